@@ -1,0 +1,1 @@
+"""From a pair's name to two checked files on this disk."""

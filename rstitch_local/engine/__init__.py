@@ -1,0 +1,1 @@
+"""Drives trajectories over the contexts of two loaded models, and records what happened."""

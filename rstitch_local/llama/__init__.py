@@ -1,0 +1,1 @@
+"""The only code that calls llama.cpp. Knows nothing of routing."""

@@ -1,0 +1,46 @@
+"""Every folder and file the program uses on its own account, in one place.
+
+Knows nothing of what is kept there. `RSTITCH_HOME` moves all three folders under one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+APP_NAME = "rstitch"
+
+
+def _home() -> Path | None:
+    value = os.environ.get("RSTITCH_HOME")
+    return Path(value).expanduser().absolute() if value else None
+
+
+def config_dir() -> Path:
+    """Settings a user writes: `models.toml`."""
+    home = _home()
+    return home / "config" if home else platformdirs.user_config_path(APP_NAME, appauthor=False)
+
+
+def cache_dir() -> Path:
+    """What can be fetched or measured again: model files, calibrations."""
+    home = _home()
+    return home / "cache" if home else platformdirs.user_cache_path(APP_NAME, appauthor=False)
+
+
+def data_dir() -> Path:
+    """What cannot be made again: chats, runs."""
+    home = _home()
+    return home / "data" if home else platformdirs.user_data_path(APP_NAME, appauthor=False)
+
+
+def models_dir() -> Path:
+    """The GGUF files that `rstitch pull` brought."""
+    return cache_dir() / "models"
+
+
+def user_catalogue() -> Path:
+    """The user's own `models.toml`, laid over the one that ships."""
+    return config_dir() / "models.toml"

@@ -1,0 +1,1 @@
+"""Problem files in, graded answers out, in a run folder that resumes."""
