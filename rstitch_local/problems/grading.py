@@ -1,0 +1,183 @@
+"""Grading in a process of its own, with a time limit: the side that asks.
+
+Starts the grading process, kills it when it hangs and starts another. Finds a boxed answer itself, which is
+plain string work; everything mathematical happens in grading_worker.py.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import rstitch_local
+from rstitch_local.errors import RStitchError
+from rstitch_local.problems.answers import last_boxed, strip_thinking
+
+RULES_VERSION = 1
+"""Raised whenever extraction or equivalence changes a verdict, so that two runs can be told apart."""
+TIME_LIMIT_SECONDS = 10.0
+_START_LIMIT_SECONDS = 120.0
+_LONGEST_TEXT = 1_000_000
+
+
+class GraderError(RStitchError):
+    """The grading process does not start, or dies over and over: an installation is broken (exit code 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer found in one text, and whether it is right (None without a gold answer).
+
+    `note` is empty, or says why the answer was called wrong without being compared.
+    """
+
+    answer: str | None
+    correct: bool | None
+    note: str = ""
+
+
+def grader_identity() -> dict[str, object]:
+    """Name and version of the grader, for run.json."""
+    return {
+        "name": "math-verify",
+        "version": importlib.metadata.version("math-verify"),
+        "sympy": importlib.metadata.version("sympy"),
+        "rules": RULES_VERSION,
+    }
+
+
+class Grader:
+    """Grades one text at a time; the process starts with the object, in the background. Use it in `with`.
+
+    Args:
+        time_limit_seconds: how long one text may take before it is called wrong.
+        command: what to run instead of the grading process, which a test may want.
+    """
+
+    def __init__(
+        self, time_limit_seconds: float = TIME_LIMIT_SECONDS, command: Sequence[str] | None = None
+    ) -> None:
+        self._time_limit_seconds = time_limit_seconds
+        # -P keeps the current folder, which may be a stranger's, out of the import path.
+        self._command = command or [
+            sys.executable, "-P", "-m", "rstitch_local.problems.grading_worker", str(time_limit_seconds),
+        ]  # fmt: skip
+        self._ready = False
+        self._process, self._replies = self._start()
+
+    def grade(self, gold: str | None, text: str) -> Verdict:
+        """Find the answer in a text and compare it; a hang or a crash over it is a wrong answer.
+
+        Raises:
+            GraderError: the grading process cannot be started.
+        """
+        text = text[-_LONGEST_TEXT:]
+        boxed = last_boxed(strip_thinking(text))
+        return self._ask(gold, {"gold": gold, "text": text if boxed is None else "", "answer": boxed}, boxed)
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    # Bytes it no longer reads cannot be flushed to it.
+                    continue
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, gold: str | None, job: dict[str, str | None], answer: str | None) -> Verdict:
+        wrong = None if gold is None else False
+        self._await_ready()
+        line = json.dumps(job).encode("ascii") + b"\n"
+        try:
+            assert self._process.stdin is not None
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+            reply = self._replies.get(timeout=self._time_limit_seconds)
+        except queue.Empty:
+            self._restart()
+            return Verdict(answer, wrong, f"grading took longer than {self._time_limit_seconds:g} s")
+        except OSError:
+            reply = None
+        if reply is None:
+            self._restart()
+            return Verdict(answer, wrong, "the grading process died over it")
+        message = json.loads(reply)
+        if "failure" in message:
+            return Verdict(answer, wrong, f"not gradable ({message['failure']})")
+        return Verdict(message["answer"], message["correct"])
+
+    def _await_ready(self) -> None:
+        if self._ready:
+            return
+        try:
+            reply = self._replies.get(timeout=_START_LIMIT_SECONDS)
+        except queue.Empty:
+            reply = None
+        message = json.loads(reply) if reply else {}
+        if "ready" not in message:
+            why = message.get("fatal") or f"exit code {self._process.poll()}"
+            raise GraderError(
+                "No grader",
+                f"The grading process does not start: {why}.",
+                "Is the package installed with all it needs? `pip install --force-reinstall rstitch-local`.",
+            )
+        self._ready = True
+
+    def _restart(self) -> None:
+        self.close()
+        self._ready = False
+        self._process, self._replies = self._start()
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], queue.Queue[bytes | None]]:
+        package_folder = str(Path(rstitch_local.__file__).parent.parent)
+        inherited = os.environ.get("PYTHONPATH")
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([package_folder, *([inherited] if inherited else [])]),
+        }
+        # A session of its own on POSIX, a group on Windows: Ctrl-C is for the run, not for the grader.
+        process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        replies: queue.Queue[bytes | None] = queue.Queue()
+        # Reading in a thread is the one way to wait for a pipe with a limit on all three systems.
+        threading.Thread(target=_read, args=(process, replies), daemon=True).start()
+        return process, replies
+
+
+def _read(process: subprocess.Popen[bytes], replies: queue.Queue[bytes | None]) -> None:
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            replies.put(line)
+    except (OSError, ValueError):
+        # The stream was closed under the reader.
+        return
+    finally:
+        replies.put(None)

@@ -1,0 +1,272 @@
+"""A run folder: run.json says what was run, answers.jsonl has one line an answer, a lock keeps others out.
+
+Knows how to make, lock, read, append, repair and rewrite it without losing a line. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rstitch_local.errors import InputError, StorageError
+from rstitch_local.problems.text import one_line
+
+FORMAT = 1
+RUN_FILE, ANSWERS_FILE, LOCK_FILE = "run.json", "answers.jsonl", "run.lock"
+# Not every system has a quota error.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+REQUIRED_KEYS = frozenset(
+    ("id", "sample", "answer", "gold", "correct", "text", "stop", "tokens", "swaps", "evaluated", "wall_ms")
+)
+Answer = dict[str, Any]
+Key = tuple[str, int]
+
+
+class RunFolder:
+    """An open run folder, locked for this process until it is closed. Use it in `with`.
+
+    Args:
+        path: the folder; it is made when it is not there.
+        create: False refuses a folder that holds no run yet.
+
+    Raises:
+        StorageError: the folder cannot be made or written, or another process has it open.
+        InputError: the folder holds no run (with `create=False`), or files that are none of ours.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self.path = path
+        if not create and not (path / RUN_FILE).is_file():
+            raise InputError(
+                "No run here", f"{path} holds no {RUN_FILE}.", "Name the folder `rstitch solve` wrote."
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _storage_error(path, error) from error
+        # The lock of the operating system goes with the process, however it ends.
+        self._lock = FileLock(path / LOCK_FILE)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StorageError(
+                "Folder in use",
+                f"Another rstitch is working on {path}.",
+                "Wait for it, or give this run a folder of its own.",
+            ) from error
+        except OSError as error:
+            raise _storage_error(path, error) from error
+        try:
+            self._answers = self._open_answers()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.release()
+
+    @property
+    def answers(self) -> list[Answer]:
+        """One line for every (id, sample), the latest where there are several, in the order first solved."""
+        latest: dict[Key, Answer] = {}
+        for row in self._answers:
+            latest[row["id"], row["sample"]] = row
+        return list(latest.values())
+
+    def done(self) -> set[Key]:
+        """The (id, sample) that need not be solved again; one that ended in an error is tried again."""
+        return {(row["id"], row["sample"]) for row in self.answers if row["stop"] != "error"}
+
+    def header(self) -> dict[str, Any] | None:
+        """What run.json says, or None when there is none; raises InputError when it cannot be read."""
+        path = self.path / RUN_FILE
+        try:
+            header = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise InputError("Unreadable run", f"{path} cannot be read: {error}.") from error
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise InputError("Unreadable run", f"{path} is not a run this version of rstitch can read.")
+        return header
+
+    def begin(self, settings: Mapping[str, Any], information: Mapping[str, Any]) -> None:
+        """Write run.json, or go on with the one that is there.
+
+        Args:
+            settings: what makes answers comparable; a folder made with others is refused.
+            information: what is merely good to know; the latest replaces what was there, but for `created`.
+
+        Raises:
+            InputError: the folder was made with other settings, or holds answers and no run.json.
+            StorageError: run.json cannot be written.
+        """
+        header = self.header()
+        if header is None:
+            if self._answers:
+                raise InputError("Unreadable run", f"{self.path} holds {ANSWERS_FILE} but no {RUN_FILE}.")
+            header = {"format": FORMAT, "settings": settings, "information": {}}
+        differences = different_settings(header["settings"], settings)
+        if differences:
+            raise InputError(
+                "Other settings",
+                f"{self.path} was made with other settings: {'; '.join(differences)}.",
+                "Use the same settings to go on with it, or another --out.",
+            )
+        created = header["information"].get("created") or information.get("created")
+        self._write_header({**header, "information": {**information, "created": created}})
+
+    def note(self, information: Mapping[str, Any]) -> None:
+        """Add to the information in run.json."""
+        header = self.header()
+        assert header is not None
+        self._write_header({**header, "information": {**header["information"], **information}})
+
+    def append(self, answer: Answer) -> None:
+        """Add one line and see it onto the disk; raises StorageError and leaves the file as it was."""
+        path = self.path / ANSWERS_FILE
+        line = _line(answer)
+        try:
+            # Unbuffered: what a full disk refused must not be tried again when the file is closed.
+            with path.open("ab", buffering=0) as file:
+                before = file.seek(0, os.SEEK_END)
+                try:
+                    written = 0
+                    while written < len(line):
+                        written += file.write(line[written:])
+                    os.fsync(file.fileno())
+                except BaseException:
+                    # Half a line is worse than none.
+                    file.truncate(before)
+                    raise
+        except OSError as error:
+            raise _storage_error(path, error) from error
+        self._answers.append(answer)
+
+    def rewrite(self, change: Callable[[Answer], Answer]) -> None:
+        """Replace every line by what `change` makes of it, all or nothing; raises StorageError."""
+        changed = [change(row) for row in self._answers]
+        self._replace(ANSWERS_FILE, b"".join(_line(row) for row in changed))
+        self._answers = changed
+
+    def _write_header(self, header: Mapping[str, Any]) -> None:
+        self._replace(
+            RUN_FILE, json.dumps(header, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        )
+
+    def _replace(self, name: str, data: bytes) -> None:
+        temporary, path = self.path / f"{name}.new", self.path / name
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise _storage_error(path, error) from error
+
+    def _open_answers(self) -> list[Answer]:
+        """Read answers.jsonl and cut off a last line that a crash left unfinished."""
+        path = self.path / ANSWERS_FILE
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _storage_error(path, error) from error
+        rows: list[Answer] = []
+        lines = data.split(b"\n")
+        kept_bytes = 0
+        for place, line in enumerate(lines, start=1):
+            row = _row(line)
+            if row is not None:
+                rows.append(row)
+            elif line.strip():
+                if any(after.strip() for after in lines[place:]):
+                    raise InputError(
+                        "Unreadable answers",
+                        f"Line {place} of {path} is not a line of answers.",
+                        "Correct or remove that line, or use another folder.",
+                    )
+                self._cut(path, kept_bytes)
+                break
+            kept_bytes += len(line) + 1
+        else:
+            if lines[-1].strip():
+                self._end_line(path)
+        return rows
+
+    def _cut(self, path: Path, size_bytes: int) -> None:
+        try:
+            os.truncate(path, size_bytes)
+        except OSError as error:
+            raise _storage_error(path, error) from error
+
+    def _end_line(self, path: Path) -> None:
+        """A whole answer whose line end alone is missing is kept."""
+        try:
+            with path.open("ab") as file:
+                file.write(b"\n")
+        except OSError as error:
+            raise _storage_error(path, error) from error
+
+
+def different_settings(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs, as "name: old -> new", nested settings with a dot in their name."""
+    differences: list[str] = []
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            differences += different_settings(before, after, f"{prefix}{key}.")
+        elif before != after:
+            differences.append(f"{prefix}{key}: {_shown(before)} -> {_shown(after)}")
+    return differences
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else one_line(value if isinstance(value, str) else json.dumps(value))
+
+
+def _line(answer: Answer) -> bytes:
+    return json.dumps(answer, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
+
+
+def _row(line: bytes) -> Answer | None:
+    """The answer on a line, or None when it is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not row.keys() >= REQUIRED_KEYS:
+        return None
+    plain = isinstance(row["id"], str) and isinstance(row["sample"], int) and isinstance(row["stop"], str)
+    return row if plain else None
+
+
+def _storage_error(path: Path, error: OSError) -> StorageError:
+    if error.errno in _FULL:
+        return StorageError(
+            "Disk full", f"{path} could not be written.", "Make room and run the same command again."
+        )
+    return StorageError(
+        "Cannot write", f"{path}: {error.strerror or error}.", "Name another folder with --out."
+    )
