@@ -5,6 +5,7 @@ Knows nothing of screens: it reports bytes through a callback and everything els
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ from rstitch_local.catalog.transfer import (
     storage_errors,
 )
 from rstitch_local.errors import DownloadError, ModelError, StorageError
+
+_log = logging.getLogger(__name__)
 
 LOCK_WAIT_S = 3.0
 """How long to wait for another process that downloads the same file."""
@@ -116,6 +119,7 @@ def _download(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> 
             partial, digest = fetch(file, target, progress, stop)
             _check(file, target, partial, digest)
         except SourceError as error:
+            _log.info("%s: %s: %s", file.file, name, error.message)
             failed.append((name, error))
             continue
         _keep(file, target, partial, digest)

@@ -35,13 +35,12 @@ def pairs(as_json: JsonOption = False) -> None:
 
     screen = Console()
     screen.print(_table(listed))
+    typer.echo("\nUnder each name: memory needed, licence ('?': not known here).")
     default = next((entry.name for entry, found in listed if found.ready), None)
     if default is None:
-        screen.print(
-            "No pair is on this disk: `rstitch pull qwen2.5-coder` brings the smallest.", markup=False
-        )
+        typer.echo("No pair is on this disk: `rstitch pull qwen2.5-coder` brings the smallest.")
     else:
-        screen.print(f"Without --pair, {default} is used.", markup=False, highlight=False)
+        typer.echo(f"Without --pair, {default} is used.")
 
 
 def _table(listed: list[tuple[PairEntry, PairState]]) -> Table:
@@ -50,9 +49,9 @@ def _table(listed: list[tuple[PairEntry, PairState]]) -> Table:
 
     from rstitch_local.catalog.transfer import human_bytes
 
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("pair, memory, licence", overflow="fold", min_width=15)
-    table.add_column("files: small, large", overflow="fold")
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 1, 0, 1))
+    table.add_column("pair", no_wrap=True, overflow="ellipsis", max_width=17)
+    table.add_column("small model, large model", overflow="fold", ratio=1)
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for entry, found in listed:

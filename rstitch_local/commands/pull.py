@@ -13,6 +13,7 @@ import typer
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 
@@ -34,7 +35,7 @@ def pull(
         bars = _progress(screen)
         try:
             with bars:
-                files = bring(entry, progress=_reporter(bars))
+                files = bring(entry, progress=_reporter(bars, screen))
         except (KeyboardInterrupt, PullStoppedError):
             again = " ".join(names)
             screen.print(f"Stopped. What is there is kept: `rstitch pull {again}` goes on.", markup=False)
@@ -43,8 +44,7 @@ def pull(
         typer.echo(f"{entry.name}: {files.llm}")
 
 
-def _progress(screen: object) -> Progress:
-    from rich.console import Console
+def _progress(screen: Console) -> Progress:
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -54,7 +54,6 @@ def _progress(screen: object) -> Progress:
         TransferSpeedColumn,
     )
 
-    assert isinstance(screen, Console)
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=16),
@@ -62,18 +61,23 @@ def _progress(screen: object) -> Progress:
         TransferSpeedColumn(),
         TimeRemainingColumn(compact=True),
         console=screen,
-        # In a log file a bar would only be drawn once, at the end.
+        # In a log file a bar would only be drawn once, at the end; `_reporter` prints a line instead.
         disable=not screen.is_terminal,
     )
 
 
-def _reporter(bars: Progress) -> Callable[[str, int, int | None], None]:
-    """A callback that keeps one bar a file. What was there before this call does not count as speed."""
+def _reporter(bars: Progress, screen: Console) -> Callable[[str, int, int | None], None]:
+    """A callback that keeps one bar a file, or prints one line a file where there is no terminal."""
+    from rstitch_local.catalog.transfer import human_bytes
+
     tasks: dict[str, TaskID] = {}
 
     def report(file: str, done: int, total: int | None) -> None:
         if file not in tasks:
             tasks[file] = bars.add_task(_shortened(file), total=total, completed=done)
+            if not screen.is_terminal and done != total:
+                of = f" of {human_bytes(total)}" if total is not None else ""
+                screen.print(f"{file}: {human_bytes(done)}{of} on this disk.", markup=False, soft_wrap=True)
         bars.update(tasks[file], completed=done, total=total)
 
     return report
