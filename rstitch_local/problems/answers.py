@@ -11,6 +11,7 @@ _BOX = re.compile(r"\\f?box(?:ed)?(?=\s*\{)")
 _BARE_BOX = re.compile(r"\\boxed +([^\s{}$\\]+)")
 # What may stand between two boxes that together are one answer: `$\boxed{3}$ and $\boxed{5}$`.
 _BETWEEN_BOXES = re.compile(r"(?:\\text\s*\{\s*(?:and|or)\s*\}|\\[;,\s)(]|\\q?quad|and|or|[\s$,;&])*")
+_HASH_MARKED = re.compile(r"####[ \t]*(-?\$?[\d.,]*\d%?)[ \t]*\.?[ \t]*$", re.MULTILINE)
 _STATED = re.compile(r"(?i:answer)(?: is)?[ \t]*:?[ \t]+([^\n]{1,80}?)(?:\.?[ \t]*$|\.[ \t])", re.MULTILINE)
 
 
@@ -80,3 +81,9 @@ def stated_answer(text: str) -> str | None:
     """What follows the last "answer is" or "answer:" on its line, without emphasis and full stop; or None."""
     stated = _STATED.findall(text)
     return (stated[-1].strip(" *_`.").strip() or None) if stated else None
+
+
+def hash_marked(text: str) -> str | None:
+    """The number after the last `####`, as one benchmark writes its answers; or None."""
+    marked = _HASH_MARKED.findall(text)
+    return marked[-1] if marked else None

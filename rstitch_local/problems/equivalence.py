@@ -11,7 +11,7 @@ from fractions import Fraction
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
 from rstitch_local.problems import notation
-from rstitch_local.problems.answers import last_boxed, stated_answer, strip_thinking
+from rstitch_local.problems.answers import hash_marked, last_boxed, stated_answer, strip_thinking
 
 LONGEST_ANSWER = 2000
 """Characters; a longer answer is compared by its spelling alone and never parsed."""
@@ -21,11 +21,14 @@ _CONFIG = (LatexExtractionConfig(), ExprExtractionConfig())
 
 
 def extract(text: str) -> str | None:
-    r"""The answer a text ends with: its last box after the thinking, else the last expression in it."""
+    r"""The answer a text ends with, after the thinking: its last box, `#### 18`, or the last expression."""
     body = strip_thinking(text)
     boxed = last_boxed(body)
     if boxed is not None:
         return boxed
+    marked = hash_marked(body)
+    if marked is not None:
+        return marked
     tail = body[-_TAIL:]
     if len(body) > _TAIL:
         # A cut in the middle of `$...$` would turn every pair of dollars inside out.

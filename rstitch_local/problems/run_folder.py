@@ -125,13 +125,20 @@ class RunFolder:
             header = {"format": FORMAT, "settings": settings, "information": {}}
         differences = different_settings(header["settings"], settings)
         if differences:
+            hint = "Use the same settings to go on with it, or another --out."
+            if all(difference.startswith("grader.") for difference in differences):
+                hint = f"`rstitch grade {self.path}` grades what is there with the grader of today."
             raise InputError(
-                "Other settings",
-                f"{self.path} was made with other settings: {'; '.join(differences)}.",
-                "Use the same settings to go on with it, or another --out.",
+                "Other settings", f"{self.path} was made with other settings: {'; '.join(differences)}.", hint
             )
         created = header["information"].get("created") or information.get("created")
         self._write_header({**header, "information": {**information, "created": created}})
+
+    def change_setting(self, name: str, value: Any) -> None:
+        """Replace one setting in run.json, for answers that were all brought in line with it."""
+        header = self.header()
+        assert header is not None
+        self._write_header({**header, "settings": {**header["settings"], name: value}})
 
     def note(self, information: Mapping[str, Any]) -> None:
         """Add to the information in run.json."""

@@ -122,7 +122,7 @@ def solve(
     folder: RunFolder,
     observer: Observer,
     stop: Callable[[], bool] = lambda: False,
-) -> bool:
+) -> int:
     """Solve, grade and write one task after the other.
 
     A task that fails (a prompt longer than the context, broken logits) is written with its error and the
@@ -138,24 +138,26 @@ def solve(
         stop: looked at between tasks and by the engine between evaluations; True ends the loop.
 
     Returns:
-        Whether all tasks were done; False when `stop` ended it.
+        How many tasks were done; fewer than there are when `stop` ended it.
 
     Raises:
         StorageError: an answer could not be written; those before it are kept.
         GraderError: the grading process does not start.
     """
+    done = 0
     for task in tasks:
         if stop():
-            return False
+            break
         observer.started(task)
         outcome = _generate(pair, task, settings, observer, stop)
         if outcome is None:
-            return False
+            break
         text, totals, error = outcome
         answer = _graded(task, text, totals, error, grader)
         folder.append(answer)
+        done += 1
         observer.finished(task, answer)
-    return True
+    return done
 
 
 def regrade(folder: RunFolder, grader: Grader, watch: Callable[[int], None] | None = None) -> int:

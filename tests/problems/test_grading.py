@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from rstitch_local.problems.grading import Grader, GraderError, Verdict, grader_identity
+
+PYTHON = [sys.executable, "-c"]
+READY = "import json,sys,time; print(json.dumps({'ready': True}), flush=True); "
+
+
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Grader]:
+    with Grader() as grader:
+        yield grader
+
+
+def test_verdicts(grader: Grader) -> None:
+    assert grader.grade("0.5", "so \\boxed{\\frac{1}{2}}") == Verdict("\\frac{1}{2}", True)
+    assert grader.grade("0.5", "so it is 0.25") == Verdict("0.25", False)
+    assert grader.grade(None, "so \\boxed{3}") == Verdict("3", None)
+    assert grader.grade("3", "") == Verdict(None, False)
+    assert grader.grade("é", "\\boxed{é}\u2028") == Verdict("é", True)
+
+
+HOSTILE = [
+    "\\boxed{9^{9^{9^{9^9}}}}",
+    "so 9**9**9**9**9",
+    "\\boxed{" + "(" * 1900 + "}",
+    "\\boxed{" + "\\sqrt{" * 300 + "5" + "}" * 300 + "}",
+    "\\boxed{__import__('os').system('exit 1')}",
+    "$" * 30_000,
+    "\x00\x01 \\boxed{\x00}",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_a_wrong_answer_and_the_next_one_is_graded(text: str) -> None:
+    with Grader(time_limit_seconds=2) as grader:
+        assert grader.grade("3", text).correct is False
+        assert grader.grade("3", "\\boxed{3}") == Verdict("3", True)
+
+
+def test_a_hang_is_ended_and_the_answer_still_reported() -> None:
+    with Grader(0.2, [*PYTHON, READY + "time.sleep(600)"]) as grader:
+        first = grader._process
+        verdict = grader.grade("3", "\\boxed{4}")
+        assert verdict == Verdict("4", False, "grading took longer than 0.2 s")
+        assert first.poll() is not None
+        assert grader._process is not first
+        assert grader.grade(None, "\\boxed{4}").correct is None
+
+
+def test_a_death_is_one_wrong_answer() -> None:
+    with Grader(30, [*PYTHON, READY + "sys.stdin.readline(); sys.exit(3)"]) as grader:
+        for _ in range(2):
+            assert grader.grade("3", "\\boxed{3}") == Verdict("3", False, "the grading process died over it")
+
+
+def test_a_grader_that_does_not_start_says_why() -> None:
+    fatal = "import json; print(json.dumps({'fatal': 'No module named sums'}))"
+    for code, why in ((fatal, "No module named sums"), ("raise SystemExit(9)", "exit code")):
+        with Grader(30, [*PYTHON, code]) as grader, pytest.raises(GraderError, match=why):
+            grader.grade("3", "\\boxed{3}")
+
+
+def test_the_grading_process_loads_no_model_library() -> None:
+    code = (
+        "import sys, rstitch_local.problems.grading_worker, rstitch_local.problems.equivalence;"
+        "print([m for m in sys.modules if m.startswith(('llama_cpp', 'rstitch_local.llama', 'rich'))])"
+    )
+    done = subprocess.run([*PYTHON, code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_current_folder_cannot_smuggle_code_in(
+    tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open("sympy.py", "w") as file:  # noqa: PTH123
+        file.write("raise SystemExit(1)")
+    with Grader() as grader:
+        assert grader.grade("3", "\\boxed{3}").correct
+
+
+def test_the_process_ends_with_its_owner() -> None:
+    with Grader() as grader:
+        process = grader._process
+        assert grader.grade("3", "\\boxed{3}").correct
+    assert process.poll() is not None
+
+
+def test_the_process_ends_when_nobody_asks_any_more() -> None:
+    command = [sys.executable, "-m", "rstitch_local.problems.grading_worker", "5"]
+    process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+    assert process.returncode == 0
+    assert b"ready" in process.stdout
+
+
+def test_identity() -> None:
+    identity = grader_identity()
+    assert identity["name"] == "math-verify"
+    assert identity["version"]

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rstitch_local.errors import InputError, UsageError
+from rstitch_local.problems.reading import Fields, read_problems
+
+
+def _write(path: Path, *rows: Any) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+# One row in the shape of each of six published sets, in our own words.
+SHAPES: list[tuple[dict[str, Any], str, str, str | None]] = [
+    (
+        {
+            "question": "Tom has 3 bags of 4 nuts.",
+            "answer": "He has 3*4=<<3*4=12>>12 nuts.\n#### 12",
+            "idx": 7,
+        },
+        "7",
+        "Tom has 3 bags of 4 nuts.",
+        "12",
+    ),
+    (
+        {
+            "problem": "Half of 3?",
+            "solution": "It is $\\boxed{1.5}$.",
+            "answer": "\\frac{3}{2}",
+            "unique_id": "t/1.json",
+        },
+        "t/1.json",
+        "Half of 3?",
+        "\\frac{3}{2}",
+    ),
+    ({"id": 3, "problem": "P", "question": "Q", "answer": 27.0, "url": "u"}, "3", "Q", "27"),
+    ({"id": 60, "problem": "P", "solution": "so \\boxed{25}", "answer": "025"}, "60", "P", "025"),
+    (
+        {
+            "problem": "How far?",
+            "solution": "First \\boxed{2}, then\n\\[x=\\boxed{4.5e3} \\mathrm{~m}\\]",
+            "idx": 0,
+        },
+        "0",
+        "How far?",
+        "4.5e3",
+    ),
+    (
+        {
+            "id": 1606,
+            "context": None,
+            "question": "Which n?",
+            "final_answer": ["$3$,$5$"],
+            "solution": ["Long."],
+            "is_multiple_answer": True,
+        },
+        "1606",
+        "Which n?",
+        "$3$,$5$",
+    ),
+]
+
+
+@pytest.mark.parametrize(("entry", "identifier", "question", "gold"), SHAPES)
+def test_the_usual_field_names_need_no_options(
+    tmp_path: Path, entry: dict[str, Any], identifier: str, question: str, gold: str
+) -> None:
+    (problem,) = read_problems(_write(tmp_path / "p.jsonl", entry)).problems
+    assert (problem.id, problem.question, problem.gold) == (identifier, question, gold)
+
+
+def test_array_bom_and_crlf(tmp_path: Path) -> None:
+    rows = [{"question": "a", "answer": 1}, {"question": "b", "answer": 2}]
+    array = tmp_path / "a.json"
+    array.write_bytes(b"\xef\xbb\xbf" + json.dumps(rows, indent=2).encode())
+    lines = tmp_path / "l.jsonl"
+    lines.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(json.dumps(r).encode() for r in rows) + b"\r\n")
+    for path, unit in ((array, "row"), (lines, "line")):
+        file = read_problems(path)
+        assert [(p.id, p.question, p.gold) for p in file.problems] == [("1", "a", "1"), ("2", "b", "2")]
+        assert file.unit == unit
+
+
+def test_a_line_separator_inside_a_question_is_no_line_end(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"question": "a\u2028b"}\n{"question": "c"}\n', encoding="utf-8")
+    assert [p.question for p in read_problems(path).problems] == ["a\u2028b", "c"]
+
+
+def test_ids_without_a_field_are_line_numbers(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p.jsonl", {"question": "a"}, "", {"question": "b"})
+    assert [p.id for p in read_problems(path).problems] == ["1", "3"]
+
+
+def test_context_comes_before_the_question(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p.jsonl", {"question": "How many?", "context": "A box holds 5."})
+    assert read_problems(path).problems[0].question == "A box holds 5.\n\nHow many?"
+
+
+def test_several_gold_answers_are_one_list(tmp_path: Path) -> None:
+    rows = [
+        {"question": "a", "final_answer": ["$3$", "$5$"], "is_multiple_answer": True},
+        {"question": "b", "final_answer": ["100,200"], "is_multiple_answer": True},
+        {"question": "c", "answer": "100,200"},
+    ]
+    assert [p.gold for p in read_problems(_write(tmp_path / "p.jsonl", *rows)).problems] == [
+        "$3$, $5$",
+        "100, 200",
+        "100,200",
+    ]
+
+
+def test_a_row_without_gold_is_a_problem(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path / "p.jsonl", {"question": "a"}, {"question": "b", "answer": None, "solution": "no box"}
+    )
+    assert [p.gold for p in read_problems(path).problems] == [None, None]
+
+
+def test_fields_by_name(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p.jsonl", {"q": "a", "key": "x", "target": "so \\boxed{9}", "id": 1})
+    fields = Fields.parse(["question=q", "answer=target", "id=key"])
+    (problem,) = read_problems(path, fields).problems
+    assert (problem.id, problem.question, problem.gold) == ("x", "a", "9")
+
+
+@pytest.mark.parametrize("option", ["question", "colour=q", "answer="])
+def test_an_unknown_field_option(option: str) -> None:
+    with pytest.raises(UsageError, match="--field"):
+        Fields.parse([option])
+
+
+MALFORMED = [
+    ('{"question": "a', "not JSON"),
+    ("17", "not a JSON object"),
+    ('{"answer": 3}', "no question field"),
+    ('{"question": ""}', "no question field"),
+    ('{"question": "  "}', "question is empty"),
+    ('{"question": ["a"]}', "question is not a text"),
+    ('{"question": "a", "id": {"b": 1}}', "id is neither"),
+    ('{"question": "a", "answer": {"b": 1}}', "holds an object"),
+    ('{"question": "a", "answer": NaN}', "not a finite number"),
+    ('{"question": "\\ud800"}', "surrogate"),
+    ("[" * 100_000, "not JSON|nested too deeply"),
+    ('{"question": "a", "answer": ' + "9" * 5000 + "}", "not JSON"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), MALFORMED)
+def test_a_malformed_line_is_reported_and_the_others_are_read(tmp_path: Path, line: str, reason: str) -> None:
+    path = _write(
+        tmp_path / "p.jsonl", {"question": "first", "id": "f"}, line, {"question": "last", "id": "l"}
+    )
+    file = read_problems(path)
+    assert [p.id for p in file.problems] == ["f", "l"]
+    (bad,) = file.bad_rows
+    assert bad.line == 2
+    with pytest.raises(InputError, match=f"line 2: .*({reason})"):
+        read_problems(path, strict=True)
+
+
+def test_no_question_field_names_the_fields_there_are(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p.jsonl", {"prompt_text": "a", "reply": "b"})
+    with pytest.raises(InputError, match=r"prompt_text, reply.*--field question="):
+        read_problems(path)
+
+
+def test_a_named_field_nobody_has(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p.jsonl", {"question": "a", "answer": "b"})
+    for fields in (Fields(question="q"), Fields(answer="gold"), Fields(id="key")):
+        with pytest.raises(InputError, match="question, answer"):
+            read_problems(path, fields)
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "[]"])
+def test_an_empty_file(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(content)
+    with pytest.raises(InputError, match="holds no problem"):
+        read_problems(path)
+
+
+def test_invalid_utf8_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(b'{"question": "a"}\n{"question": "caf\xe9"}\n')
+    with pytest.raises(InputError, match=r"byte 35 \(0xe9\), on line 2"):
+        read_problems(path)
+    path.write_bytes('{"question": "a"}'.encode("utf-16"))
+    with pytest.raises(InputError, match="UTF-16"):
+        read_problems(path)
+
+
+def test_duplicate_ids_are_refused_with_both_lines(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path / "p.jsonl",
+        {"question": "a", "id": 1},
+        {"question": "b", "id": 2},
+        {"question": "c", "id": 1},
+    )
+    with pytest.raises(InputError, match=r"Lines 1 and 3 .*\"1\""):
+        read_problems(path)
+
+
+def test_a_broken_array_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('[{"question": "a"},\n {"question" "b"}]')
+    with pytest.raises(InputError, match="line 2, column 14"):
+        read_problems(path)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file"):
+        read_problems(tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_problems(tmp_path)

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from problem_fakes import row
+
+from rstitch_local.errors import InputError, StorageError
+from rstitch_local.problems.run_folder import RunFolder, different_settings
+
+SETTINGS: dict[str, Any] = {"router": "entropy:0.02", "seed": 0, "sampling": {"temperature": 0.0, "top_k": 0}}
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+
+
+def _keys(folder: RunFolder) -> list[tuple[str, int]]:
+    return [(answer["id"], answer["sample"]) for answer in folder.answers]
+
+
+def _run(path: Path, *answers: dict[str, Any]) -> None:
+    with RunFolder(path) as folder:
+        folder.begin(SETTINGS, {"created": "then"})
+        for answer in answers:
+            folder.append(answer)
+
+
+def test_what_is_appended_is_there_when_opened_again(tmp_path: Path) -> None:
+    odd = row("b", None, sample=1, text="line\u2028 \u0000 é \ud800")
+    _run(tmp_path / "new" / "run", row("a", True), odd)
+    with RunFolder(tmp_path / "new" / "run") as folder:
+        assert folder.answers == [row("a", True), {**odd, "text": "line\u2028 \u0000 é ?"}]
+        assert folder.done() == {("a", 0), ("b", 1)}
+
+
+def test_a_later_line_for_the_same_sample_wins_and_an_error_is_not_done(tmp_path: Path) -> None:
+    failed = row("a", False, stop="error")
+    _run(tmp_path, failed, row("b", False, stop="error"), row("a", True))
+    with RunFolder(tmp_path) as folder:
+        assert folder.done() == {("a", 0)}
+        assert [answer["stop"] for answer in folder.answers] == ["eog", "error"]
+
+
+def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
+    _run(tmp_path, row("a", True))
+    other = {**SETTINGS, "router": "slm", "sampling": {"temperature": 0.5, "top_k": 0}, "max_tokens": 9}
+    with (
+        RunFolder(tmp_path) as folder,
+        pytest.raises(
+            InputError, match=r"router: entropy:0.02 -> slm; sampling.temperature: 0.0 -> 0.5; max_tokens"
+        ),
+    ):
+        folder.begin(other, {})
+    with RunFolder(tmp_path) as folder:
+        header = folder.header()
+        assert header is not None
+        assert header["settings"] == SETTINGS
+
+
+def test_another_grader_points_at_grading_again(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as folder:
+        folder.begin({"grader": {"version": "1"}}, {})
+        with pytest.raises(InputError, match="rstitch grade"):
+            folder.begin({"grader": {"version": "2"}}, {})
+        folder.change_setting("grader", {"version": "2"})
+        folder.begin({"grader": {"version": "2"}}, {})
+
+
+def test_information_may_change_but_the_first_date_stays(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as folder:
+        folder.begin(SETTINGS, {"created": "monday", "samples": 1})
+        folder.begin(SETTINGS, {"created": "tuesday", "samples": 2})
+        folder.note({"loaded": "x"})
+        header = folder.header()
+        assert header is not None
+        assert header["information"] == {"created": "monday", "samples": 2, "loaded": "x"}
+
+
+def test_different_settings() -> None:
+    assert different_settings({"a": {"b": 1, "c": 2}, "d": None}, {"a": {"b": 1, "c": 3}, "d": None}) == [
+        "a.c: 2 -> 3"
+    ]
+    assert different_settings({"a": 1}, {}) == ["a: 1 -> none"]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 40, 200])
+def test_a_last_line_cut_off_by_a_crash_is_cut_away(tmp_path: Path, cut: int) -> None:
+    _run(tmp_path, row("a", True), row("b", True))
+    file = tmp_path / "answers.jsonl"
+    data = file.read_bytes()
+    file.write_bytes(data[:-cut])
+    whole = cut == 1  # only the line end is missing: nothing is lost
+    with RunFolder(tmp_path) as folder:
+        assert _keys(folder) == [("a", 0), ("b", 0)][: 2 if whole else 1]
+        folder.append(row("c", True))
+    with RunFolder(tmp_path) as folder:
+        assert _keys(folder) == ([("a", 0), ("b", 0), ("c", 0)] if whole else [("a", 0), ("c", 0)])
+
+
+@pytest.mark.parametrize(
+    "rest", [b"\x00" * 50, b"\x00" * 50 + b"\n", b'{"id": "b"}\n', b"\xff\xfe", b"{\n\n"]
+)
+def test_rubbish_at_the_end_is_cut_away(tmp_path: Path, rest: bytes) -> None:
+    _run(tmp_path, row("a", True))
+    file = tmp_path / "answers.jsonl"
+    before = file.read_bytes()
+    file.write_bytes(before + rest)
+    with RunFolder(tmp_path) as folder:
+        assert _keys(folder) == [("a", 0)]
+    assert file.read_bytes() == before
+
+
+def test_rubbish_in_the_middle_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
+    _run(tmp_path, row("a", True), row("b", True))
+    file = tmp_path / "answers.jsonl"
+    first, second, _ = file.read_bytes().split(b"\n")
+    file.write_bytes(data := first[:30] + b"\n" + second + b"\n")
+    with pytest.raises(InputError, match="Line 1 of"):
+        RunFolder(tmp_path)
+    assert file.read_bytes() == data
+    # The lock is free again: the user can repair the file and go on.
+    file.write_bytes(second + b"\n")
+    with RunFolder(tmp_path) as folder:
+        assert _keys(folder) == [("b", 0)]
+
+
+def test_answers_without_a_header_are_refused(tmp_path: Path) -> None:
+    _run(tmp_path, row("a", True))
+    (tmp_path / "run.json").unlink()
+    with RunFolder(tmp_path) as folder, pytest.raises(InputError, match=r"no run.json"):
+        folder.begin(SETTINGS, {})
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}'])
+def test_a_header_that_cannot_be_read(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with RunFolder(tmp_path) as folder, pytest.raises(InputError, match="Unreadable run"):
+        folder.begin(SETTINGS, {})
+
+
+def test_no_run_here(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no run.json"):
+        RunFolder(tmp_path / "none", create=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from rstitch_local.problems.run_folder import RunFolder;"
+        "RunFolder(pathlib.Path(sys.argv[1]))"
+    )
+    with RunFolder(tmp_path):
+        other = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+        )
+        assert "Folder in use" in other.stderr
+        with pytest.raises(StorageError, match="Another rstitch is working on"):
+            RunFolder(tmp_path)
+    RunFolder(tmp_path).close()
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    for path in (tmp_path / "run", tmp_path / "run" / "below"):
+        with pytest.raises(StorageError, match="Cannot write"):
+            RunFolder(path)
+
+
+@posix
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StorageError, match="Cannot write"):
+            RunFolder(tmp_path)
+        with pytest.raises(StorageError, match="Cannot write"):
+            RunFolder(tmp_path / "below")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_folder_that_cannot_be_written_by_anybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object, **_more: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        RunFolder(tmp_path)
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _run(tmp_path, row("a", True))
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with RunFolder(tmp_path) as folder:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(StorageError, match="Disk full"):
+                folder.append(row("b", True))
+            with pytest.raises(StorageError, match="Disk full"):
+                folder.rewrite(lambda answer: {**answer, "correct": False})
+        assert _keys(folder) == [("a", 0)]
+        folder.append(row("c", True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "run.json", "run.lock"]
+    with RunFolder(tmp_path) as folder:
+        assert _keys(folder) == [("a", 0), ("c", 0)]
+        assert all(answer["correct"] for answer in folder.answers)
+
+
+@posix
+def test_a_line_the_system_takes_only_half_of(tmp_path: Path) -> None:
+    # A real short write: the limit on the size of files cuts the second line in the middle.
+    code = (
+        "import pathlib, resource, sys; sys.path.insert(0, sys.argv[2]);"
+        "from problem_fakes import row; from rstitch_local.problems.run_folder import RunFolder;"
+        "folder = RunFolder(pathlib.Path(sys.argv[1])); folder.begin({}, {}); folder.append(row('a', True));"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (800, 800));"
+        "folder.append(row('b', True, text='x' * 5000))"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert "StorageError" in done.stderr
+    assert [json.loads(line)["id"] for line in (tmp_path / "answers.jsonl").read_text().splitlines()] == ["a"]
+    with RunFolder(tmp_path) as folder:
+        assert _keys(folder) == [("a", 0)]
+
+
+def test_rewrite_is_all_or_nothing(tmp_path: Path) -> None:
+    _run(tmp_path, row("a", True), row("b", True))
+
+    def fail_at_b(answer: dict[str, Any]) -> dict[str, Any]:
+        if answer["id"] == "b":
+            raise KeyboardInterrupt
+        return {**answer, "correct": False}
+
+    with RunFolder(tmp_path) as folder:
+        with pytest.raises(KeyboardInterrupt):
+            folder.rewrite(fail_at_b)
+        assert all(answer["correct"] for answer in folder.answers)
+        folder.rewrite(lambda answer: {**answer, "correct": False})
+    with RunFolder(tmp_path) as folder:
+        assert [answer["correct"] for answer in folder.answers] == [False, False]
