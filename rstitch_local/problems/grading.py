@@ -63,9 +63,7 @@ class Grader:
         command: what to run instead of the grading process, which a test may want.
     """
 
-    def __init__(
-        self, time_limit_seconds: float = TIME_LIMIT_SECONDS, command: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, time_limit_seconds: float = TIME_LIMIT_SECONDS, command: Sequence[str] | None = None) -> None:
         self._time_limit_seconds = time_limit_seconds
         # -P keeps the current folder, which may be a stranger's, out of the import path.
         self._command = command or [

@@ -66,9 +66,7 @@ def pass_at(rows: Iterable[Row]) -> dict[str, float]:
     verdicts = list(_verdicts(rows).values())
     most = max((len(problem) for problem in verdicts), default=0)
     return {
-        str(k): statistics.fmean(
-            pass_at_k(len(problem), sum(problem), k) for problem in verdicts if len(problem) >= k
-        )
+        str(k): statistics.fmean(pass_at_k(len(problem), sum(problem), k) for problem in verdicts if len(problem) >= k)
         for k in range(1, most + 1)
     }
 
@@ -83,13 +81,10 @@ def maj_at(rows: Iterable[Row]) -> dict[str, float]:
     for row in rows:
         if row["correct"] is not None:
             by_problem.setdefault(row["id"], []).append(row)
-    voted = [
-        [_vote(row) for row in sorted(group, key=lambda row: row["sample"])] for group in by_problem.values()
-    ]
+    voted = [[_vote(row) for row in sorted(group, key=lambda row: row["sample"])] for group in by_problem.values()]
     most = max((len(votes) for votes in voted), default=0)
     return {
-        str(k): statistics.fmean(_majority(votes[:k]) for votes in voted if len(votes) >= k)
-        for k in range(1, most + 1)
+        str(k): statistics.fmean(_majority(votes[:k]) for votes in voted if len(votes) >= k) for k in range(1, most + 1)
     }
 
 

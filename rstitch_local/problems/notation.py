@@ -17,14 +17,10 @@ _UNICODE = str.maketrans(
 )  # fmt: skip
 _UNICODE_ROOT = re.compile(r"√(\d+|[A-Za-z])")
 # An even number of backslashes before would make the last one part of a line break (`\\\\`), not of a mark.
-_MARKS = re.compile(
-    r"(?<!\\)\\[()\[\]]|\$|\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])|\*\*"
-)
+_MARKS = re.compile(r"(?<!\\)\\[()\[\]]|\$|\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])|\*\*")
 _NO_SPACE = re.compile(r"(?<!\\)\\!\s*")
 _SPACES = re.compile(r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![A-Za-z])")
-_WRAPPERS = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|normal)?|math(?:rm|bf|it|sf|normal)|mbox|operatorname)\s*\{([^{}]*)\}"
-)
+_WRAPPERS = re.compile(r"\\(?:text(?:bf|it|rm|sf|normal)?|math(?:rm|bf|it|sf|normal)|mbox|operatorname)\s*\{([^{}]*)\}")
 _FRACTIONS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _SHORT_FRACTION = re.compile(r"\\frac\s*(\{[^{}]*\}|\d|\\pi)\s*(\{[^{}]*\}|\d|\\pi)")
 _SHORT_ROOT = re.compile(r"\\sqrt\s*(\d|[A-Za-z])(?![A-Za-z])")

@@ -42,6 +42,7 @@ class Progress:
         self._tokens = {"slm": 0, "llm": 0}
         self._current: Task | None = None
         self._current_tokens = 0
+        self._figures = self._accuracy()
         self._live = Live(
             console=console,
             get_renderable=self._block,
@@ -50,7 +51,6 @@ class Progress:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._figures = self._accuracy()
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -151,9 +151,7 @@ def _verdict(answer: Answer) -> str:
     said = "no answer" if answer["answer"] is None else one_line(answer["answer"], 40)
     if answer["correct"] is None:
         return said
-    verdict = (
-        f"{said} is right" if answer["correct"] else f"{said} is wrong, gold {one_line(answer['gold'], 40)}"
-    )
+    verdict = f"{said} is right" if answer["correct"] else f"{said} is wrong, gold {one_line(answer['gold'], 40)}"
     return verdict + (" (cut off)" if answer["stop"] == "length" else "")
 
 

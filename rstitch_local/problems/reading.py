@@ -153,11 +153,7 @@ def _rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object] | BadR
         except RecursionError:
             yield line, BadRow(line, "it is nested too deeply")
         except ValueError as error:
-            what = (
-                f"{error.msg} at column {error.colno}"
-                if isinstance(error, json.JSONDecodeError)
-                else str(error)
-            )
+            what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
             yield line, BadRow(line, f"it is not JSON ({what})")
         else:
             yield line, _as_object(row, line)
@@ -240,7 +236,6 @@ def _refuse_duplicates(path: Path, problems: list[Problem], unit: str) -> None:
         if first != problem.line:
             raise InputError(
                 "Duplicate ids",
-                f"{unit.capitalize()}s {first} and {problem.line} of {path} both have the id "
-                f'"{one_line(problem.id)}".',
+                f'{unit.capitalize()}s {first} and {problem.line} of {path} both have the id "{one_line(problem.id)}".',
                 "Name a field that differs in every row: --field id=NAME.",
             )

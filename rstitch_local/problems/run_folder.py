@@ -45,9 +45,7 @@ class RunFolder:
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
         if not create and not (path / RUN_FILE).is_file():
-            raise InputError(
-                "No run here", f"{path} holds no {RUN_FILE}.", "Name the folder `rstitch solve` wrote."
-            )
+            raise InputError("No run here", f"{path} holds no {RUN_FILE}.", "Name the folder `rstitch solve` wrote.")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -174,9 +172,7 @@ class RunFolder:
         self._answers = changed
 
     def _write_header(self, header: Mapping[str, Any]) -> None:
-        self._replace(
-            RUN_FILE, json.dumps(header, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        )
+        self._replace(RUN_FILE, json.dumps(header, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
 
     def _replace(self, name: str, data: bytes) -> None:
         temporary, path = self.path / f"{name}.new", self.path / name
@@ -271,9 +267,5 @@ def _row(line: bytes) -> Answer | None:
 
 def _storage_error(path: Path, error: OSError) -> StorageError:
     if error.errno in _FULL:
-        return StorageError(
-            "Disk full", f"{path} could not be written.", "Make room and run the same command again."
-        )
-    return StorageError(
-        "Cannot write", f"{path}: {error.strerror or error}.", "Name another folder with --out."
-    )
+        return StorageError("Disk full", f"{path} could not be written.", "Make room and run the same command again.")
+    return StorageError("Cannot write", f"{path}: {error.strerror or error}.", "Name another folder with --out.")

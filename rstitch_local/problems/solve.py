@@ -102,9 +102,7 @@ def seed_of(base: int, identifier: str, sample: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def tasks_of(
-    problems: Iterable[Problem], samples: int, base_seed: int, done: Set[Key] = frozenset()
-) -> list[Task]:
+def tasks_of(problems: Iterable[Problem], samples: int, base_seed: int, done: Set[Key] = frozenset()) -> list[Task]:
     """What is left to do, all samples of one problem before the next problem."""
     return [
         Task(problem, sample, seed_of(base_seed, problem.id, sample))

@@ -97,16 +97,12 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    ("gold", "answer"), [(gold, answer) for gold, all_ in RIGHT.items() for answer in all_]
-)
+@pytest.mark.parametrize(("gold", "answer"), [(gold, answer) for gold, all_ in RIGHT.items() for answer in all_])
 def test_right(gold: str, answer: str) -> None:
     assert equivalent(gold, answer)
 
 
-@pytest.mark.parametrize(
-    ("gold", "answer"), [(gold, answer) for gold, all_ in WRONG.items() for answer in all_]
-)
+@pytest.mark.parametrize(("gold", "answer"), [(gold, answer) for gold, all_ in WRONG.items() for answer in all_])
 def test_wrong(gold: str, answer: str) -> None:
     assert not equivalent(gold, answer)
 

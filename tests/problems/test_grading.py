@@ -77,9 +77,7 @@ def test_the_grading_process_loads_no_model_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_current_folder_cannot_smuggle_code_in(
-    tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_current_folder_cannot_smuggle_code_in(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with open("sympy.py", "w") as file:  # noqa: PTH123
         file.write("raise SystemExit(1)")

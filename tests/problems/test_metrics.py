@@ -43,9 +43,7 @@ def test_wilson_holds_the_share(right: int, trials: int) -> None:
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=7), st.data())
-def test_pass_at_k_is_the_share_of_choices_with_a_right_one(
-    verdicts: list[bool], data: st.DataObject
-) -> None:
+def test_pass_at_k_is_the_share_of_choices_with_a_right_one(verdicts: list[bool], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(verdicts)))
     choices = list(itertools.combinations(verdicts, k))
     expected = sum(any(choice) for choice in choices) / len(choices)
@@ -64,8 +62,7 @@ def test_pass_at_averages_over_the_problems_with_enough_samples(verdicts: list[l
     for name, value in found.items():
         enough = [problem for problem in verdicts if len(problem) >= int(name)]
         brute = [
-            statistics.fmean(any(choice) for choice in itertools.combinations(problem, int(name)))
-            for problem in enough
+            statistics.fmean(any(choice) for choice in itertools.combinations(problem, int(name))) for problem in enough
         ]
         assert value == pytest.approx(statistics.fmean(brute))
 
@@ -73,9 +70,7 @@ def test_pass_at_averages_over_the_problems_with_enough_samples(verdicts: list[l
 @given(st.lists(st.sampled_from([None, "1", "1.0", "2", "$2$", "3"]), min_size=1, max_size=7))
 def test_maj_at_against_counting_by_hand(answers: list[str | None]) -> None:
     same = {"1": 1, "1.0": 1, "2": 2, "$2$": 2, "3": 3}
-    rows = [
-        row("p", same.get(text or "") == 2, sample=place, answer=text) for place, text in enumerate(answers)
-    ]
+    rows = [row("p", same.get(text or "") == 2, sample=place, answer=text) for place, text in enumerate(answers)]
     for k, value in maj_at(reversed(rows)).items():
         votes = [same[text] for text in answers[: int(k)] if text is not None]
         most = max(Counter(votes).values(), default=0)

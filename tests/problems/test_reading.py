@@ -117,9 +117,7 @@ def test_several_gold_answers_are_one_list(tmp_path: Path) -> None:
 
 
 def test_a_row_without_gold_is_a_problem(tmp_path: Path) -> None:
-    path = _write(
-        tmp_path / "p.jsonl", {"question": "a"}, {"question": "b", "answer": None, "solution": "no box"}
-    )
+    path = _write(tmp_path / "p.jsonl", {"question": "a"}, {"question": "b", "answer": None, "solution": "no box"})
     assert [p.gold for p in read_problems(path).problems] == [None, None]
 
 
@@ -154,9 +152,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("line", "reason"), MALFORMED)
 def test_a_malformed_line_is_reported_and_the_others_are_read(tmp_path: Path, line: str, reason: str) -> None:
-    path = _write(
-        tmp_path / "p.jsonl", {"question": "first", "id": "f"}, line, {"question": "last", "id": "l"}
-    )
+    path = _write(tmp_path / "p.jsonl", {"question": "first", "id": "f"}, line, {"question": "last", "id": "l"})
     file = read_problems(path)
     assert [p.id for p in file.problems] == ["f", "l"]
     (bad,) = file.bad_rows

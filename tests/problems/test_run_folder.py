@@ -50,9 +50,7 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
     other = {**SETTINGS, "router": "slm", "sampling": {"temperature": 0.5, "top_k": 0}, "max_tokens": 9}
     with (
         RunFolder(tmp_path) as folder,
-        pytest.raises(
-            InputError, match=r"router: entropy:0.02 -> slm; sampling.temperature: 0.0 -> 0.5; max_tokens"
-        ),
+        pytest.raises(InputError, match=r"router: entropy:0.02 -> slm; sampling.temperature: 0.0 -> 0.5; max_tokens"),
     ):
         folder.begin(other, {})
     with RunFolder(tmp_path) as folder:
@@ -81,9 +79,7 @@ def test_information_may_change_but_the_first_date_stays(tmp_path: Path) -> None
 
 
 def test_different_settings() -> None:
-    assert different_settings({"a": {"b": 1, "c": 2}, "d": None}, {"a": {"b": 1, "c": 3}, "d": None}) == [
-        "a.c: 2 -> 3"
-    ]
+    assert different_settings({"a": {"b": 1, "c": 2}, "d": None}, {"a": {"b": 1, "c": 3}, "d": None}) == ["a.c: 2 -> 3"]
     assert different_settings({"a": 1}, {}) == ["a: 1 -> none"]
 
 
@@ -101,9 +97,7 @@ def test_a_last_line_cut_off_by_a_crash_is_cut_away(tmp_path: Path, cut: int) ->
         assert _keys(folder) == ([("a", 0), ("b", 0), ("c", 0)] if whole else [("a", 0), ("c", 0)])
 
 
-@pytest.mark.parametrize(
-    "rest", [b"\x00" * 50, b"\x00" * 50 + b"\n", b'{"id": "b"}\n', b"\xff\xfe", b"{\n\n"]
-)
+@pytest.mark.parametrize("rest", [b"\x00" * 50, b"\x00" * 50 + b"\n", b'{"id": "b"}\n', b"\xff\xfe", b"{\n\n"])
 def test_rubbish_at_the_end_is_cut_away(tmp_path: Path, rest: bytes) -> None:
     _run(tmp_path, row("a", True))
     file = tmp_path / "answers.jsonl"
@@ -154,9 +148,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
         "RunFolder(pathlib.Path(sys.argv[1]))"
     )
     with RunFolder(tmp_path):
-        other = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
-        )
+        other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
         assert "Folder in use" in other.stderr
         with pytest.raises(StorageError, match="Another rstitch is working on"):
             RunFolder(tmp_path)

@@ -55,10 +55,7 @@ def test_prompts() -> None:
     assert prompt_of("plain").messages(braces)[0]["content"] == braces
     assert prompt_of("Be brief.").messages("1+1?")[0]["content"] == "1+1?\nBe brief."
     assert prompt_of("Q: {question} A:").messages(braces)[0]["content"] == f"Q: {braces} A:"
-    assert (
-        prompt_of("plain", "Think for 9 tokens.").messages("1+1?")[0]["content"]
-        == "1+1?\nThink for 9 tokens."
-    )
+    assert prompt_of("plain", "Think for 9 tokens.").messages("1+1?")[0]["content"] == "1+1?\nThink for 9 tokens."
     with pytest.raises(UsageError, match="--prompt"):
         prompt_of(" ")
 

@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from problem_fakes import FakePair, Silent, right_reply, row, write_problems
+from rich.console import Console
+
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.errors import EngineError, InputError, RStitchError, StorageError
+from rstitch_local.problems.grading import Grader
+from rstitch_local.problems.metrics import summary
+from rstitch_local.problems.progress import Progress, summary_text
+from rstitch_local.problems.prompts import prompt_of
+from rstitch_local.problems.reading import Problem
+from rstitch_local.problems.run_folder import RunFolder
+from rstitch_local.problems.selection import Selection
+from rstitch_local.problems.session import Job, Outcome, run_job
+from rstitch_local.problems.solve import Settings, Task, regrade, seed_of, solve, tasks_of
+
+SETTINGS = Settings("entropy:0.02", Sampling(), prompt_of("plain"))
+
+
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Grader]:
+    with Grader() as grader:
+        yield grader
+
+
+def _job(tmp_path: Path, count: int = 3, **changes: Any) -> Job:
+    file = tmp_path / "problems.jsonl"
+    if not file.exists():
+        write_problems(file, count)
+    return replace(Job(file, tmp_path / "run", SETTINGS, {"slm": "a", "llm": "b"}, "fake"), **changes)
+
+
+def _run(job: Job, pair: FakePair, stop: Callable[[], bool] = lambda: False) -> tuple[Outcome, str]:
+    screen = io.StringIO()
+    outcome = run_job(job, lambda: pair, Console(file=screen, width=200), stop)
+    return outcome, screen.getvalue()
+
+
+def _lines(job: Job) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (job.out / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_one_run_from_file_to_summary(tmp_path: Path) -> None:
+    pair = FakePair(lambda question: right_reply(question) if "2 + 1" not in question else "It is 7.")
+    outcome, shown = _run(_job(tmp_path), pair)
+    assert outcome.finished
+    assert (outcome.summary["correct"], outcome.summary["problems"], outcome.summary["malformed_rows"]) == (
+        2,
+        3,
+        0,
+    )
+    first, _, last = _lines(_job(tmp_path))
+    assert list(first) == [
+        *(
+            "id",
+            "sample",
+            "answer",
+            "gold",
+            "correct",
+            "text",
+            "stop",
+            "seed",
+            "tokens",
+            "swaps",
+            "evaluated",
+        ),
+        *("ms", "wall_ms", "ttft_ms", "error"),
+    ]
+    assert (first["id"], first["answer"], first["gold"], first["correct"]) == ("q0", "1", "1", True)
+    assert (last["answer"], last["correct"], last["stop"], last["error"]) == ("7", False, "eog", None)
+    assert "3/3  q2: 7 is wrong, gold 3; 8 tokens, 25% LLM" in shown
+    header = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert header["settings"]["router"] == "entropy:0.02"
+    assert header["settings"]["grader"]["name"] == "math-verify"
+    assert len(header["settings"]["problems_sha256"]) == 64
+    assert header["information"]["loaded"] == {"pair": "fake"}
+
+
+def test_a_finished_run_loads_no_models(tmp_path: Path) -> None:
+    first, _ = _run(_job(tmp_path), FakePair(right_reply))
+
+    def never() -> FakePair:
+        raise AssertionError("the models were loaded")
+
+    again = run_job(_job(tmp_path), never, Console(file=io.StringIO()))
+    assert again.summary == first.summary
+    assert again.finished
+
+
+def test_a_stopped_run_keeps_what_is_done_and_goes_on_with_the_rest(tmp_path: Path) -> None:
+    pair = FakePair(right_reply)
+    # Stopped in the middle of the second problem: it was asked, and must not be written.
+    outcome, _ = _run(_job(tmp_path), pair, stop=lambda: len(pair.asked) == 2)
+    assert (outcome.done, outcome.total, outcome.finished) == (1, 3, False)
+    assert [line["id"] for line in _lines(_job(tmp_path))] == ["q0"]
+    rest = FakePair(right_reply)
+    outcome, _ = _run(_job(tmp_path), rest)
+    assert outcome.finished
+    assert [line["id"] for line in _lines(_job(tmp_path))] == ["q0", "q1", "q2"]
+    assert len(rest.asked) == 2
+
+
+def test_seeds_do_not_depend_on_what_is_solved_beside(tmp_path: Path) -> None:
+    _run(_job(tmp_path, samples=2), FakePair(right_reply))
+    alone = _job(tmp_path, samples=2, out=tmp_path / "alone", selection=Selection(ids=("q1",)))
+    _run(alone, FakePair(right_reply))
+    seeds = {(line["id"], line["sample"]): line["seed"] for line in _lines(_job(tmp_path))}
+    assert {(line["id"], line["sample"]): line["seed"] for line in _lines(alone)} == {
+        key: seeds[key] for key in (("q1", 0), ("q1", 1))
+    }
+    assert len(set(seeds.values())) == 6
+
+
+def test_the_seed_is_the_same_everywhere() -> None:
+    assert seed_of(0, "q1", 0) == 6208036371450588062
+    assert seed_of(-1, "é", 3) < 2**63
+
+
+def test_tasks_take_all_samples_of_a_problem_together() -> None:
+    problems = [Problem("a", "", None, 1), Problem("b", "", None, 2)]
+    assert [task.key for task in tasks_of(problems, 2, 0, {("a", 1)})] == [("a", 0), ("b", 0), ("b", 1)]
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+def test_a_problem_that_fails_is_written_with_its_error_and_tried_again(tmp_path: Path, at_start: bool) -> None:
+    failure = EngineError("Broken logits", "The SLM gave NaN at position 7.")
+    pair = FakePair(lambda q: failure if "What is 1 " in q else right_reply(q), fails_at_start=at_start)
+    outcome, shown = _run(_job(tmp_path), pair)
+    assert outcome.finished
+    failed = _lines(_job(tmp_path))[1]
+    assert (failed["stop"], failed["correct"], failed["answer"], failed["gold"]) == (
+        "error",
+        False,
+        None,
+        "2",
+    )
+    assert failed["error"] == "Broken logits: The SLM gave NaN at position 7."
+    assert failed["text"] == ("" if at_start else "half a thou")
+    assert outcome.summary["errors"] == 1
+    assert outcome.summary["accuracy"] == pytest.approx(2 / 3)
+    assert "error (Broken logits" in shown
+    again = FakePair(right_reply)
+    outcome, _ = _run(_job(tmp_path), again)
+    assert [asked["question"] for asked in again.asked] == ["What is 1 + 1?"]
+    assert (outcome.summary["errors"], outcome.summary["accuracy"]) == (0, 1.0)
+
+
+def test_a_prompt_longer_than_the_context_is_one_error(tmp_path: Path) -> None:
+    failure = InputError("The prompt is too long", "It has 900 tokens; the SLM's context holds 512.")
+    pair = FakePair(lambda q: failure if "What is 0 " in q else right_reply(q), fails_at_start=True)
+    outcome, _ = _run(_job(tmp_path), pair)
+    assert outcome.summary["stops"] == {"eog": 2, "error": 1}
+
+
+def test_a_bug_is_no_error_of_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        _run(_job(tmp_path), FakePair(lambda _: ZeroDivisionError()))
+
+
+def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_folder: RunFolder, _answer: dict[str, Any]) -> None:
+        raise StorageError("Disk full", "No room.")
+
+    monkeypatch.setattr(RunFolder, "append", full)
+    pair = FakePair(right_reply)
+    with pytest.raises(StorageError):
+        _run(_job(tmp_path), pair)
+    assert len(pair.asked) == 1
+
+
+def test_malformed_rows_are_shown_and_left_out(tmp_path: Path) -> None:
+    write_problems(tmp_path / "problems.jsonl", 2)
+    with (tmp_path / "problems.jsonl").open("a") as file:
+        file.write("[bold]{\n" * 12)
+    outcome, shown = _run(_job(tmp_path), FakePair(right_reply))
+    assert "problems.jsonl, line 3 is left out: it is not JSON" in shown
+    assert "2 more are left out as well" in shown
+    assert outcome.summary["malformed_rows"] == 12
+    with pytest.raises(InputError, match="line 3"):
+        _run(_job(tmp_path, strict=True), FakePair(right_reply))
+
+
+def test_more_samples_may_be_added_later(tmp_path: Path) -> None:
+    _run(_job(tmp_path), FakePair(right_reply))
+    more = FakePair(right_reply)
+    outcome, _ = _run(_job(tmp_path, samples=3), more)
+    assert len(more.asked) == 6
+    assert outcome.summary["samples"] == 9
+    assert outcome.summary["pass_at"] == {"1": 1.0, "2": 1.0, "3": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"settings": replace(SETTINGS, router="slm")}, "router: entropy:0.02 -> slm"),
+        ({"settings": replace(SETTINGS, prompt=prompt_of("math"))}, "prompt: "),
+        ({"settings": replace(SETTINGS, max_tokens=9)}, "max_tokens: none -> 9"),
+        (
+            {"settings": replace(SETTINGS, sampling=Sampling(temperature=1.0))},
+            "sampling.temperature: 0.0 -> 1.0",
+        ),
+        ({"seed": 1}, "seed: 0 -> 1"),
+        ({"model_settings": {"slm": "c", "llm": "b"}}, "models.slm: a -> c"),
+    ],
+)
+def test_a_folder_made_with_other_settings_is_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    _run(_job(tmp_path), FakePair(right_reply))
+    pair = FakePair(right_reply)
+    with pytest.raises(InputError, match=named):
+        _run(_job(tmp_path, **change), pair)
+    assert not pair.asked
+
+
+def test_another_problem_file_is_refused(tmp_path: Path) -> None:
+    _run(_job(tmp_path), FakePair(right_reply))
+    write_problems(tmp_path / "problems.jsonl", 4)
+    with pytest.raises(InputError, match="problems_sha256"):
+        _run(_job(tmp_path), FakePair(right_reply))
+
+
+def test_nothing_chosen(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Nothing to solve"):
+        _run(_job(tmp_path, count=1, selection=Selection(shard=(2, 2))), FakePair(right_reply))
+
+
+def test_grading_again_changes_verdicts_and_nothing_else(tmp_path: Path, grader: Grader) -> None:
+    with RunFolder(tmp_path) as folder:
+        folder.begin({"grader": "old"}, {})
+        wrong = {**row("a", True), "correct": False, "answer": "?"}
+        failed = row("b", False, stop="error", error="Broken logits", text="\\boxed{4}")
+        for answer in (wrong, failed, row("c", None)):
+            folder.append(answer)
+        lines: list[int] = []
+        assert regrade(folder, grader, lines.append) == 1
+        assert lines == [1, 2, 3]
+        assert regrade(folder, grader) == 0
+    with RunFolder(tmp_path) as folder:
+        assert folder.answers == [row("a", True), failed, row("c", None, answer="5")]
+
+
+def test_solve_tells_its_observer(tmp_path: Path, grader: Grader) -> None:
+    observer = Silent()
+    tasks = tasks_of([Problem("q0", "What is 0 + 1?", "1", 1)], 2, 0)
+    with RunFolder(tmp_path) as folder:
+        assert solve(FakePair(right_reply), tasks, SETTINGS, grader, folder, observer) == 2
+    assert observer.finished_keys == [("q0", 0), ("q0", 1)]
+    assert observer.steps == 2 * len(right_reply("What is 0 + 1?").split(" "))
+
+
+def test_the_live_block_shows_text_of_strangers_as_text() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    task = Task(Problem("[red]evil\x1b[2J", "q", "4", 1), 0, 7)
+    with Progress(console, 2, 0, []) as progress:
+        progress.started(task)
+        progress.stepped(type("Step", (), {"role": "llm"}))
+        progress.finished(task, row("[red]evil\x1b[2J", True))
+        console.print(progress._block())
+    shown = screen.getvalue()
+    assert "[red]evil[2J: 1 tokens so far" in shown
+    assert "\x1b[2J" not in shown
+    assert "1/2 done" in shown
+    assert "accuracy 100.0% (20.7% to 100.0%)  LLM 100.0%" in shown
+
+
+def test_the_summary_in_words() -> None:
+    rows = [row("a", True), row("b", False, sample=1), row("b", False, stop="error", answer=None)]
+    text = summary_text(summary(rows))
+    assert "2 problems, 3 samples, 1 of 3 answers right" in text
+    assert "Accuracy 50.0%" in text
+    assert "1 ended in an error" in text
+    assert summary_text(summary([])) == "0 problems"
+
+
+def test_errors_are_rstitch_errors() -> None:
+    # What the loop writes down as a problem's error must be what the command line would print.
+    assert issubclass(EngineError, RStitchError)
+
+
+KILLED = """
+import io, pathlib, sys, time
+sys.path.insert(0, sys.argv[3])
+from problem_fakes import FakePair, right_reply
+from rich.console import Console
+from test_solving import _job
+from rstitch_local.problems.session import run_job
+
+folder, hang_at = pathlib.Path(sys.argv[1]), sys.argv[2]
+
+def reply(question):
+    if f"What is {hang_at} " in question:
+        (folder / "hanging").touch()
+        time.sleep(600)
+    return right_reply(question)
+
+run_job(_job(folder), lambda: FakePair(reply), Console(file=io.StringIO()))
+"""
+
+
+def test_kill_in_the_middle_then_resume(tmp_path: Path) -> None:
+    """Killed at the third and again at the fifth of eight problems; nothing is missing, nothing twice."""
+    job = _job(tmp_path, count=8)
+    for hang_at in (2, 4):
+        (tmp_path / "hanging").unlink(missing_ok=True)
+        arguments = [sys.executable, "-c", KILLED, str(tmp_path), str(hang_at), str(Path(__file__).parent)]
+        with subprocess.Popen(arguments) as process:
+            _wait_for((tmp_path / "hanging").exists, process)
+            process.kill()
+        # What a crash leaves of a line that was being written.
+        with (job.out / "answers.jsonl").open("ab") as file:
+            file.write(b'{"id": "q' + str(hang_at).encode() + b'", "sample": 0, "ans')
+    outcome, _ = _run(job, pair := FakePair(right_reply))
+    assert outcome.finished
+    assert [line["id"] for line in _lines(job)] == [f"q{n}" for n in range(8)]
+    assert len(pair.asked) == 4
+
+
+def _wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    while not happened():
+        assert process.poll() is None, "the run ended before it was killed"
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal as a terminal does")
+def test_the_grading_process_survives_the_ctrl_c_of_the_run(grader: Grader) -> None:
+    # It is in a session of its own, so that the terminal's Ctrl-C goes to the run alone.
+    assert grader.grade("1", "\\boxed{1}").correct
+    assert os.getpgid(grader._process.pid) != os.getpgid(0)
+    assert signal.getsignal(signal.SIGINT) is not None
