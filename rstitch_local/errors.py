@@ -62,3 +62,9 @@ class EngineError(RStitchError):
 
 INTERRUPTED_EXIT_CODE = 130
 """Ctrl-C: what was done is kept (the shell's usual 128 + SIGINT)."""
+
+
+class CancelledError(RStitchError):
+    """The user asked to stop; whatever was finished before is kept (exit code 130)."""
+
+    exit_code = INTERRUPTED_EXIT_CODE

@@ -104,9 +104,7 @@ def load_catalogue(*, shipped: Path | None = None, user: Path | None = None) -> 
     if problems:
         more = len(problems) - _MAX_REPORTED
         shown = problems[:_MAX_REPORTED] + ([f"... and {more} more."] if more > 0 else [])
-        raise UsageError(
-            "The catalogue cannot be used", "\n".join(shown), f"Keys are explained in {shipped}."
-        )
+        raise UsageError("The catalogue cannot be used", "\n".join(shown), f"Keys are explained in {shipped}.")
     return Catalogue(entries)
 
 
@@ -147,9 +145,7 @@ def _anchor_paths(merged: Any, own: Any, folder: Path) -> None:
             merged[role] = {**merged[role], "path": str(path if path.is_absolute() else folder / path)}
 
 
-def _validate(
-    name: str, merged: Any, source_of: Callable[[Location], Path], problems: list[str]
-) -> PairEntry | None:
+def _validate(name: str, merged: Any, source_of: Callable[[Location], Path], problems: list[str]) -> PairEntry | None:
     if not isinstance(merged, dict):
         problems.append(f"{source_of(())}: {_quoted(name)} must be a table, as in [{_quoted(name)}].")
         return None

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,7 @@ def sha256_of(path: Path, *, each_block: Callable[[int], None] | None = None) ->
 def cached_sha256(path: Path) -> str | None:
     """The sum remembered for the file as it is now, or None; never reads the file itself."""
     entry = _load().get(str(path.resolve()))
-    if (
-        isinstance(entry, dict)
-        and entry.get("stamp") == _stamp(path)
-        and isinstance(entry.get("sha256"), str)
-    ):
+    if isinstance(entry, dict) and entry.get("stamp") == _stamp(path) and isinstance(entry.get("sha256"), str):
         return str(entry["sha256"])
     return None
 
@@ -68,13 +64,12 @@ def remember(path: Path, sha256: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
+    new = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1)
-        Path(name).replace(path)
+        new.write_text(json.dumps(value, indent=1), encoding="utf-8")
+        new.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
 
 

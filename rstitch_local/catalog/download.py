@@ -76,12 +76,8 @@ def _check_local(file: ModelFile, path: Path, progress: Progress, stop: Stop) ->
     if not path.is_file():
         raise ModelError("No such file", f"{path} is not there.", "Change its entry in models.toml.")
     if not _is_right(file, path, progress, stop):
-        wanted = (
-            f"{file.size} bytes" if file.size not in (None, path.stat().st_size) else f"sha256 {file.sha256}"
-        )
-        raise ModelError(
-            "Wrong model file", f"{path} is not the file of the catalogue: it should have {wanted}."
-        )
+        wanted = f"{file.size} bytes" if file.size not in (None, path.stat().st_size) else f"sha256 {file.sha256}"
+        raise ModelError("Wrong model file", f"{path} is not the file of the catalogue: it should have {wanted}.")
     return path
 
 

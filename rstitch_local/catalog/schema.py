@@ -12,9 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 # Names end up in paths and on pip's command line, so they are held to harmless characters.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.gguf$", max_length=200)]
-RepoName = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
-]
+RepoName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
 PackageStem = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 PackageVersion = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9.!+]*$", max_length=50)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -50,9 +48,7 @@ class ModelFile(_Strict):
         if not (self.repo or self.parts or self.path or self.builtin):
             raise ValueError("says no source: give repo, parts, path or builtin")
         if self.parts and not self.sha256:
-            raise ValueError(
-                "has parts but no sha256: anybody may publish a package, so the sum must be known"
-            )
+            raise ValueError("has parts but no sha256: anybody may publish a package, so the sum must be known")
         return self
 
     @property

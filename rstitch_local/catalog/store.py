@@ -111,9 +111,7 @@ def partial_bytes(path: Path) -> int:
 def leftovers(path: Path) -> list[Path]:
     """The files of unfinished downloads beside `path`."""
     try:
-        return sorted(
-            p for p in path.parent.iterdir() if p.name.startswith(path.name) and p.suffix == ".partial"
-        )
+        return sorted(p for p in path.parent.iterdir() if p.name.startswith(path.name) and p.suffix == ".partial")
     except OSError:
         return []
 
@@ -152,9 +150,7 @@ def locate(entry: PairEntry, *, check_sums: bool = True) -> PairFiles:
     hint = f"`rstitch pull {entry.name}` brings what is missing."
     for file in (found.slm, found.llm):
         if file.status is FileStatus.WRONG_SIZE:
-            raise ModelError(
-                "Damaged model file", f"{file.path} has {file.size} bytes instead of {file.wanted}.", hint
-            )
+            raise ModelError("Damaged model file", f"{file.path} has {file.size} bytes instead of {file.wanted}.", hint)
         if file.status is not FileStatus.ON_DISK:
             if not fetchable(file.file):
                 raise ModelError(

@@ -44,6 +44,12 @@ def human_bytes(count: int) -> str:
     return f"{value:.2f} GB" if value < 10 else f"{value:.1f} GB"
 
 
+def one_line(text: object, limit: int = 240) -> str:
+    """A stranger's words on one line: no control characters, nothing endless."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
 def require_space(folder: Path, needed: int) -> None:
     """Raise StorageError unless `needed` bytes, and a reserve, are free where `folder` lies."""
     try:

@@ -16,7 +16,10 @@ SAMPLING = "Sampling"
 PairOption = Annotated[
     str | None,
     typer.Option(
-        "--pair", help="A pair of the catalogue (see `rstitch pairs`).", rich_help_panel=MODELS, show_default="one on disk"
+        "--pair",
+        help="A pair of the catalogue (see `rstitch pairs`).",
+        rich_help_panel=MODELS,
+        show_default="one on disk",
     ),
 ]
 SlmOption = Annotated[
@@ -37,9 +40,7 @@ GpuLayersOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option(
-        "--threads", min=1, help="CPU threads.", show_default="the physical cores", rich_help_panel=MODELS
-    ),
+    typer.Option("--threads", min=1, help="CPU threads.", show_default="the physical cores", rich_help_panel=MODELS),
 ]
 ContextOption = Annotated[
     int | None,
@@ -73,16 +74,24 @@ MaxTokensOption = Annotated[
 TemperatureOption = Annotated[
     float | None,
     typer.Option(
-        "--temperature", min=0.0, help="0 takes the likeliest token.", show_default="0", rich_help_panel=SAMPLING
+        "--temperature",
+        min=0.0,
+        help="0 takes the likeliest token.",
+        show_default="the pair's own",
+        rich_help_panel=SAMPLING,
     ),
 ]
 TopPOption = Annotated[
     float | None,
-    typer.Option("--top-p", min=0.0, max=1.0, help="Nucleus; 1 is off.", show_default="1", rich_help_panel=SAMPLING),
+    typer.Option(
+        "--top-p", min=0.0, max=1.0, help="Nucleus; 1 is off.", show_default="the pair's own", rich_help_panel=SAMPLING
+    ),
 ]
 TopKOption = Annotated[
     int | None,
-    typer.Option("--top-k", min=0, help="The K likeliest; 0 is off.", show_default="0", rich_help_panel=SAMPLING),
+    typer.Option(
+        "--top-k", min=0, help="The K likeliest; 0 is off.", show_default="the pair's own", rich_help_panel=SAMPLING
+    ),
 ]
 MinPOption = Annotated[
     float | None,
@@ -91,7 +100,7 @@ MinPOption = Annotated[
         min=0.0,
         max=1.0,
         help="At least this share of the top probability; 0 is off.",
-        show_default="0",
+        show_default="the pair's own",
         rich_help_panel=SAMPLING,
     ),
 ]

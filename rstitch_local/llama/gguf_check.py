@@ -71,6 +71,8 @@ class GgufSummary:
         context_length: tokens the model was trained for; None when the file does not say.
         tokenizer_model: such as "gpt2"; "" when there is none.
         vocabulary_size: tokens in the vocabulary; 0 when there is none.
+        block_count: layers, without the output layer; 0 when the file does not say.
+        kv_bytes_per_token: what one token takes in an f16 cache; 0 when the file does not say enough.
         split_count: files the model is cut into; 1 when it is whole.
     """
 
@@ -82,6 +84,8 @@ class GgufSummary:
     context_length: int | None
     tokenizer_model: str
     vocabulary_size: int
+    block_count: int
+    kv_bytes_per_token: int
     has_chat_template: bool
     split_count: int
 
@@ -143,6 +147,8 @@ def _check(path: Path, data: mmap.mmap) -> GgufSummary:
         context_length=_whole(values, f"{arch}.context_length", 0) or None,
         tokenizer_model=_text(values, "tokenizer.ggml.model"),
         vocabulary_size=lengths.get("tokenizer.ggml.tokens", 0),
+        block_count=_whole(values, f"{arch}.block_count", 0),
+        kv_bytes_per_token=_kv_bytes_per_token(values, arch),
         has_chat_template=bool(_text(values, "tokenizer.chat_template").strip()),
         split_count=max(1, _whole(values, "split.count", 1)),
     )
@@ -287,6 +293,16 @@ def _recognised(start: bytes) -> str:
     if start[:4] == b"PK\x03\x04" or start[:2] == b"\x80\x02":
         return "a PyTorch checkpoint or a zip archive; convert it with llama.cpp's convert_hf_to_gguf.py"
     return f"not a GGUF file: it begins with the bytes {start[:8].hex(' ')}"
+
+
+def _kv_bytes_per_token(values: dict[str, Any], arch: str) -> int:
+    """Keys and values of all layers and KV heads, two bytes each."""
+    heads = _whole(values, f"{arch}.attention.head_count", 0)
+    kv_heads = _whole(values, f"{arch}.attention.head_count_kv", heads)
+    width = _whole(values, f"{arch}.embedding_length", 0) // max(1, heads)
+    key = _whole(values, f"{arch}.attention.key_length", width)
+    value = _whole(values, f"{arch}.attention.value_length", width)
+    return 2 * _whole(values, f"{arch}.block_count", 0) * kv_heads * (key + value)
 
 
 def _text(values: dict[str, Any], key: str) -> str:

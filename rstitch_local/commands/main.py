@@ -1,0 +1,65 @@
+"""The program `rstitch`: its commands by name, and the one place where errors become exit codes.
+
+Knows every command's function and nothing of what they do. Command modules import what is heavy when they
+run, so that `rstitch --help` answers at once (scripts/cold_start.py guards it).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from rstitch_local import __version__
+from rstitch_local.commands import ask, doctor, grade, pairs, pull, solve
+from rstitch_local.commands.console import print_error
+from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError
+
+app = typer.Typer(
+    name="rstitch",
+    help="A small model writes; where it is unsure, a large one takes over. Both run on this machine.",
+    epilog="Exit codes: 0 done, 2 usage, 3 model, 4 input, 5 download, 6 disk, 7 evaluation, 130 stopped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for function in (ask.ask, solve.solve, grade.grade, pairs.pairs, pull.pull, doctor.doctor):
+    app.command()(function)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rstitch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; ends the process with a documented exit code, never with a traceback of a user's error."""
+    # A pipe or a Windows console may not speak UTF-8; models do.
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="replace")
+    try:
+        app()
+    except RStitchError as error:
+        print_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED_EXIT_CODE)
+    except BrokenPipeError:
+        # Whoever read our output is gone (`rstitch ask ... | head`); Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,66 @@
+"""How unsure a model is of its next token: entropy and top-1 probability of raw logits.
+
+Knows one vector of numbers; not whose it is, what is done with it, or where it came from.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rstitch_local.errors import EngineError
+
+
+class Uncertainty(NamedTuple):
+    """What one distribution looks like.
+
+    token: the likeliest token's id (the lowest one of a tie).
+    entropy: normalised, H / ln V, in [0, 1].
+    top1: the likeliest token's probability.
+    """
+
+    token: int
+    entropy: float
+    top1: float
+
+
+class EntropyMeter:
+    """Measures distributions over vocabularies of one size, without allocating.
+
+    H_t = -sum_i p_i ln p_i / ln V (R-Stitch, arXiv 2507.17307) over the full softmax of the raw logits at
+    temperature 1. With the logits shifted by their maximum, x_i, and Z = sum_i exp(x_i), this is
+    (ln Z - sum_i exp(x_i) x_i / Z) / ln V, which takes one exponential a token and no logarithm.
+
+    Args:
+        n_vocab: V, the number of logits.
+    """
+
+    def __init__(self, n_vocab: int) -> None:
+        self._log_vocab = math.log(n_vocab) if n_vocab > 1 else 1.0
+        self._shifted = np.empty(n_vocab, np.float32)
+        self._exp = np.empty(n_vocab, np.float32)
+
+    def measure(self, logits: NDArray[np.float32]) -> Uncertainty:
+        """Measure float32 logits of shape (n_vocab,).
+
+        Raises:
+            EngineError: a NaN or an infinity among them.
+        """
+        # argmax stops at the first NaN, so the maximum tells of it without a pass of its own.
+        token = int(logits.argmax())
+        maximum = logits[token]
+        partition = weighted = math.nan
+        if math.isfinite(maximum):
+            shifted = np.subtract(logits, maximum, out=self._shifted)
+            exp = np.exp(shifted, out=self._exp)
+            partition = float(exp.sum())
+            # An infinity below the maximum becomes 0 * -inf = NaN here, and is found by it.
+            weighted = float(exp.dot(shifted))
+        if math.isnan(weighted):
+            bad = int(np.flatnonzero(~np.isfinite(logits))[0])
+            raise EngineError("Broken logits", f"The logit of token {bad} is {logits[bad]}.")
+        entropy = (math.log(partition) - weighted / partition) / self._log_vocab
+        return Uncertainty(token, min(max(entropy, 0.0), 1.0), 1.0 / partition)

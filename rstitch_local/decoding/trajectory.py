@@ -1,0 +1,207 @@
+"""Algorithm 1 of R-Stitch as a state machine: it says what to evaluate next and takes the logits.
+
+Knows the ids of one conversation in both vocabularies, who is active, the router and the sampler. It never
+calls a model, and knows nothing of clocks, files or screens.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rstitch_local.decoding.entropy import EntropyMeter
+from rstitch_local.decoding.routers import Observation, Role, Router
+from rstitch_local.decoding.sampling import Sampler
+from rstitch_local.decoding.vocabulary import Bridge
+from rstitch_local.errors import EngineError
+
+
+class Need(NamedTuple):
+    """What has to be evaluated next: tokens `ids` on the model of `role`, the first `prompt` of them prompt."""
+
+    role: Role
+    ids: Sequence[int]
+    prompt: int
+    hidden: bool
+
+
+@dataclass(slots=True)
+class Step:
+    """One token that was kept.
+
+    position: index in the answer, from 0.
+    role: who wrote it; token: its id in that model's vocabulary.
+    text: the whole characters completed by it, often one word, sometimes none.
+    entropy: of the writer's distribution, normalised; top1: its likeliest token's probability.
+    caught_up: tokens evaluated, on both models, since the step before.
+    ms: time spent in the models on them.
+    """
+
+    position: int
+    role: Role
+    token: int
+    text: str
+    entropy: float
+    top1: float
+    caught_up: int
+    ms: float
+
+
+class _Side:
+    """One model's view of the conversation: all its ids, and how many of them its cache holds."""
+
+    __slots__ = ("cached", "capacity", "ids", "meter", "prompt", "role", "tokens", "vocabulary")
+
+    def __init__(self, role: Role, prompt: Sequence[int], cached: int, capacity: int, bridge: Bridge) -> None:
+        self.role = role
+        self.ids = list(prompt)
+        self.prompt = len(prompt)
+        self.cached = cached
+        self.capacity = capacity
+        self.vocabulary = bridge.vocabularies[role]
+        self.meter = EntropyMeter(len(self.vocabulary.texts))
+        self.tokens = 0
+
+
+class Trajectory:
+    """One answer in the making.
+
+    Call `need`, evaluate it, hand the last token's logits to `advance`; until `stop_reason` is set.
+
+    Args:
+        prompt: the rendered conversation in each model's own vocabulary, not empty.
+        bridge: how tokens are carried between the two vocabularies.
+        router: decides who writes.
+        sampler: draws the tokens.
+        max_tokens: budget of kept tokens.
+        capacity: tokens each model's cache can hold.
+        cached: how many of each prompt's tokens are in its cache already, fewer than all.
+    """
+
+    def __init__(
+        self,
+        prompt: Mapping[Role, Sequence[int]],
+        *,
+        bridge: Bridge,
+        router: Router,
+        sampler: Sampler,
+        max_tokens: int,
+        capacity: Mapping[Role, int],
+        cached: Mapping[Role, int] | None = None,
+    ) -> None:
+        self.router = router
+        self.max_tokens = max_tokens
+        self.position = 0
+        self.swaps_up = 0
+        self.swaps_down = 0
+        self.stop_reason: str | None = None
+        self._bridge = bridge
+        self._sampler = sampler
+        self._sides = {
+            role: _Side(role, prompt[role], (cached or {}).get(role, 0), capacity[role], bridge) for role in Role
+        }
+        self._active = self._sides[router.start]
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._pending_tokens = 0
+        self._pending_ms = 0.0
+
+    @property
+    def active(self) -> Role:
+        """The model that is to be evaluated next."""
+        return self._active.role
+
+    def ids(self, role: Role) -> Sequence[int]:
+        """The whole conversation so far in one model's vocabulary."""
+        return self._sides[role].ids
+
+    def cached(self, role: Role) -> int:
+        """How many of `ids(role)` that model has evaluated; always the first ones."""
+        return self._sides[role].cached
+
+    def tokens(self, role: Role) -> int:
+        """Kept tokens this model has written."""
+        return self._sides[role].tokens
+
+    def need(self) -> Need:
+        """The tokens the active model has missed since it last ran (at first, its prompt)."""
+        side = self._active
+        hidden = self.router.hidden and side.role is Role.SLM
+        return Need(side.role, side.ids[side.cached :], max(0, side.prompt - side.cached), hidden)
+
+    def note_cached(self, role: Role, count: int) -> None:
+        """Correct how many tokens a model holds, after an evaluation that broke off."""
+        self._sides[role].cached = count
+
+    def stop(self, reason: str) -> None:
+        """End the answer here."""
+        self.stop_reason = reason
+
+    def advance(
+        self, logits: NDArray[np.float32], hidden: NDArray[np.float32] | None = None, *, ms: float = 0.0
+    ) -> Step | None:
+        """Take the logits of the last token of `need`; keep a token, or pass control.
+
+        Args:
+            logits: float32, shape (n_vocab of the active model,).
+            hidden: its hidden state where `need` asked for it, float32, shape (n_embd,).
+            ms: time the evaluation took.
+
+        Returns:
+            The step for the token kept, or None where the SLM was unsure: the LLM is then active, at the same
+            position.
+
+        Raises:
+            EngineError: a NaN or an infinity in the logits; names the model and the position.
+        """
+        side = self._active
+        self._pending_tokens += len(side.ids) - side.cached
+        self._pending_ms += ms
+        side.cached = len(side.ids)
+        try:
+            token, entropy, top1 = side.meter.measure(logits)
+        except EngineError as error:
+            raise EngineError(
+                error.title, f"{side.role.name} at position {self.position}: {error.message}", error.hint
+            ) from error
+        writer = side.role
+        chosen = self.router.route(Observation(writer, self.position, entropy, top1, hidden))
+        if writer is Role.SLM and chosen is Role.LLM:
+            self.swaps_up += 1
+            self._activate(Role.LLM)
+            return None
+        token = self._sampler.choose(logits, self.position, token)
+        step = self._keep(side, token, entropy, top1)
+        if self.stop_reason is None and chosen is not writer:
+            self.swaps_down += 1
+            self._activate(Role.SLM)
+        return step
+
+    def _keep(self, side: _Side, token: int, entropy: float, top1: float) -> Step:
+        """Append a token for both models."""
+        writer = side.role
+        other = self._sides[Role.LLM if writer is Role.SLM else Role.SLM]
+        side.ids.append(token)
+        side.tokens += 1
+        other.ids.extend(self._bridge.carry(token, writer))
+        position = self.position
+        self.position += 1
+        if side.vocabulary.is_eog(token):
+            self.stop_reason = "eog"
+        elif self.position >= self.max_tokens or len(side.ids) > side.capacity:
+            self.stop_reason = "length"
+        text = self._decoder.decode(side.vocabulary.piece(token), final=self.stop_reason is not None)
+        step = Step(position, writer, token, text, entropy, top1, self._pending_tokens, self._pending_ms)
+        self._pending_tokens = 0
+        self._pending_ms = 0.0
+        return step
+
+    def _activate(self, role: Role) -> None:
+        side = self._sides[role]
+        self._active = side
+        if len(side.ids) > side.capacity:
+            self.stop_reason = "length"

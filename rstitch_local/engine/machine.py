@@ -1,0 +1,59 @@
+"""What this machine offers a pair: CPU threads, memory, and how many layers of each model fit on its GPUs.
+
+Knows sizes and counts; loads nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+
+TINY_MODEL_BYTES = 64 << 20
+"""Models below this run fastest on one thread: waking a second one costs more than it computes."""
+
+_GPU_RESERVE_BYTES = 512 << 20
+"""Left free on a GPU for compute buffers and the desktop."""
+
+
+def default_threads(weights_bytes: int) -> int:
+    """CPU threads for a model: the physical cores this process may use, 1 for a tiny one.
+
+    Both models take turns, so each gets all of them.
+    """
+    if weights_bytes < TINY_MODEL_BYTES:
+        return 1
+    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
+    return max(1, min(physical, usable))
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one model asks of a GPU: its number of layers (with the output layer), and bytes for each.
+
+    layer_bytes counts a layer's weights and its part of the cache.
+    """
+
+    layers: int
+    layer_bytes: int
+
+
+def fit_layers(demands: Sequence[Demand], free_bytes: int) -> list[int]:
+    """How many layers of each model go to the GPU, the first model served first.
+
+    The SLM comes first: it runs at every token, so a layer of it on the GPU saves more than one of the LLM.
+
+    Args:
+        demands: the models, most important first.
+        free_bytes: free memory on all GPUs together.
+    """
+    room = max(0, free_bytes - _GPU_RESERVE_BYTES)
+    counts = []
+    for demand in demands:
+        count = min(demand.layers, room // max(1, demand.layer_bytes))
+        room -= count * demand.layer_bytes
+        counts.append(count)
+    return counts

@@ -1,0 +1,292 @@
+"""Two loaded models that can work together, and the way to ask them something.
+
+Knows how to load, compare and prompt a pair; the loop itself is the driver's, the rule the trajectory's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rstitch_local.decoding.routers import Role, router_from_spec
+from rstitch_local.decoding.sampling import Sampler, Sampling
+from rstitch_local.decoding.trajectory import Step, Trajectory
+from rstitch_local.decoding.vocabulary import Bridge, Vocabulary, compare
+from rstitch_local.engine.driver import Driver, Live
+from rstitch_local.engine.machine import Demand, default_threads, fit_layers
+from rstitch_local.engine.trace import Trace
+from rstitch_local.errors import InputError
+from rstitch_local.llama import library
+from rstitch_local.llama.chat_template import ChatTemplate, Message
+from rstitch_local.llama.context import Context
+from rstitch_local.llama.gguf_check import GgufSummary, check_gguf
+from rstitch_local.llama.weights import ALL_LAYERS, Weights
+
+LoadProgress = Callable[[Role, float], bool]
+"""Called with the model being loaded and the share loaded, 0 to 1; returning False cancels."""
+
+# On a CPU a batch of 32 tokens costs as much a token as one of 512, and a stop is noticed between batches.
+_CPU_BATCH = 64
+_GPU_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a pair is put into memory.
+
+    gpu_layers: layers on the GPU for (SLM, LLM); None for as many as fit.
+    threads: CPU threads; None for the physical cores.
+    context: tokens each cache holds; None for the pair's own number.
+    kv_type: cache precision, f16, q8_0 or q4_0.
+    sequences: trajectories that can be live at once.
+    """
+
+    gpu_layers: tuple[int, int] | None = None
+    threads: int | None = None
+    context: int | None = None
+    kv_type: str = "f16"
+    sequences: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PairDefaults:
+    """What a pair is run with unless said otherwise."""
+
+    context: int = 4096
+    tau: float = 0.02
+    sampling: Sampling = field(default_factory=Sampling)
+    prompt: str = "math"
+    prompt_suffix: str = ""
+
+
+class Run:
+    """One answer in the making: iterate over it for its Steps; `trace` is its record, complete at the end."""
+
+    def __init__(self, driver: Driver, live: Live, stop: Callable[[], bool] | None) -> None:
+        self.trace = live.trace
+        self.trajectory = live.trajectory
+        self._driver = driver
+        self._live = live
+        self._stop = stop
+
+    def __iter__(self) -> Iterator[Step]:
+        """Generate.
+
+        Raises:
+            EngineError: broken logits or a failure of llama.cpp; the trace keeps what came before.
+        """
+        for _, step in self._driver.steps([self._live], stop=self._stop):
+            yield step
+        if self._live.error is not None:
+            raise self._live.error
+
+
+class Pair:
+    """Two models in memory. Made by `load_pair`; a context manager that frees them.
+
+    name: the catalogue's name, or the two files'.
+    """
+
+    def __init__(
+        self, name: str, weights: Mapping[Role, Weights], bridge: Bridge, defaults: PairDefaults, options: LoadOptions
+    ) -> None:
+        self.name = name
+        self.defaults = defaults
+        self.weights = weights
+        self.bridge = bridge
+        self.contexts = {
+            role: Context(
+                weights[role],
+                n_ctx=options.context or min(defaults.context, weights[role].n_ctx_train),
+                n_seq_max=options.sequences,
+                n_batch=_GPU_BATCH if weights[role].gpu_layers else _CPU_BATCH,
+                threads=options.threads or default_threads(weights[role].size_bytes),
+                kv_type=options.kv_type,
+            )
+            for role in Role
+        }
+        self.templates = {
+            role: ChatTemplate(w.chat_template, name=w.path.name, bos=w.special_text(w.bos), eos=w.special_text(w.eos))
+            for role, w in weights.items()
+        }
+        self.driver = Driver(self.contexts)
+
+    def __enter__(self) -> Pair:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free caches and weights."""
+        for role in Role:
+            self.contexts[role].close()
+            self.weights[role].close()
+
+    def render(self, messages: Sequence[Message], role: Role) -> list[int]:
+        """The conversation as one model's token ids, by its own template."""
+        weights = self.weights[role]
+        ids = weights.tokenize(self.templates[role].render(messages), parse_special=True)
+        if weights.add_bos and weights.bos >= 0 and ids[:1] != [weights.bos]:
+            ids.insert(0, weights.bos)
+        return ids
+
+    def ask(self, question: str, *, system: str | None = None, **options: Any) -> Run:
+        """`start` for a single question, with the pair's own prompt suffix put after it."""
+        messages = [{"role": "system", "content": system}] if system else []
+        suffix = self.defaults.prompt_suffix
+        messages.append({"role": "user", "content": f"{question}\n{suffix}" if suffix else question})
+        return self.start(messages, **options)
+
+    def start(
+        self,
+        messages: Sequence[Message],
+        *,
+        router: str | None = None,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        max_tokens: int | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Run:
+        """Begin an answer; nothing is evaluated before the Run is iterated.
+
+        Args:
+            messages: the conversation, ending with the user's turn.
+            router: a router spec; the entropy router at the pair's tau if None.
+            sampling: how tokens are drawn; the pair's own way if None.
+            seed: of all noise.
+            max_tokens: budget of kept tokens; what the context holds if None.
+            stop: looked at between evaluations; True ends the answer as `interrupted`.
+
+        Raises:
+            InputError: the conversation does not fit a context, or a template refuses it.
+            UsageError: no such router.
+        """
+        spec = router or f"entropy:{self.defaults.tau:g}"
+        sampling = sampling or self.defaults.sampling
+        rule = router_from_spec(spec, seed=seed)
+        prompt = {role: self.render(messages, role) for role in Role}
+        for role in Role:
+            room = self.contexts[role].n_ctx
+            if len(prompt[role]) > room:
+                raise InputError(
+                    "The prompt is too long",
+                    f"It has {len(prompt[role])} tokens; the {role.name}'s context holds {room}.",
+                    "Shorten it, or give a larger --context.",
+                )
+            self.contexts[role].truncate(0, 0)
+        trajectory = Trajectory(
+            prompt,
+            bridge=self.bridge,
+            router=rule,
+            sampler=Sampler(sampling, seed),
+            max_tokens=max_tokens or max(context.n_ctx for context in self.contexts.values()),
+            capacity={role: self.contexts[role].n_ctx for role in Role},
+        )
+        settings = {"pair": self.name, "router": spec, "sampling": asdict(sampling), "max_tokens": max_tokens}
+        return Run(self.driver, Live(trajectory, Trace(seed, settings)), stop)
+
+    def describe(self) -> dict[str, Any]:
+        """What was loaded and how, ready for JSON (for the header of a run)."""
+        build = library.build()
+        models = {}
+        for role in Role:
+            weights, context = self.weights[role], self.contexts[role]
+            models[role.value] = {
+                "file": weights.path.name,
+                "description": weights.description,
+                "bytes": weights.path.stat().st_size,
+                "gpu_layers": weights.gpu_layers,
+                "context": context.n_ctx,
+                "threads": context.threads,
+                "kv_type": context.kv_type,
+            }
+        return {"pair": self.name, **models, "binding": build.binding, "llama_cpp": build.llama_cpp}
+
+
+def load_pair(
+    name: str | None = None,
+    *,
+    slm: Path | str | None = None,
+    llm: Path | str | None = None,
+    options: LoadOptions | None = None,
+    progress: LoadProgress | None = None,
+) -> Pair:
+    """Load a pair of the catalogue by name, or any two local files.
+
+    Args:
+        name: a pair of the catalogue that is on this disk; the first one there if None.
+        slm: the small model's GGUF file, instead of a name.
+        llm: the large one's, together with `slm`.
+        options: how to put them into memory.
+        progress: told how far loading is.
+
+    Raises:
+        ModelError: no such pair, a file is missing or broken, the two cannot work together, or too little memory.
+        CancelledError: `progress` returned False.
+    """
+    # Imported here: pydantic and the catalogue are of no use to those who name two files.
+    from rstitch_local.catalog.catalogue import load_catalogue
+    from rstitch_local.catalog.store import default_pair, locate
+
+    options = options or LoadOptions()
+    if slm is not None and llm is not None:
+        paths = {Role.SLM: Path(slm), Role.LLM: Path(llm)}
+        defaults = PairDefaults()
+        name = name or f"{paths[Role.SLM].name} + {paths[Role.LLM].name}"
+    else:
+        catalogue = load_catalogue()
+        entry = catalogue.get(name) if name else default_pair(catalogue)
+        files = locate(entry)
+        paths = {Role.SLM: files.slm, Role.LLM: files.llm}
+        name = entry.name
+        defaults = PairDefaults(
+            context=entry.context,
+            tau=entry.tau,
+            sampling=Sampling(**entry.sampling.model_dump()),
+            prompt=entry.prompt,
+            prompt_suffix=entry.suffix(),
+        )
+    summaries = {role: check_gguf(path) for role, path in paths.items()}
+    if options.gpu_layers is None:
+        options = replace(options, gpu_layers=_plan_offload(summaries, options.context or defaults.context))
+    weights: dict[Role, Weights] = {}
+    for role, layers in zip(Role, options.gpu_layers or (0, 0), strict=True):
+        weights[role] = Weights(paths[role], gpu_layers=layers, progress=_for_role(progress, role))
+    bridge = compare(_vocabulary(weights[Role.SLM]), _vocabulary(weights[Role.LLM]))
+    return Pair(name, weights, bridge, defaults, options)
+
+
+def _for_role(progress: LoadProgress | None, role: Role) -> Callable[[float], bool] | None:
+    return None if progress is None else lambda share: progress(role, share)
+
+
+def _vocabulary(weights: Weights) -> Vocabulary:
+    return Vocabulary(
+        texts=weights.token_texts(),
+        end_of_turn=weights.eot if weights.eot >= 0 else weights.eos,
+        is_special=weights.is_special,
+        is_eog=weights.is_eog,
+        piece=weights.piece,
+        spell=lambda text: weights.tokenize(text, parse_special=False),
+    )
+
+
+def _plan_offload(summaries: Mapping[Role, GgufSummary], context: int) -> tuple[int, int]:
+    """GPU layers for both models: all that fit into what the GPUs have free."""
+    if not library.build().gpu_offload:
+        return (0, 0)
+    free = sum(device.free_bytes for device in library.devices() if device.kind in ("gpu", "igpu"))
+    demands = []
+    for role in Role:
+        summary = summaries[role]
+        layers = (summary.block_count or 32) + 1
+        cache = summary.kv_bytes_per_token * context
+        demands.append(Demand(layers, (summary.file_size + cache) // layers))
+    slm, llm = (
+        ALL_LAYERS if count == demand.layers else count
+        for count, demand in zip(fit_layers(demands, free), demands, strict=True)
+    )
+    return slm, llm

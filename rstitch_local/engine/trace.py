@@ -1,0 +1,105 @@
+"""What happened in one answer: a record per token, and totals of tokens, swaps, evaluations and time.
+
+Knows no models and drives nothing; the driver fills it in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.llama.context import KINDS, Usage
+
+
+@dataclass(slots=True)
+class Trace:
+    """One answer's record. It grows while the answer does.
+
+    settings: router, sampling and budget it was made with.
+    steps: the kept tokens, in order.
+    usage: per model, tokens evaluated and time spent, by kind.
+    stop: eog (a model ended it), length (budget or context reached), interrupted, error; None while it runs.
+    wall_ms: from the first evaluation to the end; ttft_ms: to the first kept token.
+    """
+
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    usage: dict[Role, Usage] = field(default_factory=lambda: {role: Usage() for role in Role})
+    tokens: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
+    swaps_up: int = 0
+    swaps_down: int = 0
+    stop: str | None = None
+    wall_ms: float = 0.0
+    ttft_ms: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer so far, whole characters only."""
+        return "".join(step.text for step in self.steps)
+
+    @property
+    def llm_share(self) -> float:
+        """Share of the kept tokens that the LLM wrote, 0 to 1."""
+        return self.tokens[Role.LLM] / max(1, sum(self.tokens.values()))
+
+    @property
+    def catch_up_tokens(self) -> int:
+        """Tokens evaluated again by the other model, on both sides."""
+        return sum(usage.tokens[KINDS.index("catch_up")] for usage in self.usage.values())
+
+    @property
+    def model_ms(self) -> float:
+        """Time spent inside llama.cpp."""
+        return sum(sum(usage.ns) for usage in self.usage.values()) / 1e6
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Kept tokens a second of wall time, prompt included."""
+        return sum(self.tokens.values()) / max(self.wall_ms / 1e3, 1e-9)
+
+    def totals(self) -> dict[str, Any]:
+        """The sums, ready for JSON: stop, seed, tokens, swaps, evaluated, ms, wall_ms, ttft_ms."""
+        return {
+            "stop": self.stop,
+            "seed": self.seed,
+            "tokens": {role.value: self.tokens[role] for role in Role},
+            "swaps": {"up": self.swaps_up, "down": self.swaps_down},
+            "evaluated": {r.value: dict(zip(KINDS, self.usage[r].tokens, strict=True)) for r in Role},
+            "ms": {
+                r.value: {k: round(ns / 1e6, 3) for k, ns in zip(KINDS, self.usage[r].ns, strict=True)} for r in Role
+            },
+            "wall_ms": round(self.wall_ms, 3),
+            "ttft_ms": None if self.ttft_ms is None else round(self.ttft_ms, 3),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON: settings, text, totals and the steps."""
+        return {
+            "settings": dict(self.settings),
+            "text": self.text,
+            **self.totals(),
+            "steps": [asdict(step) for step in self.steps],
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Trace:
+        """Read back what `to_dict` wrote (times as they were rounded there)."""
+        trace = cls(
+            seed=record["seed"],
+            settings=record["settings"],
+            steps=[Step(**{**step, "role": Role(step["role"])}) for step in record["steps"]],
+            tokens={role: record["tokens"][role.value] for role in Role},
+            swaps_up=record["swaps"]["up"],
+            swaps_down=record["swaps"]["down"],
+            stop=record["stop"],
+            wall_ms=record["wall_ms"],
+            ttft_ms=record["ttft_ms"],
+        )
+        for role in Role:
+            trace.usage[role].tokens = [record["evaluated"][role.value][kind] for kind in KINDS]
+            trace.usage[role].ns = [round(record["ms"][role.value][kind] * 1e6) for kind in KINDS]
+        return trace
