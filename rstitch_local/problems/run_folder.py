@@ -88,6 +88,11 @@ class RunFolder:
             latest[row["id"], row["sample"]] = row
         return list(latest.values())
 
+    @property
+    def line_count(self) -> int:
+        """How many lines there are, those that a later one replaced included."""
+        return len(self._answers)
+
     def done(self) -> set[Key]:
         """The (id, sample) that need not be solved again; one that ended in an error is tried again."""
         return {(row["id"], row["sample"]) for row in self.answers if row["stop"] != "error"}

@@ -1,0 +1,66 @@
+"""`rstitch grade`: grade the answers of a run folder again, generating nothing.
+
+Knows how the result is told; grading is problems/.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rstitch_local.commands.console import make_console
+from rstitch_local.commands.options import JsonOption
+from rstitch_local.errors import INTERRUPTED_EXIT_CODE
+
+
+def grade(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `rstitch solve` wrote.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Grade a run again with the grader of this version; no model is loaded."""
+    # Imported here to keep `rstitch --help` fast.
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from rstitch_local.problems.grading import Grader, grader_identity
+    from rstitch_local.problems.metrics import summary
+    from rstitch_local.problems.progress import summary_text
+    from rstitch_local.problems.run_folder import RunFolder
+    from rstitch_local.problems.solve import regrade
+
+    screen = make_console(stderr=True)
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=screen,
+        transient=True,
+        disable=not screen.is_terminal,
+    )
+    with RunFolder(folder, create=False) as run:
+        before = run.header()
+        try:
+            with Grader() as grader, bars:
+                bar = bars.add_task("Grading", total=run.line_count)
+                changed = regrade(run, grader, lambda place: bars.update(bar, completed=place - 1))
+        except KeyboardInterrupt:
+            screen.print("Stopped. The verdicts are as they were.")
+            raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+        run.change_setting("grader", grader_identity())
+        figures = {**summary(run.answers), "changed_verdicts": changed}
+    if json_output:
+        typer.echo(json.dumps(figures))
+        return
+    typer.echo(summary_text(figures))
+    typer.echo(f"{changed} verdicts changed" if changed != 1 else "1 verdict changed")
+    was = before["settings"].get("grader") if before else None
+    if was != grader_identity():
+        typer.echo(f"Graded before by {_named(was)}, now by {_named(grader_identity())}")
+
+
+def _named(identity: object) -> str:
+    from rstitch_local.problems.text import one_line
+
+    return one_line(" ".join(map(str, identity.values()))) if isinstance(identity, dict) else "an unknown grader"

@@ -1,0 +1,252 @@
+"""`rstitch solve`: a problem file in, a folder of graded answers out.
+
+Knows what the options mean and how Ctrl-C ends a run; reading, solving and grading are problems/.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from rstitch_local.commands.console import make_console
+from rstitch_local.commands.options import (
+    ContextOption,
+    GpuLayersOption,
+    JsonOption,
+    KvTypeOption,
+    LlmOption,
+    MaxTokensOption,
+    MinPOption,
+    PairOption,
+    RouterOption,
+    SeedOption,
+    SlmOption,
+    TemperatureOption,
+    ThreadsOption,
+    TopKOption,
+    TopPOption,
+)
+from rstitch_local.errors import INTERRUPTED_EXIT_CODE, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from rstitch_local.engine.pair import Pair, PairDefaults
+    from rstitch_local.problems.session import Job, Outcome
+
+PROBLEMS = "Problems"
+
+
+def solve(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Problems: JSONL or one JSON array, UTF-8.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="The run folder; made, or gone on with. One a shard."),
+    ],
+    pair: PairOption = None,
+    router: RouterOption = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only the first N problems.", rich_help_panel=PROBLEMS)
+    ] = None,
+    ids: Annotated[
+        str | None, typer.Option("--ids", metavar="A,B", help="Only these.", rich_help_panel=PROBLEMS)
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Only part I of N, each part with a DIR of its own.",
+            rich_help_panel=PROBLEMS,
+        ),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="Answers to each problem.", rich_help_panel=PROBLEMS)
+    ] = 1,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            metavar="KIND=NAME",
+            help="Where the question, answer or id is: question=NAME.",
+            rich_help_panel=PROBLEMS,
+        ),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            metavar="NAME|TEXT",
+            help="math, plain, or a text, with {question} where the question goes.",
+            show_default="the pair's own",
+            rich_help_panel=PROBLEMS,
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at a malformed problem.", rich_help_panel=PROBLEMS)
+    ] = False,
+    json_output: JsonOption = False,
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
+    top_k: TopKOption = None,
+    min_p: MinPOption = None,
+    seed: SeedOption = 0,
+    slm: SlmOption = None,
+    llm: LlmOption = None,
+    gpu_layers: GpuLayersOption = "auto",
+    threads: ThreadsOption = None,
+    context: ContextOption = None,
+    kv_type: KvTypeOption = "f16",
+) -> None:
+    """Solve a problem file and grade the answers; the same command again goes on where it stopped.
+
+    An answer that ended in an error is tried again. A folder made with other settings is refused.
+    """
+    # Imported here to keep `rstitch --help` fast.
+    from dataclasses import replace
+
+    from rstitch_local.commands.loading import open_pair
+    from rstitch_local.decoding.routers import router_from_spec
+    from rstitch_local.problems.prompts import prompt_of
+    from rstitch_local.problems.reading import Fields
+    from rstitch_local.problems.selection import Selection
+    from rstitch_local.problems.session import Job
+    from rstitch_local.problems.solve import Settings
+
+    fields, selection = Fields.parse(field or []), Selection.parse(ids, limit, shard)
+    chosen = choose_pair(pair, slm, llm)
+    defaults = chosen.defaults
+    spec = router or f"entropy:{defaults.tau:g}"
+    router_from_spec(spec)
+    given: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
+    sampling = replace(defaults.sampling, **{name: value for name, value in given.items() if value is not None})
+    screen = make_console(stderr=True)
+    if samples > 1 and sampling.temperature == 0:
+        screen.print(f"At temperature 0 all {samples} answers to a problem are the same.")
+    job = Job(
+        file=file,
+        out=out,
+        settings=Settings(
+            spec, sampling, prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix), max_tokens
+        ),
+        model_settings={**chosen.sums(), "context": context or defaults.context, "kv_type": kv_type},
+        pair_name=chosen.name,
+        fields=fields,
+        selection=selection,
+        samples=samples,
+        seed=seed,
+        strict=strict,
+    )
+
+    def load() -> Pair:
+        return open_pair(
+            None if slm else chosen.name,
+            slm,
+            llm,
+            gpu_layers=gpu_layers,
+            threads=threads,
+            context=context,
+            kv_type=kv_type,
+        )
+
+    report(_run_until_stopped(job, load), out, json_output)
+
+
+def report(outcome: Outcome, out: Path, json_output: bool) -> None:
+    """Print the summary and, when something is left to do, say how to go on and end with exit code 130."""
+    from rstitch_local.problems.progress import summary_text
+
+    typer.echo(json.dumps(outcome.summary) if json_output else summary_text(outcome.summary))
+    if not outcome.finished:
+        _say_how_to_go_on(out, f"{outcome.done} of {outcome.total} answers are kept in {out}.")
+
+
+def _say_how_to_go_on(out: Path, kept: str) -> None:
+    screen = make_console(stderr=True)
+    screen.print(f"Stopped. {kept} The same command, with --out {out}, goes on from there.", soft_wrap=True)
+    raise typer.Exit(INTERRUPTED_EXIT_CODE)
+
+
+class ChosenPair(NamedTuple):
+    """A pair before it is loaded: enough to know whether a folder was made with it."""
+
+    name: str
+    slm: Path
+    llm: Path
+    defaults: PairDefaults
+
+    def sums(self) -> dict[str, str]:
+        """The sha256 of both files; raises ModelError when one cannot be read."""
+        from rstitch_local.catalog.checksums import sha256_of
+
+        found = {}
+        for role, path in (("slm", self.slm), ("llm", self.llm)):
+            try:
+                found[f"{role}_sha256"] = sha256_of(path)
+            except OSError as error:
+                raise ModelError("No such model file", f"{path} cannot be read: {error.strerror}.") from error
+        return found
+
+
+def choose_pair(name: str | None, slm: Path | None, llm: Path | None) -> ChosenPair:
+    """Which files the options mean, without loading them.
+
+    Raises:
+        UsageError: only one of the two files, or files and a name.
+        ModelError: no such pair, or a file of it is not on this disk.
+    """
+    from rstitch_local.catalog.catalogue import load_catalogue
+    from rstitch_local.catalog.store import default_pair, locate
+    from rstitch_local.decoding.sampling import Sampling
+    from rstitch_local.engine.pair import PairDefaults
+
+    if (slm is None) != (llm is None) or (name is not None and slm is not None):
+        raise UsageError("Which pair?", "Give --pair NAME, or both --slm PATH and --llm PATH.")
+    if slm is not None and llm is not None:
+        return ChosenPair(f"{slm.name} + {llm.name}", slm, llm, PairDefaults())
+    catalogue = load_catalogue()
+    entry = catalogue.get(name) if name else default_pair(catalogue)
+    files = locate(entry)
+    sampling = Sampling(**entry.sampling.model_dump())
+    defaults = PairDefaults(entry.context, entry.tau, sampling, entry.prompt, entry.suffix())
+    return ChosenPair(entry.name, files.slm, files.llm, defaults)
+
+
+def _run_until_stopped(job: Job, load: Callable[[], Any]) -> Outcome:
+    """Run the job. The first Ctrl-C ends it after the token being written, a second one at once."""
+    from rstitch_local.problems.session import run_job
+
+    stopped = threading.Event()
+
+    @contextmanager
+    def load_then_listen() -> Iterator[Any]:
+        # While models are being loaded nothing is lost by ending at once.
+        with load() as pair, _ctrl_c_sets(stopped):
+            yield pair
+
+    try:
+        return run_job(job, load_then_listen, make_console(stderr=True), stopped.is_set)
+    except KeyboardInterrupt:
+        _say_how_to_go_on(job.out, "What was done is kept.")
+        raise
+
+
+@contextmanager
+def _ctrl_c_sets(stopped: threading.Event) -> Iterator[None]:
+    def note(_number: int, _frame: FrameType | None) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
