@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,10 @@ def load_catalogue(*, shipped: Path | None = None, user: Path | None = None) -> 
     entries: list[PairEntry] = []
     problems: list[str] = []
     for name in [*base, *(n for n in own if n not in base)]:
-        mine = own.get(name, {})
-        merged = _merge(base.get(name, {}), mine)
-        _anchor_paths(merged, mine, user.parent)
-
-        def source_of(loc: Location, mine: Any = mine, name: str = name) -> Path:
-            return user if name not in base or (loc and _holds(mine, loc)) else shipped
-
-        entry = _validate(name, merged, source_of, problems)
+        merged = _merge(base.get(name, {}), own.get(name, {}))
+        _anchor_paths(merged, own.get(name), user.parent)
+        # The shipped file is right by itself, so what is wrong with a pair comes from the user's, if it is there.
+        entry = _validate(name, merged, user if name in own else shipped, problems)
         if entry is not None:
             entries.append(entry)
     if problems:
@@ -145,27 +141,18 @@ def _anchor_paths(merged: Any, own: Any, folder: Path) -> None:
             merged[role] = {**merged[role], "path": str(path if path.is_absolute() else folder / path)}
 
 
-def _validate(name: str, merged: Any, source_of: Callable[[Location], Path], problems: list[str]) -> PairEntry | None:
+def _validate(name: str, merged: Any, source: Path, problems: list[str]) -> PairEntry | None:
     if not isinstance(merged, dict):
-        problems.append(f"{source_of(())}: {_quoted(name)} must be a table, as in [{_quoted(name)}].")
+        problems.append(f"{source}: {_quoted(name)} must be a table, as in [{_quoted(name)}].")
         return None
     if "name" in merged:
-        where = source_of(("name",))
-        problems.append(f"{where}: {_quoted(name)}.name: the table is the name, take this key out.")
+        problems.append(f"{source}: {_quoted(name)}.name: the table is the name, take this key out.")
         return None
     try:
         return PairEntry.model_validate({**merged, "name": name})
     except ValidationError as error:
-        problems.extend(f"{source_of(item['loc'])}: {_explain(name, item)}" for item in error.errors())
+        problems.extend(f"{source}: {_explain(name, item)}" for item in error.errors())
         return None
-
-
-def _holds(table: Any, loc: Location) -> bool:
-    for part in loc:
-        if not isinstance(table, dict) or part not in table:
-            return False
-        table = table[part]
-    return True
 
 
 def _explain(name: str, item: Any) -> str:
@@ -191,7 +178,7 @@ def _suggestion(name: str, loc: Location, value: Any) -> str:
     model: type[BaseModel] = PairEntry
     for part in loc[:-1]:
         model = _TABLES.get(str(part), model)
-    known = [key for key in model.model_fields if key != "name"]
+    known = [key for key in model.model_fields if model is not PairEntry or key != "name"]
     near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {near[0]}?"

