@@ -123,7 +123,8 @@ def solve(
     fields, selection = Fields.parse(field or []), Selection.parse(ids, limit, shard)
     chosen = choose_pair(pair, slm, llm)
     defaults = chosen.defaults
-    spec = router or f"entropy:{defaults.tau:g}"
+    spec = f"entropy:{defaults.tau:g}" if router is None else router
+    # Before anything is read or written: a typing error should cost nothing.
     router_from_spec(spec)
     given: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
     sampling = replace(defaults.sampling, **{name: value for name, value in given.items() if value is not None})
@@ -134,7 +135,10 @@ def solve(
         file=file,
         out=out,
         settings=Settings(
-            spec, sampling, prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix), max_tokens
+            one_spelling(spec),
+            sampling,
+            prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix),
+            max_tokens,
         ),
         model_settings={**chosen.sums(), "context": context or defaults.context, "kv_type": kv_type},
         pair_name=chosen.name,
@@ -157,6 +161,16 @@ def solve(
         )
 
     report(_run_until_stopped(job, load), out, json_output)
+
+
+def one_spelling(spec: str) -> str:
+    """A router spec that is known to be valid, so that `entropy:.020` can go on with what `entropy:0.02` began."""
+    from rstitch_local.decoding.routers import DEFAULT_SPEC
+
+    name, colon, number = spec.strip().partition(":")
+    if name == "entropy" and not colon:
+        return DEFAULT_SPEC
+    return f"{name}:{float(number)!r}" if colon else name
 
 
 def report(outcome: Outcome, out: Path, json_output: bool) -> None:

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from rstitch_local.commands import loading
+from rstitch_local.commands import solve as solve_command
+from rstitch_local.commands.main import app
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.engine.pair import PairDefaults
+from rstitch_local.errors import InputError, ModelError, RStitchError, UsageError
+
+KINDS = ("prompt", "catch_up", "decode")
+
+
+@dataclass
+class Trace:
+    """The record of a scripted run."""
+
+    text: str
+    stop: str
+    seed: int
+
+    def totals(self) -> dict[str, Any]:
+        split = {role: dict.fromkeys(KINDS, 1) for role in ("slm", "llm")}
+        counted = {"tokens": {"slm": 3, "llm": 1}, "swaps": {"up": 1, "down": 1}, "evaluated": split, "ms": split}
+        return {"stop": self.stop, "seed": self.seed, **counted, "wall_ms": 10.0, "ttft_ms": 1.0}
+
+
+class Run:
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+
+    def __iter__(self) -> Iterator[Any]:
+        yield type("Step", (), {"role": "slm"})
+
+
+class Pair:
+    """A pair that says "<number in the question> + 1", as asked."""
+
+    opened = 0
+    options: tuple[Any, ...] = ()
+
+    def __enter__(self) -> Pair:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        pass
+
+    def describe(self) -> dict[str, Any]:
+        return {"pair": "scripted"}
+
+    def start(self, messages: list[dict[str, str]], *, seed: int, **_options: Any) -> Run:
+        number = int(messages[-1]["content"].split()[2])
+        return Run(Trace(f"\\boxed{{{number + 1}}}", "eog", seed))
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A problem file of three sums, two files that pass for models, and a scripted pair in place of a real one."""
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
+    rows = [{"id": n, "question": f"What is {n} + 1?", "answer": n + 1 if n < 2 else 0} for n in range(3)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(name.encode())
+    Pair.opened = 0
+
+    def open_pair(*arguments: Any, **options: Any) -> Pair:
+        Pair.opened += 1
+        Pair.options = (*arguments, options)
+        return Pair()
+
+    monkeypatch.setattr(loading, "open_pair", open_pair)
+    return tmp_path
+
+
+def _solve(files: Path, *more: str) -> Result:
+    models = ["--slm", str(files / "a.gguf"), "--llm", str(files / "b.gguf")]
+    return CliRunner().invoke(app, ["solve", str(files / "p.jsonl"), "--out", str(files / "run"), *models, *more])
+
+
+def _refused(result: Result, kind: type[RStitchError]) -> str:
+    assert isinstance(result.exception, kind)
+    return str(result.exception)
+
+
+def test_solve_and_again(files: Path) -> None:
+    result = _solve(files, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["problems"], found["correct"], found["llm_share"]) == (3, 2, 0.25)
+    assert found["ci95"][0] < found["accuracy"] < found["ci95"][1]
+    assert "3/3  2: 3 is wrong, gold 0" in result.stderr
+    again = _solve(files, "--json")
+    assert json.loads(again.stdout) == found
+    assert Pair.opened == 1
+    words = _solve(files)
+    assert "3 problems, 2 of 3 answers right" in words.stdout
+    header = json.loads((files / "run" / "run.json").read_text())
+    assert header["settings"]["router"] == "entropy:0.02"
+    assert header["settings"]["models"]["context"] == PairDefaults().context
+    assert len(header["settings"]["models"]["slm_sha256"]) == 64
+
+
+def test_options_reach_the_settings(files: Path) -> None:
+    more = ["--router", "llm", "--temperature", "0.7", "--top-k", "5", "--seed", "3", "--max-tokens", "9"]
+    result = _solve(
+        files, *more, "--samples", "2", "--prompt", "plain", "--ids", "1,2", "--limit", "1", "--threads", "1"
+    )
+    assert result.exit_code == 0, result.output
+    header = json.loads((files / "run" / "run.json").read_text())
+    settings = header["settings"]
+    assert settings["sampling"] == {"temperature": 0.7, "top_k": 5, "top_p": 1.0, "min_p": 0.0}
+    assert (settings["router"], settings["seed"], settings["max_tokens"]) == ("llm", 3, 9)
+    assert settings["prompt"] == "{question}"
+    assert header["information"]["samples"] == 2
+    lines = (files / "run" / "answers.jsonl").read_text().splitlines()
+    assert [(json.loads(line)["id"], json.loads(line)["sample"]) for line in lines] == [("1", 0), ("1", 1)]
+    assert Pair.options[-1]["threads"] == 1
+
+
+def test_other_settings_and_other_models_are_refused_before_loading(files: Path) -> None:
+    _solve(files)
+    assert "router: entropy:0.02 -> slm" in _refused(_solve(files, "--router", "slm"), InputError)
+    assert "models.context: 4096 -> 99" in _refused(_solve(files, "--context", "99"), InputError)
+    (files / "b.gguf").write_bytes(b"changed")
+    assert "models.llm_sha256" in _refused(_solve(files), InputError)
+    assert Pair.opened == 1
+
+
+def test_one_router_in_other_words_goes_on(files: Path) -> None:
+    for spec in ("entropy:0.02", "entropy", " entropy:.020", "entropy:2e-2"):
+        assert _solve(files, "--router", spec).exit_code == 0
+    assert Pair.opened == 1
+
+
+def test_same_answers_at_temperature_0_are_pointed_out(files: Path) -> None:
+    assert "At temperature 0 all 2 answers" in _solve(files, "--samples", "2").stderr
+
+
+def test_mistakes_in_the_command(files: Path) -> None:
+    for more in (["--shard", "5/4"], ["--field", "x=y"], ["--router", "none"], ["--prompt", ""], ["--pair", "x"]):
+        _refused(_solve(files, *more), UsageError)
+    assert not (files / "run").exists()
+    assert "id 9" in _refused(_solve(files, "--ids", "9"), InputError)
+    assert Pair.opened == 0
+
+
+def test_a_model_file_that_is_not_there(files: Path) -> None:
+    (files / "a.gguf").unlink()
+    assert "a.gguf" in _refused(_solve(files), ModelError)
+
+
+def test_a_pair_of_the_catalogue_brings_its_own_settings(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = PairDefaults(512, 0.5, Sampling(temperature=0.6), "plain", "Think.")
+    chosen = solve_command.ChosenPair("mine", files / "a.gguf", files / "b.gguf", defaults)
+    monkeypatch.setattr(solve_command, "choose_pair", lambda *_: chosen)
+    arguments = ["solve", str(files / "p.jsonl"), "--out", str(files / "run"), "--top-p", "0.9"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    settings = json.loads((files / "run" / "run.json").read_text())["settings"]
+    assert settings["router"] == "entropy:0.5"
+    assert settings["sampling"] == {"temperature": 0.6, "top_k": 0, "top_p": 0.9, "min_p": 0.0}
+    assert settings["prompt"] == "{question}\nThink."
+    assert settings["models"]["context"] == 512
+    assert Pair.options[0] == "mine"
+
+
+def test_no_such_pair(files: Path) -> None:
+    arguments = ["solve", str(files / "p.jsonl"), "--out", str(files / "run"), "--pair", "nonesuch"]
+    assert "nonesuch" in _refused(CliRunner().invoke(app, arguments), ModelError)
+
+
+INTERRUPTED = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import test_solve
+from pathlib import Path
+from rstitch_local.commands import loading, main
+
+folder = Path(sys.argv[2])
+
+class Slow(test_solve.Pair):
+    def start(self, messages, *, seed, stop, **options):
+        if "What is 1 " not in messages[-1]["content"]:
+            return super().start(messages, seed=seed, **options)
+        (folder / "hanging").touch()
+        while not stop():
+            time.sleep(0.01)
+        return test_solve.Run(test_solve.Trace("half", "interrupted", seed))
+
+loading.open_pair = lambda *arguments, **options: Slow()
+sys.argv = ["rstitch", *sys.argv[3:]]
+main.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal as a terminal does")
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(files: Path) -> None:
+    models = ["--slm", str(files / "a.gguf"), "--llm", str(files / "b.gguf")]
+    command = ["solve", str(files / "p.jsonl"), "--out", str(files / "run"), *models, "--json"]
+    arguments = [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent), str(files), *command]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (files / "hanging").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGINT)
+        out, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopped. 1 of 3 answers are kept in" in said
+    assert "Traceback" not in said
+    assert json.loads(out)["problems"] == 1
+    result = _solve(files, "--json")
+    assert json.loads(result.stdout)["problems"] == 3
+    lines = (files / "run" / "answers.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["0", "1", "2"]
