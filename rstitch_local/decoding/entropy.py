@@ -58,7 +58,8 @@ class EntropyMeter:
             exp = np.exp(shifted, out=self._exp)
             partition = float(exp.sum())
             # An infinity below the maximum becomes 0 * -inf = NaN here, and is found by it.
-            weighted = float(exp.dot(shifted))
+            with np.errstate(invalid="ignore"):
+                weighted = float(exp.dot(shifted))
         if math.isnan(weighted):
             bad = int(np.flatnonzero(~np.isfinite(logits))[0])
             raise EngineError("Broken logits", f"The logit of token {bad} is {logits[bad]}.")

@@ -1,0 +1,39 @@
+# The commands of the README. On Windows, or without make, it gives the plain ones.
+PYTHON ?= python3
+BIN := .venv/bin
+
+# llama.cpp is compiled on this machine. GCC miscompiles its AMX kernels (they crash), so on processors that
+# have AMX they are left out; see docs/install.md. CMAKE_ARGS from the environment is kept.
+ifneq ($(shell grep -ls amx_int8 /proc/cpuinfo 2>/dev/null),)
+NO_AMX := -mno-amx-tile -mno-amx-int8 -mno-amx-bf16
+export CMAKE_ARGS := -DCMAKE_C_FLAGS='$(NO_AMX)' -DCMAKE_CXX_FLAGS='$(NO_AMX)' $(CMAKE_ARGS)
+endif
+
+.PHONY: setup demo test check format clean
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/rstitch pull qwen2.5-coder
+	$(BIN)/rstitch solve examples/grade_school.jsonl --out runs/demo --pair qwen2.5-coder
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/cold_start.py
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

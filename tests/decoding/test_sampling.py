@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rstitch_local.decoding.sampling import Sampler, Sampling, gumbel_noise, uniform
+from rstitch_local.errors import UsageError
+
+FIXED_NOISE = [0.565335, 1.226483, 3.525877]
+FIXED_UNIFORM = 0.903663573
+
+
+def draws(logits: np.ndarray, sampling: Sampling, count: int, seed: int = 0) -> np.ndarray:
+    sampler = Sampler(sampling, seed)
+    x = logits.astype(np.float32)
+    return np.array([sampler.choose(x, position, int(np.argmax(x))) for position in range(count)])
+
+
+def test_zero_temperature_takes_the_likeliest() -> None:
+    assert draws(np.array([1.0, 3.0, 2.0]), Sampling(0.0, top_k=1, top_p=0.1), 5).tolist() == [1] * 5
+
+
+def test_frequencies_are_the_softmax() -> None:
+    logits = np.array([0.0, 1.0, 2.0, -1.0])
+    for temperature in (0.7, 1.0, 2.0):
+        p = np.exp(logits / temperature)
+        p /= p.sum()
+        counts = np.bincount(draws(logits, Sampling(temperature), 20_000), minlength=4)
+        # Five standard errors of a binomial share: fails once in a million if the draws are right.
+        assert np.all(np.abs(counts / 20_000 - p) < 5 * np.sqrt(p * (1 - p) / 20_000))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "possible"),
+    [
+        (Sampling(1.0, top_k=2), {2, 1}),
+        (Sampling(1.0, top_k=1), {2}),
+        (Sampling(1.0, top_p=0.6), {2}),
+        (Sampling(1.0, top_p=0.7), {2, 1}),
+        (Sampling(1.0, top_p=0.0), {2}),
+        (Sampling(1.0, min_p=0.3), {2, 1}),
+        (Sampling(1.0, min_p=1.0), {2}),
+        (Sampling(1.0, top_k=3, top_p=0.99, min_p=0.1), {2, 1, 0}),
+        (Sampling(1.0, top_k=99), {0, 1, 2, 3}),
+    ],
+)
+def test_filters(sampling: Sampling, possible: set[int]) -> None:
+    # Probabilities 0.087, 0.237, 0.644, 0.032.
+    assert set(draws(np.array([0.0, 1.0, 2.0, -1.0]), sampling, 2000).tolist()) == possible
+
+
+def test_a_draw_depends_on_seed_and_position_alone() -> None:
+    logits = np.random.default_rng(0).standard_normal(500).astype(np.float32)
+    once = Sampler(Sampling(1.0), 3)
+    forwards = [once.choose(logits, position, 0) for position in range(50)]
+    backwards = [Sampler(Sampling(1.0), 3).choose(logits, position, 0) for position in reversed(range(50))]
+    assert forwards == backwards[::-1]
+    assert forwards != [Sampler(Sampling(1.0), 4).choose(logits, position, 0) for position in range(50)]
+
+
+def test_noise_belongs_to_the_token_not_to_its_rank() -> None:
+    # So a filter that drops tokens never changes the draw among those it keeps.
+    logits = np.random.default_rng(1).standard_normal(300).astype(np.float32)
+    free = draws(logits, Sampling(1.0), 300)
+    kept = set(np.argsort(logits)[-100:].tolist())
+    filtered = draws(logits, Sampling(1.0, top_k=100), 300)
+    assert all(a == b for a, b in zip(free, filtered, strict=True) if a in kept)
+
+
+def test_noise_is_standard_gumbel() -> None:
+    noise = gumbel_noise(12345, np.arange(200_000))
+    assert noise.mean() == pytest.approx(0.5772, abs=0.02)
+    assert noise.std() == pytest.approx(np.pi / np.sqrt(6), abs=0.02)
+
+
+def test_noise_is_the_same_on_every_platform() -> None:
+    assert gumbel_noise(1, np.array([0, 1, 2])).round(6).tolist() == FIXED_NOISE
+    assert round(uniform(7, 3), 9) == FIXED_UNIFORM
+
+
+@given(st.integers(-(1 << 70), 1 << 70), st.integers(0, 1 << 40))
+def test_uniform_lies_inside(seed: int, position: int) -> None:
+    assert 0.0 < uniform(seed, position) < 1.0
+
+
+@pytest.mark.parametrize(
+    "settings", [{"temperature": -0.1}, {"top_k": -1}, {"top_p": 1.1}, {"min_p": -0.2}, {"temperature": float("nan")}]
+)
+def test_out_of_range_is_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=next(iter(settings))):
+        Sampling(**settings)  # type: ignore[arg-type]

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted import (
+    ScriptedModel,
+    algorithm_1,
+    entropy_reference,
+    make_trajectory,
+    run_to_end,
+    scripted_vocabulary,
+)
+
+from rstitch_local.decoding.routers import EntropyRouter, Role, router_from_spec
+from rstitch_local.decoding.sampling import Sampler, Sampling
+from rstitch_local.decoding.trajectory import Step, Trajectory
+from rstitch_local.decoding.vocabulary import Bridge
+from rstitch_local.errors import EngineError
+
+
+def models_of(n_vocab: int, seed: int, spread: float) -> dict[Role, ScriptedModel]:
+    return {role: ScriptedModel(n_vocab, f"{role}{seed}", spread) for role in Role}
+
+
+@dataclass(frozen=True)
+class Scene:
+    n_vocab: int
+    seed: int
+    spread: float
+    prompt: list[int]
+    max_tokens: int
+
+    @property
+    def models(self) -> dict[Role, ScriptedModel]:
+        return models_of(self.n_vocab, self.seed, self.spread)
+
+    def steps(self, router: str, sampling: Sampling | None = None) -> tuple[Trajectory, list[Step]]:
+        trajectory = make_trajectory(
+            self.prompt, self.n_vocab, router=router, max_tokens=self.max_tokens, sampling=sampling, seed=self.seed
+        )
+        return trajectory, run_to_end(trajectory, self.models)
+
+
+scenes = st.builds(
+    Scene,
+    n_vocab=st.integers(2, 60),
+    seed=st.integers(0, 10_000),
+    spread=st.floats(0.5, 20.0),
+    prompt=st.lists(st.integers(0, 1), min_size=1, max_size=5),
+    max_tokens=st.integers(1, 30),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(scene=scenes, tau=st.floats(-0.5, 1.5))
+def test_trajectory_is_algorithm_1(scene: Scene, tau: float) -> None:
+    expected, reason = algorithm_1(scene.prompt, scene.models, tau=tau, end=0, max_tokens=scene.max_tokens)
+    trajectory, steps = scene.steps(f"entropy:{tau!r}")
+    assert [(step.role, step.token) for step in steps] == expected
+    assert trajectory.stop_reason == reason
+    assert [step.position for step in steps] == list(range(len(steps)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(scene=scenes)
+def test_extreme_tau_is_one_model_alone(scene: Scene) -> None:
+    for spec, alone in (("entropy:1", "slm"), ("entropy:-0.001", "llm"), ("random:0", "slm"), ("random:1", "llm")):
+        runs = [[(step.role, step.token) for step in scene.steps(router)[1]] for router in (spec, alone)]
+        assert runs[0] == runs[1]
+
+
+@settings(deadline=None, max_examples=50)
+@given(scene=scenes, tau=st.floats(0, 1), temperature=st.floats(0.1, 3))
+def test_swaps_and_tokens_add_up(scene: Scene, tau: float, temperature: float) -> None:
+    trajectory, steps = scene.steps(f"entropy:{tau!r}", Sampling(temperature=temperature))
+    roles = [step.role for step in steps]
+    assert trajectory.tokens(Role.SLM) == roles.count(Role.SLM)
+    assert trajectory.tokens(Role.LLM) == roles.count(Role.LLM)
+    # Control comes down as often as it went up, or once less where the LLM wrote the end.
+    assert trajectory.swaps_up - trajectory.swaps_down in (0, 1)
+    for step in steps:
+        assert 0.0 <= step.entropy <= 1.0
+        assert step.role is Role.LLM or step.entropy <= tau
+
+
+def test_the_only_difference_a_pause_makes_is_none() -> None:
+    models = models_of(30, 3, 6.0)
+    alone = run_to_end(make_trajectory([1], 30, router="entropy:0.5", sampling=Sampling(1.0), seed=5), models)
+    first = make_trajectory([1], 30, router="entropy:0.5", sampling=Sampling(1.0), seed=5, max_tokens=4)
+    resumed = run_to_end(first, models)
+    assert [s.token for s in resumed] == [s.token for s in alone[:4]]
+
+
+def test_one_token_visits_happen() -> None:
+    # Nothing forbids the LLM from handing back after a single token: no minimum stay, no hysteresis.
+    models = models_of(40, 1, 8.0)
+    steps = run_to_end(make_trajectory([1, 2], 40, router="entropy:0.4", end=39, max_tokens=200), models)
+    roles = "".join(step.role[0] for step in steps)
+    assert "sls" in roles
+    assert "ll" in roles
+
+
+def test_equal_to_tau_stays_below() -> None:
+    logits = ScriptedModel(8, "x", 3.0).logits([1])
+    tau = make_trajectory([1], 8, router="slm").advance(logits).entropy  # type: ignore[union-attr]
+    assert abs(tau - entropy_reference(logits)) < 1e-6
+    for role, value, kept in ((Role.SLM, tau, True), (Role.SLM, np.nextafter(tau, 0), False)):
+        trajectory = make_trajectory([1], 8, router=f"entropy:{float(value)!r}")
+        assert trajectory.active is role
+        assert (trajectory.advance(logits) is not None) is kept
+
+
+def test_tau_can_change_while_it_runs() -> None:
+    models = models_of(30, 2, 5.0)
+    trajectory = make_trajectory([1], 30, router="entropy:1", end=29)
+    logits = models[Role.SLM].logits([1])
+    assert trajectory.advance(logits) is not None
+    assert isinstance(trajectory.router, EntropyRouter)
+    trajectory.router.tau = -1.0
+    assert trajectory.advance(models[Role.SLM].logits(trajectory.ids(Role.SLM))) is None
+    assert trajectory.active is Role.LLM
+
+
+def test_each_step_counts_what_was_evaluated_to_get_there() -> None:
+    models = models_of(40, 4, 8.0)
+    trajectory = make_trajectory([1, 2, 3], 40, router="entropy:0.4", end=39)
+    steps = run_to_end(trajectory, models)
+    evaluated = sum(step.caught_up for step in steps)
+    assert evaluated == trajectory.cached(Role.SLM) + trajectory.cached(Role.LLM)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_broken_logits_name_model_and_position(value: float) -> None:
+    trajectory = make_trajectory([1], 8, router="slm")
+    trajectory.advance(np.array([0, 5, 1, 0, 0, 0, 0, 0], np.float32))
+    broken = np.array([0, 5, value, 0, 0, 0, 0, 0], np.float32)
+    with pytest.raises(EngineError, match=r"SLM at position 1: The logit of token 2 is"):
+        trajectory.advance(broken)
+
+
+@pytest.mark.parametrize(("capacity", "kept"), [(3, 1), (4, 2), (5, 3)])
+def test_a_full_context_ends_the_answer(capacity: int, kept: int) -> None:
+    # The last token kept need not be evaluated, so one more fits than the cache holds.
+    models = models_of(20, 1, 5.0)
+    trajectory = make_trajectory([1, 2, 3], 20, router="slm", end=99, capacity=capacity)
+    assert len(run_to_end(trajectory, models)) == kept
+    assert trajectory.stop_reason == "length"
+
+
+def test_text_comes_in_whole_characters() -> None:
+    euro = "€".encode()
+    pieces = {1: b"a", 2: euro[:1], 3: euro[1:], 4: b"b", 5: euro[:2]}
+    plain = scripted_vocabulary(6, 0)
+    vocabulary = type(plain)(
+        texts=plain.texts,
+        end_of_turn=0,
+        is_special=plain.is_special,
+        is_eog=plain.is_eog,
+        piece=lambda token: pieces.get(token, b""),
+        spell=plain.spell,
+    )
+    trajectory = Trajectory(
+        {role: [1] for role in Role},
+        bridge=Bridge(dict.fromkeys(Role, vocabulary)),
+        router=router_from_spec("slm"),
+        sampler=Sampler(Sampling(), 0),
+        max_tokens=5,
+        capacity=dict.fromkeys(Role, 100),
+    )
+    texts = []
+    for token in (1, 2, 3, 4, 5):
+        step = trajectory.advance(np.eye(6, dtype=np.float32)[token] * 9)
+        assert step is not None
+        texts.append(step.text)
+    # The half character at the very end cannot be completed any more and is shown as such.
+    assert texts == ["a", "", "€", "b", "\N{REPLACEMENT CHARACTER}"]
+
+
+def test_tokens_are_carried_into_the_other_vocabulary() -> None:
+    slm, llm = scripted_vocabulary(6, 5), scripted_vocabulary(8, 7)
+    bridge = Bridge({Role.SLM: slm, Role.LLM: llm}, {Role.SLM: {4: (6,)}, Role.LLM: {6: (4,), 7: (1, 2)}})
+    trajectory = Trajectory(
+        {Role.SLM: [1], Role.LLM: [1, 1, 1]},
+        bridge=bridge,
+        router=router_from_spec("entropy:0.5"),
+        sampler=Sampler(Sampling(), 0),
+        max_tokens=10,
+        capacity=dict.fromkeys(Role, 100),
+    )
+    trajectory.advance(np.eye(6, dtype=np.float32)[4] * 30)
+    assert trajectory.ids(Role.LLM) == [1, 1, 1, 6]
+    assert trajectory.advance(np.zeros(6, np.float32)) is None
+    need = trajectory.need()
+    assert (need.role, list(need.ids), need.prompt) == (Role.LLM, [1, 1, 1, 6], 3)
+    trajectory.advance(np.eye(8, dtype=np.float32)[6] * 30)
+    assert trajectory.ids(Role.SLM) == [1, 4, 4]
+    # 7 ends a generation for the LLM alone; the SLM reads two tokens in its place.
+    trajectory.router = router_from_spec("llm")
+    assert trajectory.advance(np.zeros(6, np.float32)) is None
+    trajectory.advance(np.eye(8, dtype=np.float32)[7] * 30)
+    assert trajectory.stop_reason == "eog"
+    assert trajectory.ids(Role.SLM) == [1, 4, 4, 1, 2]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.vocabulary import Vocabulary, compare
+from rstitch_local.errors import ModelError
+
+BODY = [b"a", b"b", b"c", b" the"]
+
+
+def vocabulary(specials: list[str], *, body: list[bytes] = BODY, eog: str = "") -> Vocabulary:
+    texts = [*body, *(s.encode() for s in specials)]
+    end = texts.index(eog.encode()) if eog else -1
+    return Vocabulary(
+        texts=texts,
+        end_of_turn=end,
+        is_special=lambda token: token >= len(body),
+        is_eog=lambda token: token == end,
+        piece=lambda token: texts[token],
+        spell=lambda text: [ord(c) % len(body) for c in text],
+    )
+
+
+def test_the_same_vocabulary_carries_ids_as_they_are() -> None:
+    bridge = compare(vocabulary(["<end>"]), vocabulary(["<end>"]))
+    assert [bridge.carry(token, role) for role in Role for token in range(5)] == [(t,) for t in range(5)] * 2
+
+
+def test_special_tokens_go_by_text() -> None:
+    # As between R1-Distill and QwQ: the same number is <think> in the one and <|box_start|> in the other.
+    slm = vocabulary(["<|end|>", "<think>", "</think>"], eog="<|end|>")
+    llm = vocabulary(["<|im_end|>", "<|box_start|>", "<|pad|>", "<think>", "</think>"], eog="<|im_end|>")
+    bridge = compare(slm, llm)
+    assert bridge.carry(5, Role.SLM) == (7,)
+    assert bridge.carry(6, Role.SLM) == (8,)
+    assert bridge.carry(7, Role.LLM) == (5,)
+    # By role: the end of a turn has another text.
+    assert bridge.carry(4, Role.SLM) == (4,)
+    assert bridge.exceptions[Role.SLM][4] == (4,)
+    # Without any match: spelled out, so that the other model at least reads the letters.
+    assert bridge.carry(5, Role.LLM) == tuple(slm.spell("<|box_start|>"))
+
+
+def test_marks_around_reasoning_go_by_role() -> None:
+    bridge = compare(vocabulary(["[THINK]", "[/THINK]"]), vocabulary(["<x>", "<y>", "<think>", "</think>"]))
+    assert bridge.carry(4, Role.SLM) == (6,)
+    assert bridge.carry(5, Role.SLM) == (7,)
+    assert bridge.carry(6, Role.LLM) == (4,)
+
+
+def test_padding_and_extra_width_are_no_difference() -> None:
+    bridge = compare(vocabulary(["<end>", "[PAD5]"]), vocabulary(["<end>", "[PAD5]", "[PAD6]", "[PAD7]"]))
+    assert bridge.carry(5, Role.LLM) == (5,)
+    assert all(bridge.carry(token, Role.LLM) for token in range(8)), "every token has to be carried as something"
+
+
+def test_another_body_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"2 ordinary tokens differ; the first, token 1, is 'b' .* 'x'") as caught:
+        compare(vocabulary([]), vocabulary([], body=[b"a", b"x", b"y", b" the"]))
+    assert "rstitch pairs" in caught.value.hint
+
+
+def test_a_longer_body_is_refused() -> None:
+    with pytest.raises(ModelError, match="is missing in the SLM"):
+        compare(vocabulary([]), vocabulary([], body=[*BODY, b"d", b"e"]))
+
+
+def test_a_word_against_a_special_token_is_refused() -> None:
+    with pytest.raises(ModelError, match="do not share a tokeniser"):
+        compare(vocabulary(["<e>"]), vocabulary([], body=[*BODY, b"d"]))

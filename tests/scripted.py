@@ -1,0 +1,136 @@
+"""Scripted models and a plain reference of Algorithm 1, for tests that need exactness.
+
+A scripted model's logits are a function of the ids before them, so every order of evaluation must agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rstitch_local.decoding.routers import Role, router_from_spec
+from rstitch_local.decoding.sampling import Sampler, Sampling
+from rstitch_local.decoding.trajectory import Step, Trajectory
+from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
+
+
+@dataclass(frozen=True)
+class ScriptedModel:
+    """Logits drawn from a generator seeded by the ids; `spread` goes from unsure (0.1) to sure (20)."""
+
+    n_vocab: int
+    name: str
+    spread: float
+
+    def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        digest = hashlib.sha256(f"{self.name}:{list(ids)}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        # Positions differ in how sure the model is, so that swaps happen in both directions.
+        scale = self.spread * rng.random()
+        return (rng.standard_normal(self.n_vocab) * scale).astype(np.float32)
+
+
+def entropy_reference(logits: NDArray[np.float32]) -> float:
+    """-sum p ln p / ln V, term by term in float64."""
+    x = logits.astype(np.float64)
+    p = np.exp(x - x.max())
+    p /= p.sum()
+    nats = -sum(value * math.log(value) for value in p if value > 0)
+    return nats / math.log(len(x)) if len(x) > 1 else 0.0
+
+
+def algorithm_1(
+    prompt: Sequence[int],
+    models: dict[Role, ScriptedModel],
+    *,
+    tau: float,
+    end: int,
+    max_tokens: int,
+) -> tuple[list[tuple[Role, int]], str]:
+    """Greedy R-Stitch with one vocabulary, as the paper's listing reads: no caches, no state machine."""
+    kept: list[tuple[Role, int]] = []
+    active = Role.SLM
+    while True:
+        logits = models[active].logits([*prompt, *(token for _, token in kept)])
+        entropy = min(1.0, entropy_reference(logits))
+        if active is Role.SLM and entropy > tau:
+            active = Role.LLM
+            continue
+        token = int(np.argmax(logits))
+        kept.append((active, token))
+        if token == end:
+            return kept, "eog"
+        if len(kept) == max_tokens:
+            return kept, "length"
+        if active is Role.LLM and entropy <= tau:
+            active = Role.SLM
+
+
+def scripted_vocabulary(n_vocab: int, end: int) -> Vocabulary:
+    """Token i is the letter chr(97 + i % 26) and a number; `end` ends a generation."""
+    texts = [f"{chr(97 + i % 26)}{i}".encode() for i in range(n_vocab)]
+    return Vocabulary(
+        texts=texts,
+        end_of_turn=end,
+        is_special=lambda token: token == end,
+        is_eog=lambda token: token == end,
+        piece=lambda token: b"" if token == end else texts[token],
+        spell=lambda text: [0] * len(text),
+    )
+
+
+class CheckedCache:
+    """Stands for a model's KV cache; refuses to hold anything but a prefix, or to evaluate a token twice."""
+
+    def __init__(self, model: ScriptedModel) -> None:
+        self.model = model
+        self.ids: list[int] = []
+
+    def evaluate(self, missed: Sequence[int], whole: Sequence[int]) -> NDArray[np.float32]:
+        assert missed, "nothing to evaluate: there would be no logits"
+        self.ids.extend(missed)
+        assert self.ids == list(whole[: len(self.ids)]), "the cache is not a prefix of the trajectory"
+        return self.model.logits(self.ids)
+
+
+def run_to_end(trajectory: Trajectory, models: dict[Role, ScriptedModel]) -> list[Step]:
+    """Drive one trajectory over checked caches."""
+    caches = {role: CheckedCache(models[role]) for role in Role}
+    steps = []
+    while trajectory.stop_reason is None:
+        need = trajectory.need()
+        logits = caches[need.role].evaluate(need.ids, trajectory.ids(need.role))
+        step = trajectory.advance(logits)
+        if step is not None:
+            steps.append(step)
+    for role in Role:
+        assert len(caches[role].ids) == trajectory.cached(role)
+    return steps
+
+
+def make_trajectory(
+    prompt: Sequence[int],
+    n_vocab: int,
+    *,
+    router: str,
+    end: int = 0,
+    max_tokens: int = 40,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    capacity: int = 10_000,
+) -> Trajectory:
+    """A trajectory over one scripted vocabulary that both models share."""
+    vocabulary = scripted_vocabulary(n_vocab, end)
+    return Trajectory(
+        {role: list(prompt) for role in Role},
+        bridge=Bridge(dict.fromkeys(Role, vocabulary)),
+        router=router_from_spec(router, seed=seed),
+        sampler=Sampler(sampling or Sampling(), seed),
+        max_tokens=max_tokens,
+        capacity=dict.fromkeys(Role, capacity),
+    )
