@@ -154,7 +154,7 @@ class Context:
         self.threads = threads
         self.kv_type = kv_type
         self.usage = [Usage() for _ in range(n_seq_max)]
-        self._context = context
+        self.handle = context
         self._memory = llama_cpp.llama_get_memory(context)
         self._lengths = [0] * n_seq_max
         self._embeddings = False
@@ -257,7 +257,7 @@ class Context:
         self._decode(count, [pieces[index].sequence for index, _, _ in chunk])
         if ends:
             # A GPU's decode is only over when its results are asked for.
-            llama_cpp.llama_get_logits_ith(self._context, ends[-1][0])
+            llama_cpp.llama_get_logits_ith(self.handle, ends[-1][0])
         elapsed = time.perf_counter_ns() - started
         for index, at, tokens in chunk:
             piece = pieces[index]
@@ -269,7 +269,7 @@ class Context:
 
     def _decode(self, count: int, sequences: Sequence[int]) -> None:
         self._batch.n_tokens = count
-        code = llama_cpp.llama_decode(self._context, self._batch)
+        code = llama_cpp.llama_decode(self.handle, self._batch)
         if code == 0:
             return
         # Parts of a failed call may stay in the cache; what the caches hold is asked, not guessed.
@@ -290,14 +290,14 @@ class Context:
 
     def _set_embeddings(self, on: bool) -> None:
         if on != self._embeddings:
-            llama_cpp.llama_set_embeddings(self._context, on)
+            llama_cpp.llama_set_embeddings(self.handle, on)
             self._embeddings = on
 
     def _logits(self, row: int) -> NDArray[np.float32]:
-        return self._view(llama_cpp.llama_get_logits_ith(self._context, row), self.weights.n_vocab)
+        return self._view(llama_cpp.llama_get_logits_ith(self.handle, row), self.weights.n_vocab)
 
     def _hidden(self, row: int) -> NDArray[np.float32]:
-        return self._view(llama_cpp.llama_get_embeddings_ith(self._context, row), self.weights.n_embd)
+        return self._view(llama_cpp.llama_get_embeddings_ith(self.handle, row), self.weights.n_embd)
 
     def _view(self, pointer: object, width: int) -> NDArray[np.float32]:
         """The float32 array at a pointer. Views are kept by address: making one costs 10 microseconds."""

@@ -11,6 +11,7 @@ from scripted import CheckedCache, ScriptedModel, make_trajectory
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.driver import Driver, Live
 from rstitch_local.engine.trace import Trace
 from rstitch_local.llama.context import Context, Output, Piece, Usage
@@ -84,7 +85,7 @@ def test_a_stop_ends_all_and_keeps_what_there_is() -> None:
     models = {role: ScriptedModel(30, role, 6.0) for role in Role}
     contexts = {role: ScriptedContext(models[role], 2) for role in Role}
     lives = [Live(make_trajectory([1], 30, router="slm", end=99), Trace(0), i) for i in range(2)]
-    kept = []
+    kept: list[Step] = []
     for _, step in Driver(cast("dict[Role, Context]", contexts)).steps(lives, stop=lambda: len(kept) >= 6):
         kept.append(step)
     assert len(kept) == 6

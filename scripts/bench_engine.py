@@ -1,0 +1,197 @@
+"""Measures the engine on a real pair: its own overhead, and what each router costs and brings.
+
+    python scripts/bench_engine.py PROBLEMS.jsonl --out DIR [--pair qwen2.5-coder] [--limit 20]
+
+Prints Markdown for docs/performance.md. Answers are kept in DIR, one run folder a router, so that a bench that
+was stopped goes on. Greedy; speeds are compared with a floor measured in the same process: a bare
+`llama_decode` loop over the same tokens. Keep the machine idle while it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import platform
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import psutil
+from rich.console import Console
+
+from rstitch_local import Pair, load_pair
+from rstitch_local.decoding.entropy import EntropyMeter
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.llama import library
+from rstitch_local.llama.context import Context
+from rstitch_local.problems.metrics import Row
+from rstitch_local.problems.prompts import prompt_of
+from rstitch_local.problems.reading import read_problems
+from rstitch_local.problems.run_folder import RunFolder
+from rstitch_local.problems.selection import Selection
+from rstitch_local.problems.session import Job, run_job
+from rstitch_local.problems.solve import Settings
+
+ROUTERS = ("slm", "llm", "entropy:0.005", "entropy:0.02", "entropy:0.05", "entropy:0.1")
+FLOOR_PROBLEMS = 5
+FLOOR_TOKENS = 128
+
+
+def main() -> None:
+    """Run all measurements in turn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problems", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pair", default="qwen2.5-coder")
+    parser.add_argument("--limit", type=int, default=20)
+    parser.add_argument("--max-tokens", type=int, default=512)
+    parser.add_argument("--skip-floor", action="store_true", help="only the table of routers")
+    arguments = parser.parse_args()
+
+    measure_entropy(151_936)
+    before = psutil.Process().memory_info().rss
+    with load_pair(arguments.pair) as pair:
+        print_machine(pair)
+        if not arguments.skip_floor:
+            measure_floor(pair, arguments.problems)
+        run_routers(pair, arguments)
+        measure_memory(pair, before)
+
+
+def print_machine(pair: Pair) -> None:
+    """Say what was measured on what."""
+    build = library.build()
+    cores = psutil.cpu_count(logical=False)
+    print(f"Machine: {platform.system()} {platform.machine()}, {cores} cores, {' '.join(build.features)}")
+    print(f"llama.cpp: {build.binding}, {build.llama_cpp}, GPU offload: {build.gpu_offload}")
+    for role in Role:
+        context, weights = pair.contexts[role], pair.weights[role]
+        print(
+            f"{role.name}: {weights.path.name} ({weights.description}), context {context.n_ctx}, "
+            f"{context.threads} threads, batches of {context.n_batch}"
+        )
+    print(flush=True)
+
+
+def measure_entropy(n_vocab: int) -> None:
+    """Time one entropy over logits shaped like a model's."""
+    logits = (np.random.default_rng(0).standard_normal(n_vocab) * 3).astype(np.float32)
+    logits[0] = 25
+    meter = EntropyMeter(n_vocab)
+    times = []
+    for _ in range(300):
+        started = time.perf_counter()
+        meter.measure(logits)
+        times.append((time.perf_counter() - started) * 1e3)
+    print(f"Entropy, arg-max and top-1 of {n_vocab} logits: {statistics.median(times):.3f} ms (median of 300)\n")
+
+
+def measure_floor(pair: Pair, path: Path) -> None:
+    """Tokens a second of one model alone, against a bare loop over the same tokens, in turn."""
+    print("| model alone | engine tok/s | bare llama_decode tok/s | ratio (median of pairs) |")
+    print("|---|---|---|---|")
+    questions = [problem.question for problem in read_problems(path).problems[:FLOOR_PROBLEMS]]
+    for role in Role:
+        engine, bare = [], []
+        for question in questions:
+            run = pair.ask(question, router=role.value, sampling=Sampling(), max_tokens=FLOOR_TOKENS)
+            prompt = list(run.trajectory.ids(role))
+            started = time.perf_counter()
+            count = sum(1 for _ in run)
+            engine.append(count / (time.perf_counter() - started))
+            tokens = list(run.trajectory.ids(role))[len(prompt) :]
+            bare.append(bare_speed(pair.contexts[role], prompt, tokens))
+        ratios = [e / b for e, b in zip(engine, bare, strict=True)]
+        print(
+            f"| {role.name} | {statistics.median(engine):.2f} | {statistics.median(bare):.2f} "
+            f"| {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}) |",
+            flush=True,
+        )
+    print()
+
+
+def bare_speed(context: Context, prompt: Sequence[int], tokens: Sequence[int]) -> float:
+    """Tokens a second of nothing but llama_decode: the prompt in batches, then the tokens one by one."""
+    handle, n_batch = context.handle, context.n_batch
+    context.truncate(0, 0)
+    batches = [prompt[i : i + n_batch] for i in range(0, len(prompt), n_batch)]
+    batches += [[token] for token in tokens[:-1]]
+    arrays = [((llama_cpp.llama_token * len(ids))(*ids), len(ids)) for ids in batches]
+    started = time.perf_counter()
+    for array, count in arrays:
+        if llama_cpp.llama_decode(handle, llama_cpp.llama_batch_get_one(array, count)):
+            raise SystemExit("llama_decode failed")
+        llama_cpp.llama_get_logits_ith(handle, -1)
+    seconds = time.perf_counter() - started
+    # The engine's own count starts from an empty cache again.
+    llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(handle), 0, -1, -1)
+    return len(tokens) / seconds
+
+
+def run_routers(pair: Pair, arguments: argparse.Namespace) -> None:
+    """Solve the problems once with each router, and print a row for each."""
+    print(
+        "| router | accuracy (95 % interval) | LLM share | swaps up | catch-up tokens | tokens a problem "
+        "| s a problem (median) | ms a token | against llm | outside llama_decode |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    figures = {}
+    for router in ROUTERS:
+        folder = arguments.out / router.replace(":", "-")
+        job = Job(
+            file=arguments.problems,
+            out=folder,
+            settings=Settings(router, Sampling(), prompt_of("math"), arguments.max_tokens),
+            model_settings={role.value: pair.weights[role].path.name for role in Role},
+            pair_name=pair.name,
+            selection=Selection(limit=arguments.limit),
+        )
+        outcome = run_job(job, lambda: as_loaded(pair), Console(stderr=True))
+        with RunFolder(folder) as run:
+            figures[router] = (outcome.summary, list(run.answers))
+    alone = {row["id"]: row["wall_ms"] for row in figures["llm"][1]}
+    for router, (summary, rows) in figures.items():
+        print(table_row(router, summary, rows, alone), flush=True)
+    print()
+
+
+@contextlib.contextmanager
+def as_loaded(pair: Pair) -> Iterator[Pair]:
+    """The pair, left open for the next router."""
+    yield pair
+
+
+def table_row(router: str, summary: dict[str, Any], rows: Sequence[Row], alone: dict[str, float]) -> str:
+    """One line of the table; the speed-up is the median over problems of LLM-alone time over this time."""
+    count = len(rows)
+    tokens = sum(sum(row["tokens"].values()) for row in rows)
+    wall = [row["wall_ms"] for row in rows]
+    inside = sum(sum(kinds.values()) for row in rows for kinds in row["ms"].values())
+    catch_up = sum(kinds["catch_up"] for row in rows for kinds in row["evaluated"].values())
+    low, high = summary["ci95"]
+    ratio = statistics.median(alone[row["id"]] / row["wall_ms"] for row in rows)
+    return (
+        f"| {router} | {summary['accuracy']:.0%} ({low:.0%} to {high:.0%}) | {summary['llm_share']:.0%} "
+        f"| {summary['swaps']['up'] / count:.1f} | {catch_up / count:.0f} | {tokens / count:.0f} "
+        f"| {statistics.median(wall) / 1e3:.1f} | {sum(wall) / tokens:.0f} | {ratio:.2f}x | {1 - inside / sum(wall):.1%} |"
+    )
+
+
+def measure_memory(pair: Pair, before: int) -> None:
+    """Resident memory against both weight files and both caches."""
+    resident = psutil.Process().memory_info().rss
+    files = sum(weights.path.stat().st_size for weights in pair.weights.values())
+    caches = sum(pair.weights[role].summary.kv_bytes_per_token * pair.contexts[role].n_ctx for role in Role)
+    print(
+        f"Resident memory: {resident / 1e6:.0f} MB; both files {files / 1e6:.0f} MB, both caches {caches / 1e6:.0f} MB: "
+        f"{(resident - files - caches) / 1e6:+.0f} MB against their sum ({before / 1e6:.0f} MB before loading)."
+    )
+
+
+if __name__ == "__main__":
+    main()
