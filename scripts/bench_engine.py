@@ -178,7 +178,8 @@ def table_row(router: str, summary: dict[str, Any], rows: Sequence[Row], alone: 
     return (
         f"| {router} | {summary['accuracy']:.0%} ({low:.0%} to {high:.0%}) | {summary['llm_share']:.0%} "
         f"| {summary['swaps']['up'] / count:.1f} | {catch_up / count:.0f} | {tokens / count:.0f} "
-        f"| {statistics.median(wall) / 1e3:.1f} | {sum(wall) / tokens:.0f} | {ratio:.2f}x | {1 - inside / sum(wall):.1%} |"
+        f"| {statistics.median(wall) / 1e3:.1f} | {sum(wall) / tokens:.0f} "
+        f"| {ratio:.2f}x | {1 - inside / sum(wall):.1%} |"
     )
 
 
@@ -188,7 +189,8 @@ def measure_memory(pair: Pair, before: int) -> None:
     files = sum(weights.path.stat().st_size for weights in pair.weights.values())
     caches = sum(pair.weights[role].summary.kv_bytes_per_token * pair.contexts[role].n_ctx for role in Role)
     print(
-        f"Resident memory: {resident / 1e6:.0f} MB; both files {files / 1e6:.0f} MB, both caches {caches / 1e6:.0f} MB: "
+        f"Resident memory: {resident / 1e6:.0f} MB; both files {files / 1e6:.0f} MB, "
+        f"both caches {caches / 1e6:.0f} MB: "
         f"{(resident - files - caches) / 1e6:+.0f} MB against their sum ({before / 1e6:.0f} MB before loading)."
     )
 

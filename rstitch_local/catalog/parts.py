@@ -141,7 +141,10 @@ def _download(
                     code = process.wait(timeout=POLL_S)
                     break
                 except subprocess.TimeoutExpired:
-                    progress(file.file, _clamp(before + _bytes_in(folder), file.size), file.size)
+                    there = _bytes_in(folder)
+                    if file.size is not None:  # pip may hold two copies for a moment: never claim the next part
+                        there = min(there, file.size // parts.count, file.size - before)
+                    progress(file.file, before + there, file.size)
                     check_stop(stop)
         finally:
             if process.poll() is None:
@@ -194,7 +197,3 @@ def _bytes_in(folder: Path) -> int:
             except OSError:
                 continue  # pip moves and removes files while we look.
     return total
-
-
-def _clamp(count: int, limit: int | None) -> int:
-    return count if limit is None else min(count, limit)

@@ -198,7 +198,7 @@ def test_two_pairs_with_the_same_small_model_share_it(fake: FakeHub) -> None:
         (model("none.gguf"), "has no file none.gguf"),
         (model("small.gguf", repo="acme/nothing"), "no public repository acme/nothing"),
         (model("small.gguf", revision="v9"), "no revision v9"),
-        (model("small.gguf", repo="acme/gated"), "gated"),
+        (model("small.gguf", repo="acme/gated"), "its terms must be accepted first"),
     ],
 )
 def test_what_the_hub_refuses_is_said(fake: FakeHub, file: ModelFile, said: str) -> None:

