@@ -5,13 +5,13 @@ Knows how an answer looks on a terminal and nothing of how it comes about.
 
 from __future__ import annotations
 
-import json
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rstitch_local.commands.console import make_console, safe_text
+from rstitch_local.commands.console import make_console, safe_json, safe_text
 from rstitch_local.commands.options import (
     ContextOption,
     GpuLayersOption,
@@ -30,10 +30,12 @@ from rstitch_local.commands.options import (
     TopKOption,
     TopPOption,
 )
-from rstitch_local.errors import INTERRUPTED_EXIT_CODE
+from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError
 
 if TYPE_CHECKING:
-    from rstitch_local.engine.pair import Run
+    from collections.abc import Iterable
+
+    from rstitch_local.decoding.trajectory import Step
     from rstitch_local.engine.trace import Trace
 
 # Cyan is told from the terminal's own colour by most colour-blind readers; the underline by all.
@@ -74,30 +76,50 @@ def ask(
     with open_pair(pair, slm, llm, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as loaded:
         sampling = choose_sampling(loaded, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
         run = loaded.ask(question, system=system, router=router, sampling=sampling, seed=seed, max_tokens=max_tokens)
+        interrupted = False
         try:
-            if json_output:
-                for _ in run:
-                    pass
-                typer.echo(json.dumps(run.trace.to_dict(), ensure_ascii=False))
-            else:
-                _stream(run)
+            # Closed here and not by the garbage collector, so that the trace is complete after Ctrl-C.
+            with closing(iter(run)) as steps:
+                if json_output:
+                    for _ in steps:
+                        pass
+                else:
+                    _stream(steps)
         except KeyboardInterrupt:
-            make_console(stderr=True).print("\nStopped. " + summary_line(run.trace))
-            raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+            interrupted = True
+        if json_output:
+            typer.echo(safe_json(run.trace.to_dict()))
+        else:
+            _conclude(run.trace)
+        if interrupted:
+            raise typer.Exit(INTERRUPTED_EXIT_CODE)
 
 
-def _stream(run: Run) -> None:
+def _stream(steps: Iterable[Step]) -> None:
+    """Write the answer as it comes, ending with a line end whatever happens."""
     screen = make_console()
-    # A pipe gets the answer alone, as it is; only a terminal can be commanded by control characters.
-    for step in run:
-        text = safe_text(step.text)
-        screen.print(text, style=_STYLES[step.role], end="", soft_wrap=True)
-        screen.file.flush()
+    try:
+        for step in steps:
+            # A pipe often ends at a terminal after all (`| less -R`), so it gets safe text as well.
+            text = safe_text(step.text)
+            if screen.is_terminal:
+                screen.print(text, style=_STYLES[step.role], end="", soft_wrap=True)
+            else:
+                # Not through rich, which turns tabs into spaces.
+                screen.file.write(text)
+            screen.file.flush()
+    except (RStitchError, KeyboardInterrupt):
+        screen.print()
+        raise
     screen.print()
+
+
+def _conclude(trace: Trace) -> None:
     notes = make_console(stderr=not sys.stdout.isatty())
-    if run.trace.stop == "length":
+    if trace.stop == "length":
         notes.print("(cut off: the budget or the context is used up)", style="yellow")
-    notes.print(summary_line(run.trace), style="dim", soft_wrap=True)
+    stopped = "Stopped. " if trace.stop == "interrupted" else ""
+    notes.print(stopped + summary_line(trace), style="dim", soft_wrap=True)
 
 
 def summary_line(trace: Trace) -> str:

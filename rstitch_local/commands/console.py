@@ -5,9 +5,12 @@ Knows nothing of what is said.
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import sys
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rstitch_local.errors import RStitchError
 
@@ -16,18 +19,31 @@ if TYPE_CHECKING:
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console that never reads what it prints as markup. Colour goes away where NO_COLOR says so."""
+    """A console that never reads what it prints as markup. Where NO_COLOR is set, its text is plain."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    # Left to itself rich drops the colours only, and keeps underlining.
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, color_system=None if plain else "auto")
 
 
 def safe_text(text: str) -> str:
     """Text of a model or a file without the characters that command a terminal; line ends and tabs stay.
 
-    Covers C0 and C1 controls and the marks that reverse the direction of writing.
+    Covers C0 and C1 controls and invisible marks, such as those that reverse the direction of writing. The two
+    joiners stay: Persian, the scripts of India and composed emoji need them.
     """
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    return "".join(c for c in text if c in "\n\t\u200c\u200d" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+
+
+def safe_json(value: Any) -> str:
+    """A value as one line of JSON, readable in any script, without characters that command a terminal."""
+    line = json.dumps(value, ensure_ascii=False)
+    return re.sub(r"[^\x20-\x7e]", lambda found: _escaped(found[0]), line)
+
+
+def _escaped(c: str) -> str:
+    return json.dumps(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
 
 
 def print_error(error: RStitchError) -> None:

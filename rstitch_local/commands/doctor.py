@@ -5,7 +5,6 @@ Knows how to look; changes nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import typer
 
 from rstitch_local import __version__, paths
-from rstitch_local.commands.console import make_console, safe_text
+from rstitch_local.commands.console import make_console, safe_json, safe_text
 from rstitch_local.commands.options import JsonOption
 
 
@@ -22,7 +21,7 @@ def doctor(json_output: JsonOption = False) -> None:
     """Look at llama.cpp, the devices, the folders and the pairs, and say what to do."""
     report = examine()
     if json_output:
-        typer.echo(json.dumps(report, ensure_ascii=False))
+        typer.echo(safe_json(report))
         return
     screen = make_console()
     llama = report["llama"]

@@ -47,8 +47,8 @@ def _options(
 
 def main() -> None:
     """Run the command line; ends the process with a documented exit code, never with a traceback of a user's error."""
-    # A pipe or a Windows console may not speak UTF-8; models do.
-    for stream in (sys.stdout, sys.stderr):
+    # A pipe or a Windows console may not speak UTF-8; models do. What is no UTF-8 is marked, not an error.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(encoding="utf-8", errors="replace")

@@ -53,19 +53,22 @@ class Driver:
     def steps(self, lives: Sequence[Live], *, stop: Callable[[], bool] | None = None) -> Iterator[tuple[Live, Step]]:
         """Run all to their ends, in rounds: what the SLM has to evaluate, then what the LLM has.
 
+        Each begins with what it says its caches hold; whatever else its sequence held is forgotten.
         A trajectory with broken logits ends alone, with its `error` set. When `stop` returns True, or the
         caller stops iterating, all that are still open end as `interrupted`.
 
         Raises:
             EngineError: llama.cpp failed; all open trajectories end as `error`.
         """
-        for live in lives:
-            live.started_ns = time.perf_counter_ns()
-            for role in Role:
-                usage = Usage()
-                self.contexts[role].usage[live.sequence] = live.trace.usage[role] = usage
+        lives = [live for live in lives if live.trajectory.stop_reason is None]
         ending = "interrupted"
         try:
+            for live in lives:
+                live.started_ns = time.perf_counter_ns()
+                for role, context in self.contexts.items():
+                    left = context.truncate(live.sequence, live.trajectory.cached(role))
+                    live.trajectory.note_cached(role, left)
+                    context.usage[live.sequence] = live.trace.usage[role] = Usage()
             while not (stop is not None and stop()):
                 busy = False
                 for role in Role:

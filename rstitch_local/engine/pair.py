@@ -5,7 +5,7 @@ Knows how to load, compare and prompt a pair; the loop itself is the driver's, t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from rstitch_local.decoding.vocabulary import Bridge, Vocabulary, compare
 from rstitch_local.engine.driver import Driver, Live
 from rstitch_local.engine.machine import Demand, default_threads, fit_layers
 from rstitch_local.engine.trace import Trace
-from rstitch_local.errors import InputError
+from rstitch_local.errors import EngineError, InputError, UsageError
 from rstitch_local.llama import library
 from rstitch_local.llama.chat_template import ChatTemplate, Message
 from rstitch_local.llama.context import Context
@@ -71,8 +71,8 @@ class Run:
         self._live = live
         self._stop = stop
 
-    def __iter__(self) -> Iterator[Step]:
-        """Generate.
+    def __iter__(self) -> Generator[Step, None, None]:
+        """Generate. Closing the generator ends the answer as `interrupted`.
 
         Raises:
             EngineError: broken logits or a failure of llama.cpp; the trace keeps what came before.
@@ -96,21 +96,25 @@ class Pair:
         self.defaults = defaults
         self.weights = weights
         self.bridge = bridge
-        self.contexts = {
-            role: Context(
-                weights[role],
-                n_ctx=options.context or min(defaults.context, weights[role].n_ctx_train),
-                n_seq_max=options.sequences,
-                n_batch=_GPU_BATCH if weights[role].gpu_layers else _CPU_BATCH,
-                threads=options.threads or default_threads(weights[role].size_bytes),
-                kv_type=options.kv_type,
-            )
-            for role in Role
-        }
         self.templates = {
             role: ChatTemplate(w.chat_template, name=w.path.name, bos=w.special_text(w.bos), eos=w.special_text(w.eos))
             for role, w in weights.items()
         }
+        self.contexts: dict[Role, Context] = {}
+        self._closed = False
+        try:
+            for role in Role:
+                self.contexts[role] = Context(
+                    weights[role],
+                    n_ctx=options.context or min(defaults.context, weights[role].n_ctx_train),
+                    n_seq_max=options.sequences,
+                    n_batch=_GPU_BATCH if weights[role].gpu_layers else _CPU_BATCH,
+                    threads=options.threads or default_threads(weights[role].size_bytes),
+                    kv_type=options.kv_type,
+                )
+        except BaseException:
+            self.close()
+            raise
         self.driver = Driver(self.contexts)
 
     def __enter__(self) -> Pair:
@@ -120,10 +124,12 @@ class Pair:
         self.close()
 
     def close(self) -> None:
-        """Free caches and weights."""
-        for role in Role:
-            self.contexts[role].close()
-            self.weights[role].close()
+        """Free caches and weights; runs that are not at their end cannot go on."""
+        self._closed = True
+        for context in self.contexts.values():
+            context.close()
+        for weights in self.weights.values():
+            weights.close()
 
     def render(self, messages: Sequence[Message], role: Role) -> list[int]:
         """The conversation as one model's token ids, by its own template."""
@@ -163,7 +169,10 @@ class Pair:
         Raises:
             InputError: the conversation does not fit a context, or a template refuses it.
             UsageError: no such router.
+            EngineError: the pair is closed.
         """
+        if self._closed:
+            raise EngineError("The pair is closed", f"{self.name} was freed; load it again.")
         spec = router or f"entropy:{self.defaults.tau:g}"
         sampling = sampling or self.defaults.sampling
         rule = router_from_spec(spec, seed=seed)
@@ -176,7 +185,6 @@ class Pair:
                     f"It has {len(prompt[role])} tokens; the {role.name}'s context holds {room}.",
                     "Shorten it, or give a larger --context.",
                 )
-            self.contexts[role].truncate(0, 0)
         trajectory = Trajectory(
             prompt,
             bridge=self.bridge,
@@ -224,6 +232,7 @@ def load_pair(
         progress: told how far loading is.
 
     Raises:
+        UsageError: only one of the two files was named.
         ModelError: no such pair, a file is missing or broken, the two cannot work together, or too little memory.
         CancelledError: `progress` returned False.
     """
@@ -232,6 +241,8 @@ def load_pair(
     from rstitch_local.catalog.store import default_pair, locate
 
     options = options or LoadOptions()
+    if (slm is None) != (llm is None):
+        raise UsageError("Which pair?", "Name both files, slm and llm, or neither.")
     if slm is not None and llm is not None:
         paths = {Role.SLM: Path(slm), Role.LLM: Path(llm)}
         defaults = PairDefaults()
@@ -253,10 +264,16 @@ def load_pair(
     if options.gpu_layers is None:
         options = replace(options, gpu_layers=_plan_offload(summaries, options.context or defaults.context))
     weights: dict[Role, Weights] = {}
-    for role, layers in zip(Role, options.gpu_layers or (0, 0), strict=True):
-        weights[role] = Weights(paths[role], gpu_layers=layers, progress=_for_role(progress, role))
-    bridge = compare(_vocabulary(weights[Role.SLM]), _vocabulary(weights[Role.LLM]))
-    return Pair(name, weights, bridge, defaults, options)
+    try:
+        for role, layers in zip(Role, options.gpu_layers or (0, 0), strict=True):
+            weights[role] = Weights(paths[role], gpu_layers=layers, progress=_for_role(progress, role))
+        bridge = compare(_vocabulary(weights[Role.SLM]), _vocabulary(weights[Role.LLM]))
+        return Pair(name, weights, bridge, defaults, options)
+    except BaseException:
+        # Not left to the garbage collector: the error's traceback would keep gigabytes alive.
+        for loaded in weights.values():
+            loaded.close()
+        raise
 
 
 def _for_role(progress: LoadProgress | None, role: Role) -> Callable[[float], bool] | None:

@@ -46,7 +46,7 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _strftime_now
         try:
             self._template = environment.from_string(source)
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, RecursionError) as error:
             raise ModelError("Broken chat template", f"The template of {name} is not valid: {error}.") from error
         self._name = name
         self._bos = bos
@@ -71,15 +71,22 @@ class ChatTemplate:
                 eos_token=self._eos,
                 **options,
             )
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        except Exception as error:
+            # A template is somebody's program: there is no telling what it fails with.
             raise InputError(
                 "The chat template refuses this", f"{self._name}: {str(error) or type(error).__name__}"
             ) from error
 
 
-def _to_json(value: Any, indent: int | None = None, **_options: object) -> str:
-    # Unlike jinja's own filter: no HTML escapes, which a model never saw in training.
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    # As transformers has it, and unlike jinja's own filter: no HTML escapes, which a model never saw in training.
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise_exception(message: str) -> NoReturn:

@@ -139,7 +139,8 @@ class Context:
         params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
         params.no_perf = True
         library.take_errors()
-        context = llama_cpp.llama_init_from_model(weights.model, params)
+        with library.held_interrupts():
+            context = llama_cpp.llama_init_from_model(weights.model, params)
         if not context:
             raise ModelError(
                 "No room for the cache",
@@ -174,6 +175,11 @@ class Context:
         """Free the caches."""
         self._finalizer()
 
+    def _check_open(self) -> None:
+        # llama.cpp would read freed memory, and end the process.
+        if not self._finalizer.alive:
+            raise EngineError("The model is closed", f"{self.weights.path.name} was freed; load the pair again.")
+
     def length(self, sequence: int = 0) -> int:
         """Tokens in a sequence's cache."""
         return self._lengths[sequence]
@@ -184,8 +190,10 @@ class Context:
         Returns the length left: `length`, or 0 where the model cannot forget a part (recurrent and hybrid
         models), so that everything has to be evaluated again.
         """
-        if length >= self._lengths[sequence]:
-            return self._lengths[sequence]
+        self._check_open()
+        # Asked of llama.cpp even where nothing seems to be left to forget: an exception (Ctrl-C) right after a
+        # decode leaves tokens in the cache that were never counted.
+        length = min(length, self._lengths[sequence])
         if not llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1):
             llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
             length = 0
@@ -201,6 +209,7 @@ class Context:
             CancelledError: `stop` returned True between two calls; the caches keep what was evaluated.
             EngineError: no room in the cache, or llama.cpp failed; the caches are trimmed to what holds.
         """
+        self._check_open()
         if len(pieces) == 1 and len(pieces[0].ids) == 1:
             yield self._evaluate_one(pieces[0])
             return

@@ -5,10 +5,14 @@ Knows no model. Everything else in this folder calls `start()` before its first 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import logging
+import signal
+import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +54,32 @@ def take_errors() -> str:
     text = "; ".join(_recent_errors)
     _recent_errors.clear()
     return text
+
+
+@contextlib.contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back during a call into llama.cpp that calls Python back, and let it act right after.
+
+    An exception cannot cross C code: raised inside a callback it would be printed and forgotten.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    # Only the main thread runs Python's signal handlers; a handler of C code (None) is none of ours.
+    if threading.current_thread() is not threading.main_thread() or previous is None:
+        yield
+        return
+    came = False
+
+    def remember(_number: int, _frame: object) -> None:
+        nonlocal came
+        came = True
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Weights:
         self.model = self._load(gpu_layers, progress)
         self._finalizer = weakref.finalize(self, llama_cpp.llama_model_free, self.model)
         self._vocab = llama_cpp.llama_model_get_vocab(self.model)
-        self.gpu_layers = min(gpu_layers, self.n_layer + 1)
+        self.gpu_layers = min(gpu_layers, self.n_layer + 1) if library.build().gpu_offload else 0
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(self._vocab)
         self.add_bos = bool(llama_cpp.llama_vocab_get_add_bos(self._vocab))
         self.bos = llama_cpp.llama_vocab_bos(self._vocab)
@@ -74,7 +74,8 @@ class Weights:
 
         callback = llama_cpp.llama_progress_callback(on_progress)
         params.progress_callback = callback
-        model = llama_cpp.llama_model_load_from_file(str(self.path).encode("utf-8"), params)
+        with library.held_interrupts():
+            model = llama_cpp.llama_model_load_from_file(str(self.path).encode("utf-8"), params)
         if interrupted:
             raise interrupted[0]
         if cancelled:
