@@ -1,0 +1,150 @@
+"""ChatTemplate: what templates may do, what they may not, and that whatever they do ends in a clear error."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from tiny_pair import CHATML
+
+from rstitch_local.errors import InputError, ModelError
+from rstitch_local.llama.chat_template import ChatTemplate
+
+USER = [{"role": "user", "content": "Hi"}]
+
+
+def render(source: str, **options: object) -> str:
+    return ChatTemplate(source, name="m.gguf", bos="<s>", eos="</s>").render(USER, **options)
+
+
+def test_a_conversation_ends_where_the_answer_begins() -> None:
+    template = ChatTemplate(CHATML, name="m.gguf")
+    talk = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Ho"},
+        {"role": "user", "content": "{{ 1 + 1 }} <b>&amp;"},
+    ]
+    assert template.render(talk) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\n"
+        "<|im_start|>user\n{{ 1 + 1 }} <b>&amp;<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_without_a_system_prompt_there_is_none() -> None:
+    assert "system" not in ChatTemplate(CHATML, name="m.gguf").render(USER)
+
+
+def test_a_template_may_put_in_its_own_system_prompt() -> None:
+    source = "{% if messages[0].role != 'system' %}You are helpful. {% endif %}{{ messages[-1]['content'] }}"
+    assert render(source) == "You are helpful. Hi"
+
+
+def test_the_ends_of_a_text_and_options_reach_the_template() -> None:
+    assert render("{{ bos_token }}{{ eos_token }}") == "<s></s>"
+    source = "{{ 'off' if enable_thinking is defined and not enable_thinking else 'on' }}"
+    assert (render(source), render(source, enable_thinking=False)) == ("on", "off")
+    assert ChatTemplate(source, name="m").has_thinking_switch
+    assert not ChatTemplate(CHATML, name="m").has_thinking_switch
+
+
+def test_blocks_leave_no_blank_lines_behind() -> None:
+    assert render("a\n   {% if true %}\nb\n   {% endif %}\nc") == "a\nb\nc"
+
+
+def test_loops_can_be_left_and_continued() -> None:
+    source = (
+        "{% for i in range(9) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}"
+    )
+    assert render(source + "{% endfor %}") == "023"
+
+
+def test_tojson_is_for_models_and_not_for_web_pages() -> None:
+    assert render("{{ {'a': '<ü>'} | tojson }}") == '{"a": "<ü>"}'
+    assert render("{{ {'a': 1} | tojson(indent=2) }}") == '{\n  "a": 1\n}'
+    assert render("{{ {'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true) }}") == '{"a":2,"b":1}'
+    assert render("{{ 'ü' | tojson(ensure_ascii=true) }}") == '"\\u00fc"'
+
+
+def test_the_date_can_be_asked_for() -> None:
+    today = datetime.datetime.now().strftime("%Y")
+    assert render("{{ strftime_now('%Y') }}") in (today, str(int(today) + 1))
+
+
+def test_a_template_can_refuse_a_conversation_in_its_own_words() -> None:
+    with pytest.raises(InputError) as caught:
+        render("{{ raise_exception('System role not supported') }}")
+    assert caught.value.title == "The chat template refuses this"
+    assert caught.value.message == "m.gguf: System role not supported"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "''.__class__.__mro__",
+        "''.__class__.__mro__[1].__subclasses__()",
+        "''['__class__']['__mro__']",
+        "(''|attr('__class__')).__mro__",
+        "messages.__init__.__globals__.x",
+        "raise_exception.__globals__['json'].x",
+        "strftime_now.__globals__['datetime'].x",
+        "cycler.__init__.__globals__.os.popen('true').read()",
+        "'{0.__class__.__mro__}'.format('')",
+        "'%s'.__mod__(1)",
+        "self.__init__.__globals__.x",
+        "lipsum.__globals__['os'].getcwd()",
+        "messages.append({'role': 'user'})",
+        "messages[0].update({'content': 'other'})",
+        "messages.clear()",
+    ],
+)
+def test_a_template_cannot_leave_its_sandbox(expression: str) -> None:
+    with pytest.raises(InputError) as caught:
+        render("{{ " + expression + " }}")
+    assert caught.value.message.startswith("m.gguf: ")
+    assert USER == [{"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize("expression", ["''.__class__", "raise_exception.__globals__", "strftime_now.__code__"])
+def test_what_is_hidden_reads_as_nothing(expression: str) -> None:
+    assert render("{{ " + expression + " }}") == ""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ 1 / 0 }}",
+        "{{ 'a' + 1 }}",
+        "{{ messages[7].content.x }}",
+        "{{ nobody.home }}",
+        "{{ 1 | dictsort }}",
+        "{{ nobody | tojson }}",
+        "{{ 'x' | int(base=99) + 'y' }}",
+        "{% for i in range(999999999) %}{% endfor %}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{% include 'other' %}",
+        "{% import 'os' as os %}",
+        "{{ strftime_now(5) }}",
+    ],
+)
+def test_whatever_fails_inside_a_template_is_an_error_of_the_input(source: str) -> None:
+    with pytest.raises(InputError, match=r"m\.gguf: ."):
+        render(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["{% if %}", "{{ 1 +", "{% nonsense %}", "{% for %}x", "(" * 10 + "{{" + "(" * 50_000]
+)
+def test_a_broken_template_is_an_error_of_the_model(source: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        ChatTemplate(source, name="m.gguf")
+    assert caught.value.title == "Broken chat template"
+    assert "m.gguf" in caught.value.message
+
+
+def test_a_missing_template_says_what_to_do() -> None:
+    with pytest.raises(ModelError) as caught:
+        ChatTemplate(None, name="m.gguf")
+    assert caught.value.title == "No chat template"
+    assert "m.gguf" in caught.value.message
+    assert "chat_template" in caught.value.hint
