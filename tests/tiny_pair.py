@@ -61,6 +61,7 @@ def write_model(
     template: str | None = CHATML,
     specials: Sequence[str] = SPECIALS,
     other_body: bool = False,
+    bos: str | None = None,
     context_length: int = 512,
     spread: float = 5.0,
     special_spread: float = 0.0,
@@ -77,6 +78,7 @@ def write_model(
         template: the chat template, None for none.
         specials: the special tokens, in the order of their ids; the first ones come right after the body.
         other_body: swap two ordinary tokens, so that the tokeniser is another one.
+        bos: the special token every text begins with, None for none.
         context_length: tokens the model claims to have been trained on.
         spread: standard deviation of the logits; the larger, the surer the model is.
         special_spread: the same of the special tokens; at 0 they are practically never written.
@@ -127,7 +129,9 @@ def write_model(
     writer.add_token_types(kinds)
     writer.add_token_merges(list(MERGES))
     writer.add_eos_token_id(texts.index(END))
-    writer.add_add_bos_token(False)
+    if bos is not None:
+        writer.add_bos_token_id(texts.index(bos))
+    writer.add_add_bos_token(bos is not None)
     if template is not None:
         writer.add_chat_template(template)
 

@@ -61,10 +61,11 @@ class Driver:
             EngineError: llama.cpp failed; all open trajectories end as `error`.
         """
         lives = [live for live in lives if live.trajectory.stop_reason is None]
+        for live in lives:
+            live.started_ns = time.perf_counter_ns()
         ending = "interrupted"
         try:
             for live in lives:
-                live.started_ns = time.perf_counter_ns()
                 for role, context in self.contexts.items():
                     left = context.truncate(live.sequence, live.trajectory.cached(role))
                     live.trajectory.note_cached(role, left)

@@ -28,6 +28,10 @@ class ScriptedContext:
     def length(self, sequence: int) -> int:
         return len(self.caches[sequence].ids)
 
+    def truncate(self, sequence: int, length: int) -> int:
+        del self.caches[sequence].ids[length:]
+        return self.length(sequence)
+
     def evaluate(self, pieces: Sequence[Piece], *, stop: Callable[[], bool] | None = None) -> Iterator[Output]:
         del stop
         self.calls += 1

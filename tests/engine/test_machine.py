@@ -1,0 +1,70 @@
+"""What a machine offers: layers that fit, threads."""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rstitch_local.engine.machine import TINY_MODEL_BYTES, Demand, default_threads, fit_layers
+
+RESERVE = 512 << 20
+
+demands = st.lists(st.builds(Demand, st.integers(1, 100), st.integers(0, 1 << 30)), max_size=4)
+sizes = st.integers(0, 200 << 30)
+
+
+def taken(wanted: list[Demand], counts: list[int]) -> int:
+    return sum(count * max(1, demand.layer_bytes) for count, demand in zip(counts, wanted, strict=True))
+
+
+@given(demands, sizes)
+def test_what_goes_to_the_gpu_fits(wanted: list[Demand], free: int) -> None:
+    counts = fit_layers(wanted, free)
+    assert len(counts) == len(wanted)
+    assert all(0 <= count <= demand.layers for count, demand in zip(counts, wanted, strict=True))
+    real = sum(count * demand.layer_bytes for count, demand in zip(counts, wanted, strict=True))
+    assert real <= max(0, free - RESERVE)
+
+
+@given(demands, sizes)
+def test_no_layer_is_left_out_that_would_fit(wanted: list[Demand], free: int) -> None:
+    room = max(0, free - RESERVE)
+    for demand, count in zip(wanted, fit_layers(wanted, free), strict=True):
+        room -= count * demand.layer_bytes
+        assert count == demand.layers or room < max(1, demand.layer_bytes)
+
+
+@given(demands, demands, sizes)
+def test_the_first_is_served_as_if_it_were_alone(first: list[Demand], rest: list[Demand], free: int) -> None:
+    assert fit_layers([*first, *rest], free)[: len(first)] == fit_layers(first, free)
+
+
+@given(demands, sizes)
+def test_the_first_never_loses_by_more_memory(wanted: list[Demand], free: int) -> None:
+    assert fit_layers(wanted, free)[:1] <= fit_layers(wanted, free + (1 << 30))[:1]
+
+
+def test_an_example() -> None:
+    small, large = Demand(25, 20 << 20), Demand(29, 40 << 20)
+    assert fit_layers([small, large], 0) == [0, 0]
+    assert fit_layers([small, large], RESERVE + (500 << 20)) == [25, 0]
+    assert fit_layers([small, large], RESERVE + (580 << 20)) == [25, 2]
+    assert fit_layers([small, large], 64 << 30) == [25, 29]
+
+
+def test_a_tiny_model_gets_one_thread() -> None:
+    assert default_threads(TINY_MODEL_BYTES - 1) == 1
+
+
+@pytest.mark.parametrize(("physical", "allowed", "threads"), [(8, 16, 8), (8, 2, 2), (1, 4, 1), (None, 64, 6)])
+def test_a_real_model_gets_the_physical_cores_it_may_use(
+    monkeypatch: pytest.MonkeyPatch, physical: int | None, allowed: int, threads: int
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: None if logical else physical)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(allowed)), raising=False)
+    assert default_threads(TINY_MODEL_BYTES) == threads

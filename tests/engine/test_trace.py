@@ -1,0 +1,93 @@
+"""Trace: its sums, and that it is the same after having been written and read."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.trace import Trace
+from rstitch_local.llama.context import Usage
+
+counts = st.lists(st.integers(0, 10_000), min_size=3, max_size=3)
+shares = st.floats(0, 1)
+steps = st.builds(
+    Step,
+    position=st.integers(0, 9999),
+    role=st.sampled_from(Role),
+    token=st.integers(0, 200_000),
+    text=st.text(max_size=4),
+    entropy=shares,
+    top1=shares,
+    caught_up=st.integers(0, 99),
+    ms=st.floats(0, 1e5),
+)
+traces = st.builds(
+    Trace,
+    seed=st.integers(),
+    settings=st.fixed_dictionaries({"router": st.text(max_size=8), "max_tokens": st.none() | st.integers(1, 99)}),
+    steps=st.lists(steps, max_size=5),
+    usage=st.fixed_dictionaries({role: st.builds(Usage, counts, counts) for role in Role}),
+    tokens=st.fixed_dictionaries({role: st.integers(0, 999) for role in Role}),
+    swaps_up=st.integers(0, 99),
+    swaps_down=st.integers(0, 99),
+    stop=st.sampled_from([None, "eog", "length", "interrupted", "error"]),
+    wall_ms=st.floats(0, 1e7),
+    ttft_ms=st.none() | st.floats(0, 1e7),
+)
+
+
+@given(traces)
+def test_a_trace_survives_writing_and_reading(trace: Trace) -> None:
+    record = json.loads(json.dumps(trace.to_dict()))
+    again = Trace.from_dict(record)
+    assert again.to_dict() == record == trace.to_dict()
+    assert again.text == trace.text == "".join(step.text for step in trace.steps)
+    assert again.steps == trace.steps
+    assert all(isinstance(step.role, Role) for step in again.steps)
+    assert again.llm_share == trace.llm_share
+    assert again.catch_up_tokens == trace.catch_up_tokens
+
+
+def test_sums() -> None:
+    trace = Trace(
+        seed=3,
+        tokens={Role.SLM: 6, Role.LLM: 2},
+        usage={
+            Role.SLM: Usage([10, 2, 5], [4_000_000, 1_000_000, 3_000_000]),
+            Role.LLM: Usage([11, 7, 1], [9_000_000, 5_000_000, 500_400]),
+        },
+        swaps_up=2,
+        swaps_down=1,
+        stop="eog",
+        wall_ms=40.0,
+        ttft_ms=5.25,
+    )
+    assert trace.llm_share == 0.25
+    assert trace.catch_up_tokens == 9
+    assert round(trace.model_ms, 3) == 22.5
+    assert trace.tokens_per_second == 200
+    assert trace.totals() == {
+        "stop": "eog",
+        "seed": 3,
+        "tokens": {"slm": 6, "llm": 2},
+        "swaps": {"up": 2, "down": 1},
+        "evaluated": {
+            "slm": {"prompt": 10, "catch_up": 2, "decode": 5},
+            "llm": {"prompt": 11, "catch_up": 7, "decode": 1},
+        },
+        "ms": {
+            "slm": {"prompt": 4.0, "catch_up": 1.0, "decode": 3.0},
+            "llm": {"prompt": 9.0, "catch_up": 5.0, "decode": 0.5},
+        },
+        "wall_ms": 40.0,
+        "ttft_ms": 5.25,
+    }
+
+
+def test_an_empty_trace_has_no_division_by_nothing() -> None:
+    trace = Trace(seed=0)
+    assert (trace.llm_share, trace.tokens_per_second, trace.text, trace.totals()["ttft_ms"]) == (0.0, 0.0, "", None)
