@@ -49,19 +49,14 @@ class EntropyMeter:
         Raises:
             EngineError: a NaN or an infinity among them.
         """
-        # argmax stops at the first NaN, so the maximum tells of it without a pass of its own.
+        # argmax stops at the first NaN, so the maximum tells of one without a pass of its own.
         token = int(logits.argmax())
         maximum = logits[token]
-        partition = weighted = math.nan
-        if math.isfinite(maximum):
-            shifted = np.subtract(logits, maximum, out=self._shifted)
-            exp = np.exp(shifted, out=self._exp)
-            partition = float(exp.sum())
-            # An infinity below the maximum becomes 0 * -inf = NaN here, and is found by it.
-            with np.errstate(invalid="ignore"):
-                weighted = float(exp.dot(shifted))
-        if math.isnan(weighted):
+        if not (math.isfinite(maximum) and math.isfinite(logits.min())):
             bad = int(np.flatnonzero(~np.isfinite(logits))[0])
             raise EngineError("Broken logits", f"The logit of token {bad} is {logits[bad]}.")
-        entropy = (math.log(partition) - weighted / partition) / self._log_vocab
+        shifted = np.subtract(logits, maximum, out=self._shifted)
+        exp = np.exp(shifted, out=self._exp)
+        partition = float(exp.sum())
+        entropy = (math.log(partition) - float(exp.dot(shifted)) / partition) / self._log_vocab
         return Uncertainty(token, min(max(entropy, 0.0), 1.0), 1.0 / partition)
