@@ -1,0 +1,405 @@
+"""Pair: two tiny files loaded, compared and asked; what they refuse; what a run's record adds up to."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import pytest
+from tiny_pair import CHATML, END, SPECIALS, START, THINK, TinyPair, body, write_pair
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.pair import LoadOptions, Pair, PairDefaults, Run, load_pair
+from rstitch_local.engine.trace import Trace
+from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError, UsageError
+
+QUESTION = "What is the inner thing?"
+ROUTERS = ["slm", "llm", "entropy:0.2", "confidence:0.5", "random:0.4"]
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_pair: TinyPair) -> Iterator[Pair]:
+    with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm) as loaded:
+        yield loaded
+
+
+def finish(run: Run) -> Trace:
+    for _ in run:
+        pass
+    return run.trace
+
+
+def open_pair(files: TinyPair, **options: Any) -> Pair:
+    return load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(**options))
+
+
+def tokens(trace: Trace) -> list[int]:
+    return [step.token for step in trace.steps]
+
+
+@pytest.fixture
+def freed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was freed, in order."""
+    found: list[str] = []
+    for name in ("llama_model_free", "llama_free"):
+        original = getattr(llama_cpp, name)
+
+        def free(handle: Any, name: str = name, original: Any = original) -> None:
+            found.append(name)
+            original(handle)
+
+        monkeypatch.setattr(llama_cpp, name, free)
+    return found
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_record_adds_up(pair: Pair, router: str, temperature: float) -> None:
+    run = pair.ask(QUESTION, router=router, sampling=Sampling(temperature), seed=3, max_tokens=50)
+    kept: list[Step] = []
+    for step in run:
+        assert step.position == len(kept)
+        kept.append(step)
+    trace = run.trace
+    assert trace.steps == kept
+    assert len(kept) == 50
+    assert trace.stop == "length"
+    assert trace.text == "".join(step.text for step in kept)
+    assert trace.tokens == {role: sum(step.role is role for step in kept) for role in Role}
+    assert sum(trace.tokens.values()) == len(kept)
+    assert 0 <= trace.swaps_up - trace.swaps_down <= 1
+    evaluated = {role: sum(trace.usage[role].tokens) for role in Role}
+    prompt = {role: len(pair.render([{"role": "user", "content": QUESTION}], role)) for role in Role}
+    for role in Role:
+        assert evaluated[role] == run.trajectory.cached(role) == pair.contexts[role].length()
+        assert evaluated[role] <= prompt[role] + len(kept)
+        assert trace.usage[role].tokens[0] in (0, prompt[role])
+        assert [ns > 0 for ns in trace.usage[role].ns] == [count > 0 for count in trace.usage[role].tokens]
+    assert sum(step.caught_up for step in kept) == sum(evaluated.values())
+    assert sum(step.ms for step in kept) == pytest.approx(trace.model_ms)
+    assert 0 < trace.model_ms <= trace.wall_ms
+    assert trace.ttft_ms is not None
+    assert kept[0].ms <= trace.ttft_ms <= trace.wall_ms
+    assert trace.settings == {
+        "pair": "slm.gguf + llm.gguf",
+        "router": router,
+        "sampling": {"temperature": temperature, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
+        "max_tokens": 50,
+    }
+    assert Trace.from_dict(trace.to_dict()).to_dict() == trace.to_dict()
+
+
+@pytest.mark.parametrize("role", Role)
+def test_one_model_alone_never_evaluates_the_other(pair: Pair, role: Role) -> None:
+    trace = finish(pair.ask(QUESTION, router=role.value, max_tokens=30))
+    other = Role.LLM if role is Role.SLM else Role.SLM
+    assert trace.tokens[role] == 30
+    assert trace.usage[other].tokens == [0, 0, 0]
+    assert pair.contexts[other].length() == 0
+    assert {step.role for step in trace.steps} == {role}
+
+
+@pytest.mark.parametrize(("tau", "role"), [("1", Role.SLM), ("1.5", Role.SLM), ("-1", Role.LLM), ("-0.01", Role.LLM)])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_beyond_the_ends_of_tau_one_model_writes_all(pair: Pair, tau: str, role: Role, temperature: float) -> None:
+    sampling = Sampling(temperature)
+    stitched = finish(pair.ask(QUESTION, router=f"entropy:{tau}", sampling=sampling, max_tokens=40))
+    alone = finish(pair.ask(QUESTION, router=role.value, sampling=sampling, max_tokens=40))
+    assert tokens(stitched) == tokens(alone)
+    assert stitched.tokens == alone.tokens
+    assert (stitched.swaps_up, stitched.swaps_down) == (int(role is Role.LLM), 0)
+
+
+def test_in_between_both_write(pair: Pair) -> None:
+    trace = finish(pair.ask(QUESTION, router="entropy:0.25", max_tokens=60))
+    assert min(trace.tokens.values()) > 5
+    assert trace.swaps_up > 2
+    for before, step in zip(trace.steps, trace.steps[1:], strict=False):
+        if before.role is Role.LLM:
+            # Algorithm 1: the LLM gives back where it was sure, and the SLM keeps only what it was sure of.
+            assert step.role is Role.LLM or before.entropy <= 0.25
+        if step.role is Role.SLM:
+            assert step.entropy <= 0.25
+
+
+def test_the_same_seed_gives_the_same_answer_and_another_gives_another(pair: Pair) -> None:
+    first, again, other = (
+        tokens(finish(pair.ask(QUESTION, router="slm", sampling=Sampling(1.0), seed=seed, max_tokens=30)))
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_runs_can_be_started_before_others_are_read(pair: Pair) -> None:
+    expected = [tokens(finish(pair.ask(text, max_tokens=20))) for text in ("One", "Two and more")]
+    runs = [pair.ask(text, max_tokens=20) for text in ("One", "Two and more")]
+    assert [tokens(finish(run)) for run in runs] == expected
+    assert tokens(finish(runs[0])) == expected[0]
+
+
+def test_defaults_are_the_pairs_own(tiny_pair: TinyPair, pair: Pair) -> None:
+    defaults = PairDefaults(context=128, tau=0.25, sampling=Sampling(0.5), prompt_suffix="Think for 9 tokens.")
+    with open_pair(tiny_pair) as other:
+        own = Pair("own", other.weights, other.bridge, defaults, LoadOptions())
+        trace = finish(own.ask("Why?", max_tokens=5))
+        assert trace.settings["router"] == "entropy:0.25"
+        assert trace.settings["sampling"]["temperature"] == 0.5
+        assert own.contexts[Role.LLM].n_ctx == 128
+        spelled = finish(
+            pair.ask("Why?\nThink for 9 tokens.", router="entropy:0.25", sampling=Sampling(0.5), max_tokens=5)
+        )
+        assert tokens(trace) == tokens(spelled)
+        for context in own.contexts.values():
+            context.close()
+
+
+def test_a_system_prompt_comes_first(pair: Pair) -> None:
+    with_system = pair.ask("Hi", system="Be brief.").trajectory.ids(Role.SLM)
+    text = b"".join(pair.weights[Role.SLM].piece(token) for token in with_system)
+    assert text == b"system\nBe brief.\nuser\nHi\nassistant\n"
+    assert pair.ask("Hi", system="").trajectory.ids(Role.SLM) == pair.ask("Hi").trajectory.ids(Role.SLM)
+
+
+@pytest.mark.parametrize("budget", [1, 7])
+def test_the_budget_counts_kept_tokens(pair: Pair, budget: int) -> None:
+    trace = finish(pair.ask(QUESTION, max_tokens=budget))
+    assert len(trace.steps) == budget
+    assert trace.stop == "length"
+
+
+@pytest.mark.parametrize("router", ["slm", "llm", "entropy:0.25"])
+def test_an_answer_may_fill_the_context(tiny_pair: TinyPair, router: str) -> None:
+    with open_pair(tiny_pair, context=64) as pair:
+        prompt = len(pair.render([{"role": "user", "content": QUESTION}], Role.SLM))
+        trace = finish(pair.ask(QUESTION, router=router))
+        assert trace.stop == "length"
+        # The last token needs no room: nobody has to read it any more.
+        assert len(trace.steps) == 64 - prompt + 1
+        assert max(context.length() for context in pair.contexts.values()) == 64
+
+
+def test_a_prompt_may_fill_the_context_and_no_more(tiny_pair: TinyPair) -> None:
+    with open_pair(tiny_pair, context=64) as pair:
+        fixed = len(pair.render([{"role": "user", "content": ""}], Role.SLM))
+        trace = finish(pair.ask("x" * (64 - fixed)))
+        assert (len(trace.steps), trace.stop) == (1, "length")
+        with pytest.raises(InputError) as caught:
+            pair.ask("x" * (65 - fixed))
+    assert caught.value.title == "The prompt is too long"
+    assert "65 tokens" in caught.value.message
+    assert "holds 64" in caught.value.message
+    assert "--context" in caught.value.hint
+
+
+def test_the_context_is_no_longer_than_the_model_was_trained_for(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"context_length": 48}, {"context_length": 512})
+    with open_pair(files) as pair:
+        assert [pair.contexts[role].n_ctx for role in Role] == [48, 512]
+        with pytest.raises(InputError, match="the SLM's context holds 48"):
+            pair.ask("x" * 60)
+        assert len(finish(pair.ask("x", router="entropy:0.2")).steps) <= 48
+
+
+def test_a_stop_ends_the_answer_and_keeps_it(pair: Pair) -> None:
+    run: Run = pair.ask(QUESTION, stop=lambda: len(run.trace.steps) == 4)
+    assert len(list(run)) == 4 == len(run.trace.steps)
+    assert run.trace.stop == "interrupted"
+    assert run.trace.text
+
+
+def test_turning_away_from_a_run_interrupts_it(pair: Pair) -> None:
+    run = pair.ask(QUESTION)
+    for step in run:
+        if step.position == 2:
+            break
+    gc.collect()
+    assert run.trace.stop == "interrupted"
+    assert len(run.trace.steps) == 3
+    steps = iter(run := pair.ask(QUESTION))
+    next(steps)
+    steps.close()
+    assert run.trace.stop == "interrupted"
+
+
+def test_a_model_ends_its_own_turn(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"says": "Yes, \\bo{42}\u20ac!"}, {"says": "No"})
+    with open_pair(files) as pair:
+        for router, text in (("slm", "Yes, \\bo{42}\u20ac!"), ("llm", "No")):
+            trace = finish(pair.ask(QUESTION, router=router))
+            assert trace.stop == "eog"
+            assert trace.text == text
+            assert trace.steps[-1].text == ""
+
+
+@pytest.mark.parametrize("role", Role)
+def test_nan_logits_name_model_and_position(tmp_path: Path, role: Role) -> None:
+    files = write_pair(tmp_path, **{role.value: {"says": "abcde", "nan_after": "c"}})
+    with open_pair(files) as pair:
+        run = pair.ask("Hi", router=role.value)
+        kept: list[Step] = []
+        with pytest.raises(EngineError) as caught:
+            kept.extend(run)
+        assert caught.value.title == "Broken logits"
+        assert f"{role.name} at position 3" in caught.value.message
+        assert run.trace.stop == "error"
+        assert run.trace.text == "abc"
+        assert run.trace.tokens[role] == 3
+
+
+def test_specials_with_other_ids_are_translated(tmp_path: Path) -> None:
+    loud = {"special_spread": 30.0}
+    files = write_pair(tmp_path, {**loud, "specials": SPECIALS[::-1]}, {**loud, "specials": SPECIALS})
+    with open_pair(files) as pair:
+        run = pair.ask(QUESTION, router="random:0.5", max_tokens=200, sampling=Sampling(0.3))
+        trace = finish(run)
+        texts = {role: pair.weights[role].token_texts() for role in Role}
+        slm, llm = ([texts[role][token] for token in run.trajectory.ids(role)] for role in Role)
+        assert slm == llm
+        assert run.trajectory.ids(Role.SLM) != run.trajectory.ids(Role.LLM)
+        written = {step.role for step in trace.steps if step.token >= len(body())}
+        assert written == set(Role)
+        assert THINK in trace.text
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_special_only_one_model_knows_is_spelled_out(tmp_path: Path, role: Role) -> None:
+    files = write_pair(tmp_path, **{role.value: {"specials": (*SPECIALS, "<tool>")}})
+    with open_pair(files) as pair:
+        for seed in range(20):
+            run = pair.ask(QUESTION, router=role.value, max_tokens=200, sampling=Sampling(100.0), seed=seed)
+            if "<tool>" in finish(run).text:
+                break
+        assert "<tool>" in run.trace.text
+        other = Role.LLM if role is Role.SLM else Role.SLM
+        read = b"".join(pair.weights[other].piece(token) for token in run.trajectory.ids(other))
+        assert b"<tool>" in read
+
+
+def test_another_tokeniser_is_refused_and_nothing_stays_loaded(tmp_path: Path, freed: list[str]) -> None:
+    files = write_pair(tmp_path, {"other_body": True})
+    with pytest.raises(ModelError) as caught:
+        open_pair(files)
+    assert caught.value.title == "The two models do not share a tokeniser"
+    assert "token 97, is 'b' in the SLM and 'a' in the LLM" in caught.value.message
+    assert freed == ["llama_model_free"] * 2
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_model_without_a_template_is_refused(tmp_path: Path, role: Role, freed: list[str]) -> None:
+    files = write_pair(tmp_path, **{role.value: {"template": None}})
+    with pytest.raises(ModelError) as caught:
+        open_pair(files)
+    assert caught.value.title == "No chat template"
+    assert f"{role.value}.gguf" in caught.value.message
+    assert freed == ["llama_model_free"] * 2
+
+
+def test_what_a_template_refuses_is_an_error_of_the_input(tmp_path: Path) -> None:
+    picky = "{% if messages[0].role == 'system' %}{{ raise_exception('No system prompt') }}{% endif %}" + CHATML
+    with open_pair(write_pair(tmp_path, {}, {"template": picky})) as pair:
+        with pytest.raises(InputError, match=r"llm\.gguf: No system prompt"):
+            pair.ask("Hi", system="Be brief.")
+        assert finish(pair.ask("Hi", max_tokens=3)).stop == "length"
+
+
+def test_a_text_begins_once(tmp_path: Path) -> None:
+    printed = "{{ bos_token }}" + CHATML
+    for template in (CHATML, printed):
+        files = write_pair(tmp_path, {"bos": END, "template": template}, {})
+        with open_pair(files) as pair:
+            ids = pair.render([{"role": "user", "content": "Hi"}], Role.SLM)
+            marks = [pair.weights[Role.SLM].tokenize(text, parse_special=True)[0] for text in (END, START)]
+            assert ids[:2] == marks
+            assert pair.render([{"role": "user", "content": "Hi"}], Role.LLM)[0] == marks[1]
+
+
+def test_a_cache_there_is_no_memory_for_leaves_nothing_behind(
+    tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch, freed: list[str]
+) -> None:
+    make, calls = llama_cpp.llama_init_from_model, 0
+
+    def second_fails(model: Any, params: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return make(model, params) if calls == 1 else None
+
+    monkeypatch.setattr(llama_cpp, "llama_init_from_model", second_fails)
+    with pytest.raises(ModelError, match=r"llm\.gguf"):
+        open_pair(tiny_pair)
+    assert freed == ["llama_free", "llama_model_free", "llama_model_free"]
+
+
+def test_a_closed_pair_refuses_instead_of_crashing(tiny_pair: TinyPair, freed: list[str]) -> None:
+    with open_pair(tiny_pair) as pair:
+        early = pair.ask("Hi")
+        half = pair.ask("Hi")
+        steps = iter(half)
+        next(steps)
+    pair.close()
+    assert freed == ["llama_free"] * 2 + ["llama_model_free"] * 2
+    with pytest.raises(EngineError, match="load it again"):
+        pair.ask("Hi")
+    for unfinished in (iter(early), steps):
+        with pytest.raises(EngineError, match="freed"):
+            next(unfinished)
+    assert early.trace.stop == half.trace.stop == "error"
+    assert len(half.trace.steps) == 1
+
+
+def test_loading_tells_how_far_each_model_is(tiny_pair: TinyPair) -> None:
+    told: list[tuple[Role, float]] = []
+
+    def note(role: Role, share: float) -> bool:
+        told.append((role, share))
+        return True
+
+    load_pair(slm=str(tiny_pair.slm), llm=str(tiny_pair.llm), progress=note).close()
+    assert told == sorted(told, key=lambda item: (item[0] is Role.LLM, item[1]))
+    assert {share for _, share in told[-1:]} == {1.0}
+    assert {role for role, _ in told} == set(Role)
+
+
+def test_loading_can_be_cancelled_at_the_second_model(tiny_pair: TinyPair, freed: list[str]) -> None:
+    with pytest.raises(CancelledError):
+        load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, progress=lambda role, _share: role is Role.SLM)
+    assert freed.count("llama_model_free") >= 1
+    assert "llama_free" not in freed
+
+
+def test_one_file_is_no_pair(tiny_pair: TinyPair) -> None:
+    with pytest.raises(UsageError, match="both files"):
+        load_pair(slm=tiny_pair.slm)
+    with pytest.raises(UsageError, match="both files"):
+        load_pair("qwen2.5-coder", llm=tiny_pair.llm)
+
+
+def test_a_missing_file_is_found_before_the_other_is_loaded(tiny_pair: TinyPair, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        load_pair(slm=tiny_pair.slm, llm=tmp_path / "none.gguf", progress=lambda *_: pytest.fail("loaded"))
+
+
+def test_an_unknown_router_is_refused_at_once(pair: Pair) -> None:
+    with pytest.raises(UsageError, match="names no router"):
+        pair.ask(QUESTION, router="nonsense")
+
+
+def test_the_header_of_a_run_says_what_was_loaded(tiny_pair: TinyPair) -> None:
+    with open_pair(tiny_pair, context=96, threads=2, kv_type="q8_0") as pair:
+        header = pair.describe()
+    assert header["pair"] == "slm.gguf + llm.gguf"
+    for role, path in ((Role.SLM, tiny_pair.slm), (Role.LLM, tiny_pair.llm)):
+        model = header[role.value]
+        assert model["file"] == path.name
+        assert model["bytes"] == path.stat().st_size
+        assert (model["context"], model["threads"], model["kv_type"]) == (96, 2, "q8_0")
+    assert header["binding"].startswith("llama-cpp-python")
+
+
+def test_a_name_can_be_given_to_two_files(tiny_pair: TinyPair) -> None:
+    with load_pair("mine", slm=tiny_pair.slm, llm=tiny_pair.llm) as pair:
+        assert pair.name == "mine"
