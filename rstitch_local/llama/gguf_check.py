@@ -19,43 +19,34 @@ from rstitch_local.errors import ModelError
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 _STRING, _ARRAY = 8, 9
 _MAX_KEYS, _MAX_TENSORS, _MAX_STRINGS = 1 << 16, 1 << 20, 1 << 24
-_MAX_TEXT_BYTES = 1 << 12  # of a template only the beginning is kept: it is asked whether there is one
 # fmt: off
-_SCALARS = {
-    kind: struct.Struct("<" + code)
-    for kind, code in zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True)
-}
+_SCALARS = {kind: struct.Struct("<" + code) for kind, code in zip((*range(8), 10, 11, 12), "BbHhIif?Qqd", strict=True)}
 # ggml type: weights in a block, bytes of a block. Sizes are not checked with a type that came later.
 _BLOCKS = {
-    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40),
-    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
-    16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82),
-    23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2),
-    34: (256, 54), 35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18),
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40), 10: (256, 84),
+    11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66), 17: (256, 74),
+    18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2),
+    26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
+    40: (64, 36), 41: (128, 18),
 }
 _FILE_TYPES = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
-    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
-    19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL",
-    26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16",
-    36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4", 39: "NVFP4", 40: "Q1_0",
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
+    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
+    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4", 39: "NVFP4", 40: "Q1_0",
 }
 _ENCODERS = (
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3",
     "eurobert", "gemma-embedding", "llama-embed", "t5encoder",
 )
 # fmt: on
-_IMAGES = "the image part (mmproj) of a model; give the file of the language model"
-_DIFFUSION = "a diffusion model, which does not write left to right"
 _REFUSED = {  # by general.architecture or general.type
     **dict.fromkeys(_ENCODERS, "an encoder for embeddings, which cannot write text"),
-    **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), _DIFFUSION),
-    **dict.fromkeys(("clip", "mmproj"), _IMAGES),
+    **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), "a diffusion model, which does not write left to right"),
+    **dict.fromkeys(("clip", "mmproj"), "the image part (mmproj) of a model; give the file of the language model"),
     **dict.fromkeys(("whisper", "wavtokenizer-dec"), "an audio model, not a language model"),
     "t5": "an encoder-decoder model; the method needs a decoder only",
     "adapter": "a LoRA adapter; merge it into its model first",
-    "vocab": "a vocabulary without weights",
-    "imatrix": "an importance matrix, made for quantising",
 }
 
 
@@ -119,8 +110,7 @@ def check_gguf(path: Path) -> GgufSummary:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _check(path, data)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or the file shrank to nothing
-        reason = getattr(error, "strerror", None) or error
-        raise ModelError("Model file cannot be read", f"{path}: {reason}.") from None
+        raise ModelError("Model file cannot be read", f"{path}: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def _check(path: Path, data: mmap.mmap) -> GgufSummary:
@@ -135,8 +125,7 @@ def _check(path: Path, data: mmap.mmap) -> GgufSummary:
         raise ModelError("Model file is damaged", f"{path}: {error}.", "Download it again.") from None
     _refuse_other_kinds(path, values, tensor_count)
     if end is not None and end > len(data):
-        message = f"{path} has {len(data)} of {end} bytes."
-        raise ModelError("Model file is cut off", message, "Download it again.")
+        raise ModelError("Model file is cut off", f"{path} has {len(data)} of {end} bytes.", "Download it again.")
     arch = _text(values, "general.architecture")
     return GgufSummary(
         architecture=arch,
@@ -171,9 +160,8 @@ class _Reader:
 
     def text(self, limit: int) -> str:
         length = self.scalar(_U64)
-        start = self.at
         self.skip(length)
-        return self.data[start : start + min(length, limit)].decode("utf-8", "replace")
+        return self.data[self.at - length : self.at - max(0, length - limit)].decode("utf-8", "replace")
 
     def skip_strings(self, count: int) -> None:
         # A vocabulary has 300,000 texts: no function call for each of them.
@@ -202,13 +190,12 @@ def _header(reader: _Reader) -> tuple[int, dict[str, Any], dict[str, int]]:
     for _ in range(key_count):
         key, kind = reader.text(256), reader.scalar(_U32)
         if kind == _STRING:
-            values[key] = reader.text(_MAX_TEXT_BYTES)
+            values[key] = reader.text(1 << 12)  # of a template the beginning is enough
         elif kind == _ARRAY:
             item, count = reader.scalar(_U32), reader.scalar(_U64)
             lengths[key] = count
             if item == _STRING:
-                strings += count
-                if strings > _MAX_STRINGS:
+                if (strings := strings + count) > _MAX_STRINGS:
                     raise _BrokenError(f"its key {key!r} has {count} texts")
                 reader.skip_strings(count)
             elif item in _SCALARS:
@@ -234,8 +221,7 @@ def _data_end(reader: _Reader, tensor_count: int, values: dict[str, Any]) -> int
             raise _BrokenError(f"its tensor {name!r} has {n_dims} dimensions")
         dims = [reader.scalar(_U64) for _ in range(n_dims)]
         kind, offset = reader.scalar(_U32), reader.scalar(_U64)
-        weights = math.prod(dims)
-        if weights >= 1 << 63 or offset >= 1 << 63 or offset % alignment:
+        if (weights := math.prod(dims)) >= 1 << 63 or offset >= 1 << 63 or offset % alignment:
             raise _BrokenError(f"its tensor {name!r} cannot be as large, or lie where it says")
         known = known and kind in _BLOCKS
         per_block, block_bytes = _BLOCKS.get(kind, (1, 0))
@@ -267,8 +253,7 @@ def _check_split(path: Path, count: int, number: int) -> None:
     match = re.fullmatch(r"(.*)-(\d{5})-of-(\d{5})\.gguf", path.name)
     if count > 1 and number > 0:
         first = f": {match[1]}-00001-of-{match[3]}.gguf" if match else ""
-        message = f"{path} is file {number + 1} of {count}; give the first one{first}."
-        raise ModelError("Not the first file of a model", message)
+        raise ModelError("Not the first file", f"{path} is file {number + 1} of {count}; give the first one{first}.")
     if match:
         for other in range(2, count + 1):
             beside = path.with_name(f"{match[1]}-{other:05d}-of-{match[3]}.gguf")
@@ -300,8 +285,7 @@ def _kv_bytes_per_token(values: dict[str, Any], arch: str) -> int:
     heads = _whole(values, f"{arch}.attention.head_count", 0)
     kv_heads = _whole(values, f"{arch}.attention.head_count_kv", heads)
     width = _whole(values, f"{arch}.embedding_length", 0) // max(1, heads)
-    key = _whole(values, f"{arch}.attention.key_length", width)
-    value = _whole(values, f"{arch}.attention.value_length", width)
+    key, value = (_whole(values, f"{arch}.attention.{part}_length", width) for part in ("key", "value"))
     return 2 * _whole(values, f"{arch}.block_count", 0) * kv_heads * (key + value)
 
 

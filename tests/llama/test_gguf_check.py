@@ -26,6 +26,10 @@ def write_gguf(
     writer = gguf.GGUFWriter(path, arch)
     writer.add_name("Tiny")
     writer.add_context_length(128)
+    writer.add_block_count(3)
+    writer.add_embedding_length(64)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list([f"t{i}" for i in range(40)])
@@ -66,6 +70,8 @@ def test_a_good_file_is_summed_up(good: Path) -> None:
         context_length=128,
         tokenizer_model="gpt2",
         vocabulary_size=40,
+        block_count=3,
+        kv_bytes_per_token=2 * 3 * 2 * (16 + 16),
         has_chat_template=True,
         split_count=1,
     )
