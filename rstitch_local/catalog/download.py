@@ -121,8 +121,8 @@ def _download(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> 
         _keep(file, target, partial, digest)
         return target
     if len(failed) == 1:
-        name, only = failed[0]
-        raise DownloadError(only.title, f"{file.file}: {only.message} ({name}).", only.hint)
+        only = failed[0][1]
+        raise DownloadError(only.title, f"{file.file}: {only.message}.", only.hint)
     said = "\n".join(f"- {name}: {failure.message}." for name, failure in failed)
     hint = next((failure.hint for _, failure in failed if failure.hint), "")
     raise DownloadError("Download failed", f"No source could give {file.file}:\n{said}", hint)
