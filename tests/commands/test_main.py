@@ -1,0 +1,147 @@
+"""The program itself: its exit codes, and how errors are shown."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from typing import NoReturn
+
+import pytest
+
+from rstitch_local import __version__, errors
+from rstitch_local.commands import console, main
+from rstitch_local.commands.console import make_console, print_error, safe_json, safe_text
+from rstitch_local.errors import RStitchError
+
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RStitchError)]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rstitch_local", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=60, check=False)
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"rstitch {__version__}\n", "")
+
+
+def test_help_names_the_commands_and_the_exit_codes() -> None:
+    done = run("-h")
+    assert done.returncode == 0
+    for word in ("ask", "solve", "grade", "pairs", "pull", "doctor", "130"):
+        assert word in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["ask"], ["ask", "Hi", "--nonsense"], ["ask", "Hi", "--seed", "x"]]
+)
+def test_what_typer_refuses_is_a_usage_error(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_becomes_its_exit_code(
+    kind: type[RStitchError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> NoReturn:
+        raise kind("What is wrong", "Where and why \x1b[31m.", "What to do.")
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == kind.exit_code
+    assert capsys.readouterr() == ("", "What is wrong: Where and why [31m.\nWhat to do.\n")
+
+
+def test_exit_codes_are_the_documented_ones() -> None:
+    codes = {kind.__name__: kind.exit_code for kind in KINDS}
+    assert codes == {
+        "RStitchError": 1,
+        "UsageError": 2,
+        "ModelError": 3,
+        "InputError": 4,
+        "DownloadError": 5,
+        "StorageError": 6,
+        "EngineError": 7,
+        "CancelledError": 130,
+    }
+
+
+def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    print_error(RStitchError("Bad [red]pair[/red]", "It \x1b[31mfailed [bold]here[/bold]\u202e.", "Try again."))
+    text = screen.getvalue()
+    assert "Bad [red]pair[/red]" in text
+    assert "It [31mfailed [bold]here[/bold]." in text
+    assert "Try again." in text
+    assert "╭" in text
+    assert "\x1b[31mfailed" not in text
+
+
+def test_no_color_means_plain_text_on_a_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for value, plain in (("1", True), ("", False)):
+        screen = Terminal()
+        monkeypatch.setattr(sys, "stdout", screen)
+        monkeypatch.setenv("NO_COLOR", value)
+        make_console().print("word", style="cyan underline")
+        assert (screen.getvalue() == "word\n") is plain
+        assert ("\x1b[" in screen.getvalue()) is not plain
+
+
+def test_safe_text_takes_out_what_commands_a_terminal() -> None:
+    assert safe_text("a\x1b[31mb\x07\x08\r\x9bc\x7f\u202e\u2066d\ud800\x00") == "a[31mbcd"
+    plain = "Tabs\tand\nlines, ünï 漢字 🙂, نمی\u200cخواهم, 👩\u200d🔬"
+    assert safe_text(plain) == plain
+
+
+def test_safe_json_is_json_and_safe() -> None:
+    value = {"text": "a\x1b\x9b\u202e\U000e0001\u200d漢字🙂\n\x7f", "n": [1.5, None]}
+    line = safe_json(value)
+    assert json.loads(line) == value
+    assert "漢字🙂" in line
+    assert safe_text(line) == line
+    assert "\n" not in line
+
+
+def test_output_is_utf_8_whatever_the_terminal_speaks() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    done = subprocess.run(
+        [sys.executable, "-m", "rstitch_local", "ask", "Hi", "--slm", "näher.gguf", "--llm", "näher.gguf"],
+        capture_output=True, env=environment, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert b"does not exist" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_the_console_reads_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    console.make_console().print("[bold]a[/bold] :smile: 17")
+    assert capsys.readouterr().out == "[bold]a[/bold] :smile: 17\n"

@@ -1,0 +1,156 @@
+"""The shape of the house: imports go one way, llama.cpp is called in one place, and nothing heavy comes early."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rstitch_local
+
+PACKAGE = Path(rstitch_local.__file__).parent
+ROOT = PACKAGE.parent
+
+# What each part may import of the others. Those that are not named may import any, and are imported by none.
+MAY_IMPORT = {
+    "errors": set[str](),
+    "paths": set[str](),
+    "builtin": set[str](),
+    "llama": {"errors", "paths"},
+    "decoding": {"errors"},
+    "catalog": {"errors", "paths"},
+    # `load_pair("name")` looks the name up, so the catalogue lies below the engine and knows nothing of it.
+    "engine": {"llama", "decoding", "catalog", "errors", "paths"},
+    "problems": {"engine", "catalog", "decoding", "errors", "paths"},
+    "study": {"problems", "engine", "llama", "catalog", "decoding", "builtin", "errors", "paths"},
+    "learning": {"problems", "engine", "llama", "catalog", "decoding", "builtin", "errors", "paths"},
+}
+
+
+def imports(source: str, package: str) -> Iterator[str]:
+    """Every module a text names in an import, wherever it stands; `package` is what a leading dot means."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            base = parts[: len(parts) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def modules() -> Iterator[tuple[Path, str, set[str]]]:
+    """Each source file, the part of the house it belongs to, and what it imports."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        package = ".".join(["rstitch_local", *relative.parts[:-1]])
+        part = relative.parts[0] if len(relative.parts) > 1 else relative.stem
+        yield path, part, set(imports(path.read_text(encoding="utf-8"), package))
+
+
+def test_the_reader_of_imports_sees_them_all() -> None:
+    source = "def f():\n    from ..llama import context\nimport a.b, c\nfrom x import y\nfrom . import z\n"
+    assert set(imports(source, "rstitch_local.engine")) == {
+        "rstitch_local.llama", "rstitch_local.llama.context", "a.b", "c", "x", "x.y",
+        "rstitch_local.engine", "rstitch_local.engine.z",
+    }  # fmt: skip
+
+
+def test_imports_go_one_way() -> None:
+    wrong = []
+    for path, part, names in modules():
+        allowed = MAY_IMPORT.get(part)
+        if allowed is None:
+            continue
+        for name in names:
+            top, _, rest = name.partition(".")
+            other = rest.split(".")[0]
+            if top == "rstitch_local" and other and (PACKAGE / other).exists() | (PACKAGE / f"{other}.py").exists():
+                if other != part and other not in allowed:
+                    wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+            elif top == "tui":
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert wrong == []
+
+
+def test_what_may_be_imported_has_no_circle() -> None:
+    def below(part: str, seen: tuple[str, ...] = ()) -> None:
+        assert part not in seen, f"{' -> '.join(seen)} -> {part}"
+        for other in MAY_IMPORT[part]:
+            below(other, (*seen, part))
+
+    for part in MAY_IMPORT:
+        below(part)
+
+
+@pytest.mark.parametrize(
+    ("library", "parts"),
+    [
+        ("llama_cpp", {"llama"}),
+        ("jinja2", {"llama"}),
+        ("huggingface_hub", {"catalog"}),
+        ("typer", {"commands"}),
+        ("math_verify", {"problems"}),
+        ("textual", set[str]()),
+    ],
+)
+def test_a_library_is_used_in_one_place(library: str, parts: set[str]) -> None:
+    users = {part for _, part, names in modules() if any(name.split(".")[0] == library for name in names)}
+    assert users <= parts
+
+
+@pytest.mark.parametrize("part", ["decoding", "builtin", "errors", "paths"])
+def test_the_method_itself_needs_little(part: str) -> None:
+    known = sys.stdlib_module_names | {"numpy", "rstitch_local", "platformdirs"}
+    for path, own, names in modules():
+        if own == part:
+            strangers = {name for name in names if name.split(".")[0] not in known}
+            assert strangers == set(), path
+
+
+def loaded_by(script: str) -> set[str]:
+    probe = f"import sys\n{script}\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stderr.split())
+
+
+HEAVY = {"numpy", "pydantic", "llama_cpp", "jinja2", "huggingface_hub", "math_verify", "sympy", "torch"}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "import rstitch_local",
+        "from rstitch_local.commands.main import app\ntry:\n    app(['--help'])\nexcept SystemExit:\n    pass",
+    ],
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(script: str) -> None:
+    loaded = loaded_by(script)
+    assert "rstitch_local" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_the_help_of_a_command_loads_nothing_heavy_of_ours() -> None:
+    loaded = loaded_by(
+        "from rstitch_local.commands.main import app\ntry:\n    app(['ask', '--help'])\nexcept SystemExit:\n    pass"
+    )
+    # Newer versions of typer read the options of a command by pydantic.
+    assert loaded & HEAVY <= {"pydantic"}
+
+
+def test_the_method_runs_without_llama_cpp() -> None:
+    loaded = loaded_by("import rstitch_local.decoding.trajectory, rstitch_local.decoding.routers")
+    assert "numpy" in loaded
+    assert "llama_cpp" not in loaded
+
+
+def test_the_package_gives_what_it_promises() -> None:
+    assert callable(rstitch_local.load_pair)
+    assert rstitch_local.Pair.__module__ == "rstitch_local.engine.pair"
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        _ = rstitch_local.nothing_of_the_kind
