@@ -259,7 +259,10 @@ def _ctrl_c_sets(stopped: threading.Event) -> Iterator[None]:
             raise KeyboardInterrupt
         stopped.set()
 
-    before = signal.signal(signal.SIGINT, note)
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        # A shell that starts a job in the background has it ignore the Ctrl-C meant for another.
+        signal.signal(signal.SIGINT, note)
     try:
         yield
     finally:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from rstitch_local.problems.metrics import accuracy
@@ -106,15 +107,18 @@ class Progress:
         now = ""
         if self._current is not None:
             now = f"{one_line(self._current.problem.id, 30)}: {self._current_tokens} tokens so far"
-        return Group(
-            ProgressBar(total=max(self._total, 1), completed=done, width=min(60, self._console.width)),
-            *(Text(line, no_wrap=True, overflow="ellipsis") for line in (first, second, now)),
-        )
+        # A bar ends no line of its own accord; in a grid every part has a row to itself.
+        block = Table.grid()
+        block.add_row(ProgressBar(total=max(self._total, 1), completed=done, width=min(60, self._console.width)))
+        for line in (first, second, now):
+            block.add_row(Text(line, no_wrap=True, overflow="ellipsis"))
+        return block
 
 
 def summary_text(figures: dict[str, Any]) -> str:
     """The summary of a run in a few lines for people."""
-    lines = [f"{figures['problems']} problems" + _samples(figures)]
+    problems = figures["problems"]
+    lines = [f"{problems} problem{'' if problems == 1 else 's'}" + _samples(figures)]
     if figures["accuracy"] is not None:
         low, high = figures["ci95"]
         lines[0] += f", {figures['correct']} of {figures['graded']} answers right"

@@ -85,6 +85,12 @@ def test_the_current_folder_cannot_smuggle_code_in(tmp_path: os.PathLike[str], m
         assert grader.grade("3", "\\boxed{3}").correct
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups of POSIX")
+def test_the_ctrl_c_of_a_run_does_not_reach_the_grading_process(grader: Grader) -> None:
+    assert grader.grade("1", "\\boxed{1}").correct
+    assert os.getpgid(grader._process.pid) != os.getpgid(0)
+
+
 def test_the_process_ends_with_its_owner() -> None:
     with Grader() as grader:
         process = grader._process

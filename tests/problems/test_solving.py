@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -273,7 +271,7 @@ def test_the_live_block_shows_text_of_strangers_as_text() -> None:
     shown = screen.getvalue()
     assert "[red]evil[2J: 1 tokens so far" in shown
     assert "\x1b[2J" not in shown
-    assert "1/2 done" in shown
+    assert "\n1/2 done" in shown.replace("\r", "")
     assert "accuracy 100.0% (20.7% to 100.0%)  LLM 100.0%" in shown
 
 
@@ -333,11 +331,3 @@ def _wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) ->
     while not happened():
         assert process.poll() is None, "the run ended before it was killed"
         time.sleep(0.01)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal as a terminal does")
-def test_the_grading_process_survives_the_ctrl_c_of_the_run(grader: Grader) -> None:
-    # It is in a session of its own, so that the terminal's Ctrl-C goes to the run alone.
-    assert grader.grade("1", "\\boxed{1}").correct
-    assert os.getpgid(grader._process.pid) != os.getpgid(0)
-    assert signal.getsignal(signal.SIGINT) is not None
