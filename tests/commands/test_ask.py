@@ -1,0 +1,395 @@
+"""`rstitch ask`: what it prints where, what it refuses and with which code, and how it ends when it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import llama_cpp
+import pytest
+from tiny_pair import TinyPair, write_pair
+
+from rstitch_local.commands import loading
+from rstitch_local.commands.console import safe_text
+from rstitch_local.commands.main import main
+from rstitch_local.engine import pair as engine_pair
+
+QUESTION = "What is the inner thing?"
+SUMMARY = re.compile(
+    r"SLM (\d+) \+ LLM (\d+) tokens \((\d+)% LLM\) · (\d+) up, (\d+) down · (\d+) caught up · [\d.]+ tok/s · [\d.]+ s"
+)
+# What a model could use to command a terminal; each byte comes once, so that a tiny model can say it.
+WILD = "A\x1b[31m\x07\u202eB\tC\x9bD"
+TAMED = "A[31mB\tCD"
+
+Rstitch = Callable[..., "Done"]
+
+
+class Done(NamedTuple):
+    """How a run of the program ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def rstitch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Rstitch:
+    """The program, run in this process: anything but a clean exit is an exception here."""
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["rstitch", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        sys.stdout.flush()
+        code = ended.value.code
+        return Done(code if isinstance(code, int) else 0, *capfd.readouterr())
+
+    return run
+
+
+def command(*arguments: str) -> list[str]:
+    """The program in a process of its own, where Ctrl-C works even if the tests run in the background."""
+    script = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from rstitch_local.commands.main import main; main()"
+    )
+    return [sys.executable, "-c", script, *arguments]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+    return {**plain, "TERM": "xterm-256color", **changes}
+
+
+def test_the_answer_goes_to_stdout_and_the_summary_to_stderr(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
+    arguments = ["ask", QUESTION, *tiny_pair.options, "--router", "entropy:0.25", "--max-tokens", "200"]
+    done = rstitch(*arguments)
+    assert done.code == 0
+    record = json.loads(rstitch(*arguments, "--json").out)
+    # In a pipe the answer is as it was written: no wrapping, no colours, and tabs stay tabs.
+    assert done.out == safe_text(record["text"]) + "\n"
+    assert max(len(line) for line in done.out.splitlines()) > 80
+    assert "\x1b" not in done.out + done.err
+    found = SUMMARY.search(done.err)
+    assert found, done.err
+    slm, llm, _, up, down, caught_up = (int(number) for number in found.groups())
+    assert {"slm": slm, "llm": llm} == record["tokens"]
+    assert {"up": up, "down": down} == record["swaps"]
+    assert caught_up == sum(record["evaluated"][role]["catch_up"] for role in ("slm", "llm"))
+    assert "cut off" in done.err
+    assert len(done.err.splitlines()) == 2
+
+
+def test_json_is_one_object_with_everything(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
+    done = rstitch("ask", QUESTION, *tiny_pair.options, "--router", "slm", "--max-tokens", "9", "--seed", "5", "--json")
+    record = json.loads(done.out)
+    assert (done.code, done.err) == (0, "")
+    assert record["stop"] == "length"
+    assert record["seed"] == 5
+    assert record["settings"]["router"] == "slm"
+    assert len(record["steps"]) == 9 == record["tokens"]["slm"]
+    assert set(record["steps"][0]) == {"position", "role", "token", "text", "entropy", "top1", "caught_up", "ms"}
+    assert len(done.out.splitlines()) == 1
+
+
+def test_options_reach_the_models(rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[engine_pair.LoadOptions] = []
+    load = engine_pair.load_pair
+
+    def note(*arguments: Any, **named: Any) -> engine_pair.Pair:
+        loaded.append(named["options"])
+        return load(*arguments, **named)
+
+    monkeypatch.setattr(engine_pair, "load_pair", note)
+    options = "--temperature 0.5 --top-p 0.9 --top-k 40 --min-p 0.01 --context 128 --threads 2 --kv-type q8_0"
+    done = rstitch(
+        "ask", "Hi", *tiny_pair.options, *options.split(), "--gpu-layers", "9,3", "--system", "Be brief.",
+        "--max-tokens", "4", "--json",
+    )  # fmt: skip
+    record = json.loads(done.out)
+    assert record["settings"]["sampling"] == {"temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.01}
+    assert record["settings"]["max_tokens"] == 4
+    short = json.loads(rstitch("ask", "Hi", *tiny_pair.options, "--max-tokens", "4", "--json").out)
+    assert record["evaluated"]["slm"]["prompt"] > short["evaluated"]["slm"]["prompt"] + len("Be brief.")
+    assert loaded == [engine_pair.LoadOptions((9, 3), 2, 128, "q8_0"), engine_pair.LoadOptions()]
+
+
+def test_a_question_can_come_from_standard_input(tiny_pair: TinyPair) -> None:
+    done = subprocess.run(
+        command("ask", "-", *tiny_pair.options, "--max-tokens", "3", "--router", "slm", "--json"),
+        input=b"W\xc3\xb6rter, and bytes that are no UTF-8: \xff\xfe",
+        capture_output=True, env=environment(PYTHONUTF8="0", LC_ALL="C"), timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["stop"] == "length"
+
+
+def refused(done: Done, code: int, *words: str) -> None:
+    assert done.code == code, done
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    for word in words:
+        assert word in done.err, done.err
+    # A title, one or a few sentences, perhaps a hint; never a page.
+    assert 1 <= len(done.err.strip().splitlines()) <= 12
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--router", "nonsense"], ["No such router", "'nonsense'", "entropy:TAU"]),
+        (["--router", "entropy:high"], ["'entropy:high' needs a number"]),
+        (["--router", "random:1.5"], ["from 0 to 1"]),
+        (["--pair", "qwen2.5-coder"], ["Which pair?", "--pair", "--slm"]),
+        (["--kv-type", "f8"], ["No such cache type", "q8_0"]),
+        (["--gpu-layers", "most"], ["Not a number of layers", "'auto'"]),
+        (["--gpu-layers", "1,2,3"], ["Not a number of layers"]),
+        (["--gpu-layers", "-1"], ["Not a number of layers"]),
+        (["--temperature", "1000"], ["Sampling out of range", "temperature"]),
+    ],
+)
+def test_usage_errors_end_with_2(rstitch: Rstitch, tiny_pair: TinyPair, options: list[str], words: list[str]) -> None:
+    refused(rstitch("ask", QUESTION, *tiny_pair.options, *options), 2, *words)
+
+
+def test_options_out_of_range_end_with_2(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
+    for option in ("--temperature=-1", "--top-p=2", "--max-tokens=0", "--threads=0", "--context=1", "--seed=x"):
+        refused(rstitch("ask", QUESTION, *tiny_pair.options, option), 2, option.split("=")[0])
+
+
+def test_an_empty_question_ends_with_2(rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(" \n"))
+    for question in ("", "  \n", "-"):
+        refused(rstitch("ask", question, *tiny_pair.options), 2, "The question is empty")
+
+
+def test_half_a_pair_ends_with_2(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
+    refused(rstitch("ask", QUESTION, "--slm", str(tiny_pair.slm)), 2, "both --slm PATH and --llm PATH")
+    refused(rstitch("ask", QUESTION, "--llm", str(tiny_pair.llm)), 2, "both --slm PATH and --llm PATH")
+
+
+def test_a_wrong_router_is_found_before_anything_is_loaded(
+    rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "open_pair", lambda *_arguments, **_named: pytest.fail("loaded"))
+    refused(rstitch("ask", QUESTION, *tiny_pair.options, "--router", "slm:1"), 2, "No such router")
+
+
+def test_a_pair_that_is_not_there_ends_with_3(rstitch: Rstitch) -> None:
+    refused(rstitch("ask", QUESTION, "--pair", "nobody"), 3, "No such pair", "nobody")
+    refused(rstitch("ask", QUESTION, "--pair", "r1-7b"), 3, "not on this disk", "rstitch pull r1-7b")
+
+
+def test_files_that_are_no_models_end_with_3(rstitch: Rstitch, tiny_pair: TinyPair, tmp_path: Path) -> None:
+    text, cut = tmp_path / "text.gguf", tmp_path / "cut.gguf"
+    text.write_text("hello")
+    cut.write_bytes(tiny_pair.llm.read_bytes()[:-100])
+    for path, words in (
+        (tmp_path / "none.gguf", "does not exist"),
+        (tmp_path, "folder"),
+        (text, "Not a GGUF file"),
+        (cut, "cut off"),
+    ):
+        refused(rstitch("ask", QUESTION, "--slm", str(tiny_pair.slm), "--llm", str(path)), 3, words, str(path))
+
+
+def test_pairs_that_cannot_work_end_with_3(rstitch: Rstitch, tmp_path: Path) -> None:
+    for name, changes, words in (
+        ("body", {"other_body": True}, ["do not share a tokeniser", "token 97"]),
+        ("template", {"template": None}, ["No chat template", "slm.gguf"]),
+        ("broken", {"template": "{% if %}"}, ["Broken chat template", "slm.gguf"]),
+    ):
+        files = write_pair(tmp_path / name, changes)
+        refused(rstitch("ask", QUESTION, *files.options), 3, *words)
+
+
+def test_a_prompt_too_long_ends_with_4(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
+    done = rstitch("ask", "long " * 50, *tiny_pair.options, "--context", "64")
+    refused(done, 4, "The prompt is too long", "the SLM's context holds 64", "--context")
+
+
+def test_a_template_that_refuses_ends_with_4(rstitch: Rstitch, tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"template": "{{ raise_exception('Only poems') }}"})
+    refused(rstitch("ask", QUESTION, *files.options), 4, "Only poems", "slm.gguf")
+
+
+def test_broken_logits_end_with_7_and_what_was_written_stays(rstitch: Rstitch, tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"says": "abcde", "nan_after": "c"})
+    done = rstitch("ask", "Hi", *files.options, "--router", "slm")
+    assert (done.code, done.out) == (7, "abc\n")
+    assert "SLM at position 3" in done.err
+    assert "Traceback" not in done.err
+    refused(rstitch("ask", "Hi", *files.options, "--router", "slm", "--json"), 7, "SLM at position 3")
+
+
+def test_a_failure_of_llama_cpp_ends_with_7(
+    rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama_cpp, "llama_decode", lambda *_arguments: -3)
+    done = rstitch("ask", "Hi", *tiny_pair.options, "--json")
+    refused(done, 7, "llama.cpp failed", "slm.gguf")
+
+
+def test_words_of_a_model_cannot_command_a_terminal(rstitch: Rstitch, tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"says": WILD})
+    done = rstitch("ask", "Hi", *files.options, "--router", "slm")
+    assert done.out == TAMED + "\n"
+    done = rstitch("ask", "Hi", *files.options, "--router", "slm", "--json")
+    assert json.loads(done.out)["text"] == WILD
+    assert safe_text(done.out) == done.out
+
+
+@pytest.mark.parametrize("json_output", [False, True])
+def test_ctrl_c_keeps_what_was_written_and_ends_with_130(
+    rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch, json_output: bool
+) -> None:
+    decode, calls = llama_cpp.llama_decode, 0
+
+    def interrupt(context: Any, batch: Any) -> int:
+        nonlocal calls
+        calls += 1
+        code = int(decode(context, batch))
+        if calls == 20:
+            signal.raise_signal(signal.SIGINT)
+        return code
+
+    monkeypatch.setattr(llama_cpp, "llama_decode", interrupt)
+    done = rstitch("ask", QUESTION, *tiny_pair.options, "--router", "llm", *(["--json"] if json_output else []))
+    assert done.code == 130
+    assert "Traceback" not in done.err
+    if json_output:
+        record = json.loads(done.out)
+        assert record["stop"] == "interrupted"
+        assert len(record["steps"]) == 19
+    else:
+        assert done.out.endswith("\n")
+        found = SUMMARY.search(done.err)
+        assert found, done.err
+        assert (found[1], found[2]) == ("0", "19")
+        assert "Stopped." in done.err
+        assert len(done.err.splitlines()) == 1
+
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and terminals of POSIX")
+
+
+@posix_only
+def test_ctrl_c_from_outside_ends_with_130(tiny_pair: TinyPair) -> None:
+    arguments = ["ask", QUESTION, *tiny_pair.options, "--context", "65536", "--router", "entropy:0.25"]
+    with subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as run:
+        assert run.stdout
+        assert run.stderr
+        assert run.stdout.read(1)
+        run.send_signal(signal.SIGINT)
+        run.stdout.read()
+        errors = run.stderr.read().decode()
+        assert run.wait(60) == 130
+    assert "Stopped. SLM" in errors
+    assert "Traceback" not in errors
+    assert "Exception ignored" not in errors
+
+
+@posix_only
+def test_a_reader_who_leaves_is_no_error_worth_a_traceback(tiny_pair: TinyPair) -> None:
+    arguments = ["ask", QUESTION, *tiny_pair.options, "--context", "65536"]
+    with subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as run:
+        assert run.stdout
+        assert run.stderr
+        assert run.stdout.read(1)
+        run.stdout.close()
+        errors = run.stderr.read().decode()
+        assert run.wait(60) == 1
+    assert errors == ""
+
+
+def on_a_terminal(arguments: Sequence[str], *, errors_too: bool = False, code: int = 0, **changes: str) -> str:
+    """What the program writes to a terminal, as that terminal receives it; stderr goes there only if `errors_too`."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command(*arguments),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs if errors_too else subprocess.DEVNULL,
+        env=environment(**changes),
+    ) as run:
+        os.close(theirs)
+        received = b""
+        # The end is an error on Linux, and nothing elsewhere.
+        with contextlib.suppress(OSError):
+            while more := os.read(ours, 65536):
+                received += more
+        os.close(ours)
+        assert run.wait(60) == code
+    return received.decode().replace("\r\n", "\n")
+
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@posix_only
+def test_a_terminal_shows_who_wrote_what(tiny_pair: TinyPair, rstitch: Rstitch) -> None:
+    arguments = ["ask", QUESTION, *tiny_pair.options, "--max-tokens", "60", "--router"]
+    shown = on_a_terminal([*arguments, "entropy:0.25"])
+    answer = rstitch(*arguments, "entropy:0.25").out.replace("\t", " " * 8)
+    assert COLOURS.sub("", shown).startswith(answer)
+    assert SUMMARY.search(COLOURS.sub("", shown))
+    steps = json.loads(rstitch(*arguments, "entropy:0.25", "--json").out)["steps"]
+    by_llm = [step["text"] for step in steps if step["role"] == "llm" and step["text"].isprintable() and step["text"]]
+    assert by_llm
+    for text in by_llm:
+        assert f"\x1b[4;36m{text}\x1b[0m" in shown
+    assert "36m" not in on_a_terminal([*arguments, "slm"])
+
+
+@posix_only
+def test_no_color_shows_plain_text_on_a_terminal(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {}, {"says": WILD})
+    shown = on_a_terminal(["ask", "Hi", *files.options, "--router", "llm"], NO_COLOR="1")
+    assert shown.startswith(TAMED.replace("\t", " " * 8) + "\nSLM ")
+    assert "\x1b" not in shown
+
+
+@posix_only
+def test_words_of_a_model_cannot_command_a_real_terminal(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"says": WILD}, {"says": WILD})
+    for options in (["--router", "llm"], ["--router", "llm", "--json"]):
+        shown = on_a_terminal(["ask", "Hi", *files.options, *options])
+        assert not any(character in COLOURS.sub("", shown) for character in "\x1b\x07\u202e\x9b")
+        assert "\x1b[31m" not in shown
+
+
+@posix_only
+def test_an_error_on_a_terminal_is_a_panel(tiny_pair: TinyPair) -> None:
+    arguments = ["ask", "long " * 50, *tiny_pair.options, "--context", "64"]
+    shown = on_a_terminal(arguments, errors_too=True, code=4)
+    assert "The prompt is too long" in shown
+    assert "╭" in shown
+    assert "Traceback" not in shown
+
+
+def test_force_color_colours_a_pipe(rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["ask", QUESTION, *tiny_pair.options, "--router", "llm", "--max-tokens", "5"]
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[4;36m" in rstitch(*arguments).out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in rstitch(*arguments).out
