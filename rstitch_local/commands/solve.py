@@ -9,7 +9,7 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -38,7 +38,7 @@ from rstitch_local.errors import INTERRUPTED_EXIT_CODE, ModelError, UsageError
 
 if TYPE_CHECKING:
     from rstitch_local.engine.pair import Pair, PairDefaults
-    from rstitch_local.problems.session import Job, Outcome
+    from rstitch_local.problems.session import Job, LoadedPair, Outcome
 
 PROBLEMS = "Problems"
 
@@ -233,14 +233,14 @@ def choose_pair(name: str | None, slm: Path | None, llm: Path | None) -> ChosenP
     return ChosenPair(entry.name, files.slm, files.llm, defaults)
 
 
-def _run_until_stopped(job: Job, load: Callable[[], Any]) -> Outcome:
+def _run_until_stopped(job: Job, load: Callable[[], AbstractContextManager[LoadedPair]]) -> Outcome:
     """Run the job. The first Ctrl-C ends it after the token being written, a second one at once."""
     from rstitch_local.problems.session import run_job
 
     stopped = threading.Event()
 
     @contextmanager
-    def load_then_listen() -> Iterator[Any]:
+    def load_then_listen() -> Iterator[LoadedPair]:
         # While models are being loaded nothing is lost by ending at once.
         with load() as pair, _ctrl_c_sets(stopped):
             yield pair

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -20,6 +20,9 @@ from rstitch_local.commands.main import app
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.pair import PairDefaults
 from rstitch_local.errors import InputError, ModelError, RStitchError, UsageError
+
+if TYPE_CHECKING:
+    from tiny_pair import TinyPair
 
 KINDS = ("prompt", "catch_up", "decode")
 
@@ -224,3 +227,38 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(files: Path) -> None:
     assert json.loads(result.stdout)["problems"] == 3
     lines = (files / "run" / "answers.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["0", "1", "2"]
+
+
+def test_on_two_real_models(tmp_path: Path, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answers to speak of, but every number in them: a prompt too long, an answer cut off, a run in two parts."""
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
+    questions = ["one", "word " * 2000, "three"]
+    file = tmp_path / "p.jsonl"
+    file.write_text("".join(json.dumps({"question": text, "answer": 7}) + "\n" for text in questions))
+    models = [*tiny_pair.options, "--context", "256", "--threads", "1"]
+
+    def run(out: str, *more: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        common = ["--router", "random:0.5", "--max-tokens", "12", "--temperature", "1", "--samples", "2", "--json"]
+        arguments = ["solve", str(file), "--out", str(tmp_path / out), *models, *common, *more]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        lines = (tmp_path / out / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+        return json.loads(result.stdout), [json.loads(line) for line in lines]
+
+    found, lines = run("whole")
+    assert (found["problems"], found["samples"], found["errors"]) == (3, 6, 2)
+    for line in lines:
+        if line["id"] == "2":
+            assert line["stop"] == "error"
+            assert "256" in line["error"]
+        else:
+            assert line["stop"] in ("eog", "length")
+            written = sum(line["tokens"].values())
+            assert 0 < written <= 12
+            assert sum(split["decode"] + split["catch_up"] for split in line["evaluated"].values()) >= written - 1
+            assert line["wall_ms"] > 0
+    run("parts", "--limit", "1")
+    _, in_parts = run("parts")
+    assert [(line["id"], line["text"]) for line in in_parts] == [(line["id"], line["text"]) for line in lines]
+    header = json.loads((tmp_path / "whole" / "run.json").read_text())
+    assert header["information"]["loaded"]["slm"]["file"] == tiny_pair.slm.name

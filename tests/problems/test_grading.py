@@ -61,6 +61,16 @@ def test_a_death_is_one_wrong_answer() -> None:
             assert grader.grade("3", "\\boxed{3}") == Verdict("3", False, "the grading process died over it")
 
 
+def test_what_a_library_prints_is_no_verdict() -> None:
+    noisy = (
+        "import sys, rstitch_local.problems.equivalence as e; from rstitch_local.problems.grading_worker import main;"
+        "quiet = e.extract; e.extract = lambda text: print('{}', flush=True) or quiet(text);"
+        "sys.argv = ['worker', '30']; main()"
+    )
+    with Grader(30, [*PYTHON, noisy]) as grader:
+        assert grader.grade("3", "It is 3.") == Verdict("3", True)
+
+
 def test_a_grader_that_does_not_start_says_why() -> None:
     fatal = "import json; print(json.dumps({'fatal': 'No module named sums'}))"
     for code, why in ((fatal, "No module named sums"), ("raise SystemExit(9)", "exit code")):
