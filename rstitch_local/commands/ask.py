@@ -64,6 +64,7 @@ def ask(
     """Ask one question; what the LLM wrote is coloured and underlined."""
     from rstitch_local.commands.loading import choose_sampling, open_pair
     from rstitch_local.decoding.routers import router_from_spec
+    from rstitch_local.engine.choice import choose_pair
     from rstitch_local.errors import UsageError
 
     if question == "-":
@@ -73,8 +74,10 @@ def ask(
     if router is not None:
         # Before the models are loaded: a typing error should not cost their loading time.
         router_from_spec(router)
-    with open_pair(pair, slm, llm, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as loaded:
-        sampling = choose_sampling(loaded, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+    choice = choose_pair(pair, slm, llm)
+    own = choice.defaults.sampling
+    sampling = choose_sampling(own, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+    with open_pair(choice, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as loaded:
         run = loaded.ask(question, system=system, router=router, sampling=sampling, seed=seed, max_tokens=max_tokens)
         interrupted = False
         try:

@@ -5,40 +5,36 @@ Knows what the options mean for loading; nothing of what the pair is wanted for.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rstitch_local.commands.console import make_console
 from rstitch_local.errors import UsageError
 
 if TYPE_CHECKING:
     from rstitch_local.decoding.sampling import Sampling
+    from rstitch_local.engine.choice import PairChoice
     from rstitch_local.engine.pair import LoadOptions, Pair
 
 
 def open_pair(
-    pair: str | None,
-    slm: Path | None,
-    llm: Path | None,
+    choice: PairChoice,
     *,
     gpu_layers: str = "auto",
     threads: int | None = None,
     context: int | None = None,
     kv_type: str = "f16",
 ) -> Pair:
-    """Load the pair the options name.
+    """Load a pair.
 
     Raises:
-        UsageError: options that contradict each other or mean nothing.
+        UsageError: options that mean nothing.
         ModelError: see `load_pair`.
     """
-    if (slm is None) != (llm is None) or (pair is not None and slm is not None):
-        raise UsageError("Which pair?", "Give --pair NAME, or both --slm PATH and --llm PATH.")
     options = _load_options(gpu_layers, threads, context, kv_type)
     from rich.progress import BarColumn, Progress, TextColumn
 
     from rstitch_local.decoding.routers import Role
-    from rstitch_local.engine.pair import load_pair
+    from rstitch_local.engine.pair import load_choice
 
     screen = make_console(stderr=True)
     with Progress(
@@ -50,7 +46,7 @@ def open_pair(
             bars.update(tasks[role], completed=share)
             return True
 
-        return load_pair(pair, slm=slm, llm=llm, options=options, progress=report)
+        return load_choice(choice, options, report)
 
 
 def _load_options(gpu_layers: str, threads: int | None, context: int | None, kv_type: str) -> LoadOptions:
@@ -75,20 +71,10 @@ def _load_options(gpu_layers: str, threads: int | None, context: int | None, kv_
 
 
 def choose_sampling(
-    pair: Pair,
-    *,
-    temperature: float | None = None,
-    top_p: float | None = None,
-    top_k: int | None = None,
-    min_p: float | None = None,
+    own: Sampling, *, temperature: float | None, top_p: float | None, top_k: int | None, min_p: float | None
 ) -> Sampling:
-    """The pair's own sampling, with what the options say laid over it."""
-    from rstitch_local.decoding.sampling import Sampling
+    """A pair's own sampling, with what the options say laid over it."""
+    from dataclasses import replace
 
-    own = pair.defaults.sampling
-    return Sampling(
-        temperature=own.temperature if temperature is None else temperature,
-        top_k=own.top_k if top_k is None else top_k,
-        top_p=own.top_p if top_p is None else top_p,
-        min_p=own.min_p if min_p is None else min_p,
-    )
+    given: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
+    return replace(own, **{name: value for name, value in given.items() if value is not None})

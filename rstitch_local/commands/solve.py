@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -34,10 +34,11 @@ from rstitch_local.commands.options import (
     TopKOption,
     TopPOption,
 )
-from rstitch_local.errors import INTERRUPTED_EXIT_CODE, ModelError, UsageError
+from rstitch_local.errors import INTERRUPTED_EXIT_CODE, ModelError
 
 if TYPE_CHECKING:
-    from rstitch_local.engine.pair import Pair, PairDefaults
+    from rstitch_local.engine.choice import PairChoice
+    from rstitch_local.engine.pair import Pair
     from rstitch_local.problems.session import Job, LoadedPair, Outcome
 
 PROBLEMS = "Problems"
@@ -110,10 +111,9 @@ def solve(
     An answer that ended in an error is tried again. A folder made with other settings is refused.
     """
     # Imported here to keep `rstitch --help` fast.
-    from dataclasses import replace
-
-    from rstitch_local.commands.loading import open_pair
+    from rstitch_local.commands.loading import choose_sampling, open_pair
     from rstitch_local.decoding.routers import router_from_spec
+    from rstitch_local.engine.choice import choose_pair
     from rstitch_local.problems.prompts import prompt_of
     from rstitch_local.problems.reading import Fields
     from rstitch_local.problems.selection import Selection
@@ -123,11 +123,10 @@ def solve(
     fields, selection = Fields.parse(field or []), Selection.parse(ids, limit, shard)
     chosen = choose_pair(pair, slm, llm)
     defaults = chosen.defaults
-    spec = f"entropy:{defaults.tau:g}" if router is None else router
+    spec = defaults.router if router is None else router
     # Before anything is read or written: a typing error should cost nothing.
     router_from_spec(spec)
-    given: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
-    sampling = replace(defaults.sampling, **{name: value for name, value in given.items() if value is not None})
+    sampling = choose_sampling(defaults.sampling, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
     screen = make_console(stderr=True)
     if samples > 1 and sampling.temperature == 0:
         screen.print(f"At temperature 0 all {samples} answers to a problem are the same.")
@@ -140,7 +139,7 @@ def solve(
             prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix),
             max_tokens,
         ),
-        model_settings={**chosen.sums(), "context": context or defaults.context, "kv_type": kv_type},
+        model_settings={**sums_of(chosen), "context": context or defaults.context, "kv_type": kv_type},
         pair_name=chosen.name,
         fields=fields,
         selection=selection,
@@ -151,9 +150,7 @@ def solve(
 
     def load() -> Pair:
         return open_pair(
-            None if slm else chosen.name,
-            slm,
-            llm,
+            chosen,
             gpu_layers=gpu_layers,
             threads=threads,
             context=context,
@@ -188,49 +185,17 @@ def _say_how_to_go_on(out: Path, kept: str) -> None:
     raise typer.Exit(INTERRUPTED_EXIT_CODE)
 
 
-class ChosenPair(NamedTuple):
-    """A pair before it is loaded: enough to know whether a folder was made with it."""
+def sums_of(choice: PairChoice) -> dict[str, str]:
+    """The sha256 of both files; raises ModelError when one cannot be read."""
+    from rstitch_local.catalog.checksums import sha256_of
 
-    name: str
-    slm: Path
-    llm: Path
-    defaults: PairDefaults
-
-    def sums(self) -> dict[str, str]:
-        """The sha256 of both files; raises ModelError when one cannot be read."""
-        from rstitch_local.catalog.checksums import sha256_of
-
-        found = {}
-        for role, path in (("slm", self.slm), ("llm", self.llm)):
-            try:
-                found[f"{role}_sha256"] = sha256_of(path)
-            except OSError as error:
-                raise ModelError("No such model file", f"{path} cannot be read: {error.strerror}.") from error
-        return found
-
-
-def choose_pair(name: str | None, slm: Path | None, llm: Path | None) -> ChosenPair:
-    """Which files the options mean, without loading them.
-
-    Raises:
-        UsageError: only one of the two files, or files and a name.
-        ModelError: no such pair, or a file of it is not on this disk.
-    """
-    from rstitch_local.catalog.catalogue import load_catalogue
-    from rstitch_local.catalog.store import default_pair, locate
-    from rstitch_local.decoding.sampling import Sampling
-    from rstitch_local.engine.pair import PairDefaults
-
-    if (slm is None) != (llm is None) or (name is not None and slm is not None):
-        raise UsageError("Which pair?", "Give --pair NAME, or both --slm PATH and --llm PATH.")
-    if slm is not None and llm is not None:
-        return ChosenPair(f"{slm.name} + {llm.name}", slm, llm, PairDefaults())
-    catalogue = load_catalogue()
-    entry = catalogue.get(name) if name else default_pair(catalogue)
-    files = locate(entry)
-    sampling = Sampling(**entry.sampling.model_dump())
-    defaults = PairDefaults(entry.context, entry.tau, sampling, entry.prompt, entry.suffix())
-    return ChosenPair(entry.name, files.slm, files.llm, defaults)
+    found = {}
+    for role, path in (("slm", choice.slm), ("llm", choice.llm)):
+        try:
+            found[f"{role}_sha256"] = sha256_of(path)
+        except OSError as error:
+            raise ModelError("No such model file", f"{path} cannot be read: {error.strerror}.") from error
+    return found
 
 
 def _run_until_stopped(job: Job, load: Callable[[], AbstractContextManager[LoadedPair]]) -> Outcome:

@@ -6,7 +6,7 @@ Knows how to load, compare and prompt a pair; the loop itself is the driver's, t
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from rstitch_local.decoding.routers import Role, router_from_spec
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary, compare
+from rstitch_local.engine.choice import PairChoice, PairDefaults, choose_pair
 from rstitch_local.engine.driver import Driver, Live
 from rstitch_local.engine.machine import Demand, default_threads, fit_layers
 from rstitch_local.engine.trace import Trace
-from rstitch_local.errors import EngineError, InputError, UsageError
+from rstitch_local.errors import EngineError, InputError
 from rstitch_local.llama import library
 from rstitch_local.llama.chat_template import ChatTemplate, Message
 from rstitch_local.llama.context import Context
@@ -48,17 +49,6 @@ class LoadOptions:
     context: int | None = None
     kv_type: str = "f16"
     sequences: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class PairDefaults:
-    """What a pair is run with unless said otherwise."""
-
-    context: int = 4096
-    tau: float = 0.02
-    sampling: Sampling = field(default_factory=Sampling)
-    prompt: str = "math"
-    prompt_suffix: str = ""
 
 
 class Run:
@@ -173,7 +163,7 @@ class Pair:
         """
         if self._closed:
             raise EngineError("The pair is closed", f"{self.name} was freed; load it again.")
-        spec = router or f"entropy:{self.defaults.tau:g}"
+        spec = router or self.defaults.router
         sampling = sampling or self.defaults.sampling
         rule = router_from_spec(spec, seed=seed)
         prompt = {role: self.render(messages, role) for role in Role}
@@ -232,43 +222,26 @@ def load_pair(
         progress: told how far loading is.
 
     Raises:
-        UsageError: only one of the two files was named.
+        UsageError: only one of the two files was named, or files and a name.
         ModelError: no such pair, a file is missing or broken, the two cannot work together, or too little memory.
         CancelledError: `progress` returned False.
     """
-    # Imported here: pydantic and the catalogue are of no use to those who name two files.
-    from rstitch_local.catalog.catalogue import load_catalogue
-    from rstitch_local.catalog.store import default_pair, locate
+    return load_choice(choose_pair(name, slm, llm), options, progress)
 
+
+def load_choice(choice: PairChoice, options: LoadOptions | None = None, progress: LoadProgress | None = None) -> Pair:
+    """Load a pair that was chosen already; the rest is as in `load_pair`."""
     options = options or LoadOptions()
-    if (slm is None) != (llm is None):
-        raise UsageError("Which pair?", "Name both files, slm and llm, or neither.")
-    if slm is not None and llm is not None:
-        paths = {Role.SLM: Path(slm), Role.LLM: Path(llm)}
-        defaults = PairDefaults()
-        name = name or f"{paths[Role.SLM].name} + {paths[Role.LLM].name}"
-    else:
-        catalogue = load_catalogue()
-        entry = catalogue.get(name) if name else default_pair(catalogue)
-        files = locate(entry)
-        paths = {Role.SLM: files.slm, Role.LLM: files.llm}
-        name = entry.name
-        defaults = PairDefaults(
-            context=entry.context,
-            tau=entry.tau,
-            sampling=Sampling(**entry.sampling.model_dump()),
-            prompt=entry.prompt,
-            prompt_suffix=entry.suffix(),
-        )
+    paths = {Role.SLM: choice.slm, Role.LLM: choice.llm}
     summaries = {role: check_gguf(path) for role, path in paths.items()}
     if options.gpu_layers is None:
-        options = replace(options, gpu_layers=_plan_offload(summaries, options.context or defaults.context))
+        options = replace(options, gpu_layers=_plan_offload(summaries, options.context or choice.defaults.context))
     weights: dict[Role, Weights] = {}
     try:
         for role, layers in zip(Role, options.gpu_layers or (0, 0), strict=True):
             weights[role] = Weights(paths[role], gpu_layers=layers, progress=_for_role(progress, role))
         bridge = compare(_vocabulary(weights[Role.SLM]), _vocabulary(weights[Role.LLM]))
-        return Pair(name, weights, bridge, defaults, options)
+        return Pair(choice.name, weights, bridge, choice.defaults, options)
     except BaseException:
         # Not left to the garbage collector: the error's traceback would keep gigabytes alive.
         for loaded in weights.values():

@@ -15,10 +15,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rstitch_local.commands import loading
-from rstitch_local.commands import solve as solve_command
 from rstitch_local.commands.main import app
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.engine.pair import PairDefaults
+from rstitch_local.engine import choice
+from rstitch_local.engine.choice import PairChoice, PairDefaults
 from rstitch_local.errors import InputError, ModelError, RStitchError, UsageError
 
 if TYPE_CHECKING:
@@ -167,8 +167,8 @@ def test_a_model_file_that_is_not_there(files: Path) -> None:
 
 def test_a_pair_of_the_catalogue_brings_its_own_settings(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = PairDefaults(512, 0.5, Sampling(temperature=0.6), "plain", "Think.")
-    chosen = solve_command.ChosenPair("mine", files / "a.gguf", files / "b.gguf", defaults)
-    monkeypatch.setattr(solve_command, "choose_pair", lambda *_: chosen)
+    chosen = PairChoice("mine", files / "a.gguf", files / "b.gguf", defaults)
+    monkeypatch.setattr(choice, "choose_pair", lambda *_: chosen)
     arguments = ["solve", str(files / "p.jsonl"), "--out", str(files / "run"), "--top-p", "0.9"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     settings = json.loads((files / "run" / "run.json").read_text())["settings"]
@@ -176,7 +176,7 @@ def test_a_pair_of_the_catalogue_brings_its_own_settings(files: Path, monkeypatc
     assert settings["sampling"] == {"temperature": 0.6, "top_k": 0, "top_p": 0.9, "min_p": 0.0}
     assert settings["prompt"] == "{question}\nThink."
     assert settings["models"]["context"] == 512
-    assert Pair.options[0] == "mine"
+    assert Pair.options[0] == chosen
 
 
 def test_no_such_pair(files: Path) -> None:

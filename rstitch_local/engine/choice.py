@@ -1,0 +1,78 @@
+"""Which two files the caller means, and how that pair is best run. Nothing is loaded.
+
+Knows the catalogue's names and the disk; nothing of llama.cpp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class PairDefaults:
+    """What a pair is run with unless said otherwise.
+
+    context: tokens each cache holds.
+    prompt: the prompt problem files are solved with; prompt_suffix comes after every question.
+    """
+
+    context: int = 4096
+    tau: float = 0.02
+    sampling: Sampling = field(default_factory=Sampling)
+    prompt: str = "math"
+    prompt_suffix: str = ""
+
+    @property
+    def router(self) -> str:
+        """The spec of the entropy router at the pair's own tau."""
+        return f"entropy:{self.tau:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class PairChoice:
+    """A pair before it is loaded."""
+
+    name: str
+    slm: Path
+    llm: Path
+    defaults: PairDefaults = field(default_factory=PairDefaults)
+
+
+def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Path | str | None = None) -> PairChoice:
+    """Find a pair by its name in the catalogue, or by its two files.
+
+    Args:
+        name: a pair of the catalogue that is on this disk; the first one there if all three are None.
+        slm: the small model's GGUF file, instead of a name.
+        llm: the large one's, together with `slm`.
+
+    Raises:
+        UsageError: only one of the two files, or files and a name; or a mistake in models.toml.
+        ModelError: no such pair, or a file of it is not on this disk.
+    """
+    # Imported here: pydantic and the catalogue are of no use to those who name two files.
+    from rstitch_local.catalog.catalogue import load_catalogue
+    from rstitch_local.catalog.store import default_pair, locate
+
+    if (slm is None) != (llm is None) or (name is not None and slm is not None):
+        raise UsageError(
+            "Which pair?", "Give the name of a pair (--pair NAME), or both files (--slm PATH and --llm PATH)."
+        )
+    if slm is not None and llm is not None:
+        slm, llm = Path(slm), Path(llm)
+        return PairChoice(f"{slm.name} + {llm.name}", slm, llm)
+    catalogue = load_catalogue()
+    entry = catalogue.get(name) if name else default_pair(catalogue)
+    files = locate(entry)
+    defaults = PairDefaults(
+        context=entry.context,
+        tau=entry.tau,
+        sampling=Sampling(**entry.sampling.model_dump()),
+        prompt=entry.prompt,
+        prompt_suffix=entry.suffix(),
+    )
+    return PairChoice(entry.name, files.slm, files.llm, defaults)
