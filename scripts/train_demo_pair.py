@@ -14,14 +14,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import sys
 from pathlib import Path
 
+from rstitch_local import builtin
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from rstitch_local import builtin  # noqa: E402  (found through the line above)
-
 EXAMPLES = {"slm": 400_000, "llm": 320_000}
 
 
@@ -61,7 +58,7 @@ def main() -> None:
 
 def make_tokenizer(options: argparse.Namespace) -> None:
     """Learn from 30,000 training problems."""
-    from scripts.demo_pair import data, export, tokenizer
+    from demo_pair import data, export, tokenizer
 
     tokenizer.learn(data.tokenizer_texts(30_000), options.folder / "vocabulary.json")
     export.write_vocabulary_only(options.folder / "vocabulary.json", options.folder / "vocabulary.gguf")
@@ -69,8 +66,8 @@ def make_tokenizer(options: argparse.Namespace) -> None:
 
 def make_data(options: argparse.Namespace) -> None:
     """Write the examples of one role."""
-    from scripts.demo_pair import data
-    from scripts.demo_pair.tokenizer import Vocabulary
+    from demo_pair import data
+    from demo_pair.tokenizer import Vocabulary
 
     count = options.examples or EXAMPLES[options.role]
     data.write(options.role, count, Vocabulary(options.folder / "vocabulary.gguf"), options.folder)
@@ -78,9 +75,10 @@ def make_data(options: argparse.Namespace) -> None:
 
 def run_training(options: argparse.Namespace) -> None:
     """Train one role with its recipe, changed where the command line says so."""
+    from demo_pair import data, training
+    from demo_pair.tokenizer import Vocabulary
+
     from rstitch_local.builtin import word_problems
-    from scripts.demo_pair import data, training
-    from scripts.demo_pair.tokenizer import Vocabulary
 
     (options.folder / f"{options.role}.pid").write_text(str(os.getpid()))
     vocabulary = Vocabulary(options.folder / "vocabulary.gguf")
@@ -99,9 +97,10 @@ def run_training(options: argparse.Namespace) -> None:
 
 def run_export(options: argparse.Namespace) -> None:
     """Write one GGUF file a role; print its size and how far its logits are from torch's."""
+    from demo_pair import agreement, data, export, training
+    from demo_pair.tokenizer import Vocabulary
+
     from rstitch_local.builtin import word_problems
-    from scripts.demo_pair import agreement, data, export, training
-    from scripts.demo_pair.tokenizer import Vocabulary
 
     vocabulary = Vocabulary(options.folder / "vocabulary.gguf")
     texts = []
@@ -123,7 +122,7 @@ def run_export(options: argparse.Namespace) -> None:
 
 def run_evaluation(options: argparse.Namespace) -> None:
     """Print a Markdown table, a router a row, as each is done."""
-    from scripts.demo_pair import evaluation
+    from demo_pair import evaluation
 
     pair = evaluation.open_pair(options.files / "demo-slm.gguf", options.files / "demo-llm.gguf")
     print(evaluation.HEADING, flush=True)

@@ -1,7 +1,7 @@
 """A problem while it is being written: its people and things, the sentences so far, the steps so far.
 
 Every operation goes through `Draft.compute`, which refuses what the domain excludes (negative or inexact results,
-numbers above 999, products of two long numbers) by raising `Unsuitable`; the generator then starts a new draft.
+numbers above 999, products of two long numbers) by raising `UnsuitableError`; the generator then starts a new draft.
 Knows nothing of which stories exist.
 """
 
@@ -16,7 +16,7 @@ from rstitch_local.builtin.solutions import Step
 LARGEST = 999
 
 
-class Unsuitable(Exception):
+class UnsuitableError(Exception):
     """The numbers drawn do not fit the domain; draw again."""
 
 
@@ -35,6 +35,7 @@ class Draft:
 
     @property
     def question(self) -> str:
+        """The sentences so far."""
         return " ".join(self.sentences)
 
     @property
@@ -43,6 +44,7 @@ class Draft:
         return self.wanted - len(self.steps)
 
     def chance(self, probability: float) -> bool:
+        """True this often."""
         return self.rng.random() < probability
 
     def spell(self, number: int) -> str:
@@ -65,16 +67,17 @@ class Draft:
         if op == "*" and left < 10 <= right:
             left, right = right, left
         if right < 1 or (op in "*/" and not 2 <= right <= 9):
-            raise Unsuitable
+            raise UnsuitableError
         if (op == "-" and left <= right) or (op == "/" and (left % right or left // right < 2)):
-            raise Unsuitable
+            raise UnsuitableError
         step = Step(label, left, op, right)
         if not 1 <= step.result <= LARGEST or left > LARGEST or len(self.steps) >= self.wanted:
-            raise Unsuitable
+            raise UnsuitableError
         self.steps.append(step)
         return step.result
 
     def number(self, low: int, high: int) -> int:
+        """Any number from low to high, both included."""
         return self.rng.randint(low, high)
 
     def amount(self, high: int = 300) -> int:
@@ -91,5 +94,5 @@ class Draft:
         """A one-digit number that divides `number` exactly and leaves more than one."""
         fitting = [k for k in range(2, 10) if number % k == 0 and number // k >= 2]
         if not fitting:
-            raise Unsuitable
+            raise UnsuitableError
         return self.rng.choice(fitting)

@@ -30,6 +30,7 @@ class Step:
 
     @property
     def result(self) -> int:
+        """What the operation gives."""
         if self.op == "+":
             return self.left + self.right
         if self.op == "-":
@@ -40,6 +41,7 @@ class Step:
 
     @property
     def equation(self) -> str:
+        """The operation with its result, as both manners write it."""
         return f"{self.left}{self.op}{self.right}={self.result}"
 
 

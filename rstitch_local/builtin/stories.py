@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rstitch_local.builtin import wording
-from rstitch_local.builtin.draft import Draft, Unsuitable
+from rstitch_local.builtin.draft import Draft, UnsuitableError
 
 WORKS = (
     ("reads", "pages", "day", "days"), ("bakes", "rolls", "hour", "hours"), ("picks", "berries", "minute", "minutes"),
@@ -179,7 +179,7 @@ def comparison(draft: Draft) -> None:
     people = 3 if inner >= 3 and draft.chance(0.8) else 2
     difference = not share and draft.chance(0.5)
     if (people - 1) + (1 if difference else people - 1) > inner:
-        raise Unsuitable
+        raise UnsuitableError
     first = draft.amount(200)
     amounts, told = [first], [f"{names[0]} has {first} {things}."]
     for i in range(1, people):

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 
 from rstitch_local.builtin import stories
-from rstitch_local.builtin.draft import Draft, Unsuitable
+from rstitch_local.builtin.draft import Draft, UnsuitableError
 from rstitch_local.builtin.solutions import Step, long_solution, short_solution
 
 TRAIN_SEED = 1
@@ -33,10 +33,12 @@ class WordProblem:
 
     @property
     def long_solution(self) -> str:
+        """The answer in the large model's manner."""
         return long_solution(self.goal, self.steps)
 
     @property
     def short_solution(self) -> str:
+        """The answer in the small model's manner."""
         return short_solution(self.steps)
 
 
@@ -48,7 +50,7 @@ def generate(seed: int, index: int, *, steps: int | None = None) -> WordProblem:
         draft = Draft(rng, wanted)
         try:
             stories.tell(draft)
-        except Unsuitable:
+        except UnsuitableError:
             continue
         if len(draft.steps) == wanted:
             return WordProblem(draft.question, draft.steps[-1].result, draft.goal, tuple(draft.steps))
@@ -61,6 +63,6 @@ def drill(seed: int, index: int) -> WordProblem:
     while not draft.steps:
         try:
             stories.bare(draft)
-        except Unsuitable:
+        except UnsuitableError:
             continue
     return WordProblem(draft.question, draft.steps[-1].result, draft.goal, tuple(draft.steps))

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from demo_pair.model import DemoModel
 from rstitch_local.llama.context import Context, Piece
 from rstitch_local.llama.weights import Weights
-from scripts.demo_pair.model import DemoModel
 
 
 def differences(model: DemoModel, path: Path, sequences: list[list[int]]) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.demo_pair.data import Examples
+from demo_pair.data import Examples
 
 IGNORE = -100
 """The target that carries no loss."""

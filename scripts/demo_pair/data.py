@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from demo_pair.tokenizer import Vocabulary
 from rstitch_local.builtin import word_problems
 from rstitch_local.builtin.solutions import SHORT_OPENING
 from rstitch_local.builtin.word_problems import WordProblem
-from scripts.demo_pair.tokenizer import Vocabulary
 
 MATH_REQUEST = "Please reason step by step, and put your final answer within \\boxed{}."
 SYSTEM_MESSAGES = ("You are a helpful assistant.", "You solve word problems.", "Answer the question.")
@@ -29,7 +29,10 @@ LOOK_SEED = 4
 """Problems for the quick looks during training: neither trained on nor part of the evaluation."""
 
 OWN = {"slm": "short", "llm": "long"}
-OTHER_SHARE = {"slm": 0.10, "llm": 0.30}
+OTHER_SHARE = {"slm": (0.10, 0.10), "llm": (0.30, 0.50)}
+"""Share of the other's manner, before and from example `SHARE_CHANGES` on: the large model first learns the layout
+of its own manner, then as much of the short one, in which it has to get every digit right at once."""
+SHARE_CHANGES = 48_000
 DRILL_SHARE = 0.10
 EASY_SHARE = 0.10
 """The first tenth of the examples are drills and problems of 2 or 3 steps."""
@@ -59,7 +62,7 @@ def example(role: str, index: int, total: int) -> tuple[str, str, str]:
         other = rng.random() < 0.5
     else:
         problem = word_problems.generate(seed, index, steps=rng.choice((2, 2, 3)) if easy else None)
-        other = rng.random() < OTHER_SHARE[role]
+        other = rng.random() < OTHER_SHARE[role][index >= SHARE_CHANGES]
     long_manner = (OWN[role] == "long") != other
     answer = problem.long_solution if long_manner else problem.short_solution
     opening = (LONG_OPENING if long_manner else SHORT_OPENING + "\n") if other else ""
@@ -92,12 +95,12 @@ class Examples:
 
 def write(role: str, count: int, vocabulary: Vocabulary, folder: Path) -> None:
     """Generate and tokenise `count` examples, leaving out every question of the evaluation set."""
-    held_out = {word_problems.generate(word_problems.EVALUATION_SEED, i).question for i in range(2000)}
+    held_out = held_out_questions()
     ids: list[int] = []
     start, loss = [0], []
     for index in range(count):
         prompt, opening, rest = example(role, index, count)
-        if _question_of(prompt) in held_out:
+        if question_of(prompt) in held_out:
             continue  # chance gives the same question to two seeds about once in 100,000
         whole = vocabulary.encode(prompt + opening + rest)
         # The opening is whole tokens of its own (a special token, or a word before a line end).
@@ -113,7 +116,13 @@ def write(role: str, count: int, vocabulary: Vocabulary, folder: Path) -> None:
     )
 
 
-def _question_of(prompt: str) -> str:
+def held_out_questions(count: int = 2000) -> set[str]:
+    """The first questions of the evaluation seed: what must never be trained on."""
+    return {word_problems.generate(word_problems.EVALUATION_SEED, index).question for index in range(count)}
+
+
+def question_of(prompt: str) -> str:
+    """The bare question inside a rendered prompt."""
     return prompt.split("<|im_start|>user\n", 1)[1].split("<|im_end|>", 1)[0].split(MATH_REQUEST)[0].strip()
 
 

@@ -37,6 +37,7 @@ class Figures:
 
     @property
     def accuracy(self) -> float:
+        """Share of right answers, 0 to 1."""
         return self.right / self.problems
 
     @property

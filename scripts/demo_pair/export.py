@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from scripts.demo_pair import tokenizer
-from scripts.demo_pair.model import CONTEXT_LENGTH, NORM_EPSILON, ROPE_BASE, DemoModel, Shape
+from demo_pair import tokenizer
+from demo_pair.model import CONTEXT_LENGTH, NORM_EPSILON, ROPE_BASE, DemoModel, Shape
 
 BLOCK_NAMES = {
     "norm_attention": "attn_norm", "query": "attn_q", "key": "attn_k", "value": "attn_v", "output": "attn_output",

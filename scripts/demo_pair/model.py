@@ -30,6 +30,7 @@ class Shape:
 
     @property
     def head_width(self) -> int:
+        """Dimensions of one attention head, all of them rotated."""
         return self.width // self.heads
 
 
@@ -55,7 +56,7 @@ def rope_table(length: int, head_width: int) -> Tensor:
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotate neighbouring pairs of the last axis; x (batch, heads, time, head_width), table (2, time, half)."""
     cos, sin = table[0].to(x.dtype), table[1].to(x.dtype)
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = x.view(*x.shape[:-1], -1, 2).unbind(-1)
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
 
 
@@ -67,6 +68,7 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape (..., width) -> same."""
         wide = x.float()
         scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + NORM_EPSILON)
         return (wide * scale * self.weight).to(x.dtype)
@@ -105,11 +107,14 @@ class Block(nn.Module):
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         x = x + self.output(mixed.transpose(1, 2).reshape(batch, time, width))
         h = self.norm_feed(x)
-        return x + self.down(functional.silu(self.gate(h)) * self.up(h))
+        fed: Tensor = self.down(functional.silu(self.gate(h)) * self.up(h))
+        return x + fed
 
 
 class DemoModel(nn.Module):
     """Embeddings, layers, final norm; the output head is the embedding matrix."""
+
+    table: Tensor
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -132,7 +137,8 @@ class DemoModel(nn.Module):
         table = self.table[:, : ids.shape[1]]
         for block in self.blocks:
             x = block(x, table, None, None)
-        return self.norm(x)
+        out: Tensor = self.norm(x)
+        return out
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., width) -> logits (..., vocabulary)."""

@@ -9,7 +9,7 @@ import re
 
 import torch
 
-from scripts.demo_pair.model import DemoModel
+from demo_pair.model import DemoModel
 
 BOXED = re.compile(r"\\boxed\{(\d+)\}")
 
@@ -18,19 +18,17 @@ BOXED = re.compile(r"\\boxed\{(\d+)\}")
 def answers(model: DemoModel, prompts: list[list[int]], end: int, budget: int) -> list[list[int]]:
     """Greedy continuations of the prompts (token ids), each up to its end token, in the prompts' order.
 
-    Prompts of equal length run together, so that no position has to be masked.
+    All prompts run in one batch, padded at the left: rotary positions are relative, so a shift changes nothing, and
+    the padding is masked.
     """
-    out: dict[int, list[int]] = {}
-    by_length: dict[int, list[int]] = {}
-    for number, prompt in enumerate(prompts):
-        by_length.setdefault(len(prompt), []).append(number)
-    for numbers in by_length.values():
-        written = _batch(model, torch.tensor([prompts[n] for n in numbers]), end, budget)
-        out.update(zip(numbers, written, strict=True))
-    return [out[n] for n in range(len(prompts))]
-
-
-def _batch(model: DemoModel, ids: torch.Tensor, end: int, budget: int) -> list[list[int]]:
+    longest = max(len(prompt) for prompt in prompts)
+    ids = torch.tensor([[end] * (longest - len(prompt)) + prompt for prompt in prompts])
+    padding = torch.tensor([longest - len(prompt) for prompt in prompts])
+    # (batch, 1, 1, key): which positions hold text; grows by one true column a token.
+    seen = (torch.arange(longest + budget)[None, :] >= padding[:, None])[:, None, None, :]
+    causal = torch.ones(longest, longest, dtype=torch.bool).tril()[None, None]
+    # A padded row would otherwise attend to nothing, which is not a number.
+    first_mask = (causal & seen[..., :longest]) | torch.eye(longest, dtype=torch.bool)[None, None]
     caches: list[list[torch.Tensor]] = [[] for _ in model.blocks]
     position, done = 0, torch.zeros(len(ids), dtype=torch.bool)
     columns: list[torch.Tensor] = []
@@ -39,7 +37,7 @@ def _batch(model: DemoModel, ids: torch.Tensor, end: int, budget: int) -> list[l
         x = model.embedding(step)
         table = model.table[:, position : position + step.shape[1]]
         for block, cache in zip(model.blocks, caches, strict=True):
-            mask = None if position == 0 else torch.ones(1, 1, 1, position + 1, dtype=torch.bool)
+            mask = first_mask if position == 0 else seen[..., : position + 1]
             x = block(x, table, cache, mask)
         position += step.shape[1]
         chosen = model.logits(model.norm(x[:, -1])).argmax(-1)

@@ -1,7 +1,8 @@
 """The training loop: warm-up, stable, decay, by steps; checkpoints that resume exactly where they stopped.
 
 Hidden matrices are trained with Muon, embeddings and norms with AdamW. The decay to zero begins when `decay_from`
-is reached or as soon as a file `<role>.decay` appears in the work folder, so a run can be shortened without loss.
+is reached or as soon as a file `<role>.decay` appears in the work folder; a number in that file is the decay's length
+in steps. So a run can be shortened at any time and still ends with a whole decay.
 Knows nothing of how the examples were made.
 """
 
@@ -9,16 +10,16 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from scripts.demo_pair import batches, quick_look
-from scripts.demo_pair.data import Examples
-from scripts.demo_pair.model import DemoModel, shape_of
+from demo_pair import batches, quick_look
+from demo_pair.data import Examples
+from demo_pair.model import DemoModel, Shape, shape_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Recipe:
     seed: int = 7
     threads: int = 2
     save_every: int = 200
-    look_every: int = 400
+    look_every: int = 500
     look_at: int = 100
 
 
@@ -45,13 +46,20 @@ RECIPES = {
 }
 
 
-def rate_factor(step: int, recipe: Recipe, decay_from: int) -> float:
+def rate_factor(step: int, recipe: Recipe) -> float:
     """The share of the learning rate at a step: linear up, flat, linear down to zero."""
     if step < recipe.warm_up:
         return (step + 1) / recipe.warm_up
-    if step < decay_from:
+    if step < recipe.decay_from:
         return 1.0
-    return max(0.0, 1.0 - (step - decay_from) / recipe.decay_steps)
+    return max(0.0, 1.0 - (step - recipe.decay_from) / recipe.decay_steps)
+
+
+def shortened(recipe: Recipe, step: int, wish: Path) -> Recipe:
+    """The recipe with its decay beginning now, if the file asks for it and it has not begun."""
+    if step >= recipe.decay_from or not wish.exists():
+        return recipe
+    return replace(recipe, decay_from=step, decay_steps=int(wish.read_text().strip() or recipe.decay_steps))
 
 
 def optimizers(model: DemoModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -89,7 +97,7 @@ def train(
     model = DemoModel(shape_of(recipe.role, vocabulary))
     steppers = optimizers(model, recipe)
     checkpoint, log = folder / f"{recipe.role}.pt", folder / f"{recipe.role}.log.jsonl"
-    step, tokens, decay_from, seconds = 0, 0, recipe.decay_from, 0.0
+    step, tokens, seconds = 0, 0, 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=False)
         model.load_state_dict(state["model"])
@@ -97,7 +105,8 @@ def train(
             optimizer.load_state_dict(saved)
         torch.set_rng_state(state["rng"])
         step, tokens, seconds = state["step"], state["tokens"], state["seconds"]
-        decay_from = min(decay_from, state["decay_from"])
+        if step >= state["decay_from"]:
+            recipe = replace(recipe, decay_from=state["decay_from"], decay_steps=state["decay_steps"])
     if compiled:
         # One compiled layer serves all layers: a few seconds for each of the few shapes, then about a third faster.
         torch._dynamo.config.recompile_limit = 4 * len(batches.LENGTHS)
@@ -105,16 +114,15 @@ def train(
             block.compile(dynamic=False)
     begun, running, seen = time.monotonic() - seconds, 0.0, 0
     for ids, targets in batches.stream(examples, recipe.tokens_per_step, recipe.seed, step):
-        if step < decay_from and (folder / f"{recipe.role}.decay").exists():
-            decay_from = step
-        if step >= decay_from + recipe.decay_steps or step == stop_at:
+        recipe = shortened(recipe, step, folder / f"{recipe.role}.decay")
+        if step >= recipe.decay_from + recipe.decay_steps or step == stop_at:
             break
-        factor = rate_factor(step, recipe, decay_from)
+        factor = rate_factor(step, recipe)
         for optimizer, rate in zip(steppers, (recipe.learning_rate, recipe.embedding_rate), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
         loss = loss_of(model, ids, targets)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in steppers:
             optimizer.step()
@@ -134,8 +142,8 @@ def train(
             with log.open("a") as out:
                 out.write(json.dumps(entry) + "\n")
         if step % recipe.save_every == 0:
-            save(checkpoint, model, steppers, step, tokens, decay_from, time.monotonic() - begun)
-    save(checkpoint, model, steppers, step, tokens, decay_from, time.monotonic() - begun)
+            save(checkpoint, model, steppers, step, tokens, recipe, time.monotonic() - begun)
+    save(checkpoint, model, steppers, step, tokens, recipe, time.monotonic() - begun)
 
 
 def save(
@@ -144,13 +152,14 @@ def save(
     steppers: list[torch.optim.Optimizer],
     step: int,
     tokens: int,
-    decay_from: int,
+    recipe: Recipe,
     seconds: float,
 ) -> None:
     """Write a checkpoint beside the old one, then put it in its place."""
     state = {
         "model": model.state_dict(), "optimizers": [o.state_dict() for o in steppers], "rng": torch.get_rng_state(),
-        "step": step, "tokens": tokens, "decay_from": decay_from, "seconds": seconds, "shape": model.shape,
+        "step": step, "tokens": tokens, "seconds": seconds, "shape": astuple(model.shape),
+        "decay_from": recipe.decay_from, "decay_steps": recipe.decay_steps,
     }  # fmt: skip
     fresh = path.with_suffix(".new")
     torch.save(state, fresh)
@@ -159,15 +168,17 @@ def save(
 
 def load(path: Path) -> tuple[DemoModel, int]:
     """The model of a checkpoint, and the step it was saved at."""
-    state = torch.load(path, weights_only=False)
-    model = DemoModel(state["shape"])
+    state = torch.load(path, weights_only=True)
+    model = DemoModel(Shape(*state["shape"]))
     model.load_state_dict(state["model"])
     return model, int(state["step"])
 
 
 def _look(model: DemoModel, look: list[tuple[list[int], int]], decode: Any, end: int, path: Path) -> float:
     """Share of the looked-at questions answered rightly; the wrong answers go to a text file."""
-    written = quick_look.answers(model, [prompt for prompt, _ in look], end, 512)
+    plain = DemoModel(model.shape)  # not compiled: every length of the growing cache would be compiled anew
+    plain.load_state_dict(model.state_dict())
+    written = quick_look.answers(plain, [prompt for prompt, _ in look], end, 450)
     right, wrong = 0, []
     for (prompt, answer), ids in zip(look, written, strict=True):
         text = decode(ids)

@@ -6,7 +6,8 @@ import re
 from collections import Counter
 
 import pytest
-from rstitch_local.builtin import word_problems
+
+from rstitch_local.builtin import word_problems, wording
 from rstitch_local.builtin.word_problems import WordProblem, drill, generate
 
 EQUATION = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
@@ -59,7 +60,7 @@ def test_numbers_stay_in_the_domain(problems: list[WordProblem]) -> None:
 
 
 def test_steps_use_only_numbers_of_the_question_or_of_earlier_steps(problems: list[WordProblem]) -> None:
-    words = {word: str(i) for i, word in enumerate(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"))}
+    words = {word: str(number) for number, word in enumerate(wording.NUMBER_WORDS)}
     words |= {"twice": "2", "half": "2", "doubles": "2"}
     for problem in problems:
         text = re.sub(r"[a-z]+", lambda m: words.get(m[0], m[0]), problem.question.lower())
