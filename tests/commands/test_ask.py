@@ -22,6 +22,7 @@ from rstitch_local.commands import loading
 from rstitch_local.commands.console import safe_text
 from rstitch_local.commands.main import main
 from rstitch_local.engine import pair as engine_pair
+from rstitch_local.engine.choice import PairChoice
 
 QUESTION = "What is the inner thing?"
 SUMMARY = re.compile(
@@ -106,13 +107,13 @@ def test_json_is_one_object_with_everything(rstitch: Rstitch, tiny_pair: TinyPai
 
 def test_options_reach_the_models(rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[engine_pair.LoadOptions] = []
-    load = engine_pair.load_pair
+    load = engine_pair.load_choice
 
-    def note(*arguments: Any, **named: Any) -> engine_pair.Pair:
-        loaded.append(named["options"])
-        return load(*arguments, **named)
+    def note(choice: PairChoice, options: engine_pair.LoadOptions, *more: Any) -> engine_pair.Pair:
+        loaded.append(options)
+        return load(choice, options, *more)
 
-    monkeypatch.setattr(engine_pair, "load_pair", note)
+    monkeypatch.setattr(engine_pair, "load_choice", note)
     options = "--temperature 0.5 --top-p 0.9 --top-k 40 --min-p 0.01 --context 128 --threads 2 --kv-type q8_0"
     done = rstitch(
         "ask", "Hi", *tiny_pair.options, *options.split(), "--gpu-layers", "9,3", "--system", "Be brief.",

@@ -14,7 +14,8 @@ from tiny_pair import CHATML, END, SPECIALS, START, THINK, TinyPair, body, write
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.pair import LoadOptions, Pair, PairDefaults, Run, load_pair
+from rstitch_local.engine.choice import PairDefaults
+from rstitch_local.engine.pair import LoadOptions, Pair, Run, load_pair
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError, UsageError
 
@@ -400,6 +401,6 @@ def test_the_header_of_a_run_says_what_was_loaded(tiny_pair: TinyPair) -> None:
     assert header["binding"].startswith("llama-cpp-python")
 
 
-def test_a_name_can_be_given_to_two_files(tiny_pair: TinyPair) -> None:
-    with load_pair("mine", slm=tiny_pair.slm, llm=tiny_pair.llm) as pair:
-        assert pair.name == "mine"
+def test_a_name_and_two_files_contradict_each_other(tiny_pair: TinyPair) -> None:
+    with pytest.raises(UsageError, match="Which pair"):
+        load_pair("mine", slm=tiny_pair.slm, llm=tiny_pair.llm)

@@ -1,0 +1,81 @@
+"""The whole engine on the real pair of the catalogue: a few short answers, where its files are on this disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from rstitch_local.catalog.catalogue import load_catalogue
+from rstitch_local.catalog.store import locate
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.engine.pair import LoadOptions, Pair, Run, load_pair
+from rstitch_local.engine.trace import Trace
+from rstitch_local.errors import ModelError
+
+pytestmark = pytest.mark.real_pair
+
+QUESTION = "Mia has 3 boxes with 14 pencils each. She gives 12 pencils away. How many are left? Answer briefly."
+ANSWER = "30"
+GREEDY = Sampling()
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    try:
+        files = locate(load_catalogue().get("qwen2.5-coder"), check_sums=False)
+    except ModelError as error:
+        pytest.skip(f"The real pair is not on this disk: {error.message}")
+    with load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(context=512)) as loaded:
+        yield loaded
+
+
+def finish(pair: Pair, router: str, max_tokens: int) -> tuple[Run, Trace]:
+    run = pair.ask(QUESTION, router=router, sampling=GREEDY, max_tokens=max_tokens)
+    for step in run:
+        assert 0.0 <= step.entropy <= 1.0
+        assert 0.0 < step.top1 <= 1.0
+    check_record(pair, run)
+    return run, run.trace
+
+
+def check_record(pair: Pair, run: Run) -> None:
+    trace = run.trace
+    for role in Role:
+        prompt = len(pair.render([{"role": "user", "content": QUESTION}], role))
+        evaluated = sum(trace.usage[role].tokens)
+        assert evaluated == run.trajectory.cached(role) == pair.contexts[role].length()
+        assert evaluated <= prompt + len(trace.steps)
+        assert trace.usage[role].tokens[0] in (0, prompt)
+    assert trace.model_ms <= trace.wall_ms
+    # Both models read the same conversation, and what is shown is what was kept.
+    slm = pair.weights[Role.SLM]
+    kept = b"".join(slm.piece(token) for token in run.trajectory.ids(Role.SLM)[-len(trace.steps) :])
+    assert kept.decode("utf-8", "replace") == trace.text
+
+
+def test_the_stitched_pair_solves_a_small_problem(pair: Pair) -> None:
+    run, trace = finish(pair, "entropy:0.02", 120)
+    assert ANSWER in trace.text
+    assert trace.stop == "eog"
+    assert min(trace.tokens.values()) > 0
+    assert trace.swaps_up > 0 < trace.swaps_down
+    for before, step in zip(trace.steps, trace.steps[1:], strict=False):
+        if step.role is Role.SLM:
+            assert step.entropy <= 0.02
+            assert before.role is Role.SLM or before.entropy <= 0.02
+    assert run.trajectory.ids(Role.SLM) == run.trajectory.ids(Role.LLM)
+
+
+def test_at_the_ends_of_tau_one_model_writes_alone(pair: Pair) -> None:
+    alone = finish(pair, "slm", 24)[1]
+    stitched = finish(pair, "entropy:1", 24)[1]
+    assert [step.token for step in stitched.steps] == [step.token for step in alone.steps]
+    assert sum(stitched.usage[Role.LLM].tokens) == 0
+    assert stitched.swaps_up == 0
+
+
+def test_the_two_vocabularies_are_the_same(pair: Pair) -> None:
+    assert pair.bridge.exceptions == {Role.SLM: {}, Role.LLM: {}}
+    assert pair.weights[Role.SLM].n_vocab == pair.weights[Role.LLM].n_vocab
