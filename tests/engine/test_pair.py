@@ -373,9 +373,9 @@ def test_loading_can_be_cancelled_at_the_second_model(tiny_pair: TinyPair, freed
 
 
 def test_one_file_is_no_pair(tiny_pair: TinyPair) -> None:
-    with pytest.raises(UsageError, match="both files"):
+    with pytest.raises(UsageError, match="Which pair"):
         load_pair(slm=tiny_pair.slm)
-    with pytest.raises(UsageError, match="both files"):
+    with pytest.raises(UsageError, match="Which pair"):
         load_pair("qwen2.5-coder", llm=tiny_pair.llm)
 
 
