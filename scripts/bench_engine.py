@@ -10,18 +10,15 @@ was stopped goes on. Greedy; speeds are compared with a floor measured in the sa
 from __future__ import annotations
 
 import argparse
-import contextlib
 import platform
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import llama_cpp
 import numpy as np
 import psutil
-from rich.console import Console
 
 from rstitch_local import Pair, load_pair
 from rstitch_local.decoding.entropy import EntropyMeter
@@ -29,13 +26,9 @@ from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.llama import library
 from rstitch_local.llama.context import Context
-from rstitch_local.problems.metrics import Row
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import read_problems
-from rstitch_local.problems.run_folder import RunFolder
-from rstitch_local.problems.selection import Selection
-from rstitch_local.problems.session import Job, run_job
-from rstitch_local.problems.solve import Settings
+from rstitch_local.study.comparison import compare_routers, table
 
 ROUTERS = ("slm", "llm", "entropy:0.005", "entropy:0.02", "entropy:0.05", "entropy:0.1")
 FLOOR_PROBLEMS = 5
@@ -59,7 +52,16 @@ def main() -> None:
         print_machine(pair)
         if not arguments.skip_floor:
             measure_floor(pair, arguments.problems)
-        run_routers(pair, arguments)
+        figures = compare_routers(
+            pair,
+            arguments.problems,
+            arguments.out,
+            ROUTERS,
+            prompt=prompt_of("math"),
+            limit=arguments.limit,
+            max_tokens=arguments.max_tokens,
+        )
+        print(table(figures) + "\n", flush=True)
         measure_memory(pair, before)
 
 
@@ -131,56 +133,6 @@ def bare_speed(context: Context, prompt: Sequence[int], tokens: Sequence[int]) -
     # The engine's own count starts from an empty cache again.
     llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(handle), 0, -1, -1)
     return len(tokens) / seconds
-
-
-def run_routers(pair: Pair, arguments: argparse.Namespace) -> None:
-    """Solve the problems once with each router, and print a row for each."""
-    print(
-        "| router | accuracy (95 % interval) | LLM share | swaps up | catch-up tokens | tokens a problem "
-        "| s a problem (median) | ms a token | against llm | outside llama_decode |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    figures = {}
-    for router in ROUTERS:
-        folder = arguments.out / router.replace(":", "-")
-        job = Job(
-            file=arguments.problems,
-            out=folder,
-            settings=Settings(router, Sampling(), prompt_of("math"), arguments.max_tokens),
-            model_settings={role.value: pair.weights[role].path.name for role in Role},
-            pair_name=pair.name,
-            selection=Selection(limit=arguments.limit),
-        )
-        outcome = run_job(job, lambda: as_loaded(pair), Console(stderr=True))
-        with RunFolder(folder) as run:
-            figures[router] = (outcome.summary, list(run.answers))
-    alone = {row["id"]: row["wall_ms"] for row in figures["llm"][1]}
-    for router, (summary, rows) in figures.items():
-        print(table_row(router, summary, rows, alone), flush=True)
-    print()
-
-
-@contextlib.contextmanager
-def as_loaded(pair: Pair) -> Iterator[Pair]:
-    """The pair, left open for the next router."""
-    yield pair
-
-
-def table_row(router: str, summary: dict[str, Any], rows: Sequence[Row], alone: dict[str, float]) -> str:
-    """One line of the table; the speed-up is the median over problems of LLM-alone time over this time."""
-    count = len(rows)
-    tokens = sum(sum(row["tokens"].values()) for row in rows)
-    wall = [row["wall_ms"] for row in rows]
-    inside = sum(sum(kinds.values()) for row in rows for kinds in row["ms"].values())
-    catch_up = sum(kinds["catch_up"] for row in rows for kinds in row["evaluated"].values())
-    low, high = summary["ci95"]
-    ratio = statistics.median(alone[row["id"]] / row["wall_ms"] for row in rows)
-    return (
-        f"| {router} | {summary['accuracy']:.0%} ({low:.0%} to {high:.0%}) | {summary['llm_share']:.0%} "
-        f"| {summary['swaps']['up'] / count:.1f} | {catch_up / count:.0f} | {tokens / count:.0f} "
-        f"| {statistics.median(wall) / 1e3:.1f} | {sum(wall) / tokens:.0f} "
-        f"| {ratio:.2f}x | {1 - inside / sum(wall):.1%} |"
-    )
 
 
 def measure_memory(pair: Pair, before: int) -> None:

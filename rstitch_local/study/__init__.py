@@ -1,0 +1,1 @@
+"""Experiments on a pair: the same problems with several routers, side by side."""

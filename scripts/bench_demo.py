@@ -1,0 +1,53 @@
+"""Measures the demo pair: accuracy, tokens and time of each model alone and of stitching at ten values of tau.
+
+    python scripts/bench_demo.py --out DIR [--problems 300]
+
+The problems are generated with a seed that training never uses. Prints Markdown for docs/performance.md; speeds
+are ratios against the LLM alone in the same run. Keep the machine idle while it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from pathlib import Path
+
+import psutil
+
+from rstitch_local import load_pair
+from rstitch_local.builtin.word_problems import generate
+from rstitch_local.llama import library
+from rstitch_local.problems.prompts import prompt_of
+from rstitch_local.study.comparison import compare_routers, table
+
+# A seed of its own: nothing was trained, chosen or tuned on these problems.
+BENCH_SEED = 4
+TAUS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+
+
+def main() -> None:
+    """Write the problems, solve them with each router, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--problems", type=int, default=300)
+    arguments = parser.parse_args()
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    file = arguments.out / "problems.jsonl"
+    rows = []
+    for index in range(arguments.problems):
+        problem = generate(BENCH_SEED, index)
+        rows.append({"id": str(index), "question": problem.question, "answer": str(problem.answer)})
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    routers = ["slm", "llm", *(f"entropy:{tau}" for tau in TAUS)]
+    with load_pair("demo") as pair:
+        figures = compare_routers(pair, file, arguments.out, routers, prompt=prompt_of("plain"))
+    build = library.build()
+    print(f"Machine: {platform.system()} {platform.machine()}, {psutil.cpu_count(logical=False)} cores")
+    print(f"{build.binding}, {' '.join(build.features)}; greedy, {arguments.problems} problems, seed {BENCH_SEED!r}\n")
+    print(table(figures))
+
+
+if __name__ == "__main__":
+    main()
