@@ -12,7 +12,7 @@ import logging
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,15 +57,16 @@ def take_errors() -> str:
 
 
 @contextlib.contextmanager
-def held_interrupts() -> Iterator[None]:
+def held_interrupts() -> Iterator[Callable[[], bool]]:
     """Hold Ctrl-C back during a call into llama.cpp that calls Python back, and let it act right after.
 
-    An exception cannot cross C code: raised inside a callback it would be printed and forgotten.
+    An exception cannot cross C code: raised inside a callback it would be printed and forgotten. Yields a
+    function that says whether Ctrl-C came, so that a callback can end the call early.
     """
     previous = signal.getsignal(signal.SIGINT)
     # Only the main thread runs Python's signal handlers; a handler of C code (None) is none of ours.
     if threading.current_thread() is not threading.main_thread() or previous is None:
-        yield
+        yield lambda: False
         return
     came = False
 
@@ -75,7 +76,7 @@ def held_interrupts() -> Iterator[None]:
 
     signal.signal(signal.SIGINT, remember)
     try:
-        yield
+        yield lambda: came
     finally:
         signal.signal(signal.SIGINT, previous)
         if came:

@@ -65,7 +65,7 @@ class Weights:
         def on_progress(share: float, _user_data: object) -> bool:
             nonlocal cancelled
             try:
-                cancelled = progress is not None and not progress(share)
+                cancelled = ctrl_c() or (progress is not None and not progress(share))
             except BaseException as error:
                 # ctypes would print an exception and carry on; it is kept and raised after the call.
                 interrupted.append(error)
@@ -74,7 +74,7 @@ class Weights:
 
         callback = llama_cpp.llama_progress_callback(on_progress)
         params.progress_callback = callback
-        with library.held_interrupts():
+        with library.held_interrupts() as ctrl_c:
             model = llama_cpp.llama_model_load_from_file(str(self.path).encode("utf-8"), params)
         if interrupted:
             raise interrupted[0]

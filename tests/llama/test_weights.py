@@ -92,6 +92,15 @@ def test_ctrl_c_while_llama_cpp_logs_comes_out_after_the_call(
     assert capfd.readouterr().err == ""
 
 
+def test_ctrl_c_ends_loading_at_the_next_progress(tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Through the log, which comes first: the progress of gigabytes would otherwise have to be waited for.
+    monkeypatch.setattr(library.log, "log", lambda *_: signal.raise_signal(signal.SIGINT))
+    shares: list[float] = []
+    with pytest.raises(KeyboardInterrupt):
+        Weights(tiny_pair.slm, progress=lambda share: shares.append(share) or True)
+    assert shares == []
+
+
 def test_loading_works_in_a_thread_that_has_no_signals(tiny_pair: TinyPair) -> None:
     loaded: list[Weights] = []
     thread = threading.Thread(target=lambda: loaded.append(Weights(tiny_pair.slm)))
