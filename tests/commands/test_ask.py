@@ -23,6 +23,7 @@ from rstitch_local.commands.console import safe_text
 from rstitch_local.commands.main import main
 from rstitch_local.engine import pair as engine_pair
 from rstitch_local.engine.choice import PairChoice
+from rstitch_local.llama import library
 
 QUESTION = "What is the inner thing?"
 SUMMARY = re.compile(
@@ -281,6 +282,25 @@ def test_ctrl_c_keeps_what_was_written_and_ends_with_130(
         assert (found[1], found[2]) == ("0", "19")
         assert "Stopped." in done.err
         assert len(done.err.splitlines()) == 1
+
+
+def test_ctrl_c_while_a_model_loads_ends_with_130(
+    rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = False
+
+    def interrupted_log(*_arguments: object) -> None:
+        nonlocal sent
+        if not sent:
+            sent = True
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(library.log, "log", interrupted_log)
+    done = rstitch("ask", QUESTION, *tiny_pair.options)
+    assert sent
+    assert (done.code, done.out) == (130, "")
+    assert "Traceback" not in done.err
+    assert "Exception ignored" not in done.err
 
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and terminals of POSIX")

@@ -293,3 +293,25 @@ def test_what_is_cached_is_not_evaluated_again(pair: Pair) -> None:
     assert run(pair, again) == [tokens]
     assert again.trace.usage[Role.SLM].tokens[0] == 4
     check_caches(pair, again)
+
+
+def test_a_router_that_asks_sees_the_hidden_states_of_the_slm_only(pair: Pair) -> None:
+    seen: list[tuple[Role, bool]] = []
+
+    class Curious(EntropyRouter):
+        hidden = True
+
+        def route(self, observation: Observation) -> Role:
+            hidden = observation.hidden
+            seen.append((observation.role, hidden is not None))
+            if hidden is not None:
+                assert hidden.shape == (pair.weights[Role.SLM].n_embd,)
+                assert np.isfinite(hidden).all()
+            return super().route(observation)
+
+    lives = [make_live(pair, "Hello" * i, i, router=Curious(TAU) if i % 2 else None) for i in range(4)]
+    run(pair, *lives)
+    assert set(seen) == {(Role.SLM, True), (Role.LLM, False)}
+    for live in lives:
+        assert len(live.trace.steps) == BUDGET
+        check_caches(pair, live)

@@ -173,6 +173,28 @@ def test_hidden_states_come_only_when_asked_and_change_no_logits(weights: Weight
         assert after.hidden is None
 
 
+def test_hidden_states_are_switched_on_for_last_tokens_only(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    # While they are on, every token of a call costs an output.
+    set_embeddings, decode = llama_cpp.llama_set_embeddings, llama_cpp.llama_decode
+    on, calls = False, []
+
+    def note_switch(context: Any, value: bool) -> None:
+        nonlocal on
+        on = value
+        set_embeddings(context, value)
+
+    def note_call(context: Any, batch: Any) -> int:
+        calls.append((batch.n_tokens, on))
+        return int(decode(context, batch))
+
+    monkeypatch.setattr(llama_cpp, "llama_set_embeddings", note_switch)
+    monkeypatch.setattr(llama_cpp, "llama_decode", note_call)
+    context = Context(weights, n_ctx=N_CTX)
+    for ids, hidden in (([1, 2, 3, 4, 5], True), ([6], False), ([7], True), ([8, 9], False)):
+        last_logits(context, [Piece(0, ids, hidden=hidden)])
+    assert calls == [(4, False), (1, True), (1, False), (1, True), (2, False)]
+
+
 def test_hidden_states_in_one_batch_are_each_their_own(weights: Weights) -> None:
     texts = [text(1, 7), text(6, 8), text(3, 9)]
     asked = [True, False, True]
