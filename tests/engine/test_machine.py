@@ -13,12 +13,9 @@ from rstitch_local.engine.machine import TINY_MODEL_BYTES, Demand, default_threa
 
 RESERVE = 512 << 20
 
-demands = st.lists(st.builds(Demand, st.integers(1, 100), st.integers(0, 1 << 30)), max_size=4)
-sizes = st.integers(0, 200 << 30)
-
-
-def taken(wanted: list[Demand], counts: list[int]) -> int:
-    return sum(count * max(1, demand.layer_bytes) for count, demand in zip(counts, wanted, strict=True))
+# Small numbers, so that memory often ends in the middle of a model.
+demands = st.lists(st.builds(Demand, st.integers(1, 20), st.integers(0, 50)), max_size=4)
+sizes = st.integers(0, 1500).map(lambda more: RESERVE + more) | st.integers(0, RESERVE)
 
 
 @given(demands, sizes)
@@ -45,7 +42,7 @@ def test_the_first_is_served_as_if_it_were_alone(first: list[Demand], rest: list
 
 @given(demands, sizes)
 def test_the_first_never_loses_by_more_memory(wanted: list[Demand], free: int) -> None:
-    assert fit_layers(wanted, free)[:1] <= fit_layers(wanted, free + (1 << 30))[:1]
+    assert fit_layers(wanted, free)[:1] <= fit_layers(wanted, free + 100)[:1]
 
 
 def test_an_example() -> None:
