@@ -132,7 +132,7 @@ def test_a_question_can_come_from_standard_input(tiny_pair: TinyPair) -> None:
     done = subprocess.run(
         command("ask", "-", *tiny_pair.options, "--max-tokens", "3", "--router", "slm", "--json"),
         input=b"W\xc3\xb6rter, and bytes that are no UTF-8: \xff\xfe",
-        capture_output=True, env=environment(PYTHONUTF8="0", LC_ALL="C"), timeout=60, check=False,
+        capture_output=True, env=environment(PYTHONIOENCODING="utf-8:strict"), timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout)["stop"] == "length"

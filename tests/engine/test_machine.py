@@ -14,7 +14,7 @@ from rstitch_local.engine.machine import TINY_MODEL_BYTES, Demand, default_threa
 RESERVE = 512 << 20
 
 # Small numbers, so that memory often ends in the middle of a model.
-demands = st.lists(st.builds(Demand, st.integers(1, 20), st.integers(0, 50)), max_size=4)
+demands = st.lists(st.builds(Demand, st.integers(1, 20), st.integers(1, 50)), max_size=4)
 sizes = st.integers(0, 1500).map(lambda more: RESERVE + more) | st.integers(0, RESERVE)
 
 
