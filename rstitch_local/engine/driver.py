@@ -49,6 +49,7 @@ class Driver:
 
     def __init__(self, contexts: Mapping[Role, Context]) -> None:
         self.contexts = contexts
+        self._running = False
 
     def steps(self, lives: Sequence[Live], *, stop: Callable[[], bool] | None = None) -> Iterator[tuple[Live, Step]]:
         """Run all to their ends, in rounds: what the SLM has to evaluate, then what the LLM has.
@@ -58,12 +59,16 @@ class Driver:
         caller stops iterating, all that are still open end as `interrupted`.
 
         Raises:
-            EngineError: llama.cpp failed; all open trajectories end as `error`.
+            EngineError: llama.cpp failed, and all open trajectories end as `error`; or another `steps` of this
+                driver is not at its end.
         """
+        if self._running:
+            raise EngineError("The pair is busy", "Another answer is being written; finish or close it first.")
         lives = [live for live in lives if live.trajectory.stop_reason is None]
         for live in lives:
             live.started_ns = time.perf_counter_ns()
         ending = "interrupted"
+        self._running = True
         try:
             for live in lives:
                 for role, context in self.contexts.items():
@@ -85,6 +90,7 @@ class Driver:
             ending = "error"
             raise
         finally:
+            self._running = False
             for live in lives:
                 if live.trajectory.stop_reason is None:
                     live.trajectory.stop(ending)

@@ -18,7 +18,7 @@ from rstitch_local.engine.choice import PairChoice, PairDefaults, choose_pair
 from rstitch_local.engine.driver import Driver, Live
 from rstitch_local.engine.machine import Demand, default_threads, fit_layers
 from rstitch_local.engine.trace import Trace
-from rstitch_local.errors import EngineError, InputError
+from rstitch_local.errors import EngineError, InputError, UsageError
 from rstitch_local.llama import library
 from rstitch_local.llama.chat_template import ChatTemplate, Message
 from rstitch_local.llama.context import Context
@@ -158,11 +158,15 @@ class Pair:
 
         Raises:
             InputError: the conversation does not fit a context, or a template refuses it.
-            UsageError: no such router.
+            UsageError: no such router, or a budget below one token.
             EngineError: the pair is closed.
         """
         if self._closed:
             raise EngineError("The pair is closed", f"{self.name} was freed; load it again.")
+        if max_tokens is None:
+            max_tokens = max(context.n_ctx for context in self.contexts.values())
+        if max_tokens < 1:
+            raise UsageError("No budget", f"max_tokens is {max_tokens}; it is 1 at least.")
         spec = router or self.defaults.router
         sampling = sampling or self.defaults.sampling
         rule = router_from_spec(spec, seed=seed)
@@ -180,7 +184,7 @@ class Pair:
             bridge=self.bridge,
             router=rule,
             sampler=Sampler(sampling, seed),
-            max_tokens=max_tokens or max(context.n_ctx for context in self.contexts.values()),
+            max_tokens=max_tokens,
             capacity={role: self.contexts[role].n_ctx for role in Role},
         )
         settings = {"pair": self.name, "router": spec, "sampling": asdict(sampling), "max_tokens": max_tokens}

@@ -345,7 +345,7 @@ def test_a_closed_pair_refuses_instead_of_crashing(tiny_pair: TinyPair, freed: l
     assert freed == ["llama_free"] * 2 + ["llama_model_free"] * 2
     with pytest.raises(EngineError, match="load it again"):
         pair.ask("Hi")
-    for unfinished in (iter(early), steps):
+    for unfinished in (steps, iter(early)):
         with pytest.raises(EngineError, match="freed"):
             next(unfinished)
     assert early.trace.stop == half.trace.stop == "error"
@@ -404,3 +404,18 @@ def test_the_header_of_a_run_says_what_was_loaded(tiny_pair: TinyPair) -> None:
 def test_a_name_and_two_files_contradict_each_other(tiny_pair: TinyPair) -> None:
     with pytest.raises(UsageError, match="Which pair"):
         load_pair("mine", slm=tiny_pair.slm, llm=tiny_pair.llm)
+
+
+def test_a_budget_below_one_token_is_refused(tiny_pair: TinyPair) -> None:
+    with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm) as pair, pytest.raises(UsageError, match="max_tokens is 0"):
+        pair.ask("Hi", max_tokens=0)
+
+
+def test_two_answers_cannot_be_written_at_once(tiny_pair: TinyPair) -> None:
+    with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm) as pair:
+        first = iter(pair.ask("Hi", router="slm", max_tokens=5))
+        next(first)
+        with pytest.raises(EngineError, match="busy"):
+            next(iter(pair.ask("Ho", router="slm", max_tokens=5)))
+        first.close()
+        assert len(list(pair.ask("Ho", router="slm", max_tokens=5))) >= 1
