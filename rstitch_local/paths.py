@@ -13,9 +13,17 @@ import platformdirs
 APP_NAME = "rstitch"
 
 
+def expanded(path: str) -> Path:
+    """A path a user wrote, with ~ read as the home folder; left as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def _home() -> Path | None:
     value = os.environ.get("RSTITCH_HOME")
-    return Path(value).expanduser().absolute() if value else None
+    return expanded(value).absolute() if value else None
 
 
 def config_dir() -> Path:

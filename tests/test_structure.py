@@ -19,13 +19,14 @@ ROOT = PACKAGE.parent
 MAY_IMPORT = {
     "errors": set[str](),
     "paths": set[str](),
+    "text": set[str](),
     "builtin": set[str](),
     "llama": {"errors", "paths"},
     "decoding": {"errors"},
-    "catalog": {"errors", "paths"},
+    "catalog": {"errors", "paths", "text"},
     # `load_pair("name")` looks the name up, so the catalogue lies below the engine and knows nothing of it.
-    "engine": {"llama", "decoding", "catalog", "errors", "paths"},
-    "problems": {"engine", "catalog", "decoding", "errors", "paths"},
+    "engine": {"llama", "decoding", "catalog", "errors", "paths", "text"},
+    "problems": {"engine", "catalog", "decoding", "errors", "paths", "text"},
     "study": {"problems", "engine", "llama", "catalog", "decoding", "builtin", "errors", "paths"},
     "learning": {"problems", "engine", "llama", "catalog", "decoding", "builtin", "errors", "paths"},
 }

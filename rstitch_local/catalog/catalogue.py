@@ -111,7 +111,7 @@ def _read(path: Path) -> Table:
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise UsageError("The catalogue cannot be read", f"{path}, line {line}: not UTF-8 text.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError("The catalogue cannot be read", f"{path}: {error}.", "The file is TOML.") from None
     except OSError as error:
         raise UsageError("The catalogue cannot be read", f"{path}: {error.strerror or error}.") from None

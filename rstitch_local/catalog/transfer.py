@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from rstitch_local.errors import INTERRUPTED_EXIT_CODE, DownloadError, RStitchError, StorageError
+from rstitch_local.errors import CancelledError, DownloadError, StorageError
+from rstitch_local.text import human_bytes
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the file's name, the bytes there are and the bytes there will be (None when not known)."""
@@ -24,30 +25,8 @@ RESERVE_BYTES = 64 << 20
 """Left free on a disk that is downloaded to."""
 
 
-class PullStoppedError(RStitchError):
-    """Somebody asked to stop (exit code 130); what was downloaded is kept."""
-
-    exit_code = INTERRUPTED_EXIT_CODE
-
-
 class SourceError(DownloadError):
     """One source could not give a file; another one may."""
-
-
-def human_bytes(count: int) -> str:
-    """A size for people, in powers of ten as the Hub shows them: 491 MB, 1.12 GB."""
-    value = float(count)
-    for unit in ("bytes", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.2f} GB" if value < 10 else f"{value:.1f} GB"
-
-
-def one_line(text: object, limit: int = 240) -> str:
-    """A stranger's words on one line: no control characters, nothing endless."""
-    words = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -148,6 +127,6 @@ class PartialFile:
 
 
 def check_stop(stop: Stop) -> None:
-    """Raise PullStoppedError when somebody asked to stop."""
+    """Raise CancelledError when somebody asked to stop."""
     if stop():
-        raise PullStoppedError("Stopped", "The download was stopped; what is there is kept.")
+        raise CancelledError("Stopped", "The download was stopped; what is there is kept.")

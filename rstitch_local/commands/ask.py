@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rstitch_local.commands.console import make_console, safe_json, safe_text
+from rstitch_local.commands.console import make_console, safe_json
 from rstitch_local.commands.options import (
     ContextOption,
     GpuLayersOption,
@@ -31,6 +31,7 @@ from rstitch_local.commands.options import (
     TopPOption,
 )
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError
+from rstitch_local.text import safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,10 +9,10 @@ import json
 import os
 import re
 import sys
-import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from rstitch_local.errors import RStitchError
+from rstitch_local.text import commands_terminal, safe_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,15 +27,6 @@ def make_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, color_system=None if plain else "auto")
 
 
-def safe_text(text: str) -> str:
-    """Text of a model or a file without the characters that command a terminal; line ends and tabs stay.
-
-    Covers C0 and C1 controls and invisible marks, such as those that reverse the direction of writing. The two
-    joiners stay: Persian, the scripts of India and composed emoji need them.
-    """
-    return "".join(c for c in text if c in "\n\t\u200c\u200d" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
-
-
 def safe_json(value: Any) -> str:
     """A value as one line of JSON, readable in any script, without characters that command a terminal."""
     line = json.dumps(value, ensure_ascii=False)
@@ -43,7 +34,7 @@ def safe_json(value: Any) -> str:
 
 
 def _escaped(c: str) -> str:
-    return json.dumps(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
+    return json.dumps(c)[1:-1] if commands_terminal(c) else c
 
 
 def print_error(error: RStitchError) -> None:

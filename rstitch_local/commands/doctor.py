@@ -13,8 +13,9 @@ from typing import Any
 import typer
 
 from rstitch_local import __version__, paths
-from rstitch_local.commands.console import make_console, safe_json, safe_text
+from rstitch_local.commands.console import make_console, safe_json
 from rstitch_local.commands.options import JsonOption
+from rstitch_local.text import safe_text
 
 
 def doctor(json_output: JsonOption = False) -> None:

@@ -6,8 +6,10 @@ run, so that `rstitch --help` answers at once (scripts/cold_start.py guards it).
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +17,7 @@ import typer
 from rstitch_local import __version__
 from rstitch_local.commands import ask, doctor, grade, pairs, pull, solve
 from rstitch_local.commands.console import print_error
-from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError
+from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, StorageError
 
 app = typer.Typer(
     name="rstitch",
@@ -47,13 +49,19 @@ def _options(
 
 def main() -> None:
     """Run the command line; ends the process with a documented exit code, never with a traceback of a user's error."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  it lives as long as we do
     # A pipe or a Windows console may not speak UTF-8; models do. What is no UTF-8 is marked, not an error.
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(encoding="utf-8", errors="replace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except RStitchError as error:
         print_error(error)
         sys.exit(error.exit_code)
@@ -61,5 +69,17 @@ def main() -> None:
         sys.exit(INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
         # Whoever read our output is gone (`rstitch ask ... | head`); Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         sys.exit(1)
+    except OSError as error:
+        # `rstitch ask ... > /dev/full`, or on Windows a pipe that nobody reads.
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EINVAL, errno.EIO):
+            raise
+        _discard_output()
+        print_error(StorageError("Output lost", f"What was printed could not be written: {error.strerror}."))
+        sys.exit(StorageError.exit_code)
+
+
+def _discard_output() -> None:
+    """Have Python flush what is left of stdout into nothing at exit, instead of failing once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

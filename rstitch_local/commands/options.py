@@ -40,12 +40,19 @@ GpuLayersOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="CPU threads.", show_default="the physical cores", rich_help_panel=MODELS),
+    typer.Option(
+        "--threads", min=1, max=512, help="CPU threads.", show_default="the physical cores", rich_help_panel=MODELS
+    ),
 ]
 ContextOption = Annotated[
     int | None,
     typer.Option(
-        "--context", min=16, help="Tokens each cache can hold.", show_default="the pair's own", rich_help_panel=MODELS
+        "--context",
+        min=16,
+        max=1 << 24,
+        help="Tokens each cache can hold.",
+        show_default="the pair's own",
+        rich_help_panel=MODELS,
     ),
 ]
 KvTypeOption = Annotated[

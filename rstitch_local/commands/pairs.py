@@ -47,7 +47,7 @@ def _table(listed: list[tuple[PairEntry, PairState]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from rstitch_local.catalog.transfer import human_bytes
+    from rstitch_local.text import human_bytes
 
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 1, 0, 1))
     table.add_column("pair", no_wrap=True, overflow="ellipsis", max_width=17)

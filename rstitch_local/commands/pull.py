@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rstitch_local.errors import INTERRUPTED_EXIT_CODE
+from rstitch_local.errors import INTERRUPTED_EXIT_CODE, CancelledError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +25,6 @@ def pull(
     from rich.console import Console
 
     from rstitch_local.catalog.catalogue import load_catalogue
-    from rstitch_local.catalog.download import PullStoppedError
     from rstitch_local.catalog.download import pull as bring
 
     catalogue = load_catalogue()
@@ -36,7 +35,7 @@ def pull(
         try:
             with bars:
                 files = bring(entry, progress=_reporter(bars, screen))
-        except (KeyboardInterrupt, PullStoppedError):
+        except (KeyboardInterrupt, CancelledError):
             again = " ".join(names)
             screen.print(f"Stopped. What is there is kept: `rstitch pull {again}` goes on.", markup=False)
             raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
@@ -68,7 +67,7 @@ def _progress(screen: Console) -> Progress:
 
 def _reporter(bars: Progress, screen: Console) -> Callable[[str, int, int | None], None]:
     """A callback that keeps one bar a file, or prints one line a file where there is no terminal."""
-    from rstitch_local.catalog.transfer import human_bytes
+    from rstitch_local.text import human_bytes
 
     tasks: dict[str, TaskID] = {}
 

@@ -68,7 +68,7 @@ def solve(
         ),
     ] = None,
     samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Answers to each problem.", rich_help_panel=PROBLEMS)
+        int, typer.Option("--samples", min=1, max=10_000, help="Answers to each problem.", rich_help_panel=PROBLEMS)
     ] = 1,
     field: Annotated[
         list[str] | None,
@@ -192,6 +192,9 @@ def sums_of(choice: PairChoice) -> dict[str, str]:
     found = {}
     for role, path in (("slm", choice.slm), ("llm", choice.llm)):
         try:
+            if not path.is_file():
+                # A pipe or a device would be read for ever.
+                raise ModelError("No such model file", f"{path} is not a file.")
             found[f"{role}_sha256"] = sha256_of(path)
         except OSError as error:
             raise ModelError("No such model file", f"{path} cannot be read: {error.strerror}.") from error

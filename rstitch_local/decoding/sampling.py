@@ -80,7 +80,9 @@ class Sampler:
         if 0 < s.top_k < len(logits):
             ids = np.argpartition(logits, -s.top_k)[-s.top_k :]
         scaled = logits[ids].astype(np.float64)
-        scaled = (scaled - scaled.max()) / s.temperature
+        with np.errstate(over="ignore"):
+            # A temperature next to 0 sends all but the likeliest to -infinity, as it should.
+            scaled = (scaled - scaled.max()) / s.temperature
         if s.top_p < 1.0:
             order = np.argsort(-scaled, kind="stable")
             ids, scaled = ids[order], scaled[order]

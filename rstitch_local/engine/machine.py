@@ -11,11 +11,40 @@ from dataclasses import dataclass
 
 import psutil
 
+from rstitch_local.errors import ModelError
+from rstitch_local.text import human_bytes
+
 TINY_MODEL_BYTES = 64 << 20
 """Models below this run fastest on one thread: waking a second one costs more than it computes."""
 
 _GPU_RESERVE_BYTES = 512 << 20
 """Left free on a GPU for compute buffers and the desktop."""
+
+
+_CELL_BYTES = 64
+"""What llama.cpp keeps of every token in a cache besides its keys and values, roughly."""
+
+_CACHE_SHARES = {"f16": 1.0, "q8_0": 34 / 64, "q4_0": 18 / 64}
+"""Size of a cache by its precision, against f16: 32 values in 34 or 18 bytes instead of 64."""
+
+
+def cache_bytes(kv_bytes_per_token: int, tokens: int, kv_type: str) -> int:
+    """Memory of one model's cache of that many tokens; `kv_bytes_per_token` is for f16."""
+    return int(tokens * (kv_bytes_per_token * _CACHE_SHARES[kv_type] + _CELL_BYTES))
+
+
+def require_memory(needed_bytes: int) -> None:
+    """Raise ModelError where caches of this size do not fit into the memory that is free now.
+
+    llama.cpp would be given the memory and the system would end the process when it is written to.
+    """
+    free = psutil.virtual_memory().available
+    if needed_bytes > free:
+        raise ModelError(
+            "Not enough memory",
+            f"The caches need {human_bytes(needed_bytes)}, {human_bytes(free)} are free.",
+            "Give a smaller --context, or --kv-type q8_0.",
+        )
 
 
 def default_threads(weights_bytes: int) -> int:

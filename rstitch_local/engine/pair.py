@@ -16,7 +16,7 @@ from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary, compare
 from rstitch_local.engine.choice import PairChoice, PairDefaults, choose_pair
 from rstitch_local.engine.driver import Driver, Live
-from rstitch_local.engine.machine import Demand, default_threads, fit_layers
+from rstitch_local.engine.machine import Demand, cache_bytes, default_threads, fit_layers, require_memory
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError, InputError, UsageError
 from rstitch_local.llama import library
@@ -92,11 +92,20 @@ class Pair:
         }
         self.contexts: dict[Role, Context] = {}
         self._closed = False
+        tokens = {role: options.context or min(defaults.context, w.n_ctx_train) for role, w in weights.items()}
+        require_memory(
+            sum(
+                cache_bytes(w.summary.kv_bytes_per_token, tokens[role] * options.sequences, options.kv_type)
+                for role, w in weights.items()
+                # Where all layers are on a GPU the cache is there too, and llama.cpp says when it does not fit.
+                if w.gpu_layers <= w.n_layer
+            )
+        )
         try:
             for role in Role:
                 self.contexts[role] = Context(
                     weights[role],
-                    n_ctx=options.context or min(defaults.context, weights[role].n_ctx_train),
+                    n_ctx=tokens[role],
                     n_seq_max=options.sequences,
                     n_batch=_GPU_BATCH if weights[role].gpu_layers else _CPU_BATCH,
                     threads=options.threads or default_threads(weights[role].size_bytes),

@@ -46,7 +46,8 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _strftime_now
         try:
             self._template = environment.from_string(source)
-        except (jinja2.TemplateError, RecursionError) as error:
+        except Exception as error:
+            # Besides its own errors jinja lets through those of the parser and the compiler it feeds.
             raise ModelError("Broken chat template", f"The template of {name} is not valid: {error}.") from error
         self._name = name
         self._bos = bos

@@ -18,7 +18,7 @@ from rich.text import Text
 from rstitch_local.problems.metrics import accuracy
 from rstitch_local.problems.run_folder import Answer
 from rstitch_local.problems.solve import Task
-from rstitch_local.problems.text import one_line
+from rstitch_local.text import one_line
 
 _REFRESH_PER_SECOND = 4
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rstitch_local.errors import InputError, UsageError
 from rstitch_local.problems.gold import UnusableGoldError, gold_of
-from rstitch_local.problems.text import one_line, shown_list
+from rstitch_local.text import one_line, shown_list
 
 QUESTION_FIELDS = ("question", "problem")
 ID_FIELDS = ("id", "unique_id", "idx", "problem_id", "question_id")
@@ -90,6 +90,8 @@ def read_problems(path: Path, fields: Fields | None = None, *, strict: bool = Fa
     """
     fields = fields or Fields()
     try:
+        if path.is_char_device() or path.is_block_device():
+            raise InputError("Unreadable problem file", f"{path} is a device, which may never end.")
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError("No such problem file", f"There is no file {path}.") from error

@@ -11,21 +11,25 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from rstitch_local.errors import InputError, StorageError
-from rstitch_local.problems.text import one_line
+from rstitch_local.text import one_line
 
 FORMAT = 1
 RUN_FILE, ANSWERS_FILE, LOCK_FILE = "run.json", "answers.jsonl", "run.lock"
 # Not every system has a quota error.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-REQUIRED_KEYS = frozenset(
-    ("id", "sample", "answer", "gold", "correct", "text", "stop", "tokens", "swaps", "evaluated", "wall_ms")
-)
+# What a line must have, and as what, for its figures to be added up.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "id": str, "sample": int, "answer": (str, NoneType), "gold": (str, NoneType), "correct": (bool, NoneType),
+    "text": str, "stop": str, "wall_ms": (int, float, NoneType),
+}  # fmt: skip
+_COUNTS = {"tokens": ("slm", "llm"), "swaps": ("up", "down")}
+_KINDS = ("prompt", "catch_up", "decode")
 Answer = dict[str, Any]
 Key = tuple[str, int]
 
@@ -39,7 +43,8 @@ class RunFolder:
 
     Raises:
         StorageError: the folder cannot be made or written, or another process has it open.
-        InputError: the folder holds no run (with `create=False`), or files that are none of ours.
+        InputError: the folder holds no run (with `create=False`), or files that are none of ours; those are left
+            as they are.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -63,6 +68,8 @@ class RunFolder:
         except OSError as error:
             raise _storage_error(path, error) from error
         try:
+            if self.header() is None and (path / ANSWERS_FILE).exists():
+                raise InputError("Not a run folder", f"{path} holds {ANSWERS_FILE} but no {RUN_FILE}.")
             self._answers = self._open_answers()
         except BaseException:
             self._lock.release()
@@ -104,9 +111,10 @@ class RunFolder:
             header = json.loads(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError("Unreadable run", f"{path} cannot be read: {error}.") from error
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
+        whole = isinstance(header, dict) and all(isinstance(header.get(k), dict) for k in ("settings", "information"))
+        if not whole or header["format"] != FORMAT:
             raise InputError("Unreadable run", f"{path} is not a run this version of rstitch can read.")
         return header
 
@@ -118,13 +126,11 @@ class RunFolder:
             information: what is merely good to know; the latest replaces what was there, but for `created`.
 
         Raises:
-            InputError: the folder was made with other settings, or holds answers and no run.json.
+            InputError: the folder was made with other settings.
             StorageError: run.json cannot be written.
         """
         header = self.header()
         if header is None:
-            if self._answers:
-                raise InputError("Unreadable run", f"{self.path} holds {ANSWERS_FILE} but no {RUN_FILE}.")
             header = {"format": FORMAT, "settings": settings, "information": {}}
         differences = different_settings(header["settings"], settings)
         if differences:
@@ -261,13 +267,20 @@ def _line(answer: Answer) -> bytes:
 def _row(line: bytes) -> Answer | None:
     """The answer on a line, or None when it is none."""
     try:
-        row = json.loads(line)
+        # NaN and infinities are no JSON, though Python reads them.
+        row = json.loads(line, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(row, dict) or not row.keys() >= REQUIRED_KEYS:
+    if not isinstance(row, dict) or not row.keys() >= _TYPES.keys():
         return None
-    plain = isinstance(row["id"], str) and isinstance(row["sample"], int) and isinstance(row["stop"], str)
-    return row if plain else None
+    counted = all(_are_counts(row.get(name), keys) for name, keys in _COUNTS.items())
+    evaluated = row.get("evaluated")
+    split = isinstance(evaluated, dict) and all(_are_counts(evaluated.get(role), _KINDS) for role in ("slm", "llm"))
+    return row if counted and split and all(isinstance(row[name], kind) for name, kind in _TYPES.items()) else None
+
+
+def _are_counts(value: object, keys: tuple[str, ...]) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key), int) for key in keys)
 
 
 def _storage_error(path: Path, error: OSError) -> StorageError:

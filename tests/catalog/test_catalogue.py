@@ -124,6 +124,8 @@ def test_another_file_does_not_inherit_the_shipped_sum() -> None:
         ('[r1-7b]\nprompt_suffix = "{think_tokens}"\n', "think_tokens, which is not set"),
         ("[r1-7b\n", "line 1"),
         ("[r1-7b]\ntau = 1\ntau = 2\n", "line 3"),
+        ("a = " + "[" * 100_000, "maximum recursion depth"),
+        ("a = " + "1" * 5000, "4300 digits"),
     ],
 )
 def test_mistakes_are_told_with_file_and_key(text: str, said: str) -> None:

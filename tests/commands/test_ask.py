@@ -19,11 +19,11 @@ import pytest
 from tiny_pair import TinyPair, write_pair
 
 from rstitch_local.commands import loading
-from rstitch_local.commands.console import safe_text
 from rstitch_local.commands.main import main
 from rstitch_local.engine import pair as engine_pair
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.llama import library
+from rstitch_local.text import safe_text
 
 QUESTION = "What is the inner thing?"
 SUMMARY = re.compile(

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -14,8 +15,9 @@ from typer.testing import CliRunner
 
 from rstitch_local import __version__, errors
 from rstitch_local.commands import console, main
-from rstitch_local.commands.console import make_console, print_error, safe_json, safe_text
+from rstitch_local.commands.console import make_console, print_error, safe_json
 from rstitch_local.errors import RStitchError
+from rstitch_local.text import safe_text
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RStitchError)]
 
@@ -117,12 +119,6 @@ def test_no_color_means_plain_text_on_a_terminal_too(monkeypatch: pytest.MonkeyP
         assert ("\x1b[" in screen.getvalue()) is not plain
 
 
-def test_safe_text_takes_out_what_commands_a_terminal() -> None:
-    assert safe_text("a\x1b[31mb\x07\x08\r\x9bc\x7f\u202e\u2066d\ud800\x00") == "a[31mbcd"
-    plain = "Tabs\tand\nlines, ünï 漢字 🙂, نمی\u200cخواهم, 👩\u200d🔬"
-    assert safe_text(plain) == plain
-
-
 def test_safe_json_is_json_and_safe() -> None:
     value = {"text": "a\x1b\x9b\u202e\U000e0001\u200d漢字🙂\n\x7f", "n": [1.5, None]}
     line = safe_json(value)
@@ -146,3 +142,27 @@ def test_output_is_utf_8_whatever_the_terminal_speaks() -> None:
 def test_the_console_reads_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     console.make_console().print("[bold]a[/bold] :smile: 17")
     assert capsys.readouterr().out == "[bold]a[/bold] :smile: 17\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_cannot_be_written_ends_with_6() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rstitch_local", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 6
+    assert done.stderr == "Output lost: What was printed could not be written: No space left on device.\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_closed_streams_are_no_error(closed: str) -> None:
+    for command, code in (("--version", 0), ("ask x --router none", 2)):
+        line = f'"{sys.executable}" -m rstitch_local {command} {closed}'
+        done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr

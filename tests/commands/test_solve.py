@@ -165,6 +165,22 @@ def test_a_model_file_that_is_not_there(files: Path) -> None:
     assert "a.gguf" in _refused(_solve(files), ModelError)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_model_that_is_no_regular_file_is_not_read(files: Path) -> None:
+    (files / "a.gguf").unlink()
+    os.mkfifo(files / "a.gguf")
+    assert "is not a file" in _refused(_solve(files), ModelError)
+    (files / "a.gguf").unlink()
+    (files / "a.gguf").symlink_to("a.gguf")
+    assert "is not a file" in _refused(_solve(files), ModelError)
+
+
+def test_threads_and_contexts_that_would_take_the_machine_down(files: Path) -> None:
+    for more in (["--threads", "9999"], ["--context", "999999999"]):
+        assert _solve(files, *more).exit_code == 2
+    assert Pair.opened == 0
+
+
 def test_a_pair_of_the_catalogue_brings_its_own_settings(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = PairDefaults(512, 0.5, Sampling(temperature=0.6), "plain", "Think.")
     chosen = PairChoice("mine", files / "a.gguf", files / "b.gguf", defaults)

@@ -91,3 +91,8 @@ def test_uniform_lies_inside(seed: int, position: int) -> None:
 def test_out_of_range_is_refused(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(settings))):
         Sampling(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_temperature_next_to_zero_takes_the_likeliest() -> None:
+    assert draws(np.array([1.0, 3.0, 2.0]), Sampling(1e-320), 5).tolist() == [1] * 5

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstitch_local.engine.machine import TINY_MODEL_BYTES, Demand, default_threads, fit_layers
+from rstitch_local.engine.machine import (
+    TINY_MODEL_BYTES,
+    Demand,
+    cache_bytes,
+    default_threads,
+    fit_layers,
+    require_memory,
+)
+from rstitch_local.errors import ModelError
 
 RESERVE = 512 << 20
 
@@ -65,3 +73,17 @@ def test_a_real_model_gets_the_physical_cores_it_may_use(
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(allowed)), raising=False)
     assert default_threads(TINY_MODEL_BYTES) == threads
+
+
+def test_caches_by_precision() -> None:
+    # Qwen2.5 0.5B at 4096 tokens: 12,288 bytes a token.
+    full = cache_bytes(12_288, 4096, "f16")
+    assert full == 4096 * (12_288 + 64)
+    assert full > cache_bytes(12_288, 4096, "q8_0") > cache_bytes(12_288, 4096, "q4_0") > full // 5
+
+
+def test_caches_that_do_not_fit_are_refused() -> None:
+    require_memory(1)
+    with pytest.raises(ModelError, match=r"caches need .* GB") as caught:
+        require_memory(psutil.virtual_memory().total * 2)
+    assert "--context" in caught.value.hint

@@ -419,3 +419,9 @@ def test_two_answers_cannot_be_written_at_once(tiny_pair: TinyPair) -> None:
             next(iter(pair.ask("Ho", router="slm", max_tokens=5)))
         first.close()
         assert len(list(pair.ask("Ho", router="slm", max_tokens=5))) >= 1
+
+
+def test_a_context_that_does_not_fit_into_memory_is_refused(tiny_pair: TinyPair) -> None:
+    for context in (1 << 30, 1 << 40):
+        with pytest.raises(ModelError, match="The caches need"):
+            load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(context=context, sequences=1 << 10))

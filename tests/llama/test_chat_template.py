@@ -133,7 +133,17 @@ def test_whatever_fails_inside_a_template_is_an_error_of_the_input(source: str) 
 
 
 @pytest.mark.parametrize(
-    "source", ["{% if %}", "{{ 1 +", "{% nonsense %}", "{% for %}x", "(" * 10 + "{{" + "(" * 50_000]
+    "source",
+    [
+        "{% if %}",
+        "{{ 1 +",
+        "{% nonsense %}",
+        "{% for %}x",
+        "(" * 10 + "{{" + "(" * 50_000,
+        "{% for x in y %}" * 30 + "{% endfor %}" * 30,
+        "{{ " + "1" * 5000 + " }}",
+        "{{ " + "[" * 300 + "]" * 300 + " }}",
+    ],
 )
 def test_a_broken_template_is_an_error_of_the_model(source: str) -> None:
     with pytest.raises(ModelError) as caught:

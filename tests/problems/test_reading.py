@@ -215,3 +215,9 @@ def test_no_such_file(tmp_path: Path) -> None:
         read_problems(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="cannot be read"):
         read_problems(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
+def test_a_device_is_not_read_for_ever() -> None:
+    with pytest.raises(InputError, match="a device"):
+        read_problems(Path("/dev/zero"))

@@ -122,18 +122,36 @@ def test_rubbish_in_the_middle_is_an_error_and_changes_nothing(tmp_path: Path) -
         assert _keys(folder) == [("b", 0)]
 
 
-def test_answers_without_a_header_are_refused(tmp_path: Path) -> None:
-    _run(tmp_path, row("a", True))
-    (tmp_path / "run.json").unlink()
-    with RunFolder(tmp_path) as folder, pytest.raises(InputError, match=r"no run.json"):
-        folder.begin(SETTINGS, {})
+def test_answers_of_somebody_else_are_refused_and_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    for content in (b"my own notes", b'{"id": "a"}', b""):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=r"no run.json"):
+            RunFolder(tmp_path)
+        assert file.read_bytes() == content
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}'])
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"format": 99}', '{"format": 1}', '{"format": 1, "settings": [], "information": {}}', "[" * 100_000],
+)
 def test_a_header_that_cannot_be_read(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
-    with RunFolder(tmp_path) as folder, pytest.raises(InputError, match="Unreadable run"):
-        folder.begin(SETTINGS, {})
+    (tmp_path / "answers.jsonl").write_bytes(b"half a li")
+    with pytest.raises(InputError, match="Unreadable run"):
+        RunFolder(tmp_path)
+    assert (tmp_path / "answers.jsonl").read_bytes() == b"half a li"
+
+
+@pytest.mark.parametrize(
+    "change", [{"tokens": 5}, {"tokens": {"slm": 1}}, {"wall_ms": "1"}, {"correct": 1.5}, {"evaluated": {"slm": {}}}]
+)
+def test_a_line_whose_figures_cannot_be_added_up_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    _run(tmp_path, row("a", True))
+    lines = [json.dumps({**row("b", True), **change}), json.dumps(row("c", True))]
+    (tmp_path / "answers.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match="Line 1 of"):
+        RunFolder(tmp_path)
 
 
 def test_no_run_here(tmp_path: Path) -> None:

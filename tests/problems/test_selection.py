@@ -8,7 +8,6 @@ from rstitch_local.errors import InputError, UsageError
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.selection import Selection
-from rstitch_local.problems.text import one_line
 
 PROBLEMS = [Problem(f"p{n}", "q", None, n + 1) for n in range(10)]
 
@@ -58,8 +57,3 @@ def test_prompts() -> None:
     assert prompt_of("plain", "Think for 9 tokens.").messages("1+1?")[0]["content"] == "1+1?\nThink for 9 tokens."
     with pytest.raises(UsageError, match="--prompt"):
         prompt_of(" ")
-
-
-def test_control_characters_never_reach_a_terminal() -> None:
-    assert one_line("a\x1b[31m\x07b\u202ec\nd\te\x9b") == "a[31mbc d e"
-    assert len(one_line("x" * 500)) == 80
