@@ -113,8 +113,11 @@ class RunFolder:
             return None
         except (OSError, ValueError, RecursionError) as error:
             raise InputError("Unreadable run", f"{path} cannot be read: {error}.") from error
-        whole = isinstance(header, dict) and all(isinstance(header.get(k), dict) for k in ("settings", "information"))
-        if not whole or header["format"] != FORMAT:
+        if (
+            not isinstance(header, dict)
+            or not all(isinstance(header.get(key), dict) for key in ("settings", "information"))
+            or header.get("format") != FORMAT
+        ):
             raise InputError("Unreadable run", f"{path} is not a run this version of rstitch can read.")
         return header
 
