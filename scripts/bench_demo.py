@@ -19,7 +19,7 @@ from rstitch_local import load_pair
 from rstitch_local.builtin.word_problems import generate
 from rstitch_local.llama import library
 from rstitch_local.problems.prompts import prompt_of
-from rstitch_local.study.comparison import compare_routers, table
+from rstitch_local.study.comparison import compare_routers, cost_table, table
 
 # A seed of its own: nothing was trained, chosen or tuned on these problems.
 BENCH_SEED = 4
@@ -46,7 +46,7 @@ def main() -> None:
     build = library.build()
     print(f"Machine: {platform.system()} {platform.machine()}, {psutil.cpu_count(logical=False)} cores")
     print(f"{build.binding}, {' '.join(build.features)}; greedy, {arguments.problems} problems, seed {BENCH_SEED!r}\n")
-    print(table(figures))
+    print(table(figures) + "\n\n" + cost_table(figures))
 
 
 if __name__ == "__main__":

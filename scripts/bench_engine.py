@@ -28,7 +28,7 @@ from rstitch_local.llama import library
 from rstitch_local.llama.context import Context
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import read_problems
-from rstitch_local.study.comparison import compare_routers, table
+from rstitch_local.study.comparison import compare_routers, cost_table, table
 
 ROUTERS = ("slm", "llm", "entropy:0.005", "entropy:0.02", "entropy:0.05", "entropy:0.1")
 FLOOR_PROBLEMS = 5
@@ -61,7 +61,7 @@ def main() -> None:
             limit=arguments.limit,
             max_tokens=arguments.max_tokens,
         )
-        print(table(figures) + "\n", flush=True)
+        print(table(figures) + "\n\n" + cost_table(figures) + "\n", flush=True)
         measure_memory(pair, before)
 
 

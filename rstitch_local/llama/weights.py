@@ -59,6 +59,10 @@ class Weights:
         params.n_gpu_layers = gpu_layers
         # AMX comes in through an extra buffer type; without those, weights stay in their plain layout.
         params.use_extra_bufts = not library.build().broken_amx
+        if params.use_extra_bufts:
+            # They rearrange the weights into memory of their own. Mapping the file as well would keep most of it
+            # resident twice: 2.6 GB instead of 1.95 GB for a pair of 1.6 GB, for 2 s less of loading.
+            params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
         interrupted: list[BaseException] = []
         cancelled = False
 

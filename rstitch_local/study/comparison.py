@@ -50,6 +50,11 @@ class RouterFigures:
         inside = sum(sum(kinds.values()) for row in self.rows for kinds in row["ms"].values())
         return 1 - float(inside) / sum(self.ms_by_problem.values())
 
+    def ms_per_token(self, role: Role, kind: str) -> float | None:
+        """Mean cost of a token one model evaluated as prompt, catch_up or decode; None where there was none."""
+        tokens = sum(row["evaluated"][role][kind] for row in self.rows)
+        return sum(row["ms"][role][kind] for row in self.rows) / tokens if tokens else None
+
     def speed_up_over(self, other: RouterFigures) -> float:
         """Total time of the other router's answers over the time of this one's."""
         return sum(other.ms_by_problem.values()) / sum(self.ms_by_problem.values())
@@ -113,3 +118,18 @@ def _row(figures: RouterFigures, alone: RouterFigures) -> str:
         f"| {statistics.fmean(times):.4g} | {sum(times) / tokens:.3g} | {figures.speed_up_over(alone):.2f}x "
         f"| {figures.outside_share:.1%} |"
     )
+
+
+def cost_table(figures: Sequence[RouterFigures]) -> str:
+    """Markdown: what a token cost each model by the way it was evaluated, for each router.
+
+    Besides explaining the times this shows a machine that changed its speed between two routers: the cost of a
+    decoded token should be the same in all rows.
+    """
+    kinds = [(role, kind) for role in Role for kind in ("prompt", "catch_up", "decode")]
+    names = " | ".join(f"{role.name} {kind.replace('_', '-')}" for role, kind in kinds)
+    lines = [f"| ms a token | {names} |", "|---" * (len(kinds) + 1) + "|"]
+    for row in figures:
+        costs = (row.ms_per_token(role, kind) for role, kind in kinds)
+        lines.append(f"| {row.router} | " + " | ".join("" if cost is None else f"{cost:.3g}" for cost in costs) + " |")
+    return "\n".join(lines)

@@ -36,7 +36,7 @@ class Shape:
 
 SHAPES: dict[str, tuple[int, int, int, int]] = {
     # layers, width, heads, feed-forward
-    "slm": (3, 96, 3, 256),
+    "slm": (2, 96, 3, 256),
     "llm": (6, 192, 6, 512),
 }
 

@@ -234,7 +234,7 @@ def test_a_line_the_system_takes_only_half_of(tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (800, 800));"
         "folder.append(row('b', True, text='x' * 5000))"
     )
-    arguments = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)]
+    arguments = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent.parent)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert "StorageError" in done.stderr
     assert [json.loads(line)["id"] for line in (tmp_path / "answers.jsonl").read_text().splitlines()] == ["a"]

@@ -291,7 +291,7 @@ def test_errors_are_rstitch_errors() -> None:
 
 KILLED = """
 import io, pathlib, sys, time
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = [sys.argv[3], sys.argv[3] + "/problems"]
 from problem_fakes import FakePair, right_reply
 from rich.console import Console
 from test_solving import _job
@@ -314,7 +314,7 @@ def test_kill_in_the_middle_then_resume(tmp_path: Path) -> None:
     job = _job(tmp_path, count=8)
     for hang_at in (2, 4):
         (tmp_path / "hanging").unlink(missing_ok=True)
-        arguments = [sys.executable, "-c", KILLED, str(tmp_path), str(hang_at), str(Path(__file__).parent)]
+        arguments = [sys.executable, "-c", KILLED, str(tmp_path), str(hang_at), str(Path(__file__).parent.parent)]
         with subprocess.Popen(arguments) as process:
             _wait_for((tmp_path / "hanging").exists, process)
             process.kill()
