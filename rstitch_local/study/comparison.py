@@ -26,7 +26,7 @@ from rstitch_local.problems.session import Job, run_job
 from rstitch_local.problems.solve import Settings
 
 HEADER = (
-    "| router | accuracy (95 % interval) | LLM share | swaps up | catch-up tokens | tokens | ms a problem "
+    "| router | accuracy (95 % interval) | LLM share | swaps up | catch-up tokens | tokens | s a problem (median) "
     "| ms a token | speed-up over llm | outside llama_decode |\n|---|---|---|---|---|---|---|---|---|---|"
 )
 
@@ -102,7 +102,7 @@ def _left_open(pair: Pair) -> Iterator[Pair]:
 
 
 def table(figures: Sequence[RouterFigures]) -> str:
-    """Markdown: a row a router; times against the router `llm`, tokens and times as means over problems."""
+    """Markdown: a row a router; swaps and tokens as means over problems, the speed-up as the ratio of total times."""
     alone = next(f for f in figures if f.router == "llm")
     return "\n".join([HEADER, *(_row(f, alone) for f in figures)])
 
@@ -115,7 +115,7 @@ def _row(figures: RouterFigures, alone: RouterFigures) -> str:
     return (
         f"| {figures.router} | {summary['accuracy']:.1%} ({low:.0%} to {high:.0%}) | {summary['llm_share']:.1%} "
         f"| {summary['swaps']['up'] / count:.1f} | {summary['catch_up_tokens'] / count:.1f} | {tokens / count:.0f} "
-        f"| {statistics.fmean(times):.4g} | {sum(times) / tokens:.3g} | {figures.speed_up_over(alone):.2f}x "
+        f"| {statistics.median(times) / 1e3:.3g} | {sum(times) / tokens:.3g} | {figures.speed_up_over(alone):.2f}x "
         f"| {figures.outside_share:.1%} |"
     )
 
