@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,7 @@ class Step:
     entropy: of the writer's distribution, normalised; top1: its likeliest token's probability.
     caught_up: tokens evaluated, on both models, since the step before.
     ms: time spent in the models on them.
+    unsure: the SLM's entropy at this position where it passed control to the LLM here; else None.
     """
 
     position: int
@@ -50,6 +51,7 @@ class Step:
     top1: float
     caught_up: int
     ms: float
+    unsure: float | None = None
 
 
 class _Side:
@@ -57,11 +59,11 @@ class _Side:
 
     __slots__ = ("cached", "capacity", "ids", "meter", "prompt", "role", "tokens", "vocabulary")
 
-    def __init__(self, role: Role, prompt: Sequence[int], cached: int, capacity: int, bridge: Bridge) -> None:
+    def __init__(self, role: Role, prompt: Sequence[int], capacity: int, bridge: Bridge) -> None:
         self.role = role
         self.ids = list(prompt)
         self.prompt = len(prompt)
-        self.cached = cached
+        self.cached = 0
         self.capacity = capacity
         self.vocabulary = bridge.vocabularies[role]
         self.meter = EntropyMeter(len(self.vocabulary.texts))
@@ -80,7 +82,11 @@ class Trajectory:
         sampler: draws the tokens.
         max_tokens: budget of kept tokens.
         capacity: tokens each model's cache can hold.
-        cached: how many of each prompt's tokens are in its cache already, fewer than all.
+        kept: steps of an answer that this one goes on from; positions, control and noise are as if it had never
+            stopped. Their tokens count for the budget.
+
+    Attributes:
+        kept: those steps, their texts read anew from the tokens.
     """
 
     def __init__(
@@ -92,7 +98,7 @@ class Trajectory:
         sampler: Sampler,
         max_tokens: int,
         capacity: Mapping[Role, int],
-        cached: Mapping[Role, int] | None = None,
+        kept: Sequence[Step] = (),
     ) -> None:
         self.router = router
         self.max_tokens = max_tokens
@@ -102,13 +108,15 @@ class Trajectory:
         self.stop_reason: str | None = None
         self._bridge = bridge
         self._sampler = sampler
-        self._sides = {
-            role: _Side(role, prompt[role], (cached or {}).get(role, 0), capacity[role], bridge) for role in Role
-        }
+        self._sides = {role: _Side(role, prompt[role], capacity[role], bridge) for role in Role}
         self._active = self._sides[router.start]
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._pending_tokens = 0
         self._pending_ms = 0.0
+        self._unsure: float | None = None
+        self.kept = [self._replay(step) for step in kept]
+        if kept and self._active.role is Role.SLM:
+            self._activate(router.start)
 
     @property
     def active(self) -> Role:
@@ -141,6 +149,15 @@ class Trajectory:
         """End the answer here."""
         self.stop_reason = reason
 
+    def _replay(self, step: Step) -> Step:
+        """Take over a step that was made before, and pass control as it was passed then."""
+        self._active = self._sides[step.role]
+        self.swaps_up += step.unsure is not None
+        again = self._keep(self._active, step.token, step.entropy, step.top1)
+        if step.role is Role.LLM:
+            self._pass_down(self.router.route(Observation(step.role, step.position, step.entropy, step.top1)))
+        return replace(step, position=again.position, text=again.text)
+
     def advance(
         self, logits: NDArray[np.float32], hidden: NDArray[np.float32] | None = None, *, ms: float = 0.0
     ) -> Step | None:
@@ -172,14 +189,20 @@ class Trajectory:
         chosen = self.router.route(Observation(writer, self.position, entropy, top1, hidden))
         if writer is Role.SLM and chosen is Role.LLM:
             self.swaps_up += 1
+            self._unsure = entropy
             self._activate(Role.LLM)
             return None
         token = self._sampler.choose(logits, self.position, token)
         step = self._keep(side, token, entropy, top1)
-        if self.stop_reason is None and chosen is not writer:
+        if writer is Role.LLM:
+            self._pass_down(chosen)
+        return step
+
+    def _pass_down(self, chosen: Role) -> None:
+        """After a token of the LLM: control to the SLM, if the router chose it."""
+        if self.stop_reason is None and chosen is Role.SLM:
             self.swaps_down += 1
             self._activate(Role.SLM)
-        return step
 
     def _keep(self, side: _Side, token: int, entropy: float, top1: float) -> Step:
         """Append a token for both models."""
@@ -195,9 +218,10 @@ class Trajectory:
         elif self.position >= self.max_tokens or len(side.ids) > side.capacity:
             self.stop_reason = "length"
         text = self._decoder.decode(side.vocabulary.piece(token), final=self.stop_reason is not None)
-        step = Step(position, writer, token, text, entropy, top1, self._pending_tokens, self._pending_ms)
+        step = Step(position, writer, token, text, entropy, top1, self._pending_tokens, self._pending_ms, self._unsure)
         self._pending_tokens = 0
         self._pending_ms = 0.0
+        self._unsure = None
         return step
 
     def _activate(self, role: Role) -> None:

@@ -19,11 +19,15 @@ from rstitch_local.llama.context import Context, Piece, Usage
 
 @dataclass(slots=True)
 class Live:
-    """A trajectory at work: its record, its sequence in both caches, and the error that ended it, if one did."""
+    """A trajectory at work: its record, its sequence in both caches, and the error that ended it, if one did.
+
+    reuse: go on from what the sequence holds already of this conversation, instead of from nothing.
+    """
 
     trajectory: Trajectory
     trace: Trace
     sequence: int = 0
+    reuse: bool = False
     error: EngineError | None = None
     started_ns: int = 0
 
@@ -34,10 +38,15 @@ class Live:
         trace.swaps_up, trace.swaps_down = trajectory.swaps_up, trajectory.swaps_down
         trace.stop = trajectory.stop_reason
         if step is not None:
-            if not trace.steps:
+            if trace.ttft_ms is None:
                 trace.ttft_ms = trace.wall_ms
             trace.steps.append(step)
             trace.tokens[step.role] += 1
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two conversations have in common from the beginning on."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 class Driver:
@@ -51,10 +60,15 @@ class Driver:
         self.contexts = contexts
         self._running = False
 
+    def require_idle(self) -> None:
+        """Raise EngineError while a `steps` is not at its end."""
+        if self._running:
+            raise EngineError("The pair is busy", "Another answer is being written; finish or close it first.")
+
     def steps(self, lives: Sequence[Live], *, stop: Callable[[], bool] | None = None) -> Iterator[tuple[Live, Step]]:
         """Run all to their ends, in rounds: what the SLM has to evaluate, then what the LLM has.
 
-        Each begins with what it says its caches hold; whatever else its sequence held is forgotten.
+        Each begins with empty caches, or with what they hold of its own beginning where `reuse` is set.
         A trajectory with broken logits ends alone, with its `error` set. When `stop` returns True, or the
         caller stops iterating, all that are still open end as `interrupted`.
 
@@ -62,8 +76,7 @@ class Driver:
             EngineError: llama.cpp failed, and all open trajectories end as `error`; or another `steps` of this
                 driver is not at its end.
         """
-        if self._running:
-            raise EngineError("The pair is busy", "Another answer is being written; finish or close it first.")
+        self.require_idle()
         lives = [live for live in lives if live.trajectory.stop_reason is None]
         for live in lives:
             live.started_ns = time.perf_counter_ns()
@@ -72,8 +85,10 @@ class Driver:
         try:
             for live in lives:
                 for role, context in self.contexts.items():
-                    left = context.truncate(live.sequence, live.trajectory.cached(role))
-                    live.trajectory.note_cached(role, left)
+                    common = common_prefix(context.held(live.sequence), live.trajectory.ids(role)) if live.reuse else 0
+                    # The last token is evaluated in any case: its logits are what comes next.
+                    common = min(common, len(live.trajectory.ids(role)) - 1)
+                    live.trajectory.note_cached(role, context.truncate(live.sequence, common))
                     context.usage[live.sequence] = live.trace.usage[role] = Usage()
             while not (stop is not None and stop()):
                 busy = False

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rstitch_local.decoding.routers import Role, router_from_spec
+from rstitch_local.decoding.routers import EntropyRouter, Role, router_from_spec
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Step, Trajectory
-from rstitch_local.decoding.vocabulary import Bridge, Vocabulary, compare
+from rstitch_local.decoding.vocabulary import THINK_OPEN, Bridge, Vocabulary, compare
 from rstitch_local.engine.choice import PairChoice, PairDefaults, choose_pair
 from rstitch_local.engine.driver import Driver, Live
 from rstitch_local.engine.machine import Demand, cache_bytes, default_threads, fit_layers, require_memory
@@ -71,6 +71,20 @@ class Run:
             yield step
         if self._live.error is not None:
             raise self._live.error
+
+    @property
+    def tau(self) -> float | None:
+        """The threshold on the entropy; None where another kind of router decides."""
+        router = self.trajectory.router
+        return router.tau if isinstance(router, EntropyRouter) else None
+
+    @tau.setter
+    def tau(self, value: float) -> None:
+        """Change the threshold from the next token on; without effect on another kind of router."""
+        router = self.trajectory.router
+        if isinstance(router, EntropyRouter) and router.tau != value:
+            router.tau = value
+            self.trace.taus.append((self.trajectory.position, value))
 
 
 class Pair:
@@ -130,13 +144,34 @@ class Pair:
         for weights in self.weights.values():
             weights.close()
 
-    def render(self, messages: Sequence[Message], role: Role) -> list[int]:
-        """The conversation as one model's token ids, by its own template."""
+    def render_text(self, messages: Sequence[Message], role: Role, *, thinking: bool | None = None) -> str:
+        """The conversation as one model reads it, by its own template.
+
+        Args:
+            messages: the turns so far.
+            role: whose template.
+            thinking: the switch of templates that have one; None leaves it as the template has it.
+        """
+        template = self.templates[role]
+        if thinking is None or not template.has_thinking_switch:
+            return template.render(messages)
+        return template.render(messages, enable_thinking=thinking)
+
+    def render(
+        self, messages: Sequence[Message], role: Role, *, thinking: bool | None = None, prefix: str = ""
+    ) -> list[int]:
+        """The conversation, and the beginning of the answer if there is one, as one model's token ids."""
         weights = self.weights[role]
-        ids = weights.tokenize(self.templates[role].render(messages), parse_special=True)
+        text = self.render_text(messages, role, thinking=thinking)
+        ids = weights.tokenize(text + prefix, parse_special=True)
         if weights.add_bos and weights.bos >= 0 and ids[:1] != [weights.bos]:
             ids.insert(0, weights.bos)
         return ids
+
+    @property
+    def has_thinking_switch(self) -> bool:
+        """Whether a template of the pair can be told to think or not to."""
+        return any(template.has_thinking_switch for template in self.templates.values())
 
     def ask(self, question: str, *, system: str | None = None, **options: Any) -> Run:
         """`start` for a single question, with the pair's own prompt suffix put after it."""
@@ -154,6 +189,10 @@ class Pair:
         seed: int = 0,
         max_tokens: int | None = None,
         stop: Callable[[], bool] | None = None,
+        thinking: bool | None = None,
+        prefix: str = "",
+        kept: Sequence[Step] = (),
+        reuse: bool = False,
     ) -> Run:
         """Begin an answer; nothing is evaluated before the Run is iterated.
 
@@ -164,6 +203,11 @@ class Pair:
             seed: of all noise.
             max_tokens: budget of kept tokens; what the context holds if None.
             stop: looked at between evaluations; True ends the answer as `interrupted`.
+            thinking: the switch of templates that have one; None leaves it as the template has it.
+            prefix: text the answer shall begin with; both models read it as if they had written it.
+            kept: steps of an earlier answer to go on from; they count for `max_tokens`.
+            reuse: evaluate only what the caches do not hold of this conversation. Off, an answer does not depend
+                on what was asked before, not even by rounding.
 
         Raises:
             InputError: the conversation does not fit a context, or a template refuses it.
@@ -179,7 +223,7 @@ class Pair:
         spec = router or self.defaults.router
         sampling = sampling or self.defaults.sampling
         rule = router_from_spec(spec, seed=seed)
-        prompt = {role: self.render(messages, role) for role in Role}
+        prompt = {role: self.render(messages, role, thinking=thinking, prefix=prefix) for role in Role}
         for role in Role:
             room = self.contexts[role].n_ctx
             if len(prompt[role]) > room:
@@ -195,9 +239,18 @@ class Pair:
             sampler=Sampler(sampling, seed),
             max_tokens=max_tokens,
             capacity={role: self.contexts[role].n_ctx for role in Role},
+            kept=kept,
         )
         settings = {"pair": self.name, "router": spec, "sampling": asdict(sampling), "max_tokens": max_tokens}
-        return Run(self.driver, Live(trajectory, Trace(seed, settings)), stop)
+        trace = Trace(seed, settings, steps=list(trajectory.kept), kept=len(kept), stop=trajectory.stop_reason)
+        for step in trace.steps:
+            trace.tokens[step.role] += 1
+        return Run(self.driver, Live(trajectory, trace, reuse=reuse), stop)
+
+    def opens_thinking(self, messages: Sequence[Message], *, thinking: bool | None = None) -> bool:
+        """Whether a template ends inside the reasoning, so that the answer begins with it and shows only its end."""
+        text = self.render_text(messages, Role.SLM, thinking=thinking).rstrip()
+        return text.endswith(tuple(mark.decode() for mark in THINK_OPEN))
 
     def describe(self) -> dict[str, Any]:
         """What was loaded and how, ready for JSON (for the header of a run)."""

@@ -21,6 +21,8 @@ class Trace:
     settings: router, sampling and budget it was made with.
     steps: the kept tokens, in order.
     usage: per model, tokens evaluated and time spent, by kind.
+    kept: how many of the steps were taken over from an answer this one goes on from; times are those of the rest.
+    taus: (position, tau) of every change of tau while it was written.
     stop: eog (a model ended it), length (budget or context reached), interrupted, error; None while it runs.
     wall_ms: from the first evaluation to the end; ttft_ms: to the first kept token.
     """
@@ -32,6 +34,8 @@ class Trace:
     tokens: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
     swaps_up: int = 0
     swaps_down: int = 0
+    kept: int = 0
+    taus: list[tuple[int, float]] = field(default_factory=list)
     stop: str | None = None
     wall_ms: float = 0.0
     ttft_ms: float | None = None
@@ -58,8 +62,8 @@ class Trace:
 
     @property
     def tokens_per_second(self) -> float:
-        """Kept tokens a second of wall time, prompt included."""
-        return sum(self.tokens.values()) / max(self.wall_ms / 1e3, 1e-9)
+        """Tokens written a second of wall time, prompt included."""
+        return (sum(self.tokens.values()) - self.kept) / max(self.wall_ms / 1e3, 1e-9)
 
     def totals(self) -> dict[str, Any]:
         """The sums, ready for JSON: stop, seed, tokens, swaps, evaluated, ms, wall_ms, ttft_ms."""
@@ -74,6 +78,8 @@ class Trace:
             },
             "wall_ms": round(self.wall_ms, 3),
             "ttft_ms": None if self.ttft_ms is None else round(self.ttft_ms, 3),
+            "kept": self.kept,
+            "taus": [list(change) for change in self.taus],
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,6 +104,9 @@ class Trace:
             stop=record["stop"],
             wall_ms=record["wall_ms"],
             ttft_ms=record["ttft_ms"],
+            # Records of version 0.1 have neither.
+            kept=record.get("kept", 0),
+            taus=[(position, tau) for position, tau in record.get("taus", ())],
         )
         for role in Role:
             trace.usage[role].tokens = [record["evaluated"][role.value][kind] for kind in KINDS]

@@ -157,7 +157,7 @@ class Context:
         self.usage = [Usage() for _ in range(n_seq_max)]
         self.handle = context
         self._memory = llama_cpp.llama_get_memory(context)
-        self._lengths = [0] * n_seq_max
+        self._held: list[list[int]] = [[] for _ in range(n_seq_max)]
         self._embeddings = False
         self._views: dict[tuple[int, int], NDArray[np.float32]] = {}
         batch = llama_cpp.llama_batch_init(n_batch, 0, 1)
@@ -182,7 +182,11 @@ class Context:
 
     def length(self, sequence: int = 0) -> int:
         """Tokens in a sequence's cache."""
-        return self._lengths[sequence]
+        return len(self._held[sequence])
+
+    def held(self, sequence: int = 0) -> Sequence[int]:
+        """The tokens in a sequence's cache, in order; a view that changes with it."""
+        return self._held[sequence]
 
     def truncate(self, sequence: int, length: int) -> int:
         """Forget all tokens of a sequence from position `length` on.
@@ -193,11 +197,11 @@ class Context:
         self._check_open()
         # Asked of llama.cpp even where nothing seems to be left to forget: an exception (Ctrl-C) right after a
         # decode leaves tokens in the cache that were never counted.
-        length = min(length, self._lengths[sequence])
+        length = min(length, len(self._held[sequence]))
         if not llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1):
             llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
             length = 0
-        self._lengths[sequence] = length
+        del self._held[sequence][length:]
         return length
 
     def evaluate(self, pieces: Sequence[Piece], *, stop: Callable[[], bool] | None = None) -> Iterator[Output]:
@@ -230,17 +234,17 @@ class Context:
     def _evaluate_one(self, piece: Piece) -> Output:
         """One token of one sequence: the path of nearly every token, without the lists of the general one."""
         sequence = piece.sequence
-        length = self._lengths[sequence]
+        held = self._held[sequence]
         self._set_embeddings(piece.hidden)
         self._token[0] = piece.ids[0]
-        self._pos[0] = length
+        self._pos[0] = len(held)
         self._batch.seq_id[0][0] = sequence
         self._output[0] = 1
         started = time.perf_counter_ns()
         self._decode(1, (sequence,))
         logits = self._logits(0)
         elapsed = time.perf_counter_ns() - started
-        self._lengths[sequence] = length + 1
+        held.append(piece.ids[0])
         self.usage[sequence].add(piece, 0, 1, elapsed)
         return Output(0, logits, self._hidden(0) if piece.hidden else None, elapsed)
 
@@ -254,7 +258,8 @@ class Context:
             sequence = piece.sequence
             rows = slice(count, count + tokens)
             self._token[rows] = piece.ids[at : at + tokens]
-            self._pos[rows] = np.arange(self._lengths[sequence], self._lengths[sequence] + tokens)
+            length = len(self._held[sequence])
+            self._pos[rows] = np.arange(length, length + tokens)
             if self.n_seq_max > 1:
                 for row in range(count, count + tokens):
                     self._batch.seq_id[row][0] = sequence
@@ -271,7 +276,7 @@ class Context:
         for index, at, tokens in chunk:
             piece = pieces[index]
             share = elapsed * tokens // count
-            self._lengths[piece.sequence] += tokens
+            self._held[piece.sequence] += piece.ids[at : at + tokens]
             self.usage[piece.sequence].add(piece, at, tokens, share)
             spent[index] += share
         return ends
@@ -283,8 +288,8 @@ class Context:
             return
         # Parts of a failed call may stay in the cache; what the caches hold is asked, not guessed.
         for sequence in sequences:
-            llama_cpp.llama_memory_seq_rm(self._memory, sequence, self._lengths[sequence], -1)
-            self._lengths[sequence] = llama_cpp.llama_memory_seq_pos_max(self._memory, sequence) + 1
+            llama_cpp.llama_memory_seq_rm(self._memory, sequence, len(self._held[sequence]), -1)
+            del self._held[sequence][llama_cpp.llama_memory_seq_pos_max(self._memory, sequence) + 1 :]
         name = self.weights.path.name
         if code == 1:
             raise EngineError(

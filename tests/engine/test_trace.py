@@ -24,6 +24,7 @@ steps = st.builds(
     top1=shares,
     caught_up=st.integers(0, 99),
     ms=st.floats(0, 1e5),
+    unsure=st.none() | shares,
 )
 traces = st.builds(
     Trace,
@@ -34,6 +35,8 @@ traces = st.builds(
     tokens=st.fixed_dictionaries({role: st.integers(0, 999) for role in Role}),
     swaps_up=st.integers(0, 99),
     swaps_down=st.integers(0, 99),
+    kept=st.integers(0, 9),
+    taus=st.lists(st.tuples(st.integers(0, 9999), shares), max_size=2),
     stop=st.sampled_from([None, "eog", "length", "interrupted", "error"]),
     wall_ms=st.floats(0, 1e7),
     ttft_ms=st.none() | st.floats(0, 1e7),
@@ -62,6 +65,8 @@ def test_sums() -> None:
         },
         swaps_up=2,
         swaps_down=1,
+        kept=2,
+        taus=[(4, 0.05)],
         stop="eog",
         wall_ms=40.0,
         ttft_ms=5.25,
@@ -69,7 +74,7 @@ def test_sums() -> None:
     assert trace.llm_share == 0.25
     assert trace.catch_up_tokens == 9
     assert round(trace.model_ms, 3) == 22.5
-    assert trace.tokens_per_second == 200
+    assert trace.tokens_per_second == 150
     assert trace.totals() == {
         "stop": "eog",
         "seed": 3,
@@ -85,6 +90,8 @@ def test_sums() -> None:
         },
         "wall_ms": 40.0,
         "ttft_ms": 5.25,
+        "kept": 2,
+        "taus": [[4, 0.05]],
     }
 
 

@@ -1,0 +1,96 @@
+"""Both models' likeliest tokens at any place of an answer, evaluated when somebody asks.
+
+Knows how to put a pair's caches at that place; nothing of screens or of why they are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rstitch_local.decoding.entropy import EntropyMeter
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.driver import common_prefix
+from rstitch_local.engine.pair import Pair
+from rstitch_local.errors import InputError
+from rstitch_local.llama.chat_template import Message
+from rstitch_local.llama.context import Piece, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A token that could have come: its id, its text with control tokens spelled out, its probability."""
+
+    token: int
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one model makes of a place: its normalised entropy there, and its likeliest tokens, likeliest first."""
+
+    entropy: float
+    candidates: list[Candidate]
+
+
+def inspect(
+    pair: Pair,
+    messages: Sequence[Message],
+    steps: Sequence[Step],
+    *,
+    prefix: str = "",
+    thinking: bool | None = None,
+    count: int = 10,
+) -> dict[Role, View]:
+    """What both models would write after `steps`, at temperature 1 before any filter.
+
+    The caches are moved there, evaluating only what they do not hold; an answer that goes on later finds them
+    by itself again.
+
+    Args:
+        pair: not writing an answer at the moment.
+        messages: the conversation the answer belongs to.
+        steps: the answer up to the place.
+        prefix: the text the answer was made to begin with.
+        thinking: the switch the answer was written with.
+        count: how many candidates of each model.
+
+    Raises:
+        InputError: the place lies beyond a context.
+        EngineError: the pair is busy or closed, or llama.cpp failed.
+    """
+    pair.driver.require_idle()
+    return {role: _view(pair, role, _ids(pair, role, messages, steps, prefix, thinking), count) for role in Role}
+
+
+def _ids(
+    pair: Pair, role: Role, messages: Sequence[Message], steps: Sequence[Step], prefix: str, thinking: bool | None
+) -> list[int]:
+    ids = pair.render(messages, role, thinking=thinking, prefix=prefix)
+    for step in steps:
+        ids += (step.token,) if step.role is role else pair.bridge.carry(step.token, step.role)
+    if len(ids) > pair.contexts[role].n_ctx:
+        raise InputError(
+            "Beyond the context",
+            f"The place is {len(ids)} tokens in; the {role.name}'s context holds {pair.contexts[role].n_ctx}.",
+            "Load the pair with a larger context.",
+        )
+    return ids
+
+
+def _view(pair: Pair, role: Role, ids: list[int], count: int) -> View:
+    context, weights = pair.contexts[role], pair.weights[role]
+    # The tokens looked at must not count for the answer that was written last.
+    context.usage[0] = Usage()
+    common = context.truncate(0, min(common_prefix(context.held(0), ids), len(ids) - 1))
+    for output in context.evaluate([Piece(0, ids[common:])]):
+        entropy = EntropyMeter(len(output.logits)).measure(output.logits).entropy
+        logits = output.logits.astype(np.float64)
+    share = np.exp(logits - logits.max())
+    share /= share.sum()
+    likeliest = [int(token) for token in np.argsort(-share, kind="stable")[:count]]
+    return View(entropy, [Candidate(token, weights.special_text(token), float(share[token])) for token in likeliest])

@@ -1,0 +1,1 @@
+"""The screens of the chat: each puts widgets together for one purpose."""
