@@ -123,6 +123,7 @@ def make_trajectory(
     sampling: Sampling | None = None,
     seed: int = 0,
     capacity: int = 10_000,
+    kept: Sequence[Step] = (),
 ) -> Trajectory:
     """A trajectory over one scripted vocabulary that both models share."""
     vocabulary = scripted_vocabulary(n_vocab, end)
@@ -133,4 +134,5 @@ def make_trajectory(
         sampler=Sampler(sampling or Sampling(), seed),
         max_tokens=max_tokens,
         capacity=dict.fromkeys(Role, capacity),
+        kept=kept,
     )

@@ -95,6 +95,59 @@ def test_the_only_difference_a_pause_makes_is_none() -> None:
     assert [s.token for s in resumed] == [s.token for s in alone[:4]]
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    scene=scenes,
+    router=st.sampled_from(["slm", "llm", "entropy:0.3", "entropy:0.6", "confidence:0.4", "random:0.5"]),
+    temperature=st.sampled_from([0.0, 1.0]),
+    where=st.floats(0, 1),
+)
+def test_an_answer_that_goes_on_from_any_step_is_the_one_that_never_stopped(
+    scene: Scene, router: str, temperature: float, where: float
+) -> None:
+    whole, steps = scene.steps(router, Sampling(temperature))
+    kept = steps[: int(where * (len(steps) - 1))]
+    again = make_trajectory(
+        scene.prompt,
+        scene.n_vocab,
+        router=router,
+        max_tokens=scene.max_tokens,
+        sampling=Sampling(temperature),
+        seed=scene.seed,
+        kept=kept,
+    )
+    assert again.kept == kept
+    rest = run_to_end(again, scene.models)
+    assert [(s.position, s.role, s.token, s.text, s.unsure) for s in [*kept, *rest]] == [
+        (s.position, s.role, s.token, s.text, s.unsure) for s in steps
+    ]
+    assert (again.swaps_up, again.swaps_down, again.stop_reason) == (whole.swaps_up, whole.swaps_down, whole.stop_reason)
+    assert [again.tokens(role) for role in Role] == [whole.tokens(role) for role in Role]
+
+
+def test_the_other_model_can_be_told_to_go_on() -> None:
+    # What the SLM wrote is gone on with by the LLM alone: the SLM is not asked again.
+    models = models_of(30, 4, 5.0)
+    steps = run_to_end(make_trajectory([1], 30, router="slm", end=29, max_tokens=5), models)
+    again = make_trajectory([1], 30, router="llm", end=29, max_tokens=9, kept=steps)
+    assert again.active is Role.LLM
+    assert [step.role for step in run_to_end(again, models)] == [Role.LLM] * 4
+
+
+def test_an_unsure_step_says_how_unsure() -> None:
+    models = models_of(40, 1, 8.0)
+    trajectory = make_trajectory([1, 2], 40, router="entropy:0.4", end=39, max_tokens=60)
+    steps = run_to_end(trajectory, models)
+    unsure = [step for step in steps if step.unsure is not None]
+    assert len(unsure) == trajectory.swaps_up > 3
+    for step in unsure:
+        before = [*([1, 2]), *(s.token for s in steps[: step.position])]
+        assert step.role is Role.LLM
+        assert step.unsure == pytest.approx(entropy_reference(models[Role.SLM].logits(before)), abs=1e-6)
+        assert step.unsure is not None
+        assert step.unsure > 0.4
+
+
 def test_one_token_visits_happen() -> None:
     # Nothing forbids the LLM from handing back after a single token: no minimum stay, no hysteresis.
     models = models_of(40, 1, 8.0)
