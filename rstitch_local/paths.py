@@ -27,7 +27,7 @@ def _home() -> Path | None:
 
 
 def config_dir() -> Path:
-    """Settings a user writes: `models.toml`."""
+    """Settings a user writes: `models.toml`, `settings.toml`."""
     home = _home()
     return home / "config" if home else platformdirs.user_config_path(APP_NAME, appauthor=False)
 
@@ -52,3 +52,8 @@ def models_dir() -> Path:
 def user_catalogue() -> Path:
     """The user's own `models.toml`, laid over the one that ships."""
     return config_dir() / "models.toml"
+
+
+def settings_file() -> Path:
+    """The user's settings of the chat."""
+    return config_dir() / "settings.toml"
