@@ -1,0 +1,356 @@
+"""Downloads behind the chat, on a Hub on loopback: progress, pausing, resuming, cancelling, failing, queueing."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fake_hub import FakeHub
+
+from rstitch_local import paths
+from rstitch_local.catalog import hub, store
+from rstitch_local.catalog.catalogue import Catalogue
+from rstitch_local.catalog.download import pull_file
+from rstitch_local.catalog.schema import ModelFile, PairEntry
+from rstitch_local.errors import ModelError
+from rstitch_local.tui import downloads as module
+from rstitch_local.tui.downloads import Downloads, DownloadState, Stage
+
+SMALL = random.Random(1).randbytes(300_000)
+LARGE = random.Random(2).randbytes(3_000_000)
+OTHER = random.Random(3).randbytes(500_000)
+
+
+SIZES = {"small.gguf": len(SMALL), "large.gguf": len(LARGE)}
+
+
+def pair(name: str, *files: str) -> PairEntry:
+    slm, llm = (ModelFile(file=file, size=SIZES.get(file), repo="acme/models") for file in files)
+    return PairEntry(name=name, slm=slm, llm=llm)
+
+
+ONE = pair("one", "small.gguf", "large.gguf")
+TWO = pair("two", "small.gguf", "other.gguf")
+CATALOGUE = Catalogue([ONE, TWO, pair("twice", "other.gguf", "other.gguf")])
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path))
+    monkeypatch.setattr(hub, "RECONNECT_WAITS_S", (0.0, 0.0))
+    files = {"acme/models/small.gguf": SMALL, "acme/models/large.gguf": LARGE, "acme/models/other.gguf": OTHER}
+    with FakeHub(files) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
+
+
+class Watched(Downloads):
+    """Downloads that write down every state, and do something at a moment that a test chooses."""
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self.seen: list[DownloadState] = []
+        self.actions: list[tuple[Callable[[DownloadState], bool], Callable[[], object]]] = []
+        self.told = threading.Condition()
+        more = {} if clock is None else {"clock": clock}
+        super().__init__(CATALOGUE, self.watch, **more)
+
+    def watch(self, state: DownloadState) -> None:
+        for action in list(self.actions):
+            if action[0](state):
+                self.actions.remove(action)
+                action[1]()
+        with self.told:
+            self.seen.append(state)
+            self.told.notify_all()
+
+    def when_large_runs(self, act: Callable[[], object]) -> None:
+        self.actions.append((lambda state: state.file == "large.gguf" and state.state is Stage.RUNNING, act))
+
+    def until(self, **stages: Stage) -> None:
+        """Wait until these pairs are where they are named to be."""
+
+        def reached() -> bool:
+            found = {state.name: state.state for state in self.states()}
+            return all(found.get(name) is stage for name, stage in stages.items())
+
+        with self.told:
+            assert self.told.wait_for(reached, timeout=20), self.states()
+
+
+@pytest.fixture
+def downloads(fake: FakeHub) -> Iterator[Watched]:
+    del fake
+    made = Watched()
+    yield made
+    made.close(wait_s=20)
+
+
+def large_partial() -> int:
+    state = store.file_state(ONE.llm)
+    return state.size if state.status is store.FileStatus.PARTIAL else 0
+
+
+def test_a_pair_comes_with_progress(downloads: Watched, fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REPORT_EVERY_S", 0.0)
+    downloads.start("one")
+    downloads.until(one=Stage.DONE)
+    assert store.state(ONE).ready
+    assert fake.bodies == [None, None]
+    done = [state.done for state in downloads.seen]
+    assert done == sorted(done)
+    assert len(set(done)) > 5
+    assert done[-1] == len(SMALL) + len(LARGE)
+    last = downloads.states()[0]
+    assert (last.total, last.bytes_per_second, last.error) == (len(SMALL) + len(LARGE), 0.0, None)
+    running = [state for state in downloads.seen if state.state is Stage.RUNNING]
+    assert [state.file for state in running] == sorted((state.file for state in running), reverse=True)
+    assert {state.file for state in running} == {"small.gguf", "large.gguf"}
+
+
+def test_bytes_are_told_ten_times_a_second_at_most(fake: FakeHub) -> None:
+    del fake
+    downloads = Watched(clock=lambda: 0.0)  # no time passes, so only turns are told
+    downloads.start("one")
+    downloads.until(one=Stage.DONE)
+    assert len(downloads.seen) < 15
+    downloads.close()
+
+
+def test_pausing_and_going_on_from_there(downloads: Watched, fake: FakeHub) -> None:
+    downloads.when_large_runs(lambda: downloads.pause("one"))
+    downloads.start("one")
+    downloads.until(one=Stage.PAUSED)
+    # A second one only begins when the thread is free again, so what is on disk is at rest then.
+    downloads.start("two")
+    downloads.until(one=Stage.PAUSED, two=Stage.DONE)
+    kept = large_partial()
+    assert 0 < kept < len(LARGE)
+    fake.requests.clear()
+    downloads.resume("one")
+    downloads.until(one=Stage.DONE)
+    assert fake.bodies == [f"bytes={kept}-"]
+    assert store.state(ONE).llm.path.read_bytes() == LARGE
+    assert all(state.done >= len(SMALL) for state in downloads.seen[-3:])
+
+
+def test_going_on_before_the_pause_was_noticed(downloads: Watched, fake: FakeHub) -> None:
+    def pause_and_resume() -> None:
+        downloads.pause("one")
+        downloads.resume("one")
+
+    downloads.when_large_runs(pause_and_resume)
+    downloads.start("one")
+    downloads.until(one=Stage.DONE)
+    assert store.state(ONE).llm.path.read_bytes() == LARGE
+    assert len(fake.bodies) == 3
+    assert str(fake.bodies[-1]).startswith("bytes=")
+
+
+def test_cancelling_keeps_what_is_there(downloads: Watched) -> None:
+    downloads.when_large_runs(lambda: downloads.cancel("one"))
+    downloads.start("one")
+    downloads.until(one=Stage.CANCELLED)
+    downloads.start("two")
+    downloads.until(one=Stage.CANCELLED, two=Stage.DONE)
+    assert 0 < large_partial() < len(LARGE)
+    assert store.state(ONE).slm.status is store.FileStatus.ON_DISK
+    downloads.start("one")
+    downloads.until(one=Stage.DONE)
+
+
+def test_a_second_one_waits(downloads: Watched, fake: FakeHub) -> None:
+    found: list[DownloadState | None] = []
+    asked: list[str] = []
+
+    def look() -> None:
+        found.append(downloads.state("two"))
+        asked.extend(path for _, path, _, _ in fake.requests if "other" in path)
+
+    downloads.when_large_runs(look)
+    downloads.start("one")
+    downloads.start("two")
+    downloads.until(one=Stage.DONE, two=Stage.DONE)
+    assert found[0] is not None
+    assert found[0].state is Stage.WAITING
+    assert asked == []
+    # What they share came once.
+    assert sum(path.endswith("/store/acme/models/small.gguf") for _, path, _, _ in fake.requests) == 1
+
+
+def test_one_that_waits_can_be_paused_and_cancelled(downloads: Watched, fake: FakeHub) -> None:
+    def pause_and_cancel() -> None:
+        downloads.pause("two")
+        downloads.cancel("twice")
+
+    downloads.when_large_runs(pause_and_cancel)
+    for name in ("one", "two", "twice"):
+        downloads.start(name)
+    downloads.until(one=Stage.DONE, two=Stage.PAUSED, twice=Stage.CANCELLED)
+    downloads.close(wait_s=20)
+    assert not any("other" in path for _, path, _, _ in fake.requests)
+
+
+def test_starting_twice_is_starting_once(downloads: Watched, fake: FakeHub) -> None:
+    downloads.when_large_runs(lambda: downloads.start("one"))
+    downloads.start("one")
+    downloads.until(one=Stage.DONE)
+    assert fake.bodies == [None, None]
+    downloads.pause("one")
+    downloads.cancel("one")
+    downloads.resume("one")
+    assert downloads.states()[0].state is Stage.DONE
+
+
+def test_a_failure_is_a_sentence_and_can_be_tried_again(downloads: Watched, fake: FakeHub) -> None:
+    fake.down = 503
+    downloads.start("one")
+    downloads.until(one=Stage.FAILED)
+    error = downloads.states()[0].error
+    assert error is not None
+    assert "HTTP 503" in error.message
+    assert error.hint
+    fake.down = None
+    downloads.resume("one")
+    assert downloads.states()[0].error is None
+    downloads.until(one=Stage.DONE)
+
+
+def test_a_full_disk_is_said(downloads: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    downloads.start("one")
+    downloads.until(one=Stage.FAILED)
+    error = downloads.states()[0].error
+    assert error is not None
+    assert error.title == "Disk full"
+
+
+def test_a_fault_of_ours_ends_one_download_only(downloads: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(file: ModelFile, **more: Any) -> Path:
+        if file.file == "large.gguf":
+            raise ValueError("nobody thought of \x1b[31m this")
+        return pull_file(file, **more)
+
+    monkeypatch.setattr(module, "pull_file", broken)
+    downloads.start("one")
+    downloads.start("two")
+    downloads.until(one=Stage.FAILED, two=Stage.DONE)
+    error = downloads.states()[0].error
+    assert error is not None
+    assert "nobody thought of [31m this" in error.message
+
+
+def test_who_does_not_listen_stops_nothing(downloads: Watched) -> None:
+    def deaf() -> None:
+        raise RuntimeError("the app has gone")
+
+    downloads.when_large_runs(deaf)
+    downloads.start("one")
+    downloads.until(one=Stage.DONE)
+
+
+def test_closing_pauses_and_the_next_app_goes_on(downloads: Watched, fake: FakeHub) -> None:
+    downloads.when_large_runs(downloads.close)
+    downloads.start("one")
+    downloads.start("two")
+    # Nothing is told after closing, so wait for the thread and not for a word.
+    (thread,) = [t for t in threading.enumerate() if t.name == "downloads"]
+    thread.join(20)
+    assert not thread.is_alive()
+    assert {state.state for state in downloads.states()} == {Stage.PAUSED}
+    downloads.start("two")
+    assert downloads.state("two") != DownloadState("two")
+    kept = large_partial()
+    assert 0 < kept < len(LARGE)
+    fake.requests.clear()
+    again = Watched()
+    again.start("one")
+    again.until(one=Stage.DONE)
+    assert fake.bodies == [f"bytes={kept}-"]
+    again.close()
+
+
+def test_what_is_here_is_checked_and_not_counted_as_new(downloads: Watched, fake: FakeHub) -> None:
+    downloads.start("one")
+    downloads.until(one=Stage.DONE)
+    (paths.cache_dir() / "checksums.json").unlink()
+    downloads.seen.clear()
+    fake.requests.clear()
+    downloads.start("one")
+    downloads.until(one=Stage.DONE)
+    assert fake.bodies == []
+    assert {state.state for state in downloads.seen} == {Stage.WAITING, Stage.CHECKING, Stage.DONE}
+    assert {state.done for state in downloads.seen} == {len(SMALL) + len(LARGE)}
+    assert max(state.checked for state in downloads.seen) == 1.0
+
+
+def test_wrong_bytes_come_anew(downloads: Watched) -> None:
+    downloads.start("one")
+    downloads.until(one=Stage.DONE)
+    path = store.state(ONE).llm.path
+    path.write_bytes(bytes(len(LARGE)))
+    downloads.seen.clear()
+    downloads.start("one")
+    downloads.until(one=Stage.DONE)
+    assert path.read_bytes() == LARGE
+    stages = [state.state for state in downloads.seen if state.file == "large.gguf"]
+    assert stages.index(Stage.CHECKING) < stages.index(Stage.RUNNING)
+    assert min(state.done for state in downloads.seen) < len(LARGE)
+
+
+def test_a_file_that_serves_as_both_counts_once(downloads: Watched, fake: FakeHub) -> None:
+    downloads.start("twice")
+    assert downloads.seen[0].total is None  # nobody knows its size before the Hub says it
+    downloads.until(twice=Stage.DONE)
+    assert fake.bodies == [None]
+    assert downloads.states()[0].total == len(OTHER)
+
+
+def test_the_speed_is_that_of_the_last_seconds(fake: FakeHub) -> None:
+    del fake
+    now = 0.0
+    stalled: list[float] = []
+
+    def clock() -> float:
+        return now
+
+    def a_second_later(state: DownloadState) -> bool:
+        nonlocal now
+        now += state.state is Stage.RUNNING
+        return False
+
+    def stall() -> None:
+        nonlocal now
+        now += 100.0
+        stalled.extend(state.bytes_per_second for state in watched.states())
+        now -= 100.0
+
+    watched = Watched(clock)
+    watched.actions.append((lambda state: state.bytes_per_second > 0, stall))
+    watched.actions.append((a_second_later, stall))
+    watched.start("one")
+    watched.until(one=Stage.DONE)
+    # One state a second, so the speed is what came since the state five before, or since the file began.
+    running = [state for state in watched.seen if state.state is Stage.RUNNING and state.file == "large.gguf"]
+    assert len(running) > 8
+    for place, state in enumerate(running[1:], 1):
+        first = len(SMALL) if place <= 5 else running[place - 5].done
+        assert state.bytes_per_second == (state.done - first) / min(place, 5)
+        assert state.total is not None
+        assert state.seconds_left == (state.total - state.done) / state.bytes_per_second
+    assert stalled == [0.0]
+    assert DownloadState("x", done=5).seconds_left is None
+    watched.close()
+
+
+def test_no_such_pair(downloads: Watched) -> None:
+    with pytest.raises(ModelError, match="No such pair"):
+        downloads.start("tow")
+    downloads.pause("tow")
+    downloads.resume("tow")
+    assert downloads.states() == []
