@@ -151,7 +151,7 @@ def test_the_wheel_moves_tau_and_not_the_page() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         for turn in (events.MouseScrollUp, events.MouseScrollDown, events.MouseScrollDown):
             host.slider.post_message(turn(host.slider, 20, 0, 0, 0, 0, False, False, False))
-        await pilot.pause()
+            await pilot.pause()
         assert host.changes == [0.022, 0.02, 0.018]
         assert host.query_one(VerticalScroll).scroll_y == 0
 
