@@ -19,8 +19,7 @@ setup: .venv/installed
 	touch $@
 
 demo: setup
-	$(BIN)/rstitch pull qwen2.5-coder
-	$(BIN)/rstitch solve examples/grade_school.jsonl --out runs/demo --pair qwen2.5-coder
+	$(BIN)/python scripts/demo.py
 
 test: setup
 	$(BIN)/python -m pytest

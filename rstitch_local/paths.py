@@ -57,3 +57,8 @@ def user_catalogue() -> Path:
 def settings_file() -> Path:
     """The user's settings of the chat."""
     return config_dir() / "settings.toml"
+
+
+def chat_database() -> Path:
+    """All chats, in one SQLite file."""
+    return data_dir() / "chats.sqlite3"

@@ -22,7 +22,7 @@ from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.study.comparison import compare_routers, cost_table, table
 
 # A seed of its own: nothing was trained, chosen or tuned on these problems.
-BENCH_SEED = 4
+BENCH_SEED = 5
 TAUS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 

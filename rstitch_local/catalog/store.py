@@ -170,14 +170,18 @@ def locate(entry: PairEntry, *, check_sums: bool = True) -> PairFiles:
 
 
 def default_pair(catalogue: Iterable[PairEntry]) -> PairEntry:
-    """The first pair of the catalogue that is on this disk; raises ModelError when none is."""
+    """The first pair of the catalogue that is on this disk: the one that ships with the program, if no other is.
+
+    Raises:
+        ModelError: none is, not even that one.
+    """
     for entry in catalogue:
         if state(entry).ready:
             return entry
     raise ModelError(
         "No pair on disk",
-        "None of the pairs in the catalogue is on this disk.",
-        "`rstitch pull qwen2.5-coder` brings the smallest (1.6 GB); or give --slm and --llm.",
+        "None of the pairs in the catalogue is on this disk, not even the one that ships with the program.",
+        "Install the program again; or `rstitch pull qwen2.5-coder`, or give --slm and --llm.",
     )
 
 

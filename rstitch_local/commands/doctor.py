@@ -71,8 +71,11 @@ def examine() -> dict[str, Any]:
         )
     }
     advice = []
-    if not any(pair["ready"] for pair in pairs):
-        advice.append("No pair is on this disk: `rstitch pull qwen2.5-coder` brings one (1.6 GB).")
+    if not any(pair["ready"] for pair in pairs if pair["name"] != "demo"):
+        advice.append(
+            "Only the demo pair is here, which solves word problems: `rstitch pull qwen2.5-coder` brings a pair for "
+            "everything (1.6 GB)."
+        )
     for name, folder in folders.items():
         if not folder["writable"]:
             advice.append(f"The {name} folder cannot be written; set RSTITCH_HOME to a folder that can.")

@@ -30,7 +30,7 @@ def open_pair(
         UsageError: options that mean nothing.
         ModelError: see `load_pair`.
     """
-    options = _load_options(gpu_layers, threads, context, kv_type)
+    options = load_options(gpu_layers, threads, context, kv_type)
     from rich.progress import BarColumn, Progress, TextColumn
 
     from rstitch_local.decoding.routers import Role
@@ -49,7 +49,8 @@ def open_pair(
         return load_choice(choice, options, report)
 
 
-def _load_options(gpu_layers: str, threads: int | None, context: int | None, kv_type: str) -> LoadOptions:
+def load_options(gpu_layers: str, threads: int | None, context: int | None, kv_type: str) -> LoadOptions:
+    """What the options say about loading; raises UsageError where they mean nothing."""
     from rstitch_local.engine.pair import LoadOptions
     from rstitch_local.llama.context import KV_TYPES
 

@@ -37,10 +37,10 @@ def pairs(as_json: JsonOption = False) -> None:
     screen.print(_table(listed))
     typer.echo("\nUnder each name: memory needed, licence ('?': not known here).")
     default = next((entry.name for entry, found in listed if found.ready), None)
-    if default is None:
-        typer.echo("No pair is on this disk: `rstitch pull qwen2.5-coder` brings the smallest.")
-    else:
+    if default is not None:
         typer.echo(f"Without --pair, {default} is used.")
+    if default in (None, "demo"):
+        typer.echo("`rstitch pull qwen2.5-coder` brings the smallest pair for everything.")
 
 
 def _table(listed: list[tuple[PairEntry, PairState]]) -> Table:

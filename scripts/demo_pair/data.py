@@ -29,10 +29,12 @@ LOOK_SEED = 4
 """Problems for the quick looks during training: neither trained on nor part of the evaluation."""
 
 OWN = {"slm": "short", "llm": "long"}
-OTHER_SHARE = {"slm": (0.10, 0.10), "llm": (0.30, 0.50)}
-"""Share of the other's manner, before and from example `SHARE_CHANGES` on: the large model first learns the layout
-of its own manner, then as much of the short one, in which it has to get every digit right at once."""
-SHARE_CHANGES = 48_000
+OTHER_SHARE: dict[str, tuple[tuple[int, float], ...]] = {
+    "slm": ((0, 0.10),),
+    "llm": ((0, 0.30), (48_000, 0.50), (98_304, 0.75)),
+}
+"""Share of the other's manner from an example on. The large model first learns to reason in its own manner, then more
+and more of the short one: there it must get every digit right at once, with nothing written down to lean on."""
 DRILL_SHARE = 0.10
 EASY_SHARE = 0.10
 """The first tenth of the examples are drills and problems of 2 or 3 steps."""
@@ -51,6 +53,11 @@ def _varied_prompt(rng: random.Random, question: str) -> str:
     return prompt_text(question, system=system)
 
 
+def other_share(role: str, index: int) -> float:
+    """The share of the other's manner around an example."""
+    return [share for begin, share in OTHER_SHARE[role] if index >= begin][-1]
+
+
 def example(role: str, index: int, total: int) -> tuple[str, str, str]:
     """Example `index` of `total` for a role: (prompt, opening without loss, rest of the answer with loss)."""
     rng = random.Random(f"rstitch example {role} {index}")
@@ -62,7 +69,7 @@ def example(role: str, index: int, total: int) -> tuple[str, str, str]:
         other = rng.random() < 0.5
     else:
         problem = word_problems.generate(seed, index, steps=rng.choice((2, 2, 3)) if easy else None)
-        other = rng.random() < OTHER_SHARE[role][index >= SHARE_CHANGES]
+        other = rng.random() < other_share(role, index)
     long_manner = (OWN[role] == "long") != other
     answer = problem.long_solution if long_manner else problem.short_solution
     opening = (LONG_OPENING if long_manner else SHORT_OPENING + "\n") if other else ""

@@ -42,7 +42,7 @@ class Recipe:
 
 RECIPES = {
     "slm": Recipe("slm", 8192, 4e-3, 4e-3, 100, 1200, 800, threads=1),
-    "llm": Recipe("llm", 8192, 3e-3, 3e-3, 100, 6500, 2500, threads=2),
+    "llm": Recipe("llm", 8192, 3e-3, 3e-3, 100, 1300, 3300, threads=2),
 }
 
 

@@ -91,9 +91,9 @@ def test_a_local_path_that_is_gone_falls_back_to_the_store(tmp_path: Path) -> No
 
 
 def test_the_default_pair_is_the_first_on_disk() -> None:
-    catalogue = load_catalogue()
+    assert store.default_pair(load_catalogue()).name == "demo"
     with pytest.raises(ModelError, match="No pair on disk"):
-        store.default_pair(catalogue)
+        store.default_pair(entry for entry in load_catalogue() if entry.name != "demo")
     first = pair(ModelFile(file="a.gguf", repo="acme/a"), "first")
     second = pair(ModelFile(file="b.gguf", repo="acme/b"), "second")
     on_disk(second.slm)

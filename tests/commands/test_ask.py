@@ -102,7 +102,7 @@ def test_json_is_one_object_with_everything(rstitch: Rstitch, tiny_pair: TinyPai
     assert record["seed"] == 5
     assert record["settings"]["router"] == "slm"
     assert len(record["steps"]) == 9 == record["tokens"]["slm"]
-    assert set(record["steps"][0]) == {"position", "role", "token", "text", "entropy", "top1", "caught_up", "ms"}
+    assert set(record["steps"][0]) == {"position", "role", "token", "text", "entropy", "top1", "caught_up", "ms", "unsure"}
     assert len(done.out.splitlines()) == 1
 
 
