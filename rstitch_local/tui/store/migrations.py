@@ -1,0 +1,167 @@
+"""The shape of the chat database, as an ordered list of SQL scripts, and how a database is brought up to date.
+
+Knows tables and versions; nothing of chats, messages or of who asks for them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rstitch_local.errors import StorageError
+
+APPLICATION_ID = 0x52535443
+"""Written into the file's header ("RSTC"), so that the database of another program is not taken for ours."""
+
+OTHER_FOLDER = "Move the file away, or set RSTITCH_HOME to another folder."
+"""What helps against most files that are none of ours."""
+
+# A released script is never changed: a database that has run it would not run it again. Tests hold their hashes.
+#
+# Deleting a chat takes its messages with it. A message's parent is looked at only when the transaction ends: a
+# cascade along the parents would be as deep as the chat is long, and SQLite ends it at 1000.
+# `writing` has a row for each answer in the making; `parts` what was saved of it so far. `words` is the full-text
+# index, of letters in threes so that Chinese, Japanese and parts of words are found; rowid is the message's id, or
+# minus the chat's for its title.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE chats (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        title TEXT NOT NULL,
+        settings TEXT NOT NULL,
+        leaf INTEGER REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED,
+        created REAL NOT NULL,
+        updated REAL NOT NULL,
+        deleted REAL
+    );
+    CREATE INDEX chats_by_update ON chats (updated) WHERE deleted IS NULL;
+    CREATE INDEX chats_by_leaf ON chats (leaf);
+
+    CREATE TABLE messages (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        chat INTEGER NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
+        parent INTEGER REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED,
+        role TEXT NOT NULL CHECK (role IN ('user', 'assistant')),
+        created REAL NOT NULL,
+        stop TEXT,
+        error TEXT NOT NULL DEFAULT '',
+        settings TEXT NOT NULL DEFAULT '{}',
+        totals TEXT,
+        prefix TEXT NOT NULL DEFAULT '',
+        text TEXT NOT NULL DEFAULT ''
+    );
+    CREATE INDEX messages_by_parent ON messages (chat, parent);
+    CREATE INDEX messages_below ON messages (parent);
+
+    CREATE TABLE traces (
+        message INTEGER PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE,
+        steps BLOB NOT NULL
+    );
+
+    CREATE TABLE writing (
+        message INTEGER PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE,
+        process INTEGER NOT NULL,
+        heartbeat REAL NOT NULL
+    );
+    CREATE TABLE parts (
+        message INTEGER NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        steps BLOB NOT NULL,
+        PRIMARY KEY (message, number)
+    );
+
+    CREATE VIRTUAL TABLE words USING fts5 (chat UNINDEXED, text, tokenize = 'trigram');
+    CREATE TRIGGER forget_message AFTER DELETE ON messages BEGIN
+        DELETE FROM words WHERE rowid = old.id;
+    END;
+    CREATE TRIGGER forget_title AFTER DELETE ON chats BEGIN
+        DELETE FROM words WHERE rowid = -old.id;
+    END;
+
+    CREATE TABLE state (
+        key TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    );
+    """,
+)
+
+
+def require_search(connection: sqlite3.Connection) -> None:
+    """Raise StorageError where this Python's SQLite cannot search in texts."""
+    try:
+        connection.execute("CREATE VIRTUAL TABLE temp.probe USING fts5 (text, tokenize = 'trigram')")
+        connection.execute("DROP TABLE temp.probe")
+    except sqlite3.OperationalError as error:
+        raise StorageError(
+            "SQLite cannot search",
+            f"The SQLite of this Python ({sqlite3.sqlite_version}) lacks FTS5 with its trigram tokenizer: {error}.",
+            "Use a Python with SQLite 3.34 or newer, such as the one from python.org or uv.",
+        ) from error
+
+
+def version_of(connection: sqlite3.Connection, path: Path, newest: int = len(MIGRATIONS)) -> int:
+    """The version of a database, 0 for an empty one; nothing is changed.
+
+    Raises:
+        StorageError: it belongs to another program, or to a newer version of this one.
+    """
+    owner = _number(connection, "application_id")
+    version = _number(connection, "user_version")
+    if owner != APPLICATION_ID and (owner or version or _tables(connection)):
+        raise StorageError("Not a chat database", f"{path} belongs to another program.", OTHER_FOLDER)
+    if version > newest:
+        raise StorageError(
+            "A newer database",
+            f"{path} was written by a newer rstitch: its version is {version}, this one knows up to {newest}.",
+            "Update rstitch, or set RSTITCH_HOME to another folder and begin anew there.",
+        )
+    return version
+
+
+def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str] = MIGRATIONS) -> None:
+    """Run what a database has not run yet, each script wholly or not at all.
+
+    Foreign keys must be off: a script may have to build a table anew.
+    """
+    while version_of(connection, path, len(migrations)) < len(migrations):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Only now is it sure that no other process is doing the same.
+            version = version_of(connection, path, len(migrations))
+            if version < len(migrations):
+                for statement in statements(migrations[version]):
+                    connection.execute(statement)
+                broken = connection.execute("PRAGMA foreign_key_check").fetchone()
+                if broken is not None:
+                    raise sqlite3.IntegrityError(f"rows of {broken[0]} point nowhere after migration {version + 1}")
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one (`executescript` would commit before the first)."""
+    statement = ""
+    *pieces, rest = script.split(";")
+    for piece in pieces:
+        statement += f"{piece};"
+        # A semicolon may stand in a text, a comment or a trigger.
+        if sqlite3.complete_statement(statement):
+            yield statement.strip()
+            statement = ""
+    if (statement + rest).strip():
+        raise ValueError(f"a statement without an end: {(statement + rest).strip()}")
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _tables(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])

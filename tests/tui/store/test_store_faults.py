@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from chat_samples import Clock, make_trace, new_chat, raw
+
+from rstitch_local.errors import StorageError
+from rstitch_local.tui.store import Store
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chats.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store(path, clock=Clock()) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda store: store.chat(99),
+        lambda store: store.rename(99, "x"),
+        lambda store: store.delete(99),
+        lambda store: store.message(99),
+        lambda store: store.select(99),
+        lambda store: store.trace(99),
+        lambda store: store.add_user(99, None, "x"),
+        lambda store: store.add_user(1, 99, "x"),
+        lambda store: store.begin_answer(99, 1, "", {}),
+        lambda store: store.finish_answer(99, make_trace([])),
+        lambda store: store.finish_answer(1, make_trace([])),
+    ],
+)
+def test_what_is_not_there_is_a_sentence(store: Store, action: Callable[[Store], object]) -> None:
+    new_chat(store, "question")
+    before = store.chats()
+    with pytest.raises(StorageError, match=r"There is no (chat|message) \d+"):
+        action(store)
+    assert store.chats() == before
+    assert store.path(99) == []
+
+
+def test_a_file_that_is_no_database_is_left_as_it_is(path: Path) -> None:
+    path.write_bytes(b"my diary\n" * 1000)
+    with pytest.raises(StorageError, match="is no database") as caught:
+        Store(path)
+    assert caught.value.title == "Not a chat database"
+    assert path.read_bytes() == b"my diary\n" * 1000
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StorageError, match="file") as caught:
+        Store(tmp_path / "file" / "chats.db")
+    assert caught.value.title == "Cannot write"
+    with pytest.raises(StorageError, match="unable to open"):
+        Store(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StorageError, match="Permission denied"):
+            Store(tmp_path / "chats.db")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def _refused(store: Store, pragma: str) -> StorageError:
+    """The error of a write after a pragma that stands for a fault of the disk, and that nothing of it is kept."""
+    chat = new_chat(store, "question")
+    store._database.rows(pragma)
+    with pytest.raises(StorageError) as caught:
+        store.add_user(chat.id, None, "x" * 1_000_000)
+    assert [message.text for message in store.path(chat.id)] == ["question"]
+    return caught.value
+
+
+def test_a_full_disk_is_a_sentence_and_nothing_is_half_written(store: Store) -> None:
+    error = _refused(store, "PRAGMA max_page_count = 60")
+    assert error.title == "Disk full"
+    store._database.rows("PRAGMA max_page_count = 1000000")
+    assert new_chat(store, "goes on").title == "goes on"
+
+
+def test_a_disk_that_became_read_only_is_a_sentence(store: Store) -> None:
+    assert _refused(store, "PRAGMA query_only = ON").title == "Cannot write"
+
+
+def test_a_locked_database_is_a_sentence(path: Path) -> None:
+    with Store(path, wait_ms=20) as store, raw(path) as db:
+        chat = new_chat(store, "question")
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError) as caught:
+            store.rename(chat.id, "other")
+        assert caught.value.title == "Database in use"
+        # Reading goes on meanwhile.
+        assert [row.title for row in store.chats()] == ["question"]
+        db.execute("ROLLBACK")
+        store.rename(chat.id, "other")
+        assert store.chat(chat.id).title == "other"
+
+
+def test_a_database_locked_from_the_start_is_a_sentence(path: Path) -> None:
+    Store(path).close()
+    with raw(path) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageError, match="locked"):
+            Store(path, wait_ms=50)
+
+
+def test_a_damaged_database_is_a_sentence(path: Path) -> None:
+    with Store(path) as store:
+        chat = new_chat(store, *(f"turn {number} " + "x" * 2000 for number in range(20)))
+    data = bytearray(path.read_bytes())
+    data[8192:] = b"\xff" * (len(data) - 8192)
+    path.write_bytes(data)
+    with pytest.raises(StorageError) as caught, Store(path) as store:
+        store.path(chat.id)
+    assert caught.value.title == "Damaged database"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_nobody_else_can_read_what_was_said(store: Store, path: Path) -> None:
+    new_chat(store, "question")
+    assert {file.name: file.stat().st_mode & 0o077 for file in path.parent.iterdir()} == dict.fromkeys(
+        ("chats.db", "chats.db-wal", "chats.db-shm"), 0
+    )
+
+
+def test_closing_twice_and_using_it_then_is_no_traceback(path: Path) -> None:
+    store = Store(path)
+    store.close()
+    store.close()
+    with pytest.raises(StorageError, match="closed"):
+        store.chats()
+
+
+def test_an_error_within_a_write_undoes_it(store: Store) -> None:
+    chat = new_chat(store, "question")
+    with suppress(ZeroDivisionError), store._database.write() as db:
+        db.execute("UPDATE chats SET title = 'half'")
+        _ = 1 / 0
+    assert store.chat(chat.id) == chat
+    store.rename(chat.id, "whole")
+    assert store.chat(chat.id).title == "whole"
