@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from textual.app import App, ComposeResult
+from textual.pilot import Pilot
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.engine.trace import Trace
+from rstitch_local.llama.context import Usage
+from rstitch_local.tui.widgets.figures import Figures, figures_text
+
+SLM, LLM = Role.SLM, Role.LLM
+CONTEXT = {SLM: (812, 4096), LLM: (640, 4096)}
+MS = 1_000_000
+
+
+def trace(**changes: Any) -> Trace:
+    given: dict[str, Any] = {
+        "seed": 0,
+        "tokens": {SLM: 150, LLM: 50},
+        "swaps_up": 12,
+        "swaps_down": 11,
+        "wall_ms": 6000.0,
+        "ttft_ms": 310.0,
+        "usage": {
+            SLM: Usage([60, 31, 0], [100 * MS, 60 * MS, 0]),
+            LLM: Usage([60, 120, 0], [300 * MS, 340 * MS, 0]),
+        },
+    }
+    return Trace(**{**given, **changes})
+
+
+def lines(width: int, *, of: Trace | None = None, **more: Any) -> list[str]:
+    plain = figures_text(trace() if of is None else of, width, context_used=CONTEXT, **more).plain
+    return plain.split("\n")
+
+
+def test_everything_on_one_line() -> None:
+    assert lines(180, llm_only_ms=10800.0) == [
+        "LLM 25% · swaps ▲12 ▼11 · re-evaluated 151 tokens in 400 ms · LLM alone ≈ 10.8 s (1.8x) · "
+        "35.0 tok/s · first token 310 ms · prompt 300 tok/s · context SLM 812/4096 · LLM 640/4096"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (
+            140,
+            [
+                "LLM 25% · swaps ▲12 ▼11 · re-evaluated 151 tokens in 400 ms · LLM alone ≈ 10.8 s (1.8x)",
+                "35.0 tok/s · first token 310 ms · prompt 300 tok/s · context SLM 812/4096 · LLM 640/4096",
+            ],
+        ),
+        (
+            78,
+            [
+                "LLM 25% · swaps ▲12 ▼11 · re-eval 151, 400 ms · LLM alone ≈ 10.8 s (1.8x)",
+                "35.0 tok/s · first 310 ms · prompt 300 tok/s · SLM 812/4096 · LLM 640/4096",
+            ],
+        ),
+        (40, ["LLM 25% · swaps ▲12 ▼11 · re-eval 400 ms", "35.0 tok/s · first 310 ms · context 20%"]),
+        (20, ["LLM 25% · ▲12 ▼11", "35.0 tok/s"]),
+        (3, ["LLM 25%", "35.0 tok/s"]),
+    ],
+)
+def test_what_matters_least_is_left_out_first(width: int, shown: list[str]) -> None:
+    assert lines(width, llm_only_ms=10800.0) == shown
+
+
+@given(st.integers(11, 200), st.booleans(), st.booleans(), st.sampled_from(["", "writing"]))
+def test_it_fits_in_two_lines_of_any_width(width: int, estimated: bool, writing: bool, busy: str) -> None:
+    text = figures_text(
+        trace() if writing else None,
+        width,
+        context_used=CONTEXT,
+        llm_only_ms=1e6 if estimated else None,
+        busy=busy,
+    )
+    shown = text.plain.split("\n")
+    assert len(shown) <= 2
+    assert max(map(len, shown)) <= width
+    assert shown[0].startswith(busy or ("LLM 25%" if writing else ("context", "SLM 812/4096")))
+
+
+def test_before_there_is_an_answer() -> None:
+    assert figures_text(None, 80).plain == ""
+    assert figures_text(None, 80, busy="loading\x1b[31m [b]x[/b]").plain == "loading[31m [b]x[/b]"
+    assert figures_text(None, 80, context_used={LLM: (5, 10)}).plain == "context LLM 5/10"
+
+
+def test_an_answer_that_has_just_begun() -> None:
+    begun = Trace(seed=0)
+    assert figures_text(begun, 80).plain == "LLM 0% · swaps ▲0 ▼0"
+    # One token is not enough to tell a speed from.
+    begun.tokens[LLM], begun.ttft_ms, begun.wall_ms = 1, 300.0, 300.0
+    assert figures_text(begun, 80, llm_only_ms=600.0).plain == (
+        "LLM 100% · swaps ▲0 ▼0 · LLM alone ≈ 600 ms (2.0x) · first token 300 ms"
+    )
+
+
+def test_steps_taken_over_count_for_the_share_but_not_for_the_speed() -> None:
+    text = figures_text(trace(kept=100), 200).plain
+    assert "LLM 25%" in text
+    assert f"{99 / 5.69:.1f} tok/s" in text
+
+
+@pytest.mark.parametrize(("used", "warned"), [(3600, False), (3700, True), (5000, True)])
+def test_a_context_that_is_nearly_full_is_warned_of(used: int, warned: bool) -> None:
+    for width in (200, 11):
+        text = figures_text(None, width, context_used={SLM: (10, 4096), LLM: (used, 4096)})
+        assert any("warning" in str(span.style) for span in text.spans) == warned
+
+
+@pytest.mark.parametrize(("ms", "shown"), [(0.4, "0 ms"), (999.4, "999 ms"), (999.6, "1.0 s"), (123456, "123 s")])
+def test_times(ms: float, shown: str) -> None:
+    assert f"first token {shown} ·" in figures_text(trace(ttft_ms=ms, wall_ms=ms + 1), 200).plain
+
+
+class Host(App[None]):
+    def __init__(self) -> None:
+        super().__init__()
+        self.figures = Figures()
+
+    def compose(self) -> ComposeResult:
+        yield self.figures
+
+
+def run(check: Callable[[Host, Pilot[None]], Awaitable[None]], size: tuple[int, int]) -> None:
+    async def main() -> None:
+        host = Host()
+        async with host.run_test(size=size) as pilot:
+            await pilot.pause()
+            await check(host, pilot)
+
+    asyncio.run(main())
+
+
+def drawn(figures: Figures) -> list[str]:
+    return [figures.render_line(y).text.rstrip() for y in range(figures.size.height)]
+
+
+def test_the_widget_shows_what_fits_its_width() -> None:
+    async def check(host: Host, pilot: Pilot[None]) -> None:
+        host.figures.show(trace(), context_used=CONTEXT, llm_only_ms=10800.0)
+        await pilot.pause()
+        assert drawn(host.figures) == lines(40, llm_only_ms=10800.0)
+        await pilot.resize_terminal(180, 10)
+        await pilot.pause()
+        assert drawn(host.figures) == lines(180, llm_only_ms=10800.0)
+        host.figures.show(None, busy="[b]loading")
+        await pilot.pause()
+        assert drawn(host.figures) == ["[b]loading"]
+
+    run(check, (40, 10))
+
+
+@pytest.mark.parametrize("theme", ["textual-dark", "textual-light", "ansi-dark"])
+def test_figures_stand_out_from_their_labels(theme: str) -> None:
+    async def check(host: Host, pilot: Pilot[None]) -> None:
+        host.theme = theme
+        host.figures.show(trace(), context_used=CONTEXT)
+        await pilot.pause()
+        looks = {s.text.strip(): s.style for s in host.figures.render_line(0) if s.style is not None}
+        assert looks["swaps"].color is not None
+        assert theme == "ansi-dark" or looks["swaps"].color != looks["▲12 ▼11"].color
+        assert looks["LLM"].color != looks["swaps"].color
+
+    run(check, (100, 10))
