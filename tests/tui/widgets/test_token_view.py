@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.color import Color as RichColor
 from rich.style import Style
+from textual import events
 from textual.app import App, ComposeResult
 from textual.color import Color
 from textual.containers import Vertical, VerticalScroll
@@ -180,6 +181,9 @@ def test_another_theme_has_other_colours() -> None:
         after = look(host.view, "a")
         assert before.color != after.color
         assert before.bgcolor != after.bgcolor
+        host.query_one(Vertical).styles.background = "#400000"
+        await pilot.pause()
+        assert look(host.view, "a").bgcolor != after.bgcolor
         host.theme = "ansi-dark"
         await pilot.pause()
         assert "a" in rows(host.view)
@@ -214,6 +218,9 @@ def test_a_drag_selects_and_picks_nothing() -> None:
         assert host.screen.get_selected_text() == "two " + "x" * 35 + "yy"
         selected = [s.style.bgcolor for s in host.view.render_line(0) if s.style and s.text.strip()]
         assert len(set(selected)) > 1
+        # The terminal reports a click at the end of a drag as well.
+        host.view.post_message(events.Click(host.view, 0, 0, 0, 0, 1, False, False, False, *host.view.region.offset))
+        await pilot.pause()
         assert host.picked == []
         host.screen.clear_selection()
         await pilot.pause()
@@ -283,6 +290,13 @@ def test_the_cursor_on_a_token_without_text() -> None:
         host.view.extend(steps_of("x"))
         await pilot.pause()
         assert marked() == ["x"]
+        # It may wait for a token that is still to come.
+        host.view.cursor = 6
+        await pilot.pause()
+        assert marked() == []
+        host.view.extend(steps_of(""))
+        await pilot.pause()
+        assert marked() == [" "]
 
     run(check, steps_of("", "one", " ", "你", ""))
 
@@ -345,6 +359,11 @@ def test_twenty_thousand_tokens(capsys: pytest.CaptureFixture[str]) -> None:
         await pilot.pause()
         view.render_line(view.size.height - 1)
         assert set(drawn) == {view.size.height - 1}
+        # What has not changed is not put together again either.
+        drawn.clear()
+        view.refresh()
+        await pilot.pause()
+        assert drawn == []
         started = time.perf_counter()
         await pilot.resize_terminal(60, 20)
         await pilot.pause()

@@ -107,6 +107,8 @@ def test_a_word_that_fits_a_row_is_not_broken(text: str, width: int) -> None:
         ("你好世界。", 8, ["你好世", "界。"]),
         ("caf" + "e\u0301" + "s", 4, ["cafe\u0301", "s"]),
         ("abc❤\ufe0f", 4, ["abc", "❤\ufe0f"]),
+        # A mark stays on the blank it was put on.
+        ("a \u0301bcd", 4, ["a \u0301", "bcd"]),
         ("\tx", 9, ["\tx"]),
         ("abcd\tx", 5, ["abcd\t", "x"]),
     ],
