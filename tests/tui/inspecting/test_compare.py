@@ -1,0 +1,288 @@
+"""Two answers side by side, on the tiny pair: what is shown while the new one is written, and what is said of both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspecting_shell import Shell, ShellPilot, answer, request_for, run, until
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+from tiny_pair import TinyPair, write_pair
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.trace import Trace
+from rstitch_local.llama.context import Usage
+from rstitch_local.tui.engine_thread import Answer
+from rstitch_local.tui.screens.compare import CompareScreen, final_answer, same_answer, verdict
+from rstitch_local.tui.widgets.entropy_strip import EntropyStrip
+from rstitch_local.tui.widgets.figures import Figures
+from rstitch_local.tui.widgets.token_view import TokenView
+
+NEW = "entropy:0.6"
+
+
+def said(screen: CompareScreen) -> str:
+    return str(screen.query_one("#verdict", Static).content)
+
+
+def texts(screen: CompareScreen) -> list[str]:
+    return ["".join(step.text for step in view.steps) for view in screen.query(TokenView)]
+
+
+async def written(
+    shell: Shell, pilot: ShellPilot, screen: CompareScreen, *, extend: bool = True, **options: Any
+) -> Answer:
+    """Have the new answer written, and hand it on as the chat does."""
+    new = shell.engine.answer(request_for(router=NEW, **options))
+    for _ in range(3000):
+        steps = new.take()
+        if steps and extend:
+            screen.extend(steps, new.trace)
+        if new.ended:
+            break
+        await pilot.pause()
+    assert new.ended
+    screen.finish(new.trace, new.error.message if new.error else "")
+    await pilot.pause()
+    return new
+
+
+@pytest.mark.parametrize("extend", [True, False])
+def test_both_answers_are_shown_and_compared(tiny_pair: TinyPair, extend: bool) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        _, old = await answer(shell, pilot)
+        screen = CompareScreen(old, NEW)
+        await shell.push_screen(screen)
+        assert texts(screen) == [old.text, ""]
+        assert "tau 0.6: writing" in said(screen)
+        new = await written(shell, pilot, screen, extend=extend)
+        assert new.trace is not None
+        assert new.trace.text != old.text
+        # Also what nobody handed on is there at the end.
+        assert texts(screen) == [old.text, new.trace.text]
+        assert said(screen).startswith("tau 0.6: ")
+        assert f"{new.trace.llm_share * 100:.0f} % instead of {old.llm_share * 100:.0f} % LLM tokens" in said(screen)
+        headings = [str(heading.content) for heading in screen.query(".heading").results(Static)]
+        assert headings[0].startswith("Before · tau 0.2 · 60 tokens · ")
+        assert headings[1].startswith("Now · tau 0.6 · 60 tokens · ")
+        assert [strip.tau for strip in screen.query(EntropyStrip)] == [0.2, 0.6]
+        assert [
+            f"swaps ▲{trace.swaps_up} ▼{trace.swaps_down}" in str(figures.content)
+            for trace, figures in zip((old, new.trace), screen.query(Figures), strict=True)
+        ] == [True, True]
+        await pilot.press("escape")
+        await until(pilot, lambda: shell.screen is not screen)
+
+    run(body, tiny_pair)
+
+
+def test_what_comes_before_the_screen_is_there_is_not_lost(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        _, old = await answer(shell, pilot)
+        _, new = await answer(shell, pilot, router=NEW)
+        screen = CompareScreen(old, NEW)
+        screen.extend(new.steps[:5], new)
+        screen.finish(new)
+        await shell.push_screen(screen)
+        assert texts(screen) == [old.text, new.text]
+        assert "instead of" in said(screen)
+
+    run(body, tiny_pair)
+
+
+def test_escape_stops_and_then_closes(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        _, old = await answer(shell, pilot)
+        screen = CompareScreen(old, NEW)
+        await shell.push_screen(screen)
+        stopped = 0
+        stop = shell.engine.stop
+
+        def noted() -> None:
+            nonlocal stopped
+            stopped += 1
+            stop()
+
+        shell.engine.stop = noted  # type: ignore[method-assign]
+        await pilot.press("escape")
+        assert stopped == 1
+        assert shell.screen is screen
+        screen.finish(replace(old, stop="interrupted"))
+        await pilot.pause()
+        assert "answer were not written to the end" in said(screen)
+        await pilot.press("escape")
+        await until(pilot, lambda: shell.screen is not screen)
+        assert stopped == 1
+
+    run(body, tiny_pair)
+
+
+def test_one_can_leave_where_no_end_is_reported(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        _, old = await answer(shell, pilot, max_tokens=3)
+        screen = CompareScreen(old, NEW)
+        await shell.push_screen(screen)
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: shell.screen is not screen)
+
+    run(body, tiny_pair)
+
+
+def test_what_went_wrong_is_said(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        _, old = await answer(shell, pilot, max_tokens=3)
+        screen = CompareScreen(old, "llm")
+        await shell.push_screen(screen)
+        screen.finish(None, "[bold]No room\x1b[2J")
+        await pilot.pause()
+        assert said(screen) == "[bold]No room[2J"
+        await pilot.press("escape")
+        await until(pilot, lambda: shell.screen is not screen)
+
+    run(body, tiny_pair)
+
+
+@pytest.mark.parametrize(
+    ("size", "beside"), [((140, 45), True), ((80, 24), True), ((79, 24), False), ((40, 10), False)]
+)
+def test_side_by_side_where_there_is_room(tiny_pair: TinyPair, size: tuple[int, int], beside: bool) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        _, old = await answer(shell, pilot)
+        screen = CompareScreen(old, NEW)
+        await shell.push_screen(screen)
+        await written(shell, pilot, screen)
+        one, other = (scroll.region for scroll in screen.query(VerticalScroll))
+        assert (one.y == other.y) is beside
+        assert (one.x == other.x) is not beside
+        assert min(one.height, other.height) >= 1
+        whole = screen.region
+        for part in ("#verdict", "Footer"):
+            region = screen.query_one(part).region
+            assert region.area > 0
+            assert whole.contains_region(region)
+
+    run(body, tiny_pair, size)
+
+
+def test_the_new_answer_is_followed_unless_one_reads_further_up(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        _, old = await answer(shell, pilot)
+        old.steps *= 20
+        screen = CompareScreen(old, NEW)
+        await shell.push_screen(screen)
+        left, right = screen.query(VerticalScroll)
+        new = replace(old, steps=old.steps[:900])
+        screen.extend(new.steps, new)
+        await until(pilot, lambda: right.max_scroll_y > 0 and right.scroll_offset.y == right.max_scroll_y)
+        assert left.scroll_offset.y == 0 < left.max_scroll_y
+        right.scroll_to(y=1, animate=False)
+        await until(pilot, lambda: right.scroll_offset.y == 1)
+        end = right.max_scroll_y
+        screen.extend(old.steps[900:], old)
+        await until(pilot, lambda: right.max_scroll_y > end)
+        for _ in range(5):
+            await pilot.pause()
+        assert right.scroll_offset.y == 1
+
+    run(body, tiny_pair, (80, 15))
+
+
+def test_the_same_words_are_the_same_answer(tmp_path: Path) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        _, old = await answer(shell, pilot)
+        assert old.stop == "eog"
+        screen = CompareScreen(old, NEW)
+        await shell.push_screen(screen)
+        await written(shell, pilot, screen)
+        assert said(screen).endswith("the final answers are the same (43).")
+
+    run(body, write_pair(tmp_path, {"says": "=43"}, {"says": "=43"}))
+
+
+# What is said of two traces
+
+
+def trace_of(
+    text: str,
+    *,
+    llm: int = 1,
+    slm: int = 3,
+    ms: float = 100.0,
+    prompt_ms: float = 50.0,
+    router: str = "entropy:0.02",
+    **fields: Any,
+) -> Trace:
+    steps = [Step(i, Role.SLM, 0, "", 0.0, 1.0, 1, 1.0) for i in range(llm + slm - 1)]
+    steps.append(Step(len(steps), Role.SLM, 0, text, 0.0, 1.0, 1, 1.0))
+    usage = {
+        Role.SLM: Usage([9, 0, slm], [int(prompt_ms * 1e6), 0, int(ms * 1e6 / 4)]),
+        Role.LLM: Usage([9, llm, 0], [int(prompt_ms * 1e6), int(ms * 1e6 * 3 / 4), 0]),
+    }
+    fields = {"stop": "eog", **fields}
+    return Trace(0, {"router": router}, steps=steps, usage=usage, tokens={Role.SLM: slm, Role.LLM: llm}, **fields)
+
+
+def test_the_verdict() -> None:
+    old = trace_of(r"So it is \boxed{42}.", ms=400.0, prompt_ms=999.0)
+    new = trace_of(r"It is \boxed{ 42 }", llm=1, slm=9, ms=500.0, router="entropy:0.08", prompt_ms=0.0)
+    assert verdict(old, new) == (
+        "tau 0.08: 2.0x faster (50 instead of 100 ms a token), 10 % instead of 25 % LLM tokens; "
+        "the final answers are the same (42)."
+    )
+    slower = verdict(new, trace_of("It is 43", ms=300.0, router="llm"))
+    assert slower.startswith("llm: 1.5x slower (75 instead of 50 ms a token), 25 % instead of 10 % LLM tokens; ")
+    assert slower.endswith("the final answers differ (42 before, now 43).")
+    empty = verdict(old, trace_of("", ms=404.0))
+    assert "as fast as before (101 ms a token)" in empty
+    assert empty.endswith("the final answers differ (42 before, now none).")
+
+
+def test_the_verdict_on_answers_that_have_no_end() -> None:
+    whole, cut = trace_of("42"), trace_of("42", stop="length")
+    assert verdict(whole, cut).endswith("; the new answer was not written to the end.")
+    assert verdict(cut, whole).endswith("; the old answer was not written to the end.")
+    assert verdict(cut, cut).endswith("; the new and the old answer were not written to the end.")
+
+
+def test_the_pace_counts_what_was_written_anew() -> None:
+    old = trace_of("42", slm=7, llm=1, ms=400.0, kept=4)
+    assert "(100 instead of 50 ms a token)" in verdict(trace_of("42", ms=200.0), old)
+    # Nothing was evaluated: no pace.
+    empty = Trace(0, {"router": "entropy:0.5"}, stop="interrupted")
+    assert verdict(old, empty).startswith("tau 0.5: 0 % instead of 12 % LLM tokens; ")
+
+
+@pytest.mark.parametrize(
+    ("text", "final"),
+    [
+        (r"3 + 4 = \boxed{7}. Check: 7.", "7"),
+        ("<think>It may be 5.</think>It is 1,234.5, as said.", "1,234.5"),
+        ("Eight.\n#### 8", "8"),
+        ("-3", "-3"),
+        ("No\n number", "No number"),
+        ("", ""),
+    ],
+)
+def test_the_final_answer(text: str, final: str) -> None:
+    assert final_answer(text) == final
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("7", "7", True),
+        ("1,234.50", "1234.5", True),
+        (r"\frac12", r"\dfrac{1}{2}", True),
+        ("7", "8", False),
+        ("yes", "no", False),
+        ("a" * 500, "a" * 500, True),
+        ("a" * 500, "a" * 499, False),
+        ("", "", True),
+    ],
+)
+def test_the_same_answer(one: str, other: str, same: bool) -> None:
+    assert same_answer(one, other) is same

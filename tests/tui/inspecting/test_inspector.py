@@ -1,0 +1,507 @@
+"""The inspector on the tiny pair: walking, what is shown of a place, branching, and what can go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspecting_shell import Shell, ShellPilot, answer, held_up, load, run, until
+from textual.geometry import Region
+from tiny_pair import END, TinyPair, write_pair
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.inspection import Candidate, View
+from rstitch_local.engine.trace import Trace
+from rstitch_local.tui.engine_thread import Request
+from rstitch_local.tui.screens.inspector import InspectorScreen, swaps
+from rstitch_local.tui.widgets.candidates import Candidates, bar, visible
+from rstitch_local.tui.widgets.token_facts import TokenFacts, tau_at, why
+from rstitch_local.tui.widgets.token_view import TokenView
+
+SIZES = [(140, 45), (80, 24), (40, 10)]
+
+
+class Inspected:
+    """An inspector that is open, and what it was left with."""
+
+    def __init__(self, shell: Shell, pilot: ShellPilot, request: Request, trace: Trace) -> None:
+        self.shell, self.pilot, self.trace = shell, pilot, trace
+        self.results: list[Any] = []
+        self.asked: list[int] = []
+        ask = shell.engine.inspect
+
+        def noted(request: Request, steps: list[Step], done: Callable[[Any], object]) -> None:
+            self.asked.append(len(steps))
+            ask(request, steps, done)
+
+        shell.engine.inspect = noted  # type: ignore[method-assign, assignment]
+        self.screen = InspectorScreen(shell.engine, request, trace)
+
+    async def open(self) -> Inspected:
+        self.shell.push_screen(self.screen, self.results.append)
+        await until(self.pilot, lambda: self.screen.is_mounted)
+        await self.settle()
+        return self
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Until what is shown is of the place, or there is an error."""
+        problem = self.screen.query_one("#problem")
+        await until(self.pilot, lambda: self.table(Role.SLM).view is not None or problem.display)
+        await self.pilot.pause()
+
+    def table(self, role: Role) -> Candidates:
+        return self.screen.query_one(f"#{role.value}", Candidates)
+
+    @property
+    def step(self) -> Step:
+        return self.trace.steps[self.screen.index]
+
+    def facts(self) -> str:
+        return str(self.screen.query_one(TokenFacts).content)
+
+
+async def inspected(shell: Shell, pilot: ShellPilot, **options: Any) -> Inspected:
+    return await Inspected(shell, pilot, *await answer(shell, pilot, **options)).open()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_walking_by_tokens_and_swaps(tiny_pair: TinyPair, size: tuple[int, int]) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        last = len(at.trace.steps) - 1
+        places = swaps(at.trace)
+        assert len(places) > 5
+        assert at.screen.index == places[-1]
+        await at.press("p", "p")
+        assert at.screen.index == places[-3]
+        await at.press("n")
+        assert at.screen.index == places[-2]
+        await at.press("home")
+        assert at.screen.index == 0
+        await at.press("left")
+        assert at.screen.index == 0
+        await at.press("right", "right", "left")
+        assert at.screen.index == 1
+        await at.press("end", "right")
+        assert at.screen.index == last
+        await at.press("n")
+        assert at.screen.index == last
+        assert at.screen.query_one(TokenView).cursor == last
+
+    run(body, tiny_pair, size)
+
+
+def test_walking_by_rows_keeps_the_column(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        request, trace = await answer(shell, pilot)
+        texts = ["abcdef", "ghijkl\n", "mn\n", "o" * 90, "\n", "pq", "rstuvw", "xyz"]
+        trace.steps = [replace(trace.steps[0], position=i, text=text) for i, text in enumerate(texts)]
+        at = await Inspected(shell, pilot, request, trace).open()
+        await at.press("home", "right")
+        assert at.step.text == "ghijkl\n"
+        # The second row is too short, but the column is kept; a token of three rows is passed in one step.
+        for key, text in [("down", "mn\n"), ("down", "o" * 90), ("down", "rstuvw"), ("down", "rstuvw")]:
+            await at.press(key)
+            assert at.step.text == text
+        for text in ["o" * 90, "mn\n", "ghijkl\n", "ghijkl\n"]:
+            await at.press("up")
+            assert at.step.text == text
+        await at.press("pagedown")
+        assert at.step.text == "rstuvw"
+        await at.press("pageup")
+        assert at.step.text == "ghijkl\n"
+
+    run(body, tiny_pair, (40, 30))
+
+
+def test_a_click_goes_to_a_token(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        view = at.screen.query_one(TokenView)
+        await at.press("home")
+        wanted = view.token_at(12, 0)
+        assert wanted
+        assert await pilot.click(TokenView, offset=(12, 0))
+        await until(pilot, lambda: at.screen.index == wanted)
+
+    run(body, tiny_pair)
+
+
+def test_what_the_writer_saw_is_what_is_shown(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot, max_tokens=25)
+        await at.press("home")
+        for index, step in enumerate(at.trace.steps):
+            assert at.screen.index == index
+            writer = at.table(step.role).view
+            other = at.table(Role.LLM if step.role is Role.SLM else Role.SLM)
+            assert writer is not None
+            assert writer.candidates[0].token == step.token
+            assert writer.candidates[0].probability == pytest.approx(step.top1, abs=1e-3)
+            assert writer.entropy == pytest.approx(step.entropy, abs=1e-3)
+            assert "wrote its no. 1" in str(at.table(step.role).render())
+            drawn = str(other.render())
+            assert other.view is not None
+            ids = [candidate.token for candidate in other.view.candidates]
+            ranked = f"ranks it no. {ids.index(step.token) + 1}" if step.token in ids else "not in its top ten"
+            assert ranked in drawn
+            assert drawn.count("●") == (step.token in ids)
+            assert f"token {index + 1}, written by the {step.role.name}" in at.facts()
+            await at.press("right")
+
+    run(body, tiny_pair)
+
+
+def test_places_are_evaluated_once(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        await at.press("home")
+        await at.press("right")
+        at.asked.clear()
+        await at.press("left")
+        await at.press("right")
+        assert at.asked == []
+        await at.press("right")
+        assert at.asked == [2]
+
+    run(body, tiny_pair)
+
+
+def test_moving_fast_asks_for_the_newest_place_only(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        await at.press("home")
+        at.asked.clear()
+        with held_up(shell):
+            await pilot.press(*["right"] * 12)
+            assert at.screen.index == 12
+            assert at.asked == [1]
+            # What is shown is of another place, and nothing can be chosen from it.
+            assert at.table(Role.SLM).view is None
+            await pilot.press("enter", "enter")
+            assert at.results == []
+        await at.settle()
+        await until(pilot, lambda: at.asked == [1, 12])
+        await at.settle()
+        assert at.table(at.step.role).view.candidates[0].token == at.step.token  # type: ignore[union-attr]
+
+    run(body, tiny_pair)
+
+
+def test_an_evaluation_that_comes_late_disturbs_nobody(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        await at.press("home")
+        with held_up(shell):
+            await pilot.press("right", "left", "enter", "down", "down")
+            await until(pilot, lambda: at.table(at.step.role).cursor == 2)
+        await until(pilot, lambda: len(at.screen._views) == 3)
+        assert at.table(at.step.role).cursor == 2
+        with held_up(shell):
+            await pilot.press("end", "escape")
+            await until(pilot, lambda: at.results == [None])
+        # The engine is as it was.
+        _, again = await answer(shell, pilot)
+        assert [step.token for step in again.steps] == [step.token for step in at.trace.steps]
+
+    run(body, tiny_pair)
+
+
+@pytest.mark.parametrize(
+    ("keys", "row", "size"),
+    [
+        (["enter", "enter"], 0, (140, 45)),
+        (["enter", "down", "down", "up", "enter"], 1, (80, 24)),
+        (["4", "enter"], 3, (140, 45)),
+        (["0", "down", "enter"], 9, (40, 10)),
+        (["tab", "2", "enter"], 1, (80, 24)),
+        (["tab", "tab", "7", "enter"], 6, (40, 10)),
+    ],
+)
+def test_branching(tiny_pair: TinyPair, keys: list[str], row: int, size: tuple[int, int]) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        await at.press("p")
+        index = at.screen.index
+        # Without a tab it is the table of the model that wrote the token.
+        tabs = keys.count("tab")
+        role = list(Role)[tabs - 1] if tabs else at.step.role
+        view = at.table(role).view
+        assert view is not None
+        for key in keys:
+            await pilot.press(key)
+            await pilot.pause()
+        await until(pilot, lambda: at.results)
+        assert at.results == [(index, role, view.candidates[row].token)]
+
+    run(body, tiny_pair, size)
+
+
+def test_a_click_goes_to_a_candidate_and_two_choose_it(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        table = at.table(Role.LLM)
+        view = table.view
+        assert view is not None
+        await pilot.click("#llm", offset=(3, 6))
+        await until(pilot, lambda: table.cursor == 5)
+        assert at.results == []
+        await pilot.click("#llm", offset=(3, 4), times=2)
+        await until(pilot, lambda: at.results)
+        assert at.results == [(at.screen.index, Role.LLM, view.candidates[3].token)]
+
+    run(body, tiny_pair)
+
+
+@pytest.mark.parametrize("key", ["escape", "q"])
+def test_leaving(tiny_pair: TinyPair, key: str) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        await pilot.press("enter", key)
+        await until(pilot, lambda: at.results)
+        assert at.results == [None]
+
+    run(body, tiny_pair)
+
+
+def test_the_row_one_is_on_is_in_view_where_there_is_hardly_room(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        room = at.screen.query_one("#place")
+        for table, key in ((Role.SLM, "tab"), (Role.LLM, "tab")):
+            await at.press(key)
+            assert at.screen.focused is at.table(table)
+            for digit, row in (("0", 9), ("1", 0), ("6", 5)):
+                await at.press(digit)
+                for _ in range(5):
+                    await pilot.pause()
+                place = at.table(table).content_region
+                assert room.content_region.contains_region(Region(place.x, place.y + 1 + row, 1, 1))
+        # Back on the answer, the reason can be read again.
+        await at.press("shift+tab", "shift+tab", "left")
+        for _ in range(5):
+            await pilot.pause()
+        assert at.screen.query_one(TokenFacts).region.y == room.content_region.y
+
+    run(body, tiny_pair, (40, 10))
+
+
+@pytest.mark.parametrize(("width", "beside"), [(140, True), (60, True), (59, False), (40, False)])
+def test_the_tables_stand_beside_each_other_or_below(tiny_pair: TinyPair, width: int, beside: bool) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        slm, llm = at.table(Role.SLM).virtual_region, at.table(Role.LLM).virtual_region
+        assert (slm.y == llm.y) is beside
+        assert not slm.overlaps(llm)
+        await pilot.resize_terminal(100, 30)
+        await until(pilot, lambda: at.table(Role.SLM).region.y == at.table(Role.LLM).region.y)
+
+    run(body, tiny_pair, (width, 24))
+
+
+def test_models_that_are_gone_are_said_in_the_panel(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        place = at.screen.index
+        shell.engine.unload()
+        await at.press("home")
+        problem = at.screen.query_one("#problem")
+        await until(pilot, lambda: problem.display)
+        assert "No models are loaded" in str(problem.render())
+        assert not at.screen.query_one("#views").display
+        # What was seen before is still there, and so are the facts of the record.
+        await at.press("end", "p") if place != len(at.trace.steps) - 1 else await at.press("end")
+        await until(pilot, lambda: at.screen.index == place)
+        await until(pilot, lambda: not problem.display)
+        assert at.table(at.step.role).view is not None
+        await pilot.press("enter", "enter")
+        await until(pilot, lambda: at.results)
+        assert at.results[0][0] == place
+
+    run(body, tiny_pair)
+
+
+def test_a_place_beyond_the_context_is_said_in_the_panel(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        request, trace = await answer(shell, pilot, max_tokens=100)
+        await load(shell, pilot, tiny_pair, context=96)
+        at = await Inspected(shell, pilot, request, trace).open()
+        problem = at.screen.query_one("#problem")
+        await until(pilot, lambda: problem.display)
+        assert "holds 96" in str(problem.render())
+        await at.press("home")
+        await until(pilot, lambda: not problem.display)
+        assert at.table(Role.SLM).view is not None
+
+    run(body, tiny_pair)
+
+
+def test_the_end_of_an_answer_has_a_name(tmp_path: Path) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        assert at.trace.stop == "eog"
+        await at.press("end")
+        assert at.facts().startswith(END)
+        assert at.table(at.step.role).view.candidates[0].text == END  # type: ignore[union-attr]
+        await at.press("left")
+        assert at.facts().startswith("k ")
+        # Above a token without text, too, one can walk rows.
+        await at.press("end", "up", "down")
+        assert at.screen.index == len(at.trace.steps) - 1
+
+    run(body, write_pair(tmp_path, {"says": "ok"}, {"says": "ok"}))
+
+
+def test_what_a_model_writes_is_neither_markup_nor_a_command(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        request, trace = await answer(shell, pilot, max_tokens=8)
+        texts = ["[bold]", "[/]", "\x1b[2J", "\u202e", "$primary", "[@click=app.quit]x", "", "\r\n"]
+        trace.steps = [replace(step, token=9999, text=text) for step, text in zip(trace.steps, texts, strict=True)]
+        trace.steps[0].role = trace.steps[1].role = Role.SLM
+        at = Inspected(shell, pilot, request, trace)
+        views = {role: View(0.5, [Candidate(i, text, 0.1) for i, text in enumerate(texts)]) for role in Role}
+        at.screen._views = dict.fromkeys(range(8), views)
+        await at.open()
+        await at.press("home")
+        for text in texts:
+            assert at.facts().startswith(visible(text))
+            rows = str(at.table(Role.SLM).render()).split("\n")[1:]
+            for row, other in zip(rows, texts, strict=False):
+                assert row[3:].startswith(visible(other))
+            assert "wrote none of these" in str(at.table(at.step.role).render())
+            await at.press("right")
+
+    run(body, tiny_pair)
+
+
+def test_a_model_with_few_tokens_to_show(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = Inspected(shell, pilot, *await answer(shell, pilot, max_tokens=3))
+        few = {role: View(0.0, [Candidate(5, "a", 1.0)]) for role in Role}
+        at.screen._views = dict.fromkeys(range(3), few)
+        await at.open()
+        await at.press("enter", "down", "9")
+        assert at.table(at.step.role).cursor == 0
+        assert str(at.table(Role.SLM).render()).count("\n") == 10
+
+    run(body, tiny_pair)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("The", "The"),
+        (" The", "␣The"),
+        ("\n\n", "↵↵"),
+        ("\t", "⇥"),
+        ("\r\n", "␍↵"),
+        ("", "‹no text›"),
+        ("\x1b", "‹1b›"),
+        ("\u200d", "‹200d›"),
+        ("\u00a0", "‹a0›"),
+        ("\u0301a", "◌\u0301a"),
+        ("<|im_end|>", "<|im_end|>"),
+        ("日本", "日本"),
+        ("\ufffd", "\ufffd"),
+    ],
+)
+def test_every_token_can_be_seen(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "drawn"), [(0.0, ""), (1.0, "████"), (0.5, "██"), (0.53, "██▏"), (1.5, "████"), (-1.0, ""), (0.01, "")]
+)
+def test_bars(share: float, drawn: str) -> None:
+    assert bar(share, 4) == drawn
+
+
+def step(role: Role, entropy: float, unsure: float | None = None, *, caught_up: int = 1) -> Step:
+    return Step(0, role, 7, "x", entropy, 0.9, caught_up, 1.0, unsure)
+
+
+def trace_of(*steps: Step, router: str = "entropy:0.02", **fields: Any) -> Trace:
+    tau = float(router.partition(":")[2]) if router.startswith("entropy") else None
+    return Trace(0, {"router": router, "tau": tau}, steps=list(steps), **fields)
+
+
+SLM, LLM = Role.SLM, Role.LLM
+
+
+def test_why_by_the_entropy() -> None:
+    trace = trace_of(
+        step(SLM, 0.004), step(LLM, 0.3, 0.084), step(LLM, 0.003), step(LLM, 0.02, 0.5), step(SLM, 0.00001)
+    )
+    assert (
+        why(trace, 0)
+        == "The SLM was sure enough here: entropy 0.0040, not above tau 0.02, so it wrote this token itself."
+    )
+    assert why(trace, 1) == (
+        "The SLM was unsure here: entropy 0.0840 above tau 0.02, so the LLM wrote it. "
+        "It was not sure either (0.3000), so it keeps control."
+    )
+    assert why(trace, 2) == (
+        "The LLM kept control: it had not been sure of the token before. "
+        "The LLM was sure (0.0030), so control goes back to the SLM."
+    )
+    assert why(trace, 3).endswith("The LLM was sure (0.0200), so control goes back to the SLM.")
+    assert "entropy <0.0001, not above" in why(trace, 4)
+    # Of the last token nobody knows what would have come.
+    assert why(trace_of(step(LLM, 0.3, 0.084)), 0).endswith("so the LLM wrote it.")
+
+
+def test_why_by_the_tau_in_force() -> None:
+    steps = [step(SLM, 0.004) for _ in range(9)]
+    trace = trace_of(*steps, kept=2, taus=[(4, 0.5), (6, 0.1), (6, 0.2)])
+    assert [tau_at(trace, index) for index in range(9)] == [None, None, 0.02, 0.02, 0.5, 0.5, 0.2, 0.2, 0.2]
+    assert "not above tau 0.5," in why(trace, 5)
+    # What was taken over was written by rules that are not in this record.
+    assert "tau" not in why(trace, 1)
+    assert tau_at(trace_of(*steps, router="confidence:0.8"), 3) is None
+
+
+def test_why_a_token_that_was_chosen() -> None:
+    trace = trace_of(step(SLM, 0.004), step(SLM, 0.004, caught_up=0), step(SLM, 0.004), kept=2)
+    assert "chosen by hand" in why(trace, 1)
+    assert "chosen by hand" not in why(trace, 0)
+    assert "chosen by hand" not in why(trace, 2)
+
+
+@pytest.mark.parametrize("router", ["confidence:0.8", "random:0.3", "window:8:0.003"])
+def test_why_by_other_routers(router: str) -> None:
+    trace = trace_of(step(SLM, 0.4), step(LLM, 0.3, 0.084), step(LLM, 0.003), step(SLM, 0.1), router=router)
+    assert why(trace, 0) == f"The router {router} let the SLM write this token."
+    assert why(trace, 1) == f"The router {router} gave this token to the LLM; the SLM's entropy was 0.0840."
+    assert why(trace, 2) == f"The router {router} left control with the LLM. Then control goes back to the SLM."
+    assert why(trace_of(step(LLM, 0.4), router="llm"), 0) == "The router is llm: the LLM writes every token."
+
+
+def test_swaps_are_where_control_passed() -> None:
+    trace = trace_of(step(SLM, 0.1), step(LLM, 0.1, 0.9), step(LLM, 0.1), step(LLM, 0.1, 0.9), step(SLM, 0.1))
+    assert swaps(trace) == [1, 3, 4]
+    assert swaps(trace_of(step(LLM, 0.1, 0.9))) == [0]
+    assert swaps(trace_of(step(SLM, 0.1))) == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"router": "slm"}, {"router": "llm"}, {"sampling": Sampling(2.0)}, {"prefix": "Well"}]
+)
+def test_any_answer_can_be_inspected(tiny_pair: TinyPair, options: dict[str, Any]) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot, **options)
+        for key in ("end", "home", "n", "p", "down", "up"):
+            await at.press(key)
+            view = at.table(at.step.role).view
+            assert view is not None
+            assert view.entropy == pytest.approx(at.step.entropy, abs=1e-3)
+
+    run(body, tiny_pair)
