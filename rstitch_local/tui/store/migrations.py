@@ -164,4 +164,4 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
 
 
 def _tables(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    return int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])

@@ -123,9 +123,9 @@ def test_a_page_parts_the_thinking_from_the_answer() -> None:
     assert page.inside["details element"] == "Thinking, 4 tokens<think>hmm</think>"
     assert page.inside["section element"] == "AnswerIt is 4"
     # The mark was given, and the answer goes on inside the thinking.
-    page, _ = _page_of(["hmm", "</think>", "4"], prefix="<think>")
-    assert page.inside["details element"] == "Thinking, 2 tokens<think>hmm</think>"
-    assert page.inside["section element"] == "Answer4"
+    page, _ = _page_of(["hmm", " so"], prefix="<think>")
+    assert page.inside["details element"] == "Thinking, 2 tokens<think>hmm so"
+    assert page.inside["section element"] == "Answer"
     assert page.inside["given"] == "<think>"
 
 

@@ -44,6 +44,16 @@ def test_messages_and_titles_are_searched_newest_chat_first(store: Store) -> Non
     assert [row.title for row in store.chats("eggs", limit=1)] == ["Birds"]
 
 
+def test_the_chat_that_was_used_last_is_found_first(tmp_path: Path) -> None:
+    clock = Clock()
+    with Store(tmp_path / "chats.db", clock=clock) as store:
+        old = new_chat(store, "hens", title="old")
+        new_chat(store, "hens", title="new")
+        clock.now += 5
+        say(store, old, "more", old.leaf)
+        assert _found(store, "hens") == ["old", "new"]
+
+
 def test_all_words_have_to_be_in_one_message(store: Store) -> None:
     new_chat(store, "hens and eggs", "milk", title="one")
     new_chat(store, "hens", "eggs", title="two")
@@ -62,6 +72,10 @@ def test_where_it_was_found_is_shown(store: Store) -> None:
     store.rename(chat.id, "The poultry")
     (row,) = store.chats("poult")
     assert row.snippet == Snippet("The ", "poult", "ry")
+
+
+def test_a_letter_that_is_two_in_lower_case_does_not_move_the_place() -> None:
+    assert snippet("İİİİ hens", ["hens"]) == Snippet("İİİİ ", "hens", "")
 
 
 def test_an_old_title_and_an_old_text_are_not_found_any_more(store: Store) -> None:

@@ -89,7 +89,11 @@ def test_the_list_has_the_chat_that_was_used_last_first(store: Store, clock: Clo
     one, two, three = (new_chat(store, name) for name in ("one", "two", "three"))
     assert [row.title for row in store.chats()] == ["three", "two", "one"]
     clock.now += 5
-    answer(store, say(store, one, "more", one.leaf), "words")
+    question = say(store, one, "more", one.leaf)
+    begun = store.begin_answer(one.id, question.id, "", {})
+    assert store.chats()[0].updated == 1005.0
+    clock.now += 5
+    store.finish_answer(begun.id, make_trace([]))
     clock.now += 5
     store.rename(two.id, "deux")
     store.set_settings(two.id, ChatSettings(seed=9))
@@ -97,7 +101,7 @@ def test_the_list_has_the_chat_that_was_used_last_first(store: Store, clock: Clo
     assert [(row.id, row.title, row.messages) for row in rows] == [
         (one.id, "one", 3), (three.id, "three", 1), (two.id, "deux", 1),
     ]  # fmt: skip
-    assert rows[0].updated == 1005.0
+    assert rows[0].updated == 1010.0
     assert rows[0].snippet == Snippet("", "", "")
     assert [row.id for row in store.chats(limit=1)] == [one.id]
     assert store.chat(two.id).settings.seed == 9

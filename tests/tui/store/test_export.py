@@ -33,7 +33,7 @@ def test_markdown_has_settings_turns_and_figures(store: Store) -> None:
     chat = store.new_chat(
         ChatSettings(pair="a|b", router="entropy:0.01", system="Be brief.", top_k=4), "Hens_and *eggs*"
     )
-    question = say(store, chat, "How many?")
+    question = say(store, chat, "How \x1bmany?")
     answer(store, question, "not this one")
     answer(store, question, "one two three four")
     text = _markdown(store, chat)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chat_samples import Clock, make_trace, new_chat, raw
@@ -49,6 +51,13 @@ def test_what_is_not_there_is_a_sentence(store: Store, action: Callable[[Store],
     assert store.path(99) == []
 
 
+def test_a_parent_in_another_chat_is_none(store: Store) -> None:
+    stranger, chat = new_chat(store, "question"), new_chat(store, "another")
+    with pytest.raises(StorageError, match="no message"):
+        store.add_user(chat.id, stranger.leaf, "text")
+    assert [message.text for message in store.path(chat.id)] == ["another"]
+
+
 def test_a_file_that_is_no_database_is_left_as_it_is(path: Path) -> None:
     path.write_bytes(b"my diary\n" * 1000)
     with pytest.raises(StorageError, match="is no database") as caught:
@@ -62,8 +71,9 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="file") as caught:
         Store(tmp_path / "file" / "chats.db")
     assert caught.value.title == "Cannot write"
-    with pytest.raises(StorageError, match="unable to open"):
+    with pytest.raises(StorageError, match="unable to open") as caught:
         Store(tmp_path)
+    assert caught.value.title == "Cannot write"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
@@ -118,6 +128,32 @@ def test_a_database_locked_from_the_start_is_a_sentence(path: Path) -> None:
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StorageError, match="locked"):
             Store(path, wait_ms=50)
+
+
+class _BusyAtFirst(sqlite3.Connection):
+    """Two apps that begin with one file at the same moment: SQLite does not wait by itself there."""
+
+    refusals = 0
+
+    def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+        if "journal_mode = WAL" in sql and self.refusals:
+            type(self).refusals -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+            raise error
+        return super().execute(sql, *rest)
+
+
+def test_two_apps_may_begin_with_one_file_at_the_same_moment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, factory=_BusyAtFirst, **options))
+    monkeypatch.setattr(_BusyAtFirst, "refusals", 2)
+    with Store(path) as store:
+        assert store.chats() == []
+    monkeypatch.setattr(_BusyAtFirst, "refusals", 1_000_000)
+    with pytest.raises(StorageError) as caught:
+        Store(path, wait_ms=1)
+    assert caught.value.title == "Database in use"
 
 
 def test_a_damaged_database_is_a_sentence(path: Path) -> None:
