@@ -82,6 +82,7 @@ class PairEntry(_Strict):
     prompt: Literal["math", "plain"] = "math"
     prompt_suffix: str = ""
     think_tokens: int | None = Field(default=None, ge=1)
+    single_turn: bool = False
     sampling: SamplingDefaults = SamplingDefaults()
 
     @field_validator("tau")

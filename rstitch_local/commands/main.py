@@ -15,20 +15,21 @@ from typing import Annotated
 import typer
 
 from rstitch_local import __version__
-from rstitch_local.commands import ask, doctor, grade, pairs, pull, solve
+from rstitch_local.commands import ask, chat, doctor, grade, pairs, pull, solve
 from rstitch_local.commands.console import print_error
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, StorageError
 
 app = typer.Typer(
     name="rstitch",
-    help="A small model writes; where it is unsure, a large one takes over. Both run on this machine.",
+    help="A small model writes; where it is unsure, a large one takes over. Both run on this machine. Without a "
+    "command, the chat begins.",
     epilog="Exit codes: 0 done, 2 usage, 3 model, 4 input, 5 download, 6 disk, 7 evaluation, 130 stopped.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (ask.ask, solve.solve, grade.grade, pairs.pairs, pull.pull, doctor.doctor):
+for function in (chat.chat, ask.ask, solve.solve, grade.grade, pairs.pairs, pull.pull, doctor.doctor):
     app.command()(function)
 
 
@@ -40,11 +41,16 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        if chat.on_terminal():
+            chat.chat()
+        else:
+            typer.echo(context.get_help())
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ class PairDefaults:
 
     context: tokens each cache holds.
     prompt: the prompt problem files are solved with; prompt_suffix comes after every question.
+    single_turn: the models know single questions only, so a chat sends them no earlier turns.
     """
 
     context: int = 4096
@@ -25,6 +26,7 @@ class PairDefaults:
     sampling: Sampling = field(default_factory=Sampling)
     prompt: str = "math"
     prompt_suffix: str = ""
+    single_turn: bool = False
 
     @property
     def router(self) -> str:
@@ -72,5 +74,6 @@ def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Pat
         sampling=Sampling(**entry.sampling.model_dump()),
         prompt=entry.prompt,
         prompt_suffix=entry.suffix(),
+        single_turn=entry.single_turn,
     )
     return PairChoice(entry.name, files.slm, files.llm, defaults)

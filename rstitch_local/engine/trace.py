@@ -53,7 +53,17 @@ class Trace:
     @property
     def catch_up_tokens(self) -> int:
         """Tokens evaluated again by the other model, on both sides."""
-        return sum(usage.tokens[KINDS.index("catch_up")] for usage in self.usage.values())
+        return sum(self.spent(role, "catch_up")[0] for role in Role)
+
+    @property
+    def catch_up_ms(self) -> float:
+        """Time that took."""
+        return sum(self.spent(role, "catch_up")[1] for role in Role)
+
+    def spent(self, role: Role, kind: str) -> tuple[int, float]:
+        """Tokens a model evaluated as prompt, catch_up or decode, and the milliseconds that took."""
+        usage, index = self.usage[role], KINDS.index(kind)
+        return usage.tokens[index], usage.ns[index] / 1e6
 
     @property
     def model_ms(self) -> float:

@@ -16,11 +16,10 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from rstitch_local.decoding.routers import EntropyRouter, router_from_spec
+from rstitch_local.decoding.routers import EntropyRouter, Role, router_from_spec
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import RStitchError
-from rstitch_local.llama.context import KINDS
 from rstitch_local.problems.answers import hash_marked, last_boxed, strip_thinking
 from rstitch_local.problems.notation import normal_form, number
 from rstitch_local.text import one_line, safe_text
@@ -31,7 +30,6 @@ from rstitch_local.tui.widgets.token_view import TokenView
 if TYPE_CHECKING:
     from rstitch_local.tui.app import ChatApp
 
-_PROMPT = KINDS.index("prompt")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _LONGEST_ANSWER = 200
 _AS_FAST = 0.05
@@ -61,8 +59,8 @@ def same_answer(one: str, other: str) -> bool:
 def pace_ms(trace: Trace) -> float | None:
     """Time in the models for each token written, the prompt aside: that may have been in the caches already."""
     written = len(trace.steps) - trace.kept
-    ns = sum(sum(usage.ns) - usage.ns[_PROMPT] for usage in trace.usage.values())
-    return ns / written / 1e6 if written and ns else None
+    ms = trace.model_ms - sum(trace.spent(role, "prompt")[1] for role in Role)
+    return ms / written if written and ms else None
 
 
 def verdict(old: Trace, new: Trace) -> str:
@@ -76,7 +74,7 @@ def verdict(old: Trace, new: Trace) -> str:
         else:
             change = f"{ratio:.1f}x faster" if ratio > 1 else f"{1 / ratio:.1f}x slower"
             parts.append(f"{change} ({_pace(now)} instead of {_pace(before)} ms a token)")
-    parts.append(f"{new.llm_share * 100:.0f} % instead of {old.llm_share * 100:.0f} % LLM tokens")
+    parts.append(f"{new.llm_share:.0%} instead of {old.llm_share:.0%} LLM tokens")
     said = f"{_name(new)}: {', '.join(parts)}; "
     cut = [which for which, trace in (("new", new), ("old", old)) if trace.stop != "eog"]
     if cut:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.trace import Trace
-from rstitch_local.llama.context import KINDS
 from rstitch_local.tui.store.records import Message
 
 STOPS = {
@@ -17,8 +16,6 @@ STOPS = {
     "error": "failed",
 }
 """Why an answer ended."""
-
-_CATCH_UP = KINDS.index("catch_up")
 
 
 def sums_of(message: Message) -> Trace | None:
@@ -42,9 +39,8 @@ def figures(trace: Trace) -> dict[str, str]:
         "re-evaluated": f"{trace.catch_up_tokens} tokens",
         "time": _seconds(trace.wall_ms),
     }
-    catch_up_ms = sum(usage.ns[_CATCH_UP] for usage in trace.usage.values()) / 1e6
-    if catch_up_ms:
-        shown["re-evaluated"] += f" in {_seconds(catch_up_ms)}"
+    if trace.catch_up_ms:
+        shown["re-evaluated"] += f" in {_seconds(trace.catch_up_ms)}"
     if trace.ttft_ms is not None:
         shown["first token"] = f"after {_seconds(trace.ttft_ms)}"
     if trace.kept:

@@ -13,7 +13,6 @@ from textual.widgets import Static
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.trace import Trace
-from rstitch_local.llama.context import KINDS
 from rstitch_local.text import one_line
 
 _LABEL, _FIGURE, _LLM, _WARNING = "$foreground 60%", "$foreground", "$text-accent", "bold $text-warning"
@@ -174,9 +173,8 @@ def _line(parts: Sequence[_Pieces]) -> Content:
 
 def _spent(trace: Trace, kind: str) -> tuple[int, float]:
     """Tokens evaluated as this kind and milliseconds spent on them, on both models."""
-    index = KINDS.index(kind)
-    usages = trace.usage.values()
-    return sum(usage.tokens[index] for usage in usages), sum(usage.ns[index] for usage in usages) / 1e6
+    spent = [trace.spent(role, kind) for role in Role]
+    return sum(tokens for tokens, _ in spent), sum(ms for _, ms in spent)
 
 
 def _time(ms: float) -> str:

@@ -1,0 +1,70 @@
+"""`rstitch chat`: the Textual chat.
+
+Knows the options; the chat itself is tui/.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from rstitch_local.commands.options import (
+    ContextOption,
+    GpuLayersOption,
+    KvTypeOption,
+    LlmOption,
+    PairOption,
+    RouterOption,
+    SlmOption,
+    ThreadsOption,
+)
+
+
+def chat(
+    pair: PairOption = None,
+    router: RouterOption = None,
+    resume: Annotated[bool, typer.Option("--continue", "-c", help="Open the chat that was open last.")] = False,
+    slm: SlmOption = None,
+    llm: LlmOption = None,
+    gpu_layers: GpuLayersOption = "auto",
+    threads: ThreadsOption = None,
+    context: ContextOption = None,
+    kv_type: KvTypeOption = "f16",
+) -> None:
+    """Chat with a pair of models; also what `rstitch` alone begins."""
+    from rstitch_local.commands.loading import load_options
+    from rstitch_local.errors import UsageError
+
+    if not on_terminal():
+        raise UsageError(
+            "No terminal",
+            "The chat needs a terminal for its input, output and errors.",
+            "`rstitch ask` answers in a pipe.",
+        )
+    from rstitch_local import paths
+    from rstitch_local.decoding.routers import router_from_spec
+    from rstitch_local.engine.choice import choose_pair
+    from rstitch_local.tui import app_settings
+    from rstitch_local.tui.app import ChatApp, Start
+    from rstitch_local.tui.store.store import Store
+
+    if router is not None:
+        router_from_spec(router)
+    settings = app_settings.load()
+    choice = choose_pair(pair, slm, llm) if pair or slm or llm else None
+    start = Start(choice, load_options(gpu_layers, threads, context, kv_type), router, resume)
+    with Store(paths.chat_database()) as store:
+        app = ChatApp(store, settings, start)
+        app.run(mouse=settings.mouse)
+    if not app.ended:
+        # llama.cpp is still computing in its thread; freeing its memory under it would crash.
+        sys.stdout.flush()
+        os._exit(app.return_code or 0)
+
+
+def on_terminal() -> bool:
+    """Whether all three streams are a terminal; Textual draws on the third."""
+    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))

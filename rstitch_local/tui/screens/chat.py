@@ -1,0 +1,352 @@
+"""The main screen: the messages of one chat, what the routing does, and where one types.
+
+Knows which widgets there are and hands on what they report; what it means is the session's, how it looks the widgets'.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from rstitch_local.decoding.routers import EntropyRouter, router_from_spec
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.errors import RStitchError
+from rstitch_local.text import one_line
+from rstitch_local.tui import actions, slash
+from rstitch_local.tui.engine_thread import Answer
+from rstitch_local.tui.keys import binding
+from rstitch_local.tui.session import Session
+from rstitch_local.tui.store.records import Message
+from rstitch_local.tui.widgets.composer import Composer
+from rstitch_local.tui.widgets.entropy_strip import EntropyStrip
+from rstitch_local.tui.widgets.figures import Figures
+from rstitch_local.tui.widgets.message_log import MessageLog
+from rstitch_local.tui.widgets.tau_slider import TauSlider
+
+if TYPE_CHECKING:
+    from rstitch_local.tui.app import ChatApp
+
+_TICK_S = 1 / 12
+_DRAWING_SHARE = 0.04
+"""Of the time an answer takes, at most this share goes into drawing it: drawing holds up the thread that writes."""
+_LONGEST_PAUSE_S = 0.5
+
+
+class ChatScreen(Screen[None]):
+    """The chat."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding("stop", "stop"),
+        binding("new_chat", "slash('new')"),
+        binding("chats", "slash('chats')"),
+        binding("models", "slash('models')"),
+        binding("toggle_tokens", "slash('tokens')"),
+        binding("inspector", "slash('inspect')"),
+        binding("regenerate", "slash('retry')"),
+        binding("help", "slash('help')"),
+        binding("chat_settings", "slash('chat')"),
+        binding("toggle_thinking", "slash('thinking')"),
+        binding("tau_down", "tau(-1)"),
+        binding("tau_up", "tau(1)"),
+        binding("again_at_another_tau", "slash('again')"),
+        binding("edit_last", "slash('edit')"),
+    ]
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-short"), (30, "-tall")]  # noqa: RUF012  as Textual declares it
+
+    DEFAULT_CSS = """
+    ChatScreen {
+        layout: vertical;
+        & #title { height: 1; background: $panel; color: $text; padding: 0 1; text-style: bold; }
+        & #routing { height: auto; padding: 0 1; background: $surface; }
+        & #routing EntropyStrip { height: 4; }
+        & #controls { height: 1; }
+        & TauSlider { width: 2fr; max-width: 60; }
+        & #figures { height: auto; }
+        &.-short #routing EntropyStrip { height: 2; }
+        &.-tiny #routing EntropyStrip, &.-tiny #controls { display: none; }
+        &.-tiny Composer { min-height: 1; border: none; }
+        &.-no-strip #routing EntropyStrip { display: none; }
+    }
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.busy = ""
+        """What the engine is doing besides answering, such as loading."""
+        self._drawn_until = 0.0
+        self._answer_began = (0.0, 0.0)
+        self._figures_of: Answer | None = None
+
+    @property
+    def chat_app(self) -> ChatApp:
+        """The app, by its own type."""
+        from rstitch_local.tui.app import ChatApp
+
+        assert isinstance(self.app, ChatApp)
+        return self.app
+
+    def compose(self) -> ComposeResult:
+        """Title, messages, routing, composer, keys."""
+        yield Static(id="title", markup=False)
+        yield MessageLog(self._steps_of, id="log")
+        with Vertical(id="routing"):
+            yield EntropyStrip(id="strip")
+            with Horizontal(id="controls"):
+                yield TauSlider(id="tau")
+            yield Figures(id="figures")
+        yield Composer(id="composer")
+        yield Footer(compact=True, show_command_palette=False)
+
+    async def on_mount(self) -> None:
+        """Show the chat that is open."""
+        self.set_interval(_TICK_S, self._tick)
+        self.composer.focus()
+        await self.show_chat()
+
+    def _steps_of(self, message_id: int) -> list[Step]:
+        trace = self.session.store.trace(message_id)
+        return trace.steps if trace is not None else []
+
+    @property
+    def log_view(self) -> MessageLog:
+        """The messages."""
+        return self.query_one(MessageLog)
+
+    @property
+    def composer(self) -> Composer:
+        """Where one types."""
+        return self.query_one(Composer)
+
+    # What is shown
+
+    async def show_chat(self) -> None:
+        """Show the session's branch, and all that depends on the chat."""
+        self.composer.sent_before = self.session.store.prompts(200)
+        self.query_one(EntropyStrip).clear()
+        await self.log_view.show(self.session.path, self.branch_places())
+        self.show_settings()
+        last = next((m for m in reversed(self.session.path) if m.role == "assistant"), None)
+        trace = self.session.store.trace(last.id) if last is not None else None
+        if trace is not None:
+            self.query_one(EntropyStrip).extend(trace.steps)
+        self.query_one(Figures).show(trace, busy=self.busy)
+
+    def show_settings(self) -> None:
+        """Title and tau, as the chat has them."""
+        session = self.session
+        pair = self.chat_app.pair_name or "no models"
+        title = one_line(session.title or "New chat", 60)
+        router = session.settings.router or session.defaults.router
+        self.query_one("#title", Static).update(Content(f"{title}  ·  {pair}  ·  {router}"))
+        rule = router_from_spec(router)
+        tau = rule.tau if isinstance(rule, EntropyRouter) else None
+        self.query_one(TauSlider).value = tau
+        self.query_one(EntropyStrip).tau = tau
+
+    def branch_places(self) -> dict[int, tuple[int, int]]:
+        """For each message with others beside it: its place among them, from 1, and their number."""
+        found = {}
+        for message in self.session.path:
+            siblings = self.session.store.siblings(message)
+            if len(siblings) > 1:
+                found[message.id] = (siblings.index(message.id) + 1, len(siblings))
+        return found
+
+    def show_busy(self, what: str) -> None:
+        """Say what the engine is doing besides answering."""
+        self.busy = what
+        if self.session.answer is None:
+            self.query_one(Figures).show(None, busy=what)
+
+    def say(self, text: str, *, error: bool = False) -> None:
+        """Tell the user something for a few seconds."""
+        self.app.notify(text, severity="error" if error else "information", markup=False, timeout=8 if error else 4)
+
+    def tell(self, error: Exception) -> None:
+        """Tell the user what is wrong."""
+        if isinstance(error, RStitchError):
+            self.app.notify(
+                f"{error.message} {error.hint}".strip(), title=error.title, severity="error", markup=False, timeout=10
+            )
+        else:
+            self.say(str(error), error=True)
+
+    # Answers
+
+    async def begin(self) -> None:
+        """An answer has just been asked for: show its question and make room for it."""
+        self._answer_began = (time.monotonic(), time.thread_time())
+        self.query_one(EntropyStrip).clear()
+        self.composer.sent_before = self.session.store.prompts(200)
+        await self.log_view.show(self.session.path, self.branch_places())
+        self.log_view.follow()
+        self.show_settings()
+
+    async def _tick(self) -> None:
+        """Draw what was written since, if drawing has not taken more than its share."""
+        answer = self.session.answer
+        if answer is None or answer.ended or not self._may_draw():
+            return
+        await self._draw(answer, self.session.pump())
+        self._drawn_until = time.monotonic()
+
+    def _may_draw(self) -> bool:
+        began, used_then = self._answer_began
+        now, used = time.monotonic(), time.thread_time() - used_then
+        return used <= 0.02 + _DRAWING_SHARE * (now - began) or now - self._drawn_until > _LONGEST_PAUSE_S
+
+    async def _draw(self, answer: Answer, steps: list[Step]) -> None:
+        if self.session.writing is not None and steps:
+            view = self.log_view.view(self.session.writing.id)
+            if view is not None:
+                view.opens_thinking = bool(answer.trace and answer.trace.settings.get("opens_thinking"))
+                await view.extend(steps)
+            self.query_one(EntropyStrip).extend(steps)
+            self.chat_app.drawn(answer, steps)
+        self.query_one(Figures).show(
+            answer.trace, context_used=answer.context_used, busy="" if answer.trace and answer.trace.steps else "…"
+        )
+
+    async def answer_ended(self, answer: Answer) -> None:
+        """Keep the answer and draw it once more as a whole."""
+        steps = self.session.pump(save=True) if answer is self.session.answer else []
+        self.chat_app.drawn(answer, steps)
+        message = self.session.conclude(answer)
+        if message is None:
+            return
+        if answer.trace is not None:
+            self.query_one(EntropyStrip).extend(steps)
+            self.query_one(Figures).show(
+                answer.trace, context_used=answer.context_used, llm_only_ms=answer.llm_alone_ms, busy=self.busy
+            )
+        await self.log_view.finish(message, answer.trace)
+        self.show_settings()
+        if (answer.trace is not None and answer.trace.stop == "length" and self._context_is_full(answer)) or (
+            answer.error is not None and answer.error.title == "The prompt is too long"
+        ):
+            self.chat_app.offer_room(message)
+
+    def _context_is_full(self, answer: Answer) -> bool:
+        return any(used >= limit for used, limit in answer.context_used.values())
+
+    @on(Composer.Sent)
+    async def _sent(self, event: Composer.Sent) -> None:
+        if event.text.startswith("/") and not event.text.startswith("//"):
+            await slash.run(self, event.text)
+            return
+        if not self.chat_app.ready:
+            self.composer.set_text(event.text)
+            self.say(
+                "The models are still being loaded."
+                if self.chat_app.loading
+                else "No models are loaded: /models chooses."
+            )
+            return
+        await self.act(lambda: self.session.ask(event.text.removeprefix("/") if event.text[:2] == "//" else event.text))
+
+    async def act(self, what: Callable[[], object]) -> bool:
+        """Do something that begins an answer; show it, or what was wrong with it."""
+        try:
+            what()
+        except (RStitchError, ValueError) as error:
+            self.tell(error)
+            return False
+        await self.begin()
+        return True
+
+    def last_answer(self) -> Message | None:
+        """The answer the user means: the one with the focus, or the last."""
+        focused = self.focused_message()
+        if focused is not None and focused.role == "assistant":
+            return focused
+        return next((m for m in reversed(self.session.path) if m.role == "assistant"), None)
+
+    def focused_message(self) -> Message | None:
+        """The message the user is on."""
+        view = self.log_view.current
+        return next((m for m in self.session.path if view is not None and m.id == view.message_id), None)
+
+    # Routing
+
+    @on(TauSlider.Changed)
+    def _tau(self, event: TauSlider.Changed) -> None:
+        self.set_tau(event.value)
+
+    def set_tau(self, tau: float) -> None:
+        """Another threshold, from the next token on and for the chat."""
+        if self.session.answer is not None:
+            self.session.answer.tau = tau
+        self.session.change(router=f"entropy:{tau:g}")
+        self.show_settings()
+
+    def on_message_view_focused(self) -> None:
+        """Show the figures of the answer the user is on."""
+        message = self.focused_message()
+        if message is not None and message.role == "assistant" and self.session.answer is None:
+            trace = self.session.store.trace(message.id)
+            if trace is not None:
+                strip = self.query_one(EntropyStrip)
+                strip.clear()
+                strip.extend(trace.steps)
+                self.query_one(Figures).show(trace)
+
+    # Keys
+
+    async def action_slash(self, text: str) -> None:
+        """Run a slash command, from wherever it was chosen."""
+        await slash.run(self, text)
+
+    def action_stop(self) -> None:
+        """Stop the answer that is being written; else leave the prompt for the messages, or come back to it."""
+        if self.session.answer is not None:
+            self.session.stop()
+        elif self.chat_app.loading:
+            self.chat_app.engine.cancel_load()
+        elif self.composer.has_focus:
+            self.log_view.walk(0)
+        else:
+            self.composer.focus()
+
+    def action_walk(self, by: int) -> None:
+        """Go to the message above or below."""
+        self.log_view.walk(by)
+
+    async def action_branch(self, by: int) -> None:
+        """Show another branch at the message one is on."""
+        try:
+            await actions.walk_branches(self, by)
+        except RStitchError as error:
+            self.tell(error)
+
+    def action_tokens_here(self) -> None:
+        """The message one is on token by token, or as Markdown."""
+        view = self.log_view.current
+        if view is not None:
+            self.log_view.show_tokens_of(view, not view.as_tokens)
+
+    def action_thinking_here(self) -> None:
+        """Unfold or fold the thinking of the message one is on."""
+        view = self.log_view.current
+        if view is not None:
+            view.unfolded = not view.unfolded
+
+    def action_prompt(self) -> None:
+        """Back to typing."""
+        self.composer.focus()
+
+    def action_tau(self, direction: int) -> None:
+        """A step up or down with tau."""
+        try:
+            actions.tau_by(self, 1.5**direction)
+        except RStitchError as error:
+            self.tell(error)

@@ -1,0 +1,217 @@
+"""The chat that is open: its branch of messages, the answer being written into it, and what the user does to either.
+
+Knows the store and the engine thread; nothing of widgets. Called from the app's own thread only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.choice import PairDefaults
+from rstitch_local.errors import InputError, RStitchError
+from rstitch_local.tui.chat_settings import ChatSettings
+from rstitch_local.tui.conversation import branched, request
+from rstitch_local.tui.engine_thread import Answer, EngineThread, Request
+from rstitch_local.tui.store.records import Chat, Message
+from rstitch_local.tui.store.store import Store
+
+_SAVE_EVERY_S = 0.5
+
+
+class Session:
+    """One chat at work.
+
+    Attributes:
+        chat: the chat that is open; it is written to the store with its first message.
+        path: the messages of its current branch.
+        answer: the answer that is being written, and `writing` the message it goes to.
+    """
+
+    def __init__(self, store: Store, engine: EngineThread) -> None:
+        self.store = store
+        self.engine = engine
+        self.defaults = PairDefaults()
+        self.chat: Chat | None = None
+        self.settings = ChatSettings()
+        self.path: list[Message] = []
+        self.answer: Answer | None = None
+        self.writing: Message | None = None
+        self._unsaved: list[Step] = []
+        self._saved_at = 0.0
+
+    @property
+    def title(self) -> str:
+        """The chat's name."""
+        return self.chat.title if self.chat is not None else ""
+
+    def new_chat(self, settings: ChatSettings | None = None) -> None:
+        """Begin an empty chat; it is kept only once something is said in it."""
+        self.stop()
+        self.chat = None
+        self.settings = settings or ChatSettings(pair=self.settings.pair)
+        self.path = []
+
+    def open(self, chat_id: int) -> None:
+        """Open a chat of the store at the branch it was left at."""
+        self.stop()
+        self.chat = self.store.chat(chat_id)
+        self.settings = self.chat.settings
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the branch anew."""
+        self.path = self.store.path(self.chat.id) if self.chat is not None else []
+
+    def change(self, **fields: object) -> None:
+        """Change the chat's settings; raises UsageError or ValueError where a value means nothing."""
+        self.settings = ChatSettings.model_validate({**self.settings.model_dump(), **fields})
+        if self.chat is not None:
+            self.store.set_settings(self.chat.id, self.settings)
+
+    def ask(self, text: str) -> None:
+        """Say something, and have it answered."""
+        self._require_quiet()
+        if self.chat is None:
+            self.chat = self.store.new_chat(self.settings)
+        message = self.store.add_user(self.chat.id, self.path[-1].id if self.path else None, text)
+        self.chat = self.store.chat(self.chat.id)
+        self.path.append(message)
+        self._write()
+
+    def edit_question(self, message: Message, text: str) -> None:
+        """Say something else in place of a message, as a branch of its own, and have it answered."""
+        self._require_quiet()
+        self.path = self._before(message)
+        self.ask(text)
+
+    def regenerate(self, message: Message, *, router: str | None = None) -> None:
+        """Answer once more, with another seed, or with another router and the seed as it was."""
+        self._require_quiet()
+        others = len(self.store.siblings(message))
+        self.path = self._before(message)
+        self._write(seed=self.settings.seed + (0 if router else others), router=router)
+
+    def edit_answer(self, message: Message, text: str) -> None:
+        """Have an answer go on from a text the user gives."""
+        self._require_quiet()
+        self.path = self._before(message)
+        self._write(prefix=text)
+
+    def go_on(self, message: Message) -> None:
+        """Have an answer that was stopped or cut off go on where it ended."""
+        self._require_quiet()
+        trace = self.store.trace(message.id)
+        kept = trace.steps if trace is not None else []
+        if trace is not None and trace.stop == "eog":
+            kept = kept[:-1]
+        self.path = self._before(message)
+        self._write(prefix=message.prefix, kept=kept, seed=trace.seed if trace is not None else None)
+
+    def branch(self, message: Message, index: int, role: Role, token: int) -> None:
+        """Have an answer go on from one of its tokens with another in its place."""
+        self._require_quiet()
+        trace = self.store.trace(message.id)
+        if trace is None:
+            raise InputError("Nothing to branch from", "This answer has no record of its tokens.")
+        self.path = self._before(message)
+        self._write(prefix=message.prefix, kept=branched(trace.steps, index, role, token), seed=trace.seed)
+
+    def request_of(self, message: Message) -> Request:
+        """The request an answer of the branch was the answer to, as the chat is set now."""
+        return request(self._before(message), self.settings, self.defaults, prefix=message.prefix)
+
+    def walk(self, message: Message, by: int) -> bool:
+        """Show the next (1) or the one before (-1) of the branches at a message; whether there is one."""
+        self._require_quiet()
+        siblings = self.store.siblings(message)
+        place = siblings.index(message.id) + by
+        if not 0 <= place < len(siblings):
+            return False
+        self.store.select(siblings[place])
+        self.reload()
+        return True
+
+    def drop_oldest(self) -> int:
+        """Leave the older half of the turns out of what the models read; returns how many turns that were.
+
+        Raises:
+            InputError: only one turn is left.
+        """
+        first = self.settings.first or 0
+        asked = [message.id for message in self.path if message.role == "user" and message.id >= first]
+        if len(asked) < 2:
+            raise InputError("Nothing to drop", "The last question alone fills the context.", "Shorten it.")
+        dropped = (len(asked) + 1) // 2
+        self.change(first=asked[dropped])
+        return dropped
+
+    def answer_last(self) -> None:
+        """Answer the last question of the branch (again, where an answer to it failed)."""
+        self._require_quiet()
+        if self.path and self.path[-1].role == "assistant":
+            self.path = self.path[:-1]
+        if self.path:
+            self._write()
+
+    def stop(self) -> None:
+        """Stop the answer that is being written; what is written of it is kept."""
+        if self.answer is not None:
+            self.answer.stop()
+
+    def pump(self, *, save: bool = False) -> list[Step]:
+        """The steps written since the last call; saved twice a second, or at once with `save`."""
+        if self.answer is None or self.writing is None:
+            return []
+        steps = self.answer.take()
+        self._unsaved += steps
+        if self._unsaved and (save or time.monotonic() - self._saved_at >= _SAVE_EVERY_S):
+            self.store.extend_answer(self.writing.id, self._unsaved)
+            self._unsaved = []
+            self._saved_at = time.monotonic()
+        return steps
+
+    def conclude(self, answer: Answer) -> Message | None:
+        """Keep an answer that is at its end for good; the message, or None where it is not this chat's any more."""
+        if answer is not self.answer or self.writing is None:
+            return None
+        writing = self.writing
+        self.pump()
+        self._unsaved = []
+        if answer.error is not None:
+            self.store.fail_answer(writing.id, answer.trace, _sentence(answer.error))
+        elif answer.trace is not None:
+            self.store.finish_answer(writing.id, answer.trace)
+        self.answer = self.writing = None
+        message = self.store.message(writing.id)
+        self.path = [message if old.id == message.id else old for old in self.path]
+        return message
+
+    def _write(
+        self, *, prefix: str = "", kept: Sequence[Step] = (), seed: int | None = None, router: str | None = None
+    ) -> None:
+        """Have the last message of the path answered."""
+        if self.chat is None:
+            raise InputError("Nothing to answer", "The chat is empty.")
+        wanted = request(self.path, self.settings, self.defaults, prefix=prefix, kept=kept, seed=seed, router=router)
+        self.writing = self.store.begin_answer(
+            self.chat.id, self.path[-1].id, prefix, {"router": wanted.router or self.defaults.router}
+        )
+        self.path.append(self.writing)
+        self._unsaved = list(kept)
+        self._saved_at = 0.0
+        self.answer = self.engine.answer(wanted)
+
+    def _before(self, message: Message) -> list[Message]:
+        """The branch up to a message, without it."""
+        return self.path[: [old.id for old in self.path].index(message.id)]
+
+    def _require_quiet(self) -> None:
+        if self.answer is not None:
+            raise InputError("An answer is being written", "Wait for its end, or stop it with Esc.")
+
+
+def _sentence(error: RStitchError) -> str:
+    return f"{error.title}. {error.message}" + (f" {error.hint}" if error.hint else "")

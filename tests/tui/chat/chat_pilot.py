@@ -1,0 +1,139 @@
+"""What the tests of the whole chat share: the real app on the demo pair, and polling instead of sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from rstitch_local.builtin import word_problems
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.choice import PairChoice, choose_pair
+from rstitch_local.engine.pair import LoadOptions, Run
+from rstitch_local.tui.app import ChatApp, Start
+from rstitch_local.tui.app_settings import AppSettings
+from rstitch_local.tui.store.store import Store
+
+POLLS = 1500
+
+
+def question(index: int = 0) -> str:
+    """A problem the pair can solve."""
+    return word_problems.generate(word_problems.EXAMPLES_SEED, index).question
+
+
+def many_turns() -> PairChoice:
+    """The demo pair, told that it knows a conversation."""
+    choice = choose_pair("demo")
+    return replace(choice, defaults=replace(choice.defaults, single_turn=False))
+
+
+class Gate:
+    """Holds every answer after so many steps until it is opened or the answer is stopped."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+        self.reached = threading.Event()
+        self._open = threading.Event()
+        written = Run.__iter__
+
+        def held(run: Run) -> Generator[Step, None, None]:
+            for count, step in enumerate(written(run)):
+                yield step
+                if count == after:
+                    self.reached.set()
+                    while not self._open.wait(0.005):
+                        if run._stop is not None and run._stop():
+                            break
+
+        monkeypatch.setattr(Run, "__iter__", held)
+
+    def open(self) -> None:
+        """Let answers pass."""
+        self._open.set()
+
+
+class Chat:
+    """The app under test, and what a user would do with it."""
+
+    def __init__(self, app: ChatApp, pilot: Pilot[None]) -> None:
+        self.app = app
+        self.pilot = pilot
+
+    async def until(self, condition: Callable[[], object], what: str = "") -> None:
+        """Poll; fails where it never becomes true."""
+        for _ in range(POLLS):
+            await self.pilot.pause(0.005)
+            if condition():
+                return
+        raise AssertionError(what or "it never came to be")
+
+    async def quiet(self) -> None:
+        """Until no answer is being written."""
+        await self.until(lambda: self.app.session.answer is None, "the answer never ended")
+        await self.pilot.pause()
+
+    async def send(self, text: str) -> None:
+        """Type and send."""
+        self.app.chat_screen.composer.set_text(text)
+        await self.pilot.press("enter")
+        await self.pilot.pause()
+
+    async def ask(self, text: str) -> str:
+        """Ask, wait, and give the answer."""
+        before = len(self.app.session.path)
+        await self.send(text)
+        await self.until(lambda: len(self.app.session.path) >= before + 2, "the question never got through")
+        await self.quiet()
+        return self.app.session.path[-1].text
+
+    def screen_text(self) -> str:
+        """Everything on the screen, line by line."""
+        screen = self.app.screen
+        return "\n".join(
+            "".join(segment.text for segment in line) for line in screen._compositor.render_strips(screen.size)
+        )
+
+    @property
+    def notices(self) -> list[str]:
+        """What the user was told."""
+        return [f"{n.title} {n.message}" for n in self.app._notifications]
+
+
+@asynccontextmanager
+async def chatting(
+    folder: Path,
+    *,
+    choice: PairChoice | None = None,
+    size: tuple[int, int] = (120, 40),
+    settings: AppSettings | None = None,
+    options: LoadOptions | None = None,
+    router: str | None = None,
+    resume: bool = False,
+    loaded: bool = True,
+) -> AsyncIterator[Chat]:
+    """The chat over a database in `folder`, with the demo pair loaded."""
+    with Store(folder / "chats.sqlite3") as store:
+        start = Start(choice or many_turns(), options or LoadOptions(), router, resume)
+        app = ChatApp(store, settings, start)
+        async with app.run_test(size=size) as pilot:
+            chat = Chat(app, pilot)
+            if loaded:
+                await chat.until(lambda: app.ready, "the pair was never loaded")
+                await pilot.pause()
+            yield chat
+            await app.leave()
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    """Run an asynchronous test."""
+    asyncio.run(_awaited(test))
+
+
+async def _awaited(test: Callable[[], Awaitable[None]]) -> None:
+    await test()

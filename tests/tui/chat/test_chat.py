@@ -1,0 +1,329 @@
+"""The chat as its user meets it: the real app, the real models of the demo pair, one flow a test."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from chat_pilot import Chat, Gate, chatting, many_turns, question, run
+
+from rstitch_local import builtin
+from rstitch_local.decoding.routers import Role
+from rstitch_local.engine.pair import LoadOptions, load_pair
+from rstitch_local.tui.widgets.message_view import MessageView
+from rstitch_local.tui.widgets.tau_slider import TauSlider
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def last_view(chat: Chat) -> MessageView:
+    view = chat.app.chat_screen.log_view.view(chat.app.session.path[-1].id)
+    assert view is not None
+    return view
+
+
+def test_a_question_is_answered_as_the_engine_answers_it(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            assert builtin.GREETING[:40] in chat.screen_text()
+            said = await chat.ask(question())
+            with load_pair("demo") as pair:
+                alone = pair.ask(question())
+                for _ in alone:
+                    pass
+            assert said == alone.trace.text
+            assert "\\boxed{" in chat.screen_text()
+            message = chat.app.session.path[-1]
+            assert message.stop == "eog"
+            assert chat.app.store.trace(message.id) is not None
+            assert chat.app.session.title.startswith(question()[:20])
+
+    run(flow)
+
+
+def test_the_next_turn_evaluates_only_what_is_new(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="entropy:0.02") as chat:
+            await chat.ask(question(0))
+            first = chat.app.store.trace(chat.app.session.path[-1].id)
+            await chat.ask(question(1))
+            second = chat.app.store.trace(chat.app.session.path[-1].id)
+            assert first is not None
+            assert second is not None
+            with load_pair("demo") as pair:
+                whole = len(pair.render(chat.app.session.request_of(chat.app.session.path[-1]).messages, Role.SLM))
+                alone = len(pair.render([{"role": "user", "content": question(1)}], Role.SLM))
+            prompt = second.usage[Role.SLM].tokens[0]
+            # Everything before the new question is in the cache, but for the few tokens that end a turn.
+            assert prompt <= alone + 4 < whole
+
+    run(flow)
+
+
+def test_escape_stops_and_keeps_what_was_written_and_it_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="llm") as chat:
+            whole = await chat.ask(question(1))
+            gate = Gate(monkeypatch, after=20)
+            await chat.pilot.press("ctrl+r")
+            await chat.until(gate.reached.is_set)
+            await chat.pilot.press("escape")
+            await chat.quiet()
+            stopped = chat.app.session.path[-1]
+            assert stopped.stop == "interrupted"
+            assert whole.startswith(stopped.text)
+            assert 20 < len(stopped.text) < len(whole)
+            assert "/continue" in chat.screen_text()
+            gate.open()
+            await chat.send("/continue")
+            await chat.quiet()
+            message = chat.app.session.path[-1]
+            assert message.text == whole
+            trace = chat.app.store.trace(message.id)
+            assert trace is not None
+            assert trace.kept == 21
+            # What it went on from was in the caches: nothing of the prompt was evaluated again.
+            assert trace.usage[Role.LLM].tokens[0] <= 1
+
+    run(flow)
+
+
+def test_branches_are_kept_and_walked(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            first = await chat.ask(question(0))
+            await chat.pilot.press("escape")
+            await chat.pilot.pause()
+            assert isinstance(chat.app.focused, MessageView)
+            await chat.pilot.press("up", "e")
+            await chat.pilot.pause()
+            area = chat.app.screen.query_one("TextArea")
+            area.load_text(question(2))  # type: ignore[attr-defined]
+            await chat.pilot.click("#go_on")
+            await chat.quiet()
+            assert [m.role for m in chat.app.session.path] == ["user", "assistant"]
+            assert chat.app.session.path[0].text == question(2)
+            assert "2/2" in chat.screen_text()
+            chat.app.chat_screen.log_view.walk(0)
+            await chat.pilot.press("up", "left")
+            await chat.until(lambda: chat.app.session.path[0].text == question(0))
+            assert chat.app.session.path[1].text == first
+            await chat.pilot.pause()
+            assert "1/2" in chat.screen_text()
+
+    run(flow)
+
+
+def test_an_edited_answer_is_gone_on_with(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.ask(question(0))
+            await chat.pilot.press("escape", "e")
+            await chat.pilot.pause()
+            area = chat.app.screen.query_one("TextArea")
+            area.load_text("Steps:\n101*5=505\n1")  # type: ignore[attr-defined]
+            await chat.pilot.click("#go_on")
+            await chat.quiet()
+            message = chat.app.session.path[-1]
+            assert message.prefix == "Steps:\n101*5=505\n1"
+            assert message.text.startswith(message.prefix)
+            assert message.text.endswith("\\boxed{606}")
+            assert "606" in chat.screen_text()
+
+    run(flow)
+
+
+def test_tau_changes_from_the_next_token_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="entropy:0") as chat:
+            gate = Gate(monkeypatch, after=10)
+            await chat.send(question(1))
+            await chat.until(gate.reached.is_set)
+            chat.app.chat_screen.set_tau(0.9)
+            gate.open()
+            await chat.quiet()
+            trace = chat.app.store.trace(chat.app.session.path[-1].id)
+            assert trace is not None
+            assert trace.taus == [(11, 0.9)]
+            # The token at hand is the LLM's still: it learns at its end that it is sure enough.
+            assert all(step.role is Role.LLM for step in trace.steps[:12])
+            assert all(step.role is Role.SLM for step in trace.steps[12:])
+            assert chat.app.session.settings.router == "entropy:0.9"
+            assert chat.app.chat_screen.query_one(TauSlider).value == 0.9
+
+    run(flow)
+
+
+def test_tokens_thinking_and_copying(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="llm") as chat:
+            await chat.ask(question(0))
+            assert "Thought:" in chat.screen_text()
+            assert "Step 1" not in chat.screen_text()
+            await chat.pilot.press("ctrl+f")
+            await chat.until(lambda: "Step 1" in chat.screen_text())
+            await chat.pilot.press("ctrl+t")
+            await chat.until(lambda: "<think>" in chat.screen_text())
+            await chat.send("/copy")
+            assert chat.app.clipboard.strip().startswith("The answer is")
+
+    run(flow)
+
+
+def test_commands_say_what_is_wrong(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            for text, words in (
+                ("/nothing", "There is no /nothing"),
+                ("/tau x", "is a number"),
+                ("/router entropy:x", "needs a number"),
+                ("/rename", "needs more"),
+                ("/export pdf", "no export to"),
+                ("/retry", "no answer so far"),
+                ("/temperature -1", "greater than or equal"),
+                ("/context 5", "not between"),
+                ("/undo", "No chat was deleted"),
+                ("/pair nobody", "no pair called"),
+                ("/theme none", "no theme"),
+                ("/think maybe", "on, off or auto"),
+            ):
+                await chat.send(text)
+                assert any(words in notice for notice in chat.notices), (text, chat.notices)
+            assert chat.app.session.chat is None
+
+    run(flow)
+
+
+def test_exports_are_written_and_never_over_a_file(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            said = await chat.ask(question(0))
+            for kind in ("md", "json", "html"):
+                await chat.send(f"/export {kind} {tmp_path / 'chat'}.{kind}")
+                text = (tmp_path / f"chat.{kind}").read_text(encoding="utf-8")
+                assert "606" in re.sub("<[^>]*>", "", text)
+            record = json.loads((tmp_path / "chat.json").read_text(encoding="utf-8"))
+            assert said in json.dumps(record, ensure_ascii=False).replace("\\n", "\n").replace("\\\\", "\\")
+            await chat.send(f"/export md {tmp_path / 'chat.md'}")
+            assert any("exists" in notice for notice in chat.notices)
+            await chat.send("/export md")
+            assert len(list(tmp_path.glob("*.md"))) == 2
+
+    run(flow)
+
+
+def test_chats_last_and_are_found_again(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            said = await chat.ask(question(0))
+            await chat.send("/rename Stones and [red]markup[/red]")
+            assert "[red]markup[/red]" in chat.screen_text()
+            await chat.send("/new")
+            assert chat.app.session.path == []
+            await chat.ask(question(1))
+            await chat.send("/delete")
+            assert len(chat.app.store.chats()) == 1
+            await chat.send("/undo")
+            assert len(chat.app.store.chats()) == 2
+            assert chat.app.session.path[0].text == question(1)
+        async with chatting(tmp_path, resume=True) as chat:
+            assert chat.app.session.path[0].text == question(1)
+            (found,) = chat.app.store.chats("stones")
+            await chat.send("/search markup")
+            await chat.pilot.press("down", "enter")
+            await chat.until(lambda: chat.app.session.chat is not None and chat.app.session.chat.id == found.id)
+            assert chat.app.session.path[-1].text == said
+
+    run(flow)
+
+
+def test_a_full_context_is_a_choice(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, options=LoadOptions(context=256, threads=1), router="slm") as chat:
+            for index in range(12):
+                await chat.send(question(index))
+                await chat.until(lambda: chat.app.session.answer is None)
+                if chat.app.screen is not chat.app.chat_screen:
+                    break
+            else:
+                raise AssertionError("the context never filled up")
+            assert "context" in chat.screen_text().lower()
+            await chat.pilot.press("enter")
+            await chat.until(lambda: chat.app.screen is chat.app.chat_screen)
+            await chat.quiet()
+            assert chat.app.session.settings.first is not None
+            assert chat.app.session.path[-1].stop == "eog"
+
+    run(flow)
+
+
+def test_a_larger_context_keeps_the_chat(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, options=LoadOptions(context=128, threads=1), router="llm") as chat:
+            await chat.send(question(1))
+            await chat.until(lambda: chat.app.screen is not chat.app.chat_screen, "no choice was offered")
+            await chat.pilot.press("enter")
+            await chat.until(lambda: chat.app.ready and chat.app.context_of[Role.LLM] == 256)
+            await chat.quiet()
+            assert chat.app.session.path[-1].text
+
+    run(flow)
+
+
+def test_a_broken_model_leaves_the_chat_alone(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.ask(question(0))
+            broken = tmp_path / "broken.gguf"
+            broken.write_bytes(b"GGUF\x03\x00")
+            choice = many_turns()
+            chat.app._load(type(choice)("broken", broken, choice.llm, choice.defaults), LoadOptions())
+            await chat.until(lambda: not chat.app.loading)
+            assert not chat.app.ready
+            await chat.send(question(1))
+            assert any("No models are loaded" in notice for notice in chat.notices)
+            assert chat.app.chat_screen.composer.text == question(1)
+            await chat.send("/pair demo")
+            await chat.until(lambda: chat.app.ready)
+            await chat.ask(question(1))
+
+    run(flow)
+
+
+def test_quitting_while_it_writes_keeps_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="llm") as chat:
+            gate = Gate(monkeypatch, after=20)
+            await chat.send(question(1))
+            await chat.until(gate.reached.is_set)
+            await chat.pilot.press("ctrl+q")
+            await chat.until(lambda: chat.app.session.answer is None)
+            assert chat.app.ended
+        async with chatting(tmp_path, resume=True) as chat:
+            assert chat.app.session.path[-1].stop == "interrupted"
+            assert len(chat.app.session.path[-1].text) > 20
+
+    run(flow)
+
+
+@pytest.mark.parametrize("size", [(40, 10), (80, 24), (200, 60)])
+def test_any_size_of_terminal(tmp_path: Path, size: tuple[int, int]) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, size=size) as chat:
+            await chat.send(question(1))
+            await chat.pilot.resize_terminal(size[0] + 7, size[1] + 3)
+            await chat.quiet()
+            await chat.pilot.resize_terminal(*size)
+            await chat.pilot.pause()
+            assert chat.app.chat_screen.composer.region.height >= 1
+            assert chat.app.chat_screen.log_view.region.height >= 2
+
+    run(flow)
