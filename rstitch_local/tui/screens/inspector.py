@@ -210,10 +210,9 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
     def _describe(self) -> None:
         """Who wrote the token and why; all of it is in the trace."""
         trace = self._trace
-        share = f"{trace.llm_share:.0%}".replace("%", " %")
         self.query_one("#title", Static).update(
             Content(
-                f"{len(trace.steps):,} tokens  ·  {share} by the LLM  ·  "
+                f"{len(trace.steps):,} tokens  ·  {trace.llm_share:.0%} by the LLM  ·  "
                 f"{trace.swaps_up:,} swaps up, {trace.swaps_down:,} down"
             )
         )

@@ -164,11 +164,10 @@ class Candidates(Widget, can_focus=True):
         candidate = self._view.candidates[row]
         taken = row == self._taken
         # Half of what digit and probability leave is the token's, the rest the bar's.
-        token_cells = max(1, min(_TOKEN_CELLS, (width - 11) // 2))
+        token_cells = max(1, min(_TOKEN_CELLS, (width - 10) // 2))
         token = Content(visible(candidate.text)).truncate(token_cells, ellipsis=True).truncate(token_cells, pad=True)
-        share = "<0.1 %" if candidate.probability < 0.0005 else f"{candidate.probability:.1%}".replace("%", " %")
-        share = share.replace("100.0 %", "100 %")
-        line = Content(f"{'●' if taken else ' '}{(row + 1) % 10} ") + token + f"{share:>7}"
+        share = "<0.1%" if candidate.probability < 0.0005 else f"{candidate.probability:.1%}".replace("100.0", "100")
+        line = Content(f"{'●' if taken else ' '}{(row + 1) % 10} ") + token + f"{share:>6}"
         blocks = bar(candidate.probability, width - line.cell_length - 1)
         if self._old:
             return self._styled(f"{line.plain} {blocks}", "quiet")
@@ -198,10 +197,11 @@ class Candidates(Widget, can_focus=True):
         for ancestor in self.ancestors:
             if isinstance(ancestor, Widget) and ancestor.max_scroll_y > 0:
                 offset = place - ancestor.content_region.offset + ancestor.scroll_offset
-                # With the heading, as long as there is room for both.
-                first = 0 if self.cursor + 2 <= ancestor.size.height else self.cursor + 1
-                row = Region(0, first, 1, self.cursor + 2 - first)
-                ancestor.scroll_to_region(row.translate(offset), animate=False, force=True)
+                room = ancestor.size.height
+                # From the heading on, as long as the row is in view then.
+                fits = self.cursor + 2 <= room
+                rows = Region(0, 0, 1, min(room, 1 + ROWS)) if fits else Region(0, self.cursor + 1, 1, 1)
+                ancestor.scroll_to_region(rows.translate(offset), animate=False, force=True)
                 break
 
     # Choosing

@@ -39,7 +39,7 @@ class TokenFacts(Static):
         tokens = "1 token" if step.caught_up == 1 else f"{step.caught_up:,} tokens"
         figures = [
             f"entropy {entropy_text(step.entropy)}" + ("" if tau is None else f", tau {tau:g}"),
-            f"top-1 {step.top1:.0%}".replace("%", " %"),
+            f"top-1 {step.top1:.0%}",
             f"{tokens} evaluated in {_ms(step.ms)}",
         ]
         role = "bold $text-primary" if step.role is Role.SLM else "bold underline $text-accent"

@@ -65,7 +65,7 @@ def test_both_answers_are_shown_and_compared(tiny_pair: TinyPair, extend: bool) 
         # Also what nobody handed on is there at the end.
         assert texts(screen) == [old.text, new.trace.text]
         assert said(screen).startswith("tau 0.6: ")
-        assert f"{new.trace.llm_share * 100:.0f} % instead of {old.llm_share * 100:.0f} % LLM tokens" in said(screen)
+        assert f"{new.trace.llm_share:.0%} instead of {old.llm_share:.0%} LLM tokens" in said(screen)
         headings = [str(heading.content) for heading in screen.query(".heading").results(Static)]
         assert headings[0].startswith("Before · tau 0.2 · 60 tokens · ")
         assert headings[1].startswith("Now · tau 0.6 · 60 tokens · ")
@@ -230,11 +230,11 @@ def test_the_verdict() -> None:
     old = trace_of(r"So it is \boxed{42}.", ms=400.0, prompt_ms=999.0)
     new = trace_of(r"It is \boxed{ 42 }", llm=1, slm=9, ms=500.0, router="entropy:0.08", prompt_ms=0.0)
     assert verdict(old, new) == (
-        "tau 0.08: 2.0x faster (50 instead of 100 ms a token), 10 % instead of 25 % LLM tokens; "
+        "tau 0.08: 2.0x faster (50 instead of 100 ms a token), 10% instead of 25% LLM tokens; "
         "the final answers are the same (42)."
     )
     slower = verdict(new, trace_of("It is 43", ms=300.0, router="llm"))
-    assert slower.startswith("llm: 1.5x slower (75 instead of 50 ms a token), 25 % instead of 10 % LLM tokens; ")
+    assert slower.startswith("llm: 1.5x slower (75 instead of 50 ms a token), 25% instead of 10% LLM tokens; ")
     assert slower.endswith("the final answers differ (42 before, now 43).")
     empty = verdict(old, trace_of("", ms=404.0))
     assert "as fast as before (101 ms a token)" in empty
@@ -253,7 +253,7 @@ def test_the_pace_counts_what_was_written_anew() -> None:
     assert "(100 instead of 50 ms a token)" in verdict(trace_of("42", ms=200.0), old)
     # Nothing was evaluated: no pace.
     empty = Trace(0, {"router": "entropy:0.5"}, stop="interrupted")
-    assert verdict(old, empty).startswith("tau 0.5: 0 % instead of 12 % LLM tokens; ")
+    assert verdict(old, empty).startswith("tau 0.5: 0% instead of 12% LLM tokens; ")
 
 
 @pytest.mark.parametrize(
