@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from dialog_shell import SIZES, STRANGE, Shell, result, run, seen, until
+from pydantic import ValidationError
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import Button, Input
+
+from rstitch_local.decoding.routers import router_from_spec
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.engine.choice import PairDefaults
+from rstitch_local.tui.chat_settings import ChatSettings
+from rstitch_local.tui.screens.chat_settings import LOSSY, NUMBERS, ROUTERS, ChatSettingsScreen
+from rstitch_local.tui.screens.confirm import Choice
+from rstitch_local.tui.screens.edit import Editor
+from rstitch_local.tui.widgets.tau_slider import TauSlider
+
+PAIR = PairDefaults(tau=0.03, sampling=Sampling(0.6, 20, 0.95, 0.1))
+OWN = ChatSettings(
+    pair="demo", router="entropy:0.05", system="Be brief.", temperature=0.7, top_k=40, max_tokens=300, seed=7, first=12
+)
+PLACES = {kind.name: place for place, kind in enumerate(ROUTERS)}
+
+
+def form(settings: ChatSettings = OWN, *, switch: bool = True) -> ChatSettingsScreen:
+    return ChatSettingsScreen(settings, PAIR, switch)
+
+
+def field(shell: Shell, name: str) -> Input:
+    return shell.screen.query_one(f"#{name}", Input)
+
+
+def reason(shell: Shell, name: str) -> str:
+    hint = shell.screen.query_one(f"#number-{name} .hint")
+    return str(hint.render()) if hint.has_class("-error") else ""
+
+
+async def write(shell: Shell, pilot: Pilot[None], name: str, text: str) -> None:
+    """Put something else into a field, by keys."""
+    field(shell, name).focus()
+    await pilot.press("end", "ctrl+u", *text)
+    await until(pilot, lambda: field(shell, name).value == text)
+
+
+async def choose(shell: Shell, pilot: Pilot[None], name: str) -> None:
+    """Choose a router by keys."""
+    choice = shell.screen.query_one("#router", Choice)
+    choice.focus()
+    await pilot.press("home", *["down"] * PLACES[name])
+    await until(pilot, lambda: choice.chosen == PLACES[name])
+    await pilot.pause()
+
+
+@pytest.mark.parametrize("settings", [OWN, ChatSettings(), ChatSettings(router="entropy"), ChatSettings(router="llm")])
+@pytest.mark.parametrize("key", ["ctrl+g", "ctrl+enter"])
+def test_nothing_changed_gives_nothing(settings: ChatSettings, key: str) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press(*["tab"] * 12, key)
+        assert await result(shell, pilot) == {}
+
+    run(lambda: form(settings), body)
+
+
+def test_only_what_was_changed_comes_back() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press(*" Be kind.")
+        await write(shell, pilot, "temperature", "0.25")
+        await write(shell, pilot, "top_k", "")
+        await write(shell, pilot, "top_p", "0.5")
+        await pilot.press("ctrl+g")
+        changed = {"system": "Be brief. Be kind.", "temperature": 0.25, "top_k": None, "top_p": 0.5}
+        assert await result(shell, pilot) == changed
+        ChatSettings.model_validate({**OWN.model_dump(), **changed})
+
+    run(form, body)
+
+
+def test_an_emptied_field_is_as_the_pair_has_it() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        for name in ("temperature", "top_k", "max_tokens", "seed"):
+            await write(shell, pilot, name, "")
+        shown = {name: field(shell, name).placeholder for name in ("temperature", "top_p", "top_k", "min_p", "seed")}
+        assert shown == {"temperature": "0.6", "top_p": "0.95", "top_k": "20", "min_p": "0.1", "seed": "0"}
+        await pilot.press("enter")
+        assert await result(shell, pilot) == {"temperature": None, "top_k": None, "max_tokens": None, "seed": 0}
+
+    run(form, body)
+
+
+def test_escape_and_the_button_discard() -> None:
+    async def escape(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("x", "escape")
+        assert await result(shell, pilot) is None
+
+    async def click(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("x")
+        await pilot.click("#discard")
+        assert await result(shell, pilot) is None
+
+    run(form, escape)
+    run(form, click)
+
+
+def test_the_button_saves() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("x")
+        await pilot.click("#save")
+        assert await result(shell, pilot) == {"system": "Be brief.x"}
+
+    run(form, body)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("temperature", "hot", "This is not a number."),
+        ("temperature", "-1", "It goes from 0 to 100."),
+        ("temperature", "nan", "It goes from 0 to 100."),
+        ("top_p", "1.5", "It goes from 0 to 1."),
+        ("top_k", "2.5", "This is not a whole number."),
+        ("top_k", "-1", "It goes from 0 to 2,147,483,648."),
+        ("min_p", "2", "It goes from 0 to 1."),
+        ("max_tokens", "0", "It is 1 or more."),
+        ("seed", "x", "This is not a whole number."),
+    ],
+)
+def test_a_wrong_number_is_said_at_once_and_not_saved(name: str, text: str, said: str) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await write(shell, pilot, name, text)
+        await until(pilot, lambda: reason(shell, name) == said)
+        assert said in seen(shell)
+        assert field(shell, name).has_class("-invalid")
+        assert shell.screen.query_one("#save", Button).disabled
+        shell.screen.query_one(Editor).focus()
+        await pilot.press("ctrl+g")
+        await until(pilot, lambda: field(shell, name).has_focus)
+        assert shell.results == []
+        await write(shell, pilot, name, "1")
+        await until(pilot, lambda: not reason(shell, name))
+        assert not shell.screen.query_one("#save", Button).disabled
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {name: 1}
+
+    run(form, body)
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number.name)
+def test_the_form_knows_the_ranges_of_the_settings(number: Any) -> None:
+    edges = [edge for edge in (number.low, number.high) if math.isfinite(edge)]
+    for edge in edges:
+        assert number.value(str(edge)) == edge
+        ChatSettings.model_validate({number.name: edge})
+        if number.name in ("temperature", "top_p", "top_k", "min_p"):
+            Sampling(**{number.name: edge})
+    if math.isfinite(number.low):
+        with pytest.raises(ValidationError):
+            ChatSettings.model_validate({number.name: number.low - 1})
+    with pytest.raises(ValueError, match="not a"):
+        number.value("one")
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "spec"),
+    [
+        ("", "", None),
+        ("confidence", "0.8", "confidence:0.8"),
+        ("random", "0.25", "random:0.25"),
+        ("slm", "", "slm"),
+        ("llm", "", "llm"),
+    ],
+)
+def test_another_router(name: str, typed: str, spec: str | None) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await choose(shell, pilot, name)
+        assert shell.screen.query_one(TauSlider).display is False
+        assert shell.screen.query_one("#number-share").display is bool(typed)
+        if typed:
+            await write(shell, pilot, "share", typed)
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {"router": spec}
+        assert spec is None or router_from_spec(spec)
+
+    run(form, body)
+
+
+def test_the_number_of_a_router_is_needed() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await choose(shell, pilot, "random")
+        await write(shell, pilot, "share", "")
+        await until(pilot, lambda: reason(shell, "share"))
+        await pilot.press("ctrl+g")
+        assert shell.results == []
+        # Each of the two keeps its own number, and what is not asked for is not in the way.
+        await choose(shell, pilot, "confidence")
+        assert field(shell, "share").value == "0.9"
+        await choose(shell, pilot, "slm")
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {"router": "slm"}
+
+    run(form, body)
+
+
+def test_tau_is_on_the_slider() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        slider = shell.screen.query_one(TauSlider)
+        assert slider.value == 0.05
+        slider.focus()
+        await pilot.press("right")
+        assert slider.value is not None
+        assert slider.value > 0.05
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {"router": f"entropy:{slider.value:g}"}
+
+    run(form, body)
+
+
+def test_entropy_chosen_anew_begins_at_the_pairs_tau() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await choose(shell, pilot, "entropy")
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {"router": "entropy:0.03"}
+
+    run(lambda: form(ChatSettings()), body)
+
+
+def test_each_router_says_what_it_does_and_that_stitching_is_not_lossless() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        words = " ".join(seen(shell).replace("│", " ").split())
+        assert all(kind.sentence in words for kind in ROUTERS)
+        assert "Now entropy, with tau 0.03." in words
+        assert LOSSY in words
+        await pilot.press("escape")
+
+    run(form, body, size=(140, 45))
+
+
+@pytest.mark.parametrize(("keys", "value"), [(["down"], True), (["down", "down"], False)])
+def test_the_thinking_switch(keys: list[str], value: bool) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        shell.screen.query_one("#thinking").focus()
+        await pilot.press(*keys, "ctrl+g")
+        assert await result(shell, pilot) == {"thinking": value}
+
+    run(form, body)
+
+
+def test_without_a_switch_thinking_stays_as_it_is_and_says_why() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        assert "has no switch for it" in seen(shell)
+        await pilot.click("#thinking", offset=(3, 2))
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {}
+
+    run(lambda: form(ChatSettings(thinking=True), switch=False), body, size=(140, 45))
+
+
+def test_a_click_chooses() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.click("#router", offset=(4, 2 * PLACES["llm"]))
+        await until(pilot, lambda: shell.screen.query_one("#router", Choice).chosen == PLACES["llm"])
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {"router": "llm"}
+
+    run(form, body, size=(140, 45))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_all_of_the_form_is_reached_by_keys(size: tuple[int, int]) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        assert "System prompt" in seen(shell)
+        router = shell.screen.query_one("#router", Choice)
+        await pilot.press("tab")
+        for place in [*range(PLACES["entropy"] + 1, len(ROUTERS)), 0]:
+            await pilot.press("down")
+            await until(pilot, lambda place=place: router.chosen == place)  # type: ignore[misc]
+            await until(pilot, lambda place=place: f"● {ROUTERS[place].title}" in seen(shell))  # type: ignore[misc]
+        for name in (number.name for number in NUMBERS):
+            await pilot.press("tab")
+            assert field(shell, name).has_focus
+            number = next(each for each in NUMBERS if each.name == name)
+            await until(pilot, lambda number=number: number.label in seen(shell))  # type: ignore[misc]
+        await pilot.press("tab", "end")
+        await until(pilot, lambda: "● Off" in seen(shell))
+        assert "^g Save" in seen(shell)
+        assert "esc Discard" in seen(shell)
+
+    run(form, body, size=size)
+
+
+def test_words_of_strangers_are_drawn_as_they_are() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        assert "[red]x[/red] [31my[0m" in seen(shell)
+        field(shell, "seed").focus()
+        shell.post_message(events.Paste("\x1b[31m5"))
+        await until(pilot, lambda: "[31m5" in field(shell, "seed").value)
+        assert "\x1b" not in shell.export_screenshot()
+        await write(shell, pilot, "seed", "5")
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {"seed": 5}
+
+    run(lambda: form(ChatSettings(system=STRANGE)), body)

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dialog_shell import SIZES, STRANGE, Shell, result, run, seen, until
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from rstitch_local.errors import StorageError
+from rstitch_local.tui.chat_settings import ChatSettings
+from rstitch_local.tui.screens.chat_row import Row, ago
+from rstitch_local.tui.screens.chats import ChatsScreen
+from rstitch_local.tui.store.records import ChatRow, Snippet
+from rstitch_local.tui.store.store import Store
+
+NOW = time.time()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    clock = [NOW - 1000.0]
+    with Store(tmp_path / "chats.db", clock=lambda: clock[0]) as made:
+        for title, said in [("Sums", "What is 2 + 2?"), ("Primes", "Is 91 prime?"), ("Poems", "A poem about autumn")]:
+            clock[0] += 100
+            chat = made.new_chat(ChatSettings(), title)
+            made.add_user(chat.id, None, said)
+        yield made
+
+
+def titles(shell: Shell) -> list[str]:
+    screen = shell.screen
+    assert isinstance(screen, ChatsScreen)
+    return [row.title for row in screen._rows]
+
+
+def marked(shell: Shell) -> str:
+    screen = shell.screen
+    assert isinstance(screen, ChatsScreen)
+    row = screen._current()
+    return row.title if row is not None else ""
+
+
+def id_of(store: Store, title: str) -> int:
+    return next(row.id for row in store.chats() if row.title == title)
+
+
+def test_the_newest_is_first_and_enter_opens_it(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        assert titles(shell) == ["Poems", "Primes", "Sums"]
+        assert "1 message " in seen(shell)
+        assert "3 chats" in seen(shell)
+        await pilot.press("enter")
+        assert await result(shell, pilot) == id_of(store, "Poems")
+
+    run(lambda: ChatsScreen(store), body)
+
+
+def test_down_leads_into_the_list_and_up_out_of_it(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("down", "down")
+        assert marked(shell) == "Primes"
+        await pilot.press("up", "up", "S", "u")
+        await until(pilot, lambda: titles(shell) == ["Sums"])
+        await pilot.press("down", "enter")
+        assert await result(shell, pilot) == id_of(store, "Sums")
+
+    run(lambda: ChatsScreen(store), body)
+
+
+def test_typing_searches_in_the_messages_and_shows_where(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press(*"utum")
+        await until(pilot, lambda: titles(shell) == ["Poems"])
+        assert "A poem about autumn" in seen(shell)
+        await pilot.press(*"xyz")
+        await until(pilot, lambda: titles(shell) == [])
+        assert "No chat has utumxyz" in seen(shell)
+        await pilot.press("enter", "escape")
+        assert await result(shell, pilot) is None
+
+    run(lambda: ChatsScreen(store), body)
+
+
+def test_words_given_are_searched_for_at_once(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        assert titles(shell) == ["Primes"]
+        await pilot.press("enter")
+        assert await result(shell, pilot) == id_of(store, "Primes")
+
+    run(lambda: ChatsScreen(store, "91"), body)
+
+
+@pytest.mark.parametrize("key", ["r", "f2"])
+def test_a_title_is_changed_in_place(store: Store, key: str) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("down", "down", key)
+        field = shell.screen.query_one("#rename", Input)
+        await until(pilot, lambda: field.has_focus and field.region.y > 0)
+        assert field.value == "Primes"
+        assert field.region.y == shell.screen.query_one("#list").region.y + 1
+        await pilot.press(*"Odd", "enter")
+        await until(pilot, lambda: titles(shell) == ["Poems", "Odd", "Sums"])
+        assert marked(shell) == "Odd"
+        assert store.chats()[1].title == "Odd"
+        assert not field.display
+        await pilot.press("enter")
+        assert await result(shell, pilot) == id_of(store, "Odd")
+
+    run(lambda: ChatsScreen(store), body)
+
+
+def test_escape_leaves_the_title_first_and_the_list_then(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("down", "f2", "x", "escape")
+        await until(pilot, lambda: not shell.screen.query_one("#rename").display)
+        assert store.chats()[0].title == "Poems"
+        assert shell.results == []
+        await pilot.press("escape")
+        assert await result(shell, pilot) is None
+
+    run(lambda: ChatsScreen(store), body)
+
+
+def test_a_click_elsewhere_leaves_the_title(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("down", "f2", "x")
+        await pilot.click("#search")
+        await until(pilot, lambda: not shell.screen.query_one("#rename").display)
+        assert shell.screen.query_one("#search").has_focus
+        assert store.chats()[0].title == "Poems"
+
+    run(lambda: ChatsScreen(store), body)
+
+
+def test_an_empty_title_is_none(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("down", "f2", "delete", "enter")
+        await until(pilot, lambda: not shell.screen.query_one("#rename").display)
+        assert store.chats()[0].title == "Poems"
+
+    run(lambda: ChatsScreen(store), body)
+
+
+@pytest.mark.parametrize("key", ["d", "delete"])
+def test_delete_and_undo(store: Store, key: str) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("down", "down", key)
+        await until(pilot, lambda: titles(shell) == ["Poems", "Sums"])
+        assert "Deleted: Primes. u brings it back." in seen(shell)
+        assert marked(shell) == "Sums"
+        await pilot.press(key)
+        assert [row.title for row in store.chats()] == ["Poems"]
+        await pilot.press("u", "u")
+        assert [row.title for row in store.chats()] == ["Poems", "Primes", "Sums"]
+        assert marked(shell) == "Primes"
+        # There is nothing more to bring back.
+        await pilot.press("u")
+        assert len(store.chats()) == 3
+
+    run(lambda: ChatsScreen(store), body)
+
+
+def test_the_app_can_bring_back_what_was_deleted_here(store: Store) -> None:
+    class Remembering(Shell):
+        deleted: list[int] = []  # noqa: RUF012
+
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        poems = id_of(store, "Poems")
+        await pilot.press("down", "d")
+        await until(pilot, lambda: len(titles(shell)) == 2)
+        assert Remembering.deleted == [poems]
+
+    run(lambda: ChatsScreen(store), body, app=Remembering(lambda: ChatsScreen(store)))
+
+
+def test_letters_in_the_search_do_nothing_else(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press(*"rdu/")
+        assert shell.screen.query_one("#search", Input).value == "rdu/"
+        assert len(store.chats()) == 3
+
+    run(lambda: ChatsScreen(store), body)
+
+
+def test_slash_leads_to_the_search(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("down", "slash")
+        assert shell.screen.query_one("#search").has_focus
+
+    run(lambda: ChatsScreen(store), body)
+
+
+def test_a_click_marks_and_a_second_one_opens(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.click("#list", offset=(5, 2))
+        await until(pilot, lambda: marked(shell) == "Sums")
+        assert shell.results == []
+        await pilot.click("#list", offset=(5, 2))
+        assert await result(shell, pilot) == id_of(store, "Sums")
+
+    run(lambda: ChatsScreen(store), body)
+
+
+def test_an_error_of_the_store_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(chat_id: int) -> None:
+        raise StorageError("Database in use", f"Chat {chat_id} cannot be changed now.")
+
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        monkeypatch.setattr(store, "delete", locked)
+        await pilot.press("down", "d")
+        await until(pilot, lambda: "Database in use" in seen(shell))
+        assert len(titles(shell)) == 3
+        await pilot.press("u")
+        assert shell.is_running
+
+    run(lambda: ChatsScreen(store), body)
+
+
+def test_no_chats_yet(tmp_path: Path) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        assert "No chats yet" in seen(shell)
+        await pilot.press("f2", "down", "r", "d", "u", "enter", "up", "escape")
+        assert await result(shell, pilot) is None
+
+    with Store(tmp_path / "empty.db") as empty:
+        run(lambda: ChatsScreen(empty), body)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_words_of_strangers_are_drawn_as_they_are(tmp_path: Path, size: tuple[int, int]) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("down")
+        assert "[red]x[/red] [31my[0m" in seen(shell)
+        assert "\x1b" not in shell.export_screenshot()
+        await pilot.press("f2", "enter", "d")
+        await until(pilot, lambda: "Deleted: [red]x[/red]" in seen(shell))
+
+    with Store(tmp_path / "strange.db") as strange:
+        chat = strange.new_chat(ChatSettings(), "")
+        strange.add_user(chat.id, None, f"needle {STRANGE}")
+        strange.rename(chat.id, STRANGE)
+        run(lambda: ChatsScreen(strange, "needle"), body, size=size)
+
+
+def test_thousands_of_chats_are_listed_by_and_by(tmp_path: Path) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        assert len(titles(shell)) == 200
+        await pilot.press("down", "end")
+        assert "There are more" in seen(shell)
+        await pilot.press("enter")
+        await until(pilot, lambda: len(titles(shell)) == 400)
+        assert marked(shell) == "Chat 199"
+        # What is marked is on the screen.
+        assert "Chat 199 " in seen(shell)
+        await pilot.press("d")
+        await until(pilot, lambda: marked(shell) == "Chat 198")
+        assert "Chat 198 " in seen(shell)
+
+    clock = [0.0]
+    with Store(tmp_path / "many.db", clock=lambda: clock[0]) as many:
+        for number in range(400):
+            clock[0] += 1
+            many.new_chat(ChatSettings(), f"Chat {number}")
+        run(lambda: ChatsScreen(many), body)
+
+
+def test_a_row_fills_its_width_and_never_more() -> None:
+    row = ChatRow(
+        1, "Ein Gedicht über den Herbst 数学 " * 5, NOW - 120, 12, Snippet("…before ", "match", " after" * 30)
+    )
+    for width in (20, 40, 59, 60, 100):
+        first, second = Row(row, NOW, searched=True).content(width).split("\n")
+        assert first.cell_length == width
+        assert first.plain.endswith("2 min ago")
+        assert second.cell_length <= width
+        assert any("underline" in str(span.style) for span in second.spans)
+
+
+def test_moments_of_the_past() -> None:
+    noon = time.mktime((2026, 3, 12, 12, 0, 0, 0, 0, -1))
+    assert ago(noon - 20, noon) == "just now"
+    assert ago(noon + 500, noon) == "just now"
+    assert ago(noon - 300, noon) == "5 min ago"
+    assert ago(noon - 3 * 3600, noon) == "3 h ago"
+    assert ago(noon - 13 * 3600, noon) == "yesterday"
+    assert ago(noon - 35 * 3600, noon) == "yesterday"
+    assert ago(noon - 3 * 86400, noon) == "9 Mar"
+    assert ago(noon - 400 * 86400, noon) == "5 Feb 2025"
