@@ -57,10 +57,12 @@ def same_answer(one: str, other: str) -> bool:
 
 
 def pace_ms(trace: Trace) -> float | None:
-    """Time in the models for each token written, the prompt aside: that may have been in the caches already."""
-    written = len(trace.steps) - trace.kept
+    """Time in the models for each token, the prompt aside: that may have been in the caches already.
+
+    None where nothing was written, or where the answer went on from another: its pace is that of a part.
+    """
     ms = trace.model_ms - sum(trace.spent(role, "prompt")[1] for role in Role)
-    return ms / written if written and ms else None
+    return ms / len(trace.steps) if trace.steps and ms and not trace.kept else None
 
 
 def verdict(old: Trace, new: Trace) -> str:
@@ -150,7 +152,8 @@ class _Side(Vertical):
             scroll.scroll_end(animate=False)
         self.query_one(EntropyStrip).extend(steps)
         self.query_one(Figures).show(trace)
-        written = f"{len(trace.steps):,} tokens · {_time(trace.wall_ms)}"
+        kept = f" ({trace.kept:,} kept)" if trace.kept else ""
+        written = f"{len(trace.steps):,} tokens{kept} · {_time(trace.wall_ms)}"
         self.query_one(".heading", Static).update(Content(f"{self._title()} · {written}"))
 
 
@@ -178,6 +181,7 @@ class CompareScreen(Screen[None]):
         & VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
         & EntropyStrip { height: 4; background: $surface; }
         & Figures { height: auto; }
+        &.-wide Figures { min-height: 2; }
         & #verdict { height: auto; background: $panel; color: $text; padding: 0 1; }
         &.-short EntropyStrip { height: 2; }
         &.-tiny EntropyStrip, &.-tiny Figures { display: none; }

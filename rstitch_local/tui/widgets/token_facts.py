@@ -36,22 +36,28 @@ class TokenFacts(Static):
         """
         self._shown = trace, index, text
         step, tau = trace.steps[index], tau_at(trace, index)
+        chosen = _is_chosen(trace, index)
         tokens = "1 token" if step.caught_up == 1 else f"{step.caught_up:,} tokens"
         figures = [
             f"entropy {entropy_text(step.entropy)}" + ("" if tau is None else f", tau {tau:g}"),
             f"top-1 {step.top1:.0%}",
             f"{tokens} evaluated in {_ms(step.ms)}",
         ]
+        how = "a candidate of" if chosen else "written by"
         role = "bold $text-primary" if step.role is Role.SLM else "bold underline $text-accent"
         # In a narrow terminal the room is the sentence's.
-        gauge = _gauge(step, tau) if self._width >= _WIDTH_FOR_GAUGE else []
+        gauge = _gauge(step, tau) if self._width >= _WIDTH_FOR_GAUGE and not chosen else []
         self.update(
             Content.assemble(
                 (text, role),
-                (f"  token {index + 1:,}, written by the {step.role.name}   ", "bold"),
+                (
+                    f"  token {index + 1:,}, {how} the {step.role.name}   ",
+                    "bold",
+                ),
                 *gauge,
                 f"\n{why(trace, index)}",
-                (f"\n{' · '.join(figures)}", "$foreground 70%"),
+                # Of a token that was chosen the record has no figures of its own.
+                ("" if chosen else f"\n{' · '.join(figures)}", "$foreground 70%"),
             )
         )
 
@@ -74,7 +80,7 @@ def tau_at(trace: Trace, index: int) -> float | None:
 def why(trace: Trace, index: int) -> str:
     """Why control passed at a token of an answer, or why it did not, in a plain sentence or two."""
     step = trace.steps[index]
-    if index < trace.kept and step.caught_up == 0:
+    if _is_chosen(trace, index):
         return "This token was chosen by hand, and the answer went on from it."
     spec = str(trace.settings.get("router", ""))
     if spec in ("slm", "llm"):
@@ -96,6 +102,11 @@ def why(trace: Trace, index: int) -> str:
     if _handed_back(trace, index):
         return f"{said} The LLM was sure ({entropy_text(step.entropy)}), so control goes back to the SLM."
     return f"{said} It was not sure either ({entropy_text(step.entropy)}), so it keeps control."
+
+
+def _is_chosen(trace: Trace, index: int) -> bool:
+    """Whether the user put this token there: of one that was written, something was evaluated."""
+    return index < trace.kept and trace.steps[index].caught_up == 0
 
 
 def _what_the_router_did(trace: Trace, index: int, spec: str) -> str:

@@ -248,12 +248,12 @@ def test_the_verdict_on_answers_that_have_no_end() -> None:
     assert verdict(cut, cut).endswith("; the new and the old answer were not written to the end.")
 
 
-def test_the_pace_counts_what_was_written_anew() -> None:
-    old = trace_of("42", slm=7, llm=1, ms=400.0, kept=4)
-    assert "(100 instead of 50 ms a token)" in verdict(trace_of("42", ms=200.0), old)
-    # Nothing was evaluated: no pace.
+def test_an_answer_that_went_on_from_another_has_no_pace() -> None:
+    part = trace_of("42", slm=7, llm=1, kept=4, router="entropy:0.5")
+    assert verdict(trace_of("42"), part).startswith("tau 0.5: 12% instead of 25% LLM tokens; ")
+    assert verdict(part, trace_of("42")).startswith("tau 0.02: 25% instead of 12% LLM tokens; ")
     empty = Trace(0, {"router": "entropy:0.5"}, stop="interrupted")
-    assert verdict(old, empty).startswith("tau 0.5: 0% instead of 12% LLM tokens; ")
+    assert verdict(part, empty).startswith("tau 0.5: 0% instead of 12% LLM tokens; ")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.inspection import Candidate, View
 from rstitch_local.engine.trace import Trace
+from rstitch_local.tui.conversation import branched
 from rstitch_local.tui.engine_thread import Request
 from rstitch_local.tui.screens.inspector import InspectorScreen, swaps
 from rstitch_local.tui.widgets.candidates import Candidates, bar, visible
@@ -379,6 +380,28 @@ def test_what_a_model_writes_is_neither_markup_nor_a_command(tiny_pair: TinyPair
                 assert row[3:].startswith(visible(other))
             assert "wrote none of these" in str(at.table(at.step.role).render())
             await at.press("right")
+
+    run(body, tiny_pair)
+
+
+def test_a_branch_tells_which_token_was_chosen(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = await inspected(shell, pilot)
+        await at.press("p", "p", "tab", "tab", "3")
+        await pilot.press("enter")
+        await until(pilot, lambda: at.results)
+        index, role, token = at.results[0]
+        assert role is Role.LLM
+        branch = await inspected(shell, pilot, kept=branched(at.trace.steps, index, role, token))
+        assert branch.trace.steps[index].token == token
+        await branch.press("home", *["right"] * index)
+        assert f"token {index + 1}, a candidate of the LLM" in branch.facts()
+        assert "chosen by hand" in branch.facts()
+        assert "wrote its no. 3" in str(branch.table(Role.LLM).render())
+        await branch.press("left")
+        assert "written by" in branch.facts()
+        # By which tau is not in this record: it was another answer.
+        assert "tau" not in branch.facts()
 
     run(body, tiny_pair)
 
