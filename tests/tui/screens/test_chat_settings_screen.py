@@ -190,6 +190,10 @@ def test_another_router(name: str, typed: str, spec: str | None) -> None:
 def test_the_number_of_a_router_is_needed() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await choose(shell, pilot, "random")
+        await write(shell, pilot, "share", "0.125")
+        await choose(shell, pilot, "confidence")
+        await choose(shell, pilot, "random")
+        assert field(shell, "share").value == "0.125"
         await write(shell, pilot, "share", "")
         await until(pilot, lambda: reason(shell, "share"))
         await pilot.press("ctrl+g")
@@ -216,6 +220,15 @@ def test_tau_is_on_the_slider() -> None:
         assert await result(shell, pilot) == {"router": f"entropy:{slider.value:g}"}
 
     run(form, body)
+
+
+def test_the_bare_name_of_the_router_has_its_usual_tau() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        assert shell.screen.query_one(TauSlider).value == 0.02
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {}
+
+    run(lambda: form(ChatSettings(router="entropy")), body)
 
 
 def test_entropy_chosen_anew_begins_at_the_pairs_tau() -> None:
@@ -251,7 +264,7 @@ def test_the_thinking_switch(keys: list[str], value: bool) -> None:
 def test_without_a_switch_thinking_stays_as_it_is_and_says_why() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         assert "has no switch for it" in seen(shell)
-        await pilot.click("#thinking", offset=(3, 2))
+        await pilot.click("#thinking", offset=(3, 3))
         await pilot.press("ctrl+g")
         assert await result(shell, pilot) == {}
 
