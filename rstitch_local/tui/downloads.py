@@ -132,7 +132,7 @@ class Downloads:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         self._on_change = on_change
         self._clock = clock
         self._jobs: dict[str, _Job] = {}
@@ -143,7 +143,7 @@ class Downloads:
 
     def start(self, name: str) -> None:
         """Queue a pair; nothing happens when it is at work or queued already. Raises ModelError: no such pair."""
-        entry = self._catalogue.get(name)
+        entry = self.catalogue.get(name)
         with self._changed:
             job = self._jobs.get(name)
             if self._closed or (job is not None and job.state.active):

@@ -105,17 +105,26 @@ _NAMED = sorted(
 _OTHER_NAMES = {"return": "enter", "esc": "escape", "pgup": "pageup", "pgdn": "pagedown", "del": "delete"}
 
 
-def binding(action_id: str, action: str = "") -> Binding:
+def binding(action_id: str, action: str = "", *, show: bool | None = None, priority: bool | None = None) -> Binding:
     """A Textual binding for a row of the table, remapped with it.
 
     Args:
         action_id: the row's id.
         action: Textual's action, when it is not called like the row ("screen.pair_load").
+        show: whether a footer shows it, when not as the table says.
+        priority: whether it goes before the keys of the focused widget and above every dialogue.
     """
     row = _BY_ID[action_id]
     of_textual = row.id in _OF_TEXTUAL
-    action = action or (f"app.{row.id}" if of_textual else row.id)
-    return Binding(row.keys, action, row.title, show=row.shown, tooltip=row.help, id=row.id, priority=of_textual)
+    return Binding(
+        row.keys,
+        action or (f"app.{row.id}" if of_textual else row.id),
+        row.title,
+        show=row.shown if show is None else show,
+        priority=of_textual if priority is None else priority,
+        tooltip=row.help,
+        id=row.id,
+    )
 
 
 def bindings(where: Where) -> list[BindingType]:

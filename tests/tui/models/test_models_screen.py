@@ -1,0 +1,620 @@
+"""The screen of models, by keys and mouse, over a catalogue of its own and a Hub on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from fake_hub import FakeHub
+from textual.app import App
+from textual.pilot import Pilot
+from textual.widgets import Input, ProgressBar
+
+from rstitch_local import paths
+from rstitch_local.catalog import store
+from rstitch_local.catalog.catalogue import load_catalogue
+from rstitch_local.engine.choice import PairChoice
+from rstitch_local.errors import DownloadError
+from rstitch_local.tui import machine_fit
+from rstitch_local.tui.downloads import Downloads, DownloadState, Stage
+from rstitch_local.tui.keys import resolve
+from rstitch_local.tui.machine_fit import Memory
+from rstitch_local.tui.screens.models import ModelsScreen, PairList
+from rstitch_local.tui.screens.two_files import TwoFilesScreen
+
+SMALL = b"GGUF" + random.Random(1).randbytes(300_000)
+LARGE = b"GGUF" + random.Random(2).randbytes(2_000_000)
+
+MODELS = """
+[gone]
+title = "Gone 1B + 2B"
+description = "Not [bold]here[/] \\u001b[31myet."
+memory_gb = 3.0
+slm = { file = "small.gguf", repo = "acme/models", size = %(small)d, licence = "MIT" }
+llm = { file = "large.gguf", repo = "acme/models", size = %(large)d, licence = "Apache-2.0" }
+
+[here]
+title = "Here 1B + 2B"
+memory_gb = 1.0
+slm = { file = "a.gguf", path = "a.gguf" }
+llm = { file = "b.gguf", path = "b.gguf", sha256 = "%(sum)s" }
+
+[half]
+memory_gb = 9.0
+slm = { file = "x.gguf", repo = "acme/half", size = 1000 }
+llm = { file = "y.gguf", repo = "acme/half", size = 3000 }
+
+[nowhere]
+memory_gb = 50.0
+slm = { file = "m.gguf", path = "m.gguf" }
+llm = { file = "n.gguf", path = "n.gguf" }
+
+[mixed]
+memory_gb = 1.0
+slm = { file = "small.gguf", repo = "acme/mixed" }
+llm = { file = "n.gguf", path = "n.gguf" }
+
+[unsized]
+slm = { file = "u.gguf", repo = "acme/unsized" }
+llm = { file = "v.gguf", repo = "acme/unsized", size = 5_000_000 }
+
+[ships]
+title = "Ships 1M + 2M"
+memory_gb = 0.01
+slm = { file = "s.gguf", builtin = "s.gguf" }
+llm = { file = "l.gguf", builtin = "l.gguf" }
+"""
+SUM_OF_B = "91dfb0ee8ba3d1e2b0b2d2ba0d0bb4f4d4ac8f0a4ac1f0c3e9c1b2f8c6a55f1e"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path))
+    monkeypatch.setattr(store, "BUILTIN_DIR", tmp_path)
+    monkeypatch.setattr(machine_fit, "memory_now", lambda gpu_free: Memory(10_000_000_000, 16_000_000_000, gpu_free))
+    config = paths.config_dir()
+    config.mkdir()
+    for name in ("a", "b"):
+        (config / f"{name}.gguf").write_bytes(b"GGUF" + name.encode())
+    for name in ("s", "l"):
+        (tmp_path / f"{name}.gguf").write_bytes(b"GGUF" + name.encode() * 20)
+    # The sum of b.gguf is wrong here; a test of loading mends it.
+    text = MODELS % {"small": len(SMALL), "large": len(LARGE), "sum": SUM_OF_B}
+    paths.user_catalogue().write_text(text, encoding="utf-8")
+    (half, _) = (store.path_of(file) for file in load_catalogue().get("half").files)
+    half.parent.mkdir(parents=True)
+    (half.parent / "x.gguf").write_bytes(bytes(1000))
+    (half.parent / "y.gguf.hub.partial").write_bytes(bytes(500))
+    return tmp_path
+
+
+def right_sum() -> None:
+    """Let the catalogue know b.gguf as it is."""
+    path = paths.user_catalogue()
+    text = path.read_text(encoding="utf-8").replace(f', sha256 = "{SUM_OF_B}"', "")
+    path.write_text(text, encoding="utf-8")
+
+
+class Scripted(Downloads):
+    """Downloads that bring nothing: what is asked of them is written down, what they say is set."""
+
+    def __init__(self) -> None:
+        empty = paths.config_dir() / "empty.toml"
+        empty.write_text("")
+        super().__init__(load_catalogue(shipped=empty))
+        self.asked: list[tuple[str, str]] = []
+        self.said: dict[str, DownloadState] = {}
+
+    def start(self, name: str) -> None:
+        self.asked.append(("start", name))
+
+    def pause(self, name: str) -> None:
+        self.asked.append(("pause", name))
+
+    def resume(self, name: str) -> None:
+        self.asked.append(("resume", name))
+
+    def cancel(self, name: str) -> None:
+        self.asked.append(("cancel", name))
+
+    def state(self, name: str) -> DownloadState | None:
+        return self.said.get(name)
+
+
+class Shell(App[None]):
+    """An app with nothing but this screen."""
+
+    def __init__(self, downloads: Downloads, loaded: str | None) -> None:
+        super().__init__()
+        self.models = ModelsScreen(downloads, loaded=loaded)
+        self.chosen: list[PairChoice | None] = []
+        self.unloads = 0
+
+    def on_mount(self) -> None:
+        self.push_screen(self.models, self.chosen.append)
+
+    def on_models_screen_unload(self) -> None:
+        self.unloads += 1
+
+    @property
+    def text(self) -> str:
+        """All that is on the screen."""
+        strips = self.screen._compositor.render_strips(self.screen.size)
+        return "\n".join(strip.text for strip in strips)
+
+    @property
+    def details(self) -> str:
+        """What stands beside the list, on one line."""
+        region = self.models.query_one("#details").content_region
+        strips = self.screen._compositor.render_strips(self.screen.size)[region.y : region.bottom]
+        return " ".join(" ".join(strip.crop(region.x, region.right).text for strip in strips).split())
+
+    @property
+    def offered(self) -> list[str]:
+        """What the footer offers."""
+        bindings = self.screen.active_bindings.values()
+        return [active.binding.description for active in bindings if active.binding.show and active.enabled]
+
+    def go_to(self, name: str) -> None:
+        """Highlight a pair."""
+        pairs = self.models.query_one(PairList)
+        pairs.highlighted = [entry.name for entry in self.models._entries].index(name)
+
+
+Flow = Callable[[Shell, "Pilot[None]"], Awaitable[None]]
+
+
+def run(
+    flow: Flow, downloads: Downloads | None = None, *, loaded: str | None = None, size: tuple[int, int] = (140, 45)
+) -> Shell:
+    """Run the app and a flow through it."""
+    app = Shell(downloads or Scripted(), loaded)
+
+    async def go() -> None:
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            await flow(app, pilot)
+
+    asyncio.run(go())
+    return app
+
+
+async def until(pilot: Pilot[None], reached: Callable[[], bool]) -> None:
+    """Let the app work until something is so."""
+    for _ in range(2000):
+        if reached():
+            return
+        await pilot.pause(0.01)
+    raise AssertionError("it never came to that")
+
+
+@pytest.mark.parametrize("size", [(140, 45), (80, 24)])
+def test_what_there_is_of_each_pair_is_listed(home: Path, size: tuple[int, int]) -> None:
+    del home
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        del pilot
+        lines = app.text.splitlines()
+        order = [line.split("│")[1].split()[0] for line in lines if "│" in line and line.split("│")[1].strip()]
+        names = [name for name in order if name in ("gone", "here", "half", "nowhere", "mixed", "unsized", "ships")]
+        assert names == ["ships", "gone", "here", "half", "nowhere", "mixed", "unsized"]
+
+        def row(name: str) -> str:
+            place = next(i for i, line in enumerate(lines) if f"  {name} " in line)
+            return " ".join(line[1 : size[0] // 2] for line in lines[place : place + 2])
+
+        for name, words in {
+            "ships": ["built in", "fits", "Ships 1M + 2M"],
+            "gone": ["2.3 MB", "not here", "fits", "Gone 1B + 2B"],
+            "here": ["on disk", "fits"],
+            "half": ["4 kB", "partial 38%", "tight"],
+            "nowhere": ["not here", "too large"],
+            "unsized": ["5 MB+", "size unknown"],
+        }.items():
+            for word in words:
+                assert word in row(name), (name, word)
+        assert "10.0 GB of 16.0 GB memory free" in app.text
+
+    run(flow, size=size)
+
+
+def test_the_details_say_what_matters(home: Path) -> None:
+    del home
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        async def said(name: str) -> str:
+            app.go_to(name)
+            await pilot.pause()
+            return app.details
+
+        assert "Ships with the program." in await said("ships")
+        gone = await said("gone")
+        for words in ("Not here: 2.3 MB to download.", "Needs 3.00 GB of memory, which fits.", "small.gguf", "MIT"):
+            assert words in gone
+        assert "Apache-2.0" in gone
+        assert "1.5 kB of 4 kB here." in await said("half")
+        assert "nearly all that is free" in await said("half")
+        assert "more than this machine has" in await said("nowhere")
+        assert "Not here: more than 5 MB to download." in await said("unsized")
+        assert "names no place to download it from" in await said("nowhere")
+
+    run(flow)
+
+
+def test_what_the_catalogue_says_is_not_markup(home: Path) -> None:
+    del home
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        app.go_to("gone")
+        await pilot.pause()
+        assert "Not [bold]here[/] [31myet." in app.text
+        assert "\x1b" not in app.text
+
+    run(flow)
+
+
+@pytest.mark.parametrize("name", ["gone", "half", "nowhere", "mixed"])
+def test_what_is_not_here_is_not_loaded(home: Path, name: str) -> None:
+    del home
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        app.go_to(name)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.screen is app.models
+        assert "Load" not in app.offered
+        assert ("Download" in app.offered) == (name in ("gone", "half"))
+
+    assert run(flow).chosen == []
+
+
+def test_enter_gives_back_the_pair_with_its_files(home: Path) -> None:
+    del home
+    right_sum()
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        app.go_to("here")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is not app.models)
+
+    (choice,) = run(flow).chosen
+    assert choice is not None
+    assert (choice.name, choice.slm.name, choice.llm.name) == ("here", "a.gguf", "b.gguf")
+
+
+def test_a_damaged_file_is_said_and_the_screen_stays(home: Path) -> None:
+    del home
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        app.go_to("here")
+        await pilot.press("enter")
+        await until(pilot, lambda: "Damaged model file" in app.text)
+        assert "b.gguf" in app.text
+        # Another pair has nothing to do with it, and this one can be tried again.
+        app.go_to("ships")
+        await pilot.pause()
+        assert "Damaged model file" not in app.text
+        app.go_to("here")
+        await pilot.pause()
+        assert "Damaged model file" in app.text
+        assert "Load" in app.offered
+
+    assert run(flow).chosen == []
+
+
+def test_escape_changes_nothing(home: Path) -> None:
+    del home
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen is not app.models
+
+    assert run(flow).chosen == [None]
+
+
+STAGES = {
+    None: (["Download"], []),
+    Stage.WAITING: (["Pause", "Cancel"], [("p", "pause"), ("c", "cancel")]),
+    Stage.RUNNING: (["Pause", "Cancel"], [("p", "pause"), ("c", "cancel")]),
+    Stage.CHECKING: (["Pause", "Cancel"], [("p", "pause"), ("c", "cancel")]),
+    Stage.PAUSED: (["Resume", "Cancel"], [("r", "resume"), ("c", "cancel")]),
+    Stage.FAILED: (["Resume", "Cancel"], [("r", "resume"), ("c", "cancel")]),
+    Stage.CANCELLED: (["Download"], [("d", "start")]),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_only_what_can_be_done_is_offered_and_done(home: Path, stage: Stage | None) -> None:
+    del home
+    downloads = Scripted()
+    offered, keys = STAGES[stage]
+    if stage is not None:
+        downloads.said["gone"] = DownloadState("gone", state=stage)
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        app.go_to("gone")
+        await pilot.pause()
+        assert app.offered == [*offered, "Two files", "Close"]
+        await pilot.press("d", "p", "r", "c", "u")
+
+    app = run(flow, downloads)
+    wanted = [(what, "gone") for _, what in keys] if stage is not None else [("start", "gone")]
+    assert downloads.asked == wanted
+    assert app.unloads == 0
+
+
+def test_a_download_is_drawn_as_it_goes(home: Path) -> None:
+    del home
+    downloads = Scripted()
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        app.go_to("gone")
+        bar = app.models.query_one(ProgressBar)
+        assert not bar.display
+        state = DownloadState("gone", "large.gguf", 1_000_000, 4_000_000, 25_000.0, Stage.RUNNING)
+        downloads.said["gone"] = state
+        await until(pilot, lambda: "↓ 25%" in app.text)  # by the screen's own clock
+        assert "1 MB of 4 MB · 25 kB/s · 2 min 00 s left" in app.details
+        assert bar.display
+        assert bar.percentage == 0.25
+        downloads.said["gone"] = DownloadState("gone", done=1_000_000, total=4_000_000, state=Stage.CANCELLED)
+        app.models.look()
+        await pilot.pause()
+        assert "Cancelled. 1 MB stay here, and a download goes on from there." in app.details
+        assert not bar.display
+        downloads.said["unsized"] = DownloadState("unsized", "u.gguf", 2_000_000, None, 0.0, Stage.RUNNING)
+        app.go_to("unsized")
+        app.models.look()
+        await pilot.pause()
+        assert "↓ 2 MB" in app.text
+        assert bar.percentage is None
+
+    run(flow, downloads)
+
+
+def test_a_failure_is_said_plainly(home: Path) -> None:
+    del home
+    downloads = Scripted()
+    error = DownloadError("No connection", "the [bold]Hub\x1b[2J cannot be reached.", "Check the network.")
+    downloads.said["gone"] = DownloadState("gone", state=Stage.FAILED, error=error)
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        app.go_to("gone")
+        await pilot.pause()
+        for words in ("failed", "No connection", "the [bold]Hub[2J cannot be reached.", "Check the network."):
+            assert words in app.details or words in app.text
+        assert "\x1b" not in app.text
+
+    run(flow, downloads)
+
+
+def test_a_pair_is_downloaded_and_loaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del home
+    files = {"acme/models/small.gguf": SMALL, "acme/models/large.gguf": LARGE}
+    with FakeHub(files) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        downloads = Downloads(load_catalogue())
+
+        async def flow(app: Shell, pilot: Pilot[None]) -> None:
+            app.go_to("gone")
+            await pilot.press("d")
+            await until(pilot, lambda: "Load" in app.offered)
+            assert "On this disk, 2.3 MB." in app.text
+            await pilot.press("enter")
+            await until(pilot, lambda: app.screen is not app.models)
+
+        (choice,) = run(flow, downloads).chosen
+        downloads.close(wait_s=20)
+    assert choice is not None
+    assert choice.llm.read_bytes() == LARGE
+
+
+def test_the_loaded_pair_is_marked_and_can_be_freed(home: Path) -> None:
+    del home
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        assert app.models.view is not None
+        assert app.models.view.entry.name == "here"
+        assert "● here" in app.text
+        assert "Loaded: you can chat with it." in app.text
+        # What it holds will be free for another: 9 GB in 10 + 1.
+        await pilot.press("u")
+        await pilot.pause()
+        assert app.unloads == 1
+        assert "● here" not in app.text
+        assert "Unload" not in app.offered
+
+    run(flow, loaded="here")
+
+
+def test_two_files_that_are_loaded_can_be_freed_too(home: Path) -> None:
+    del home
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("u")
+        await pilot.pause()
+        assert app.unloads == 1
+
+    run(flow, loaded="a.gguf + b.gguf")
+
+
+def test_one_click_reads_and_two_load(home: Path) -> None:
+    del home
+    right_sum()
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        place = next(i for i, line in enumerate(app.text.splitlines()) if "  here " in line)
+        await pilot.click(offset=(10, place))
+        await pilot.pause()
+        assert app.models.view is not None
+        assert app.models.view.entry.name == "here"
+        assert app.models._checking == ""
+        assert app.screen is app.models
+        await pilot.click(offset=(10, place), times=2)
+        await until(pilot, lambda: app.screen is not app.models)
+
+    (choice,) = run(flow).chosen
+    assert choice is not None
+    assert choice.name == "here"
+
+
+def test_a_click_on_the_footer_is_its_key(home: Path) -> None:
+    del home
+    downloads = Scripted()
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        app.go_to("gone")
+        await until(pilot, lambda: "d Download" in app.text)
+        lines = app.text.splitlines()
+        place = next(i for i, line in enumerate(lines) if "d Download" in line)
+        await pilot.click(offset=(lines[place].index("Download"), place))
+        await until(pilot, lambda: bool(downloads.asked))
+
+    run(flow, downloads)
+    assert downloads.asked == [("start", "gone")]
+
+
+def test_the_users_own_keys(home: Path) -> None:
+    del home
+    right_sum()
+    downloads = Scripted()
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        app.set_keymap(resolve({"pair_download": "g", "pair_load": "space"}))
+        app.go_to("gone")
+        await pilot.press("d", "g")
+        app.go_to("here")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.models._checking == ""
+        await pilot.press("space")
+        await until(pilot, lambda: app.screen is not app.models)
+
+    assert len(run(flow, downloads).chosen) == 1
+    assert downloads.asked == [("start", "gone")]
+
+
+def test_a_tiny_terminal_has_room_for_it(home: Path) -> None:
+    del home
+    downloads = Scripted()
+    downloads.said["gone"] = DownloadState("gone", "large.gguf", 1_000_000, 4_000_000, 25_000.0, Stage.RUNNING)
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("down")
+        await pilot.pause()
+        for words in ("gone", "↓ 25%", "Gone 1B + 2B", "25 kB/s", "Pause", "Close"):
+            assert words in app.text
+        # One line a pair: the next one is right under it.
+        lines = app.text.splitlines()
+        place = next(i for i, line in enumerate(lines) if "gone" in line)
+        assert "here" in lines[place + 1]
+        await pilot.resize_terminal(100, 30)
+        await pilot.pause()
+        assert "needs 3.00 GB" in app.text or "Gone 1B + 2B" in app.text.split("gone", 1)[1].split("here", 1)[0]
+
+    run(flow, downloads, size=(40, 10))
+
+
+def test_an_empty_catalogue_is_no_error(home: Path) -> None:
+    del home
+    paths.user_catalogue().write_text("")
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("enter", "d", "u", "down")
+        await pilot.pause()
+        assert app.offered == ["Two files", "Close"]
+
+    run(flow)
+
+
+@pytest.fixture
+def files(home: Path) -> Path:
+    folder = home / "my models"
+    folder.mkdir()
+    (folder / "small.gguf").write_bytes(SMALL[:1000])
+    (folder / "large.gguf").write_bytes(LARGE[:1000])
+    (folder / "letter.txt").write_text("Dear Ada")
+    return folder
+
+
+def test_two_files_are_asked_for(files: Path) -> None:
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(app.screen, TwoFilesScreen))
+        app.screen.query_one("#slm", Input).value = str(files / "small.gguf")
+        await pilot.press("enter")
+        assert "No file" not in app.text
+        app.screen.query_one("#llm", Input).value = str(files / "large.gguf")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(app.chosen))
+
+    (choice,) = run(flow).chosen
+    assert choice is not None
+    assert (choice.slm, choice.llm) == (files / "small.gguf", files / "large.gguf")
+    assert choice.name == "small.gguf + large.gguf"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "No file"),
+        ("none.gguf", "Cannot read the file"),
+        (".", "Not a file"),
+        ("letter.txt", "Not a GGUF file"),
+        ("nul\x00.gguf", "Cannot read the file"),
+        ("x" * 5000, "Cannot read the file"),
+    ],
+)
+def test_files_that_will_not_do(files: Path, name: str, said: str) -> None:
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(app.screen, TwoFilesScreen))
+        app.screen.query_one("#slm", Input).value = str(files / "small.gguf")
+        app.screen.query_one("#llm", Input).value = str(files / name) if name else ""
+        await pilot.click("#load")
+        await pilot.pause()
+        assert isinstance(app.screen, TwoFilesScreen)
+        assert app.focused is app.screen.query_one("#llm")
+        assert said in app.text
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.models)
+
+    assert run(flow).chosen == []
+
+
+def test_a_path_is_completed(files: Path) -> None:
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(app.screen, TwoFilesScreen))
+        field = app.screen.query_one("#slm", Input)
+        for start, whole in (("my", "my models/"), ("my models/s", "my models/small.gguf")):
+            field.value = f"{files.parent}/{start}"
+            field.action_end()
+            await until(pilot, lambda whole=whole: field._suggestion.endswith(whole))  # type: ignore[misc]
+            await pilot.press("right")
+            assert field.value == f"{files.parent}/{whole}"
+        field.value = f"{files}/le"
+        await pilot.pause()
+        assert field._suggestion == ""
+
+    run(flow)
+
+
+def test_what_is_known_of_a_file_is_json_of_nobody(home: Path) -> None:
+    """A record of a download that is broken is no reason for the screen to fail."""
+    del home
+    file = load_catalogue().get("gone").slm
+    path = store.path_of(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(path.name + ".json").write_text(json.dumps([1]))
+
+    async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        del pilot
+        assert "gone" in app.text
+
+    run(flow)
