@@ -25,7 +25,7 @@ from rstitch_local.errors import RStitchError
 from rstitch_local.text import human_bytes
 from rstitch_local.tui import machine_fit, pair_view
 from rstitch_local.tui.downloads import Downloads, Stage
-from rstitch_local.tui.keys import binding, bindings
+from rstitch_local.tui.keys import ACTIONS, binding, bindings
 from rstitch_local.tui.machine_fit import Fit, Memory
 from rstitch_local.tui.pair_view import PairView, Row
 from rstitch_local.tui.screens.confirm import Dialog
@@ -112,6 +112,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
         self._checking = ""
         self._views: list[PairView] = []
         self._drawn: PairView | None = None
+        self._offered: list[bool | None] = []
         self._short = False
 
     def compose(self) -> ComposeResult:
@@ -194,6 +195,10 @@ class ModelsScreen(Dialog[PairChoice | None]):
 
     def _draw_details(self) -> None:
         view = self.view
+        offered = [self.check_action(row.id, ()) for row in ACTIONS if row.where == "list"]
+        if offered != self._offered:  # a footer is made anew each time
+            self._offered = offered
+            self.refresh_bindings()
         if view is None or view == self._drawn:
             return
         drawn, self._drawn = self._drawn, view
@@ -210,7 +215,6 @@ class ModelsScreen(Dialog[PairChoice | None]):
             bar.update(total=view.download.total, progress=view.download.done)
         if drawn is None or drawn.entry is not view.entry:
             self.query_one("#details").scroll_home(animate=False)
-        self.refresh_bindings()
 
     @on(PairList.OptionHighlighted)
     def _highlighted(self) -> None:

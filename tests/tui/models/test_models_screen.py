@@ -436,8 +436,9 @@ def test_two_files_that_are_loaded_can_be_freed_too(home: Path) -> None:
     del home
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: "u Unload" in app.text)
         await pilot.press("u")
-        await pilot.pause()
+        await until(pilot, lambda: "u Unload" not in app.text)
         assert app.unloads == 1
 
     run(flow, loaded="a.gguf + b.gguf")
