@@ -102,20 +102,43 @@ class LaidOut(Visual):
 
 
 class Way(LaidOut):
-    """One of several things to choose: a mark, a title, and under it what it means."""
+    """One of several things to choose: a title, and under it what it means; `mark` goes before both."""
 
-    def __init__(self, title: str, sentence: str, *, chosen: bool) -> None:
+    def __init__(self, title: str, sentence: str, mark: str = "", *, bold: bool = True) -> None:
         self.title, self.sentence = title, sentence
-        self._chosen = chosen
+        self._mark, self._bold = mark, bold
 
     def content(self, width: int) -> Content:
         """The lines at a width."""
-        title = Content.assemble("● " if self._chosen else "○ ", (self.title, "bold" if self._chosen else ""))
-        sentence = Content.styled(self.sentence, "dim").wrap(max(1, width - 2)) if self.sentence else []
-        return Content("\n").join([title.truncate(width, ellipsis=True), *(Content("  ") + line for line in sentence)])
+        indent = len(self._mark)
+        title = Content.styled(self.title, "bold" if self._bold else "").wrap(max(1, width - indent))
+        sentence = Content.styled(self.sentence, "dim").wrap(max(1, width - indent)) if self.sentence else []
+        lines = [Content.assemble(" " * indent, line) for line in [*title[1:], *sentence]]
+        return Content("\n").join([Content.assemble(self._mark, title[0]), *lines])
 
 
-class Choice(OptionList):
+class Ways(OptionList):
+    """A list of Ways, in a form that scrolls: that follows where the list is taller."""
+
+    DEFAULT_CSS = """
+    Ways {
+        height: auto; max-height: 1000; overflow: hidden; border: none; padding: 0; background: $surface;
+        &:focus { border: none; background-tint: transparent; }
+        & > .option-list--option { padding: 0 1; }
+    }
+    """
+
+    @on(OptionList.OptionHighlighted)
+    def _follow(self, event: OptionList.OptionHighlighted) -> None:
+        form = self.parent
+        if isinstance(form, VerticalScroll) and self.has_focus:
+            ways = [option.prompt for option in self.options if isinstance(option.prompt, Way)]
+            heights = [way.get_height({}, self.size.width - 2) for way in ways]
+            top = self.virtual_region.y + sum(heights[: event.option_index])
+            form.scroll_to_region(Region(0, top, self.size.width, heights[event.option_index]), animate=False)
+
+
+class Choice(Ways):
     """A list in which what is marked is chosen.
 
     Args:
@@ -125,15 +148,12 @@ class Choice(OptionList):
 
     DEFAULT_CSS = """
     Choice {
-        height: auto; max-height: 1000; overflow: hidden; border: none; padding: 0; background: $surface;
-        &:focus { border: none; background-tint: transparent; }
-        & > .option-list--option { padding: 0 1; }
         & > .option-list--option-highlighted { background: $boost; }
     }
     """
 
     def __init__(self, ways: Sequence[tuple[str, str]], chosen: int, *, id: str) -> None:
-        super().__init__(*(Way(title, text, chosen=place == chosen) for place, (title, text) in enumerate(ways)), id=id)
+        super().__init__(*(_marked(title, text, place == chosen) for place, (title, text) in enumerate(ways)), id=id)
         self.chosen = chosen
 
     def on_mount(self) -> None:
@@ -141,25 +161,16 @@ class Choice(OptionList):
         self.highlighted = self.chosen
 
     @on(OptionList.OptionHighlighted)
-    def _marked(self, event: OptionList.OptionHighlighted) -> None:
+    def _choose(self, event: OptionList.OptionHighlighted) -> None:
         old, self.chosen = self.chosen, event.option_index
         for place in {old, self.chosen}:
             way = self.get_option_at_index(place).prompt
             assert isinstance(way, Way)
-            self.replace_option_prompt_at_index(place, Way(way.title, way.sentence, chosen=place == self.chosen))
-        self._scroll_form()
+            self.replace_option_prompt_at_index(place, _marked(way.title, way.sentence, place == self.chosen))
 
-    def _scroll_form(self) -> None:
-        """Where the list is taller than the form, scroll that to what is marked."""
-        form = self.parent
-        if isinstance(form, VerticalScroll) and self.has_focus:
-            width = self.size.width - 2
-            heights = [way.content(width).plain.count("\n") + 1 for way in self._ways()]
-            top = self.virtual_region.y + sum(heights[: self.chosen])
-            form.scroll_to_region(Region(0, top, self.size.width, heights[self.chosen]), animate=False)
 
-    def _ways(self) -> list[Way]:
-        return [option.prompt for option in self.options if isinstance(option.prompt, Way)]
+def _marked(title: str, sentence: str, chosen: bool) -> Way:
+    return Way(title, sentence, "● " if chosen else "○ ", bold=chosen)
 
 
 class ConfirmScreen(Dialog[bool]):
@@ -179,7 +190,9 @@ class ConfirmScreen(Dialog[bool]):
 
     DEFAULT_CSS = """
     ConfirmScreen {
-        &.-tiny > .box, & > .box { width: auto; min-width: 40; max-width: 60; height: auto; border: round $primary; }
+        & > .box, &.-tiny > .box, &.-tall > .box {
+            width: auto; min-width: 40; max-width: 60; height: auto; border: round $primary;
+        }
         & .question { width: 100%; padding: 1 1; }
         & .buttons { width: 100%; }
         &.-tiny .question { padding: 0 1; }

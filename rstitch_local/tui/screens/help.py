@@ -35,7 +35,7 @@ _NAMES = {
     "delete": "Del", "slash": "/",
 }  # fmt: skip
 _TWO_COLUMNS = 56
-_KEYS_COLUMN, _COMMANDS_COLUMN = 20, 34
+_KEYS_COLUMN, _COMMANDS_COLUMN = 22, 34
 
 
 def key_names(keys: str) -> str:

@@ -12,13 +12,12 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.content import Content
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import Footer, Static
 from textual.widgets.option_list import Option
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.text import human_bytes
-from rstitch_local.tui.screens.confirm import Dialog
+from rstitch_local.tui.screens.confirm import Dialog, Way, Ways
 
 
 def larger_context(used: Mapping[Role, tuple[int, int]], limit: int) -> int | None:
@@ -28,8 +27,8 @@ def larger_context(used: Mapping[Role, tuple[int, int]], limit: int) -> int | No
     return wanted if wanted > now else None
 
 
-class Ways(OptionList):
-    """The ways to choose from."""
+class RoomWays(Ways):
+    """What can be done."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Choose", id="room_choose")]
 
@@ -50,15 +49,11 @@ class RoomScreen(Dialog[str | None]):
 
     DEFAULT_CSS = """
     RoomScreen {
-        & > .box { height: auto; max-width: 76; }
+        & > .box, &.-tall > .box { height: auto; max-width: 76; }
         &.-tiny > .box { height: 100%; }
         & .said { padding: 0 1; margin-bottom: 1; }
-        & Ways {
-            height: auto; border: none; padding: 0; margin-bottom: 1; background: $surface; overflow: hidden;
-            &:focus { border: none; background-tint: transparent; }
-        }
-        & Ways > .option-list--option { padding: 0 1; }
-        &.-tiny .said, &.-tiny Ways { margin: 0; }
+        & RoomWays { margin-bottom: 1; }
+        &.-tiny .said, &.-tiny RoomWays { margin: 0; }
     }
     """
 
@@ -73,7 +68,7 @@ class RoomScreen(Dialog[str | None]):
         with VerticalScroll(classes="box", can_focus=False) as box:
             box.border_title = "The context is full"
             yield Static(self._sentence(), classes="said", markup=False)
-            yield Ways(
+            yield RoomWays(
                 _option(
                     "drop",
                     "Leave the older half of the turns out",
@@ -87,7 +82,7 @@ class RoomScreen(Dialog[str | None]):
 
     def on_mount(self) -> None:
         """Begin at the first way that is open."""
-        self.query_one(Ways).focus()
+        self.query_one(RoomWays).focus()
 
     def _sentence(self) -> str:
         figures = [
@@ -107,10 +102,10 @@ class RoomScreen(Dialog[str | None]):
         memory = f"; the caches then need {human_bytes(self._cache_bytes)}" if self._cache_bytes else ""
         return _option("raise", title, f"It takes as long as loading did, and more memory{memory}.")
 
-    @on(Ways.OptionSelected)
-    def _chosen(self, event: Ways.OptionSelected) -> None:
+    @on(RoomWays.OptionSelected)
+    def _chosen(self, event: RoomWays.OptionSelected) -> None:
         self.dismiss(None if event.option_id == "leave" else event.option_id)
 
 
 def _option(name: str, title: str, sentence: str, impossible: str = "") -> Option:
-    return Option(Content.assemble((title, "bold"), "\n", impossible or sentence), id=name, disabled=bool(impossible))
+    return Option(Way(title, impossible or sentence), id=name, disabled=bool(impossible))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from dialog_shell import SIZES, Shell, result, run, seen
+from dialog_shell import SIZES, Shell, result, run, seen, until
 from textual.pilot import Pilot
 
 from rstitch_local.decoding.routers import Role
@@ -24,7 +24,7 @@ def test_each_way_is_chosen_by_keys(keys: list[str], choice: str | None) -> None
 
 def test_a_click_chooses() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
-        await pilot.click("Ways", offset=(4, 2))
+        await pilot.click("RoomWays", offset=(4, 2))
         assert await result(shell, pilot) == "raise"
 
     run(lambda: RoomScreen(FULL, 32768, True), body)
@@ -40,7 +40,9 @@ def test_it_says_the_figures(size: tuple[int, int]) -> None:
         assert "Load again with 8,192 tokens" in words
         assert "1.20 GB" in words or size[1] == 10
         await pilot.press("down")
-        assert "Leave it" in seen(shell)
+        await until(pilot, lambda: "The chat stays as it is" in " ".join(seen(shell).split()))
+        box = shell.screen.query_one(".box")
+        assert box.region.height < 16
 
     run(lambda: RoomScreen(FULL, 32768, True, 1_200_000_000), body, size=size)
 
@@ -50,8 +52,8 @@ def test_what_is_not_possible_says_why_and_cannot_be_chosen() -> None:
         screen = seen(shell)
         assert "only the last question is left" in screen
         assert "no more than 4,096 tokens" in screen
-        await pilot.click("Ways", offset=(4, 0))
-        await pilot.click("Ways", offset=(4, 2))
+        await pilot.click("RoomWays", offset=(4, 0))
+        await pilot.click("RoomWays", offset=(4, 2))
         assert shell.results == []
         await pilot.press("up", "enter")
         assert await result(shell, pilot) is None
