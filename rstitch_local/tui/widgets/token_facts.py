@@ -15,7 +15,7 @@ from rstitch_local.tui.widgets.candidates import entropy_text
 from rstitch_local.tui.widgets.entropy_scale import place_of
 
 _GAUGE_CELLS = 24
-_WIDTH_FOR_GAUGE = 60
+_WIDTH_FOR_GAUGE = 72
 
 
 class TokenFacts(Static):

@@ -66,7 +66,8 @@ async def load(shell: Shell, pilot: ShellPilot, pair: TinyPair, context: int = 2
 async def answer(shell: Shell, pilot: ShellPilot, **options: Any) -> tuple[Request, Trace]:
     """Have an answer written, greedily unless told otherwise."""
     request = request_for(**options)
-    wanted = shell.engine.answer(request)
+    wanted = Answer(request)
+    shell.engine.write(wanted)
     await until(pilot, lambda: wanted in shell.seen)
     assert wanted.error is None
     assert wanted.trace is not None

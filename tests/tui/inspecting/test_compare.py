@@ -37,7 +37,8 @@ async def written(
     shell: Shell, pilot: ShellPilot, screen: CompareScreen, *, extend: bool = True, **options: Any
 ) -> Answer:
     """Have the new answer written, and hand it on as the chat does."""
-    new = shell.engine.answer(request_for(router=NEW, **options))
+    new = Answer(request_for(router=NEW, **options))
+    shell.engine.write(new)
     for _ in range(3000):
         steps = new.take()
         if steps and extend:

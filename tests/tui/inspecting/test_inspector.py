@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from inspecting_shell import Shell, ShellPilot, answer, held_up, load, run, until
+from inspecting_shell import Shell, ShellPilot, answer, held_up, load, request_for, run, until
 from textual.geometry import Region
 from tiny_pair import END, TinyPair, write_pair
 
@@ -19,7 +21,7 @@ from rstitch_local.engine.inspection import Candidate, View
 from rstitch_local.engine.trace import Trace
 from rstitch_local.tui.conversation import branched
 from rstitch_local.tui.engine_thread import Request
-from rstitch_local.tui.screens.inspector import InspectorScreen, swaps
+from rstitch_local.tui.screens.inspector import InspectorScreen, _row_of, swaps
 from rstitch_local.tui.widgets.candidates import Candidates, bar, visible
 from rstitch_local.tui.widgets.token_facts import TokenFacts, tau_at, why
 from rstitch_local.tui.widgets.token_view import TokenView
@@ -217,6 +219,41 @@ def test_an_evaluation_that_comes_late_disturbs_nobody(tiny_pair: TinyPair) -> N
     run(body, tiny_pair)
 
 
+def test_the_engine_outlives_an_app_that_ends_while_it_evaluates(tiny_pair: TinyPair) -> None:
+    shells: list[Shell] = []
+    done: list[bool] = []
+
+    async def whole() -> None:
+        shell = Shell()
+        shells.append(shell)
+        async with shell.run_test() as pilot:
+            await load(shell, pilot, tiny_pair)
+            at = await inspected(shell, pilot)
+            gate.enter_context(held_up(shell))
+            await pilot.press("home")
+            assert at.asked[-1] == 0
+
+    with ExitStack() as gate:
+        asyncio.run(whole())
+    (shell,) = shells
+    shell.engine._jobs.put(lambda: done.append(True))
+    # Its last event, that the pair is freed, has nobody to go to either, as when the program ends.
+    shell.engine._post = lambda _: None
+    assert shell.engine.close(10)
+    assert done == [True]
+
+
+def test_the_engine_s_thread_survives_a_screen_without_an_app(tiny_pair: TinyPair) -> None:
+    async def body(shell: Shell, pilot: ShellPilot) -> None:
+        at = Inspected(shell, pilot, *await answer(shell, pilot, max_tokens=3))
+        # Never shown: whoever hands it something is told that there is no app.
+        shell.engine.inspect(request_for(), [], lambda views: at.screen._tell(at.screen.Evaluated(0, views)))
+        _, trace = await answer(shell, pilot, max_tokens=3)
+        assert len(trace.steps) == 3
+
+    run(body, tiny_pair)
+
+
 @pytest.mark.parametrize(
     ("keys", "row", "size"),
     [
@@ -303,8 +340,10 @@ def test_the_tables_stand_beside_each_other_or_below(tiny_pair: TinyPair, width:
         slm, llm = at.table(Role.SLM).virtual_region, at.table(Role.LLM).virtual_region
         assert (slm.y == llm.y) is beside
         assert not slm.overlaps(llm)
+        assert ("─" in at.facts()) is (width >= 80)
         await pilot.resize_terminal(100, 30)
         await until(pilot, lambda: at.table(Role.SLM).region.y == at.table(Role.LLM).region.y)
+        assert "─" in at.facts()
 
     run(body, tiny_pair, (width, 24))
 
@@ -324,6 +363,7 @@ def test_models_that_are_gone_are_said_in_the_panel(tiny_pair: TinyPair) -> None
         await until(pilot, lambda: at.screen.index == place)
         await until(pilot, lambda: not problem.display)
         assert at.table(at.step.role).view is not None
+        assert at.screen.query_one("#views").display
         await pilot.press("enter", "enter")
         await until(pilot, lambda: at.results)
         assert at.results[0][0] == place
@@ -417,6 +457,27 @@ def test_a_model_with_few_tokens_to_show(tiny_pair: TinyPair) -> None:
         assert str(at.table(Role.SLM).render()).count("\n") == 10
 
     run(body, tiny_pair)
+
+
+@pytest.mark.parametrize(
+    ("token", "text", "row"),
+    [
+        (5, "a", 0),
+        # A special token has another id in the other model, and its own id may be another token there.
+        (7, "<end>", 2),
+        (5, "<end>", 2),
+        # Parts of characters all look alike.
+        (9, "\ufffd", 3),
+        (8, "\ufffd", None),
+        # Of one that is not among the writer's own ten only what it added to the text is known.
+        (9, "", 3),
+        (5, "", None),
+        (1, "z", None),
+    ],
+)
+def test_a_token_is_found_among_the_other_model_s(token: int, text: str, row: int | None) -> None:
+    others = [(5, "a"), (7, "b"), (6, "<end>"), (9, "\ufffd"), (4, "")]
+    assert _row_of(token, text, [Candidate(other, name, 0.1) for other, name in others]) == row
 
 
 @pytest.mark.parametrize(
