@@ -73,9 +73,9 @@ def test_imports_go_one_way() -> None:
         for name in names:
             top, _, rest = name.partition(".")
             other = rest.split(".")[0]
-            if top == "rstitch_local" and other and (PACKAGE / other).exists() | (PACKAGE / f"{other}.py").exists():
-                if other != part and other not in allowed:
-                    wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+            ours = top == "rstitch_local" and other and (PACKAGE / other).exists() | (PACKAGE / f"{other}.py").exists()
+            if ours and other != part and other not in allowed:
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert wrong == []
 
 

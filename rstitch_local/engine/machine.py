@@ -6,12 +6,14 @@ Knows sizes and counts; loads nothing.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
 
 from rstitch_local.errors import ModelError
+from rstitch_local.llama import library
 from rstitch_local.text import human_bytes
 
 TINY_MODEL_BYTES = 64 << 20
@@ -57,6 +59,17 @@ def default_threads(weights_bytes: int) -> int:
     physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
     return max(1, min(physical, usable))
+
+
+def free_gpu_bytes(*, shared: bool = True) -> int:
+    """Free memory of the GPUs this build of llama.cpp can use, in bytes; `shared` counts the machine's own memory too.
+
+    Integrated GPUs use that, and so do all of a Mac's.
+    """
+    if not shared and sys.platform == "darwin":
+        return 0
+    kinds = ("gpu", "igpu") if shared else ("gpu",)
+    return sum(device.free_bytes for device in library.devices() if device.kind in kinds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,14 @@ from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.decoding.vocabulary import THINK_OPEN, Bridge, Vocabulary, compare
 from rstitch_local.engine.choice import PairChoice, PairDefaults, choose_pair
 from rstitch_local.engine.driver import Driver, Live
-from rstitch_local.engine.machine import Demand, cache_bytes, default_threads, fit_layers, require_memory
+from rstitch_local.engine.machine import (
+    Demand,
+    cache_bytes,
+    default_threads,
+    fit_layers,
+    free_gpu_bytes,
+    require_memory,
+)
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError, InputError, UsageError
 from rstitch_local.llama import library
@@ -334,7 +341,7 @@ def _plan_offload(summaries: Mapping[Role, GgufSummary], context: int) -> tuple[
     """GPU layers for both models: all that fit into what the GPUs have free."""
     if not library.build().gpu_offload:
         return (0, 0)
-    free = sum(device.free_bytes for device in library.devices() if device.kind in ("gpu", "igpu"))
+    free = free_gpu_bytes()
     demands = []
     for role in Role:
         summary = summaries[role]

@@ -5,6 +5,7 @@ Knows which pair is loaded and what the engine reports; what a chat is, is the s
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from rstitch_local.catalog.catalogue import load_catalogue
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.choice import PairChoice, choose_pair
+from rstitch_local.engine.machine import free_gpu_bytes
 from rstitch_local.engine.pair import LoadOptions
 from rstitch_local.errors import InputError, RStitchError, UsageError
 from rstitch_local.text import one_line
@@ -109,10 +111,13 @@ class ChatApp(App[None]):
 
     def on_mount(self) -> None:
         """Paint first, load then."""
+        # What is imported by now stays for good. Left to itself the garbage collector would look through all of it
+        # every few hundred tokens, for 60 ms in which nothing is written and nothing is drawn.
+        gc.freeze()
         self.theme = self.settings.theme or self.store.get_state("theme") or "textual-dark"
         self.theme_changed_signal.subscribe(self, lambda theme: self.store.set_state("theme", theme.name))
         if self.start.router is not None or self.settings.router is not None:
-            self.session.change(router=self.start.router or self.settings.router)
+            self.session.begin_with(router=self.start.router or self.settings.router)
         last = self.store.get_state("chat")
         if self.start.resume and last is not None:
             try:
@@ -176,7 +181,12 @@ class ChatApp(App[None]):
             if choice is not None:
                 self._load(choice, self.start.options)
 
-        self.push_screen(ModelsScreen(self.downloads, loaded=self.pair_name or None), chosen)
+        screen = ModelsScreen(self.downloads, loaded=self.pair_name or None, gpu_free=free_gpu_bytes(shared=False))
+        self.push_screen(screen, chosen)
+
+    def on_models_screen_unload(self) -> None:
+        """The user wants the memory back."""
+        self.unload()
 
     def _load(self, choice: PairChoice, options: LoadOptions) -> None:
         self.facts = None
@@ -194,7 +204,9 @@ class ChatApp(App[None]):
         self.facts, self.loading = event.facts, ""
         choice = event.facts.choice
         self.session.defaults = choice.defaults
-        self.session.change(pair=choice.name)
+        self.session.begin_with(pair=choice.name)
+        if self.session.chat is not None:
+            self.session.change(pair=choice.name)
         self.store.set_state("pair", choice.name)
         self.chat_screen.show_busy("")
         self.chat_screen.show_settings()
@@ -241,9 +253,9 @@ class ChatApp(App[None]):
             if answer.ended:
                 screen.finish(answer.trace, answer.error.message if answer.error else "")
 
-    def offer_room(self, message: Message) -> None:
+    def offer_room(self, message: Message, used: dict[Role, tuple[int, int]]) -> None:
         """The context is full: let the user choose what to do."""
-        from rstitch_local.tui.screens.room import RoomScreen
+        from rstitch_local.tui.screens.room import RoomScreen, larger_context
 
         facts = self.facts
         if facts is None:
@@ -256,7 +268,7 @@ class ChatApp(App[None]):
                     dropped = self.session.drop_oldest()
                     self.notify(f"The first {dropped} turns are no longer sent.", markup=False)
                 elif choice == "raise":
-                    self.reload(context=min(2 * max(facts.context.values()), facts.context_limit))
+                    self.reload(context=larger_context(used, facts.context_limit) or facts.context_limit)
                 else:
                     return
             except RStitchError as error:
@@ -267,7 +279,7 @@ class ChatApp(App[None]):
             else:
                 await self.chat_screen.act(partial(self.session.go_on, self.store.message(message.id)))
 
-        used = {role: (limit, limit) for role, limit in facts.context.items()}
+        used = used or {role: (limit, limit) for role, limit in facts.context.items()}
         self.push_screen(RoomScreen(used, facts.context_limit, can_drop=len(questions) > 1), chosen)
 
     # The app itself

@@ -47,7 +47,7 @@ class Request:
 
 @dataclass(eq=False)
 class Answer:
-    """An answer being written: steps come out of `take`, `trace` is there once it has begun."""
+    """An answer wanted or being written: steps come out of `take`, `trace` is there once it has begun."""
 
     request: Request
     trace: Trace | None = None
@@ -180,11 +180,9 @@ class EngineThread:
         self.stop()
         self._jobs.put(self._unload)
 
-    def answer(self, request: Request) -> Answer:
+    def write(self, answer: Answer) -> None:
         """Have an answer written. Posts AnswerBegun, then AnswerEnded, also where it fails at once."""
-        answer = Answer(request)
         self._jobs.put(lambda: self._write(answer))
-        return answer
 
     def stop(self) -> None:
         """Stop the answer that is being written, if there is one."""

@@ -5,8 +5,6 @@ Knows sizes only: what is free on GPUs is told by who has asked llama.cpp.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -62,13 +60,6 @@ def memory_now(gpu_free: int = 0) -> Memory:
     """The memory there is right now; `gpu_free` as `gpu_memory` found it."""
     found = psutil.virtual_memory()
     return Memory(found.available, found.total, gpu_free)
-
-
-def gpu_memory(devices: Iterable[Device]) -> int:
-    """Free memory of the graphics cards that have some of their own, in bytes."""
-    if sys.platform == "darwin":
-        return 0  # there it is the machine's memory, which would be counted twice
-    return sum(device.free_bytes for device in devices if device.kind == "gpu")
 
 
 def needed_bytes(entry: PairEntry, found: PairState) -> int | None:

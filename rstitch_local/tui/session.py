@@ -22,7 +22,7 @@ _SAVE_EVERY_S = 0.5
 
 
 class Session:
-    """One chat at work.
+    """One chat at work. What asks for an answer only prepares it; `launch` has it written.
 
     Attributes:
         chat: the chat that is open; it is written to the store with its first message.
@@ -39,6 +39,8 @@ class Session:
         self.path: list[Message] = []
         self.answer: Answer | None = None
         self.writing: Message | None = None
+        self.fresh = ChatSettings()
+        """What a new chat begins with."""
         self._unsaved: list[Step] = []
         self._saved_at = 0.0
 
@@ -51,7 +53,7 @@ class Session:
         """Begin an empty chat; it is kept only once something is said in it."""
         self.stop()
         self.chat = None
-        self.settings = settings or ChatSettings(pair=self.settings.pair)
+        self.settings = settings or self.fresh
         self.path = []
 
     def open(self, chat_id: int) -> None:
@@ -64,6 +66,12 @@ class Session:
     def reload(self) -> None:
         """Read the branch anew."""
         self.path = self.store.path(self.chat.id) if self.chat is not None else []
+
+    def begin_with(self, **fields: object) -> None:
+        """Change what new chats begin with, and the one that is open if nothing is said in it yet."""
+        self.fresh = ChatSettings.model_validate({**self.fresh.model_dump(), **fields})
+        if self.chat is None:
+            self.change(**fields)
 
     def change(self, **fields: object) -> None:
         """Change the chat's settings; raises UsageError or ValueError where a value means nothing."""
@@ -156,18 +164,26 @@ class Session:
         if self.path:
             self._write()
 
+    def launch(self) -> None:
+        """Have the answer that was just asked for written, now that there is room for it on the screen."""
+        if self.answer is not None:
+            self.engine.write(self.answer)
+
     def stop(self) -> None:
         """Stop the answer that is being written; what is written of it is kept."""
         if self.answer is not None:
             self.answer.stop()
 
     def pump(self, *, save: bool = False) -> list[Step]:
-        """The steps written since the last call; saved twice a second, or at once with `save`."""
+        """The steps written since the last call; saved twice a second, or at once with `save`.
+
+        The store is told of an answer that has nothing new as well: by that another app sees that it is at work.
+        """
         if self.answer is None or self.writing is None:
             return []
         steps = self.answer.take()
         self._unsaved += steps
-        if self._unsaved and (save or time.monotonic() - self._saved_at >= _SAVE_EVERY_S):
+        if save or time.monotonic() - self._saved_at >= _SAVE_EVERY_S:
             self.store.extend_answer(self.writing.id, self._unsaved)
             self._unsaved = []
             self._saved_at = time.monotonic()
@@ -196,13 +212,13 @@ class Session:
         if self.chat is None:
             raise InputError("Nothing to answer", "The chat is empty.")
         wanted = request(self.path, self.settings, self.defaults, prefix=prefix, kept=kept, seed=seed, router=router)
-        self.writing = self.store.begin_answer(
-            self.chat.id, self.path[-1].id, prefix, {"router": wanted.router or self.defaults.router}
-        )
+        # What a trace will say of itself, as far as it is known: the program may be killed before there is one.
+        known = {"pair": self.settings.pair, "router": wanted.router or self.defaults.router, "seed": wanted.seed}
+        self.writing = self.store.begin_answer(self.chat.id, self.path[-1].id, prefix, known)
         self.path.append(self.writing)
         self._unsaved = list(kept)
         self._saved_at = 0.0
-        self.answer = self.engine.answer(wanted)
+        self.answer = Answer(wanted)
 
     def _before(self, message: Message) -> list[Message]:
         """The branch up to a message, without it."""

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from tiny_pair import TinyPair, write_pair
 
 from rstitch_local.commands import loading
 from rstitch_local.commands.main import main
+from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine import pair as engine_pair
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.llama import library
@@ -102,7 +104,7 @@ def test_json_is_one_object_with_everything(rstitch: Rstitch, tiny_pair: TinyPai
     assert record["seed"] == 5
     assert record["settings"]["router"] == "slm"
     assert len(record["steps"]) == 9 == record["tokens"]["slm"]
-    assert set(record["steps"][0]) == {"position", "role", "token", "text", "entropy", "top1", "caught_up", "ms", "unsure"}
+    assert set(record["steps"][0]) == {step.name for step in fields(Step)}
     assert len(done.out.splitlines()) == 1
 
 

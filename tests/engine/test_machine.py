@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from dataclasses import dataclass
 
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rstitch_local.engine import machine
 from rstitch_local.engine.machine import (
     TINY_MODEL_BYTES,
     Demand,
@@ -18,6 +21,7 @@ from rstitch_local.engine.machine import (
     require_memory,
 )
 from rstitch_local.errors import ModelError
+from rstitch_local.llama import library
 
 RESERVE = 512 << 20
 
@@ -87,3 +91,20 @@ def test_caches_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ModelError, match=r"caches need .* GB") as caught:
         require_memory(psutil.virtual_memory().total * 2)
     assert "--context" in caught.value.hint
+
+
+@dataclass(frozen=True)
+class Card:
+    kind: str
+    free_bytes: int
+
+
+def test_the_machines_own_memory_is_told_from_that_of_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = [Card("cpu", 1), Card("gpu", 10), Card("igpu", 100), Card("gpu", 1000), Card("accel", 10_000)]
+    monkeypatch.setattr(library, "devices", lambda: cards)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert machine.free_gpu_bytes() == 1110
+    assert machine.free_gpu_bytes(shared=False) == 1010
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert machine.free_gpu_bytes() == 1110
+    assert machine.free_gpu_bytes(shared=False) == 0

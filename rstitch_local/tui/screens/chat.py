@@ -5,6 +5,7 @@ Knows which widgets there are and hands on what they report; what it means is th
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
@@ -30,13 +31,14 @@ from rstitch_local.tui.widgets.composer import Composer
 from rstitch_local.tui.widgets.entropy_strip import EntropyStrip
 from rstitch_local.tui.widgets.figures import Figures
 from rstitch_local.tui.widgets.message_log import MessageLog
+from rstitch_local.tui.widgets.message_view import MessageView
 from rstitch_local.tui.widgets.tau_slider import TauSlider
 
 if TYPE_CHECKING:
     from rstitch_local.tui.app import ChatApp
 
 _TICK_S = 1 / 12
-_DRAWING_SHARE = 0.04
+_DRAWING_SHARE = 0.03
 """Of the time an answer takes, at most this share goes into drawing it: drawing holds up the thread that writes."""
 _LONGEST_PAUSE_S = 0.5
 
@@ -83,9 +85,10 @@ class ChatScreen(Screen[None]):
         self.session = session
         self.busy = ""
         """What the engine is doing besides answering, such as loading."""
-        self._drawn_until = 0.0
+        self._drawn_at = 0.0
         self._answer_began = (0.0, 0.0)
-        self._figures_of: Answer | None = None
+        self._drawing = asyncio.Lock()
+        """Held while messages are put on the screen or taken from it: the end of an answer may come at any time."""
 
     @property
     def chat_app(self) -> ChatApp:
@@ -109,6 +112,9 @@ class ChatScreen(Screen[None]):
 
     async def on_mount(self) -> None:
         """Show the chat that is open."""
+        settings = self.chat_app.settings
+        self.log_view.unfolded = not settings.fold_thinking
+        self.log_view.coloured = settings.coloured_tokens
         self.set_interval(_TICK_S, self._tick)
         self.composer.focus()
         await self.show_chat()
@@ -133,7 +139,8 @@ class ChatScreen(Screen[None]):
         """Show the session's branch, and all that depends on the chat."""
         self.composer.sent_before = self.session.store.prompts(200)
         self.query_one(EntropyStrip).clear()
-        await self.log_view.show(self.session.path, self.branch_places())
+        async with self._drawing:
+            await self.log_view.show(self.session.path, self.branch_places())
         self.show_settings()
         last = next((m for m in reversed(self.session.path) if m.role == "assistant"), None)
         trace = self.session.store.trace(last.id) if last is not None else None
@@ -185,25 +192,33 @@ class ChatScreen(Screen[None]):
 
     async def begin(self) -> None:
         """An answer has just been asked for: show its question and make room for it."""
-        self._answer_began = (time.monotonic(), time.thread_time())
         self.query_one(EntropyStrip).clear()
         self.composer.sent_before = self.session.store.prompts(200)
-        await self.log_view.show(self.session.path, self.branch_places())
+        async with self._drawing:
+            await self.log_view.show(self.session.path, self.branch_places())
         self.log_view.follow()
         self.show_settings()
+        # Only when all this is drawn: drawing would hold up the first tokens.
+        self.call_after_refresh(self._launch)
+
+    def _launch(self) -> None:
+        self._answer_began = (time.monotonic(), time.thread_time())
+        self._drawn_at = time.monotonic()
+        self.session.launch()
 
     async def _tick(self) -> None:
         """Draw what was written since, if drawing has not taken more than its share."""
         answer = self.session.answer
-        if answer is None or answer.ended or not self._may_draw():
+        if answer is None or answer.ended or self._drawing.locked() or not self._may_draw():
             return
-        await self._draw(answer, self.session.pump())
-        self._drawn_until = time.monotonic()
+        async with self._drawing:
+            await self._draw(answer, self.session.pump())
+        self._drawn_at = time.monotonic()
 
     def _may_draw(self) -> bool:
         began, used_then = self._answer_began
         now, used = time.monotonic(), time.thread_time() - used_then
-        return used <= 0.02 + _DRAWING_SHARE * (now - began) or now - self._drawn_until > _LONGEST_PAUSE_S
+        return used <= _DRAWING_SHARE * (now - began) or now - self._drawn_at > _LONGEST_PAUSE_S
 
     async def _draw(self, answer: Answer, steps: list[Step]) -> None:
         if self.session.writing is not None and steps:
@@ -229,12 +244,13 @@ class ChatScreen(Screen[None]):
             self.query_one(Figures).show(
                 answer.trace, context_used=answer.context_used, llm_only_ms=answer.llm_alone_ms, busy=self.busy
             )
-        await self.log_view.finish(message, answer.trace)
+        async with self._drawing:
+            await self.log_view.finish(message, answer.trace)
         self.show_settings()
         if (answer.trace is not None and answer.trace.stop == "length" and self._context_is_full(answer)) or (
             answer.error is not None and answer.error.title == "The prompt is too long"
         ):
-            self.chat_app.offer_room(message)
+            self.chat_app.offer_room(message, answer.context_used)
 
     def _context_is_full(self, answer: Answer) -> bool:
         return any(used >= limit for used, limit in answer.context_used.values())
@@ -288,6 +304,11 @@ class ChatScreen(Screen[None]):
             self.session.answer.tau = tau
         self.session.change(router=f"entropy:{tau:g}")
         self.show_settings()
+
+    def on_message_view_link_wanted(self, event: MessageView.LinkWanted) -> None:
+        """A link is copied, not followed: who knows where a model wants to send people."""
+        self.app.copy_to_clipboard(event.href)
+        self.say(f"Copied: {one_line(event.href, 100)}")
 
     def on_message_view_focused(self) -> None:
         """Show the figures of the answer the user is on."""

@@ -21,7 +21,7 @@ from rstitch_local.decoding.routers import DEFAULT_SPEC
 from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.tui.chat_settings import ChatSettings
 from rstitch_local.tui.screens.confirm import Choice, Dialog, Line
-from rstitch_local.tui.screens.edit import Editor
+from rstitch_local.tui.widgets.editor import Editor
 from rstitch_local.tui.widgets.tau_slider import TauSlider
 
 LOSSY = "The answer is not the LLM's own word for word: where the SLM is sure, its token stands."

@@ -12,46 +12,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Button, Footer, TextArea
-from textual.widgets.text_area import Edit, EditResult
+from textual.widgets import Button, Footer
 
-from rstitch_local.text import one_line, safe_text
+from rstitch_local.text import one_line
 from rstitch_local.tui.screens.confirm import ConfirmScreen, Dialog
-
-
-class Editor(TextArea):
-    """A text area for words of strangers: what commands a terminal does not get in, by whatever way.
-
-    Args:
-        text: what is there at first, the cursor at its end.
-        placeholder: what is shown while nothing is.
-    """
-
-    DEFAULT_CSS = """
-    Editor {
-        & .text-area--cursor-line { background: transparent; }
-    }
-    """
-
-    def __init__(self, text: str = "", *, placeholder: str = "", id: str | None = None) -> None:
-        super().__init__(safe_text(text), id=id, placeholder=Content(placeholder), highlight_cursor_line=False)
-        self.move_cursor(self.document.end)
-        self._given, self._loaded = text, self.text
-
-    @property
-    def changed(self) -> bool:
-        """Whether it is not what it was given."""
-        return self.text != self._loaded
-
-    @property
-    def result(self) -> str:
-        """The text; to the last character as it was given where nothing was changed."""
-        return self.text if self.changed else self._given
-
-    def edit(self, edit: Edit) -> EditResult:
-        """Typed, pasted or brought back: every change comes through here."""
-        edit.text = safe_text(edit.text)
-        return super().edit(edit)
+from rstitch_local.tui.widgets.editor import Editor
 
 
 class EditScreen(Dialog[str | None]):

@@ -11,14 +11,15 @@ from typing import ClassVar
 from textual import events
 from textual.binding import BindingType
 from textual.message import Message
-from textual.widgets import TextArea
 
+from rstitch_local.text import safe_text
 from rstitch_local.tui.keys import binding
+from rstitch_local.tui.widgets.editor import Editor
 
 _MOST_ROWS = 8
 
 
-class Composer(TextArea):
+class Composer(Editor):
     """A text area that sends on Enter.
 
     Attributes:
@@ -49,20 +50,14 @@ class Composer(TextArea):
             self.text = text
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(
-            id=id,
-            soft_wrap=True,
-            show_line_numbers=False,
-            highlight_cursor_line=False,
-            placeholder="Ask something; / for commands",
-        )
+        super().__init__(id=id, placeholder="Ask something; / for commands")
         self.sent_before: Sequence[str] = ()
         self._place: int | None = None
         self._draft = ""
 
     def set_text(self, text: str) -> None:
         """Put a text there, the cursor at its end."""
-        self.load_text(text)
+        self.load_text(safe_text(text))
         self.move_cursor(self.document.end)
 
     def action_newline(self) -> None:
@@ -86,9 +81,11 @@ class Composer(TextArea):
         ):
             event.stop()
             event.prevent_default()
-        elif event.key == "enter":
-            # A binding decides what it does; the text area itself would take it for a new line.
+        elif (bound := self.screen.active_bindings.get(event.key)) is not None and bound.node is self:
+            # At once and not when the key has bubbled up: what is pasted right after it belongs to the next message.
+            event.stop()
             event.prevent_default()
+            await self.run_action(bound.binding.action)
         else:
             await super()._on_key(event)
 

@@ -20,7 +20,7 @@ from rstitch_local.tui.widgets.message_view import MessageView
 
 _SHOWN_AT_FIRST = 12
 _SHOWN_MORE = 12
-_MOST_SHOWN = 60
+_MOST_SHOWN = 24
 """Messages on screen at once: widgets cost memory, and a chat may have thousands."""
 
 
@@ -54,6 +54,8 @@ class MessageLog(VerticalScroll, can_focus=False):
         """The message that had the focus last."""
         self.as_tokens = False
         self.unfolded = False
+        self.coloured = True
+        """Whether tokens are coloured where they are shown."""
 
     def compose(self) -> list[Static]:
         """What stands above the first message."""
@@ -167,6 +169,7 @@ class MessageLog(VerticalScroll, can_focus=False):
             finished=not message.unfinished,
         )
         view.tau = message.settings.get("tau")
+        view.coloured = self.coloured
         if self.as_tokens and message.role == "assistant" and not message.unfinished:
             view.steps = self._steps_of(message.id)
         view.set_reactive(MessageView.as_tokens, self.as_tokens)

@@ -15,6 +15,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message as Event
 from textual.reactive import reactive
+from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
 from rstitch_local.decoding.routers import Role
@@ -116,6 +117,7 @@ class MessageView(Vertical, can_focus=True):
         self.steps: list[Step] = []
         self.opens_thinking = opens_thinking
         self.finished = finished
+        self.coloured = True
         self.tau: float | None = None
         """The threshold it was written at: uncertainty from there on is drawn at full strength."""
         self._shown = ""
@@ -161,7 +163,9 @@ class MessageView(Vertical, can_focus=True):
         await self.redraw()
 
     async def redraw(self) -> None:
-        """Draw the whole message anew."""
+        """Draw the whole message anew, if it is still there: a branch may be left while its answer ends."""
+        if not self.is_attached:
+            return
         for old in (self._body, self._thought, self._tokens):
             if old is not None:
                 await old.remove()
@@ -170,12 +174,17 @@ class MessageView(Vertical, can_focus=True):
         if self.who == "assistant" and self.as_tokens and self.steps:
             self._tokens = TokenView()
             self._tokens.tau = self.tau
-            await self.mount(self._tokens, before=self._notice)
+            self._tokens.coloured = self.coloured
+            await self._put(self._tokens, before=self._notice)
             self._tokens.show(self.steps)
             self._tokens.cursor = self.cursor
             self._draw_thinking("", 0)
         else:
             await self._draw_text()
+
+    async def _put(self, widget: Widget, *, before: Widget | None = None, after: Widget | None = None) -> None:
+        if self.is_attached:
+            await self.mount(widget, before=before, after=after)
 
     async def _draw_text(self) -> None:
         """Bring the text on screen up to date with what is there of it."""
@@ -198,7 +207,7 @@ class MessageView(Vertical, can_focus=True):
                 await self._body.remove()
             self._body = TokenView(classes="plain")
             self._body.coloured = False
-            await self.mount(self._body, before=self._notice)
+            await self._put(self._body, before=self._notice)
             self._shown = ""
         if said.startswith(self._shown):
             self._body.extend(_as_steps(said[len(self._shown) :]))
@@ -210,7 +219,7 @@ class MessageView(Vertical, can_focus=True):
             if self._body is not None:
                 await self._body.remove()
             self._body = Markdown(parser_factory=parser, open_links=False)
-            await self.mount(self._body, before=self._notice)
+            await self._put(self._body, before=self._notice)
             self._shown = ""
         if self._shown and said.startswith(self._shown):
             if len(said) > len(self._shown):
@@ -228,7 +237,7 @@ class MessageView(Vertical, can_focus=True):
         elif self._thought is None:
             self._thought = TokenView(classes="thought")
             self._thought.coloured = False
-            await self.mount(self._thought, after=self._thinking)
+            await self._put(self._thought, after=self._thinking)
             self._thought.show(_as_steps(thinking))
         else:
             self._thought.show(_as_steps(thinking))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.catalog.store import FileState, FileStatus, PairState
-from rstitch_local.tui.machine_fit import Fit, Memory, fit, gpu_memory, memory_now, needed_bytes, sentence
+from rstitch_local.tui.machine_fit import Fit, Memory, fit, memory_now, needed_bytes, sentence
 
 GB = 1_000_000_000
 MACHINE = Memory(10 * GB, 16 * GB)
@@ -39,20 +37,6 @@ def test_each_case_has_a_sentence_of_its_own() -> None:
     assert "close other programs" in said[2]
     assert "close other programs" in said[3]
     assert "more than this machine has" in said[4]
-
-
-@dataclass(frozen=True)
-class Card:
-    kind: str
-    free_bytes: int
-
-
-def test_only_cards_with_memory_of_their_own_add_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    devices = [Card("cpu", 1), Card("gpu", 10), Card("igpu", 100), Card("gpu", 1000), Card("accel", 10_000)]
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert gpu_memory(devices) == 1010
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert gpu_memory(devices) == 0
 
 
 def test_this_machine_has_memory() -> None:

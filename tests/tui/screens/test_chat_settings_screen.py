@@ -16,7 +16,7 @@ from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.tui.chat_settings import ChatSettings
 from rstitch_local.tui.screens.chat_settings import LOSSY, NUMBERS, ROUTERS, ChatSettingsScreen
 from rstitch_local.tui.screens.confirm import Choice
-from rstitch_local.tui.screens.edit import Editor
+from rstitch_local.tui.widgets.editor import Editor
 from rstitch_local.tui.widgets.tau_slider import TauSlider
 
 PAIR = PairDefaults(tau=0.03, sampling=Sampling(0.6, 20, 0.95, 0.1))

@@ -6,7 +6,8 @@ from textual import events
 from textual.pilot import Pilot
 
 from rstitch_local.tui.screens.confirm import ConfirmScreen
-from rstitch_local.tui.screens.edit import Editor, EditScreen
+from rstitch_local.tui.screens.edit import EditScreen
+from rstitch_local.tui.widgets.editor import Editor
 
 TEXT = "One line,\nand another."
 
