@@ -63,6 +63,7 @@ def inspect(
         InputError: the place lies beyond a context.
         EngineError: the pair is busy or closed, or llama.cpp failed.
     """
+    pair.require_open()
     pair.driver.require_idle()
     return {role: _view(pair, role, _ids(pair, role, messages, steps, prefix, thinking), count) for role in Role}
 

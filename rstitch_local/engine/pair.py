@@ -151,6 +151,11 @@ class Pair:
         for weights in self.weights.values():
             weights.close()
 
+    def require_open(self) -> None:
+        """Raise EngineError once the pair was closed: llama.cpp would read freed memory, and end the process."""
+        if self._closed:
+            raise EngineError("The pair is closed", f"{self.name} was freed; load it again.")
+
     def render_text(self, messages: Sequence[Message], role: Role, *, thinking: bool | None = None) -> str:
         """The conversation as one model reads it, by its own template.
 
@@ -221,8 +226,7 @@ class Pair:
             UsageError: no such router, or a budget below one token.
             EngineError: the pair is closed.
         """
-        if self._closed:
-            raise EngineError("The pair is closed", f"{self.name} was freed; load it again.")
+        self.require_open()
         if max_tokens is None:
             max_tokens = max(context.n_ctx for context in self.contexts.values())
         if max_tokens < 1:

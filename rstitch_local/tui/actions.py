@@ -278,6 +278,13 @@ def inspect(screen: ChatScreen) -> None:
         raise InputError("Nothing to inspect", "This answer has no record of its tokens.")
     if session.answer is not None:
         raise InputError("An answer is being written", "Wait for its end, or stop it with Esc.")
+    wrote = trace.settings.get("pair")
+    if wrote not in (None, screen.chat_app.pair_name):
+        raise InputError(
+            "Another pair wrote this",
+            f"{one_line(wrote)} wrote this answer, and its tokens mean nothing to the models that are loaded.",
+            "Load that pair with /models.",
+        )
 
     async def done(choice: tuple[int, Role, int] | None) -> None:
         if choice is not None:

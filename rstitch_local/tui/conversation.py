@@ -60,7 +60,8 @@ def request(
         router=router or settings.router,
         sampling=settings.sampling(defaults.sampling),
         seed=settings.seed if seed is None else seed,
-        max_tokens=settings.max_tokens,
+        # What it goes on from was paid for already.
+        max_tokens=None if settings.max_tokens is None else settings.max_tokens + len(kept),
         thinking=settings.thinking,
         prefix=prefix,
         kept=kept,

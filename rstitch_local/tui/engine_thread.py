@@ -182,10 +182,11 @@ class EngineThread:
 
     def write(self, answer: Answer) -> None:
         """Have an answer written. Posts AnswerBegun, then AnswerEnded, also where it fails at once."""
+        self._answer = answer
         self._jobs.put(lambda: self._write(answer))
 
     def stop(self) -> None:
-        """Stop the answer that is being written, if there is one."""
+        """Stop the answer that is being written or waits for it, if there is one."""
         if self._answer is not None:
             self._answer.stop()
 
@@ -248,7 +249,6 @@ class EngineThread:
             self._pair = None
 
     def _write(self, answer: Answer) -> None:
-        self._answer = answer
         try:
             run = self._begin(answer)
             self._post(AnswerBegun(answer))

@@ -112,11 +112,13 @@ class Session:
         """Have an answer that was stopped or cut off go on where it ended."""
         self._require_quiet()
         trace = self.store.trace(message.id)
-        kept = trace.steps if trace is not None else []
-        if trace is not None and trace.stop == "eog":
-            kept = kept[:-1]
         self.path = self._before(message)
-        self._write(prefix=message.prefix, kept=kept, seed=trace.seed if trace is not None else None)
+        if trace is None or trace.settings.get("pair") != self.settings.pair:
+            # Its tokens mean nothing to the models that are loaded; its text does.
+            self._write(prefix=message.text)
+        else:
+            kept = trace.steps[:-1] if trace.stop == "eog" else trace.steps
+            self._write(prefix=message.prefix, kept=kept, seed=trace.seed)
 
     def branch(self, message: Message, index: int, role: Role, token: int) -> None:
         """Have an answer go on from one of its tokens with another in its place."""

@@ -192,7 +192,6 @@ def test_a_pair_that_writes_is_left_alone(pair: Pair) -> None:
     assert [step.token for step in steps] == [step.token for step in expected.steps]
 
 
-@pytest.mark.xfail(strict=True, reason="inspect does not look whether the pair is closed before it tokenizes")
 def test_a_closed_pair_says_so(tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(context=96))
     trace = write(pair, max_tokens=3)

@@ -1,0 +1,88 @@
+"""`rstitch chat` from the outside: what is refused before the screen is taken over."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def rstitch(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rstitch_local", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "RSTITCH_HOME": str(home)},
+    )
+
+
+def test_without_a_terminal_it_says_so(tmp_path: Path) -> None:
+    done = rstitch("chat", home=tmp_path)
+    assert done.returncode == 2
+    assert "needs a terminal" in done.stderr
+    assert "rstitch ask" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_command_and_a_terminal_the_help_is_printed(tmp_path: Path) -> None:
+    done = rstitch(home=tmp_path)
+    assert done.returncode == 0
+    assert "chat" in done.stdout
+    assert "solve" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+class TestOnATerminal:
+    """On a pseudo-terminal, up to the first thing it says."""
+
+    @staticmethod
+    def said(*arguments: str, home: Path) -> tuple[int, str]:
+        import pty
+
+        pid, file = pty.fork()
+        if pid == 0:
+            os.environ["RSTITCH_HOME"] = str(home)
+            os.environ["TERM"] = "xterm-256color"
+            os.execv(sys.executable, [sys.executable, "-m", "rstitch_local", *arguments])
+        seen = b""
+        while True:
+            try:
+                block = os.read(file, 4096)
+            except OSError:
+                break
+            if not block:
+                break
+            seen += block
+        _, status = os.waitpid(pid, 0)
+        os.close(file)
+        return os.waitstatus_to_exitcode(status), seen.decode("utf-8", "replace")
+
+    def test_a_wrong_router(self, tmp_path: Path) -> None:
+        code, text = self.said("chat", "--router", "entropy:x", home=tmp_path)
+        assert code == 2
+        assert "needs a number" in text
+
+    def test_an_unknown_pair(self, tmp_path: Path) -> None:
+        code, text = self.said("chat", "--pair", "nobody", home=tmp_path)
+        assert code == 3
+        assert "nobody" in text
+
+    def test_broken_settings(self, tmp_path: Path) -> None:
+        (tmp_path / "config").mkdir()
+        (tmp_path / "config" / "settings.toml").write_text('them = "nord"\n', encoding="utf-8")
+        code, text = self.said("chat", home=tmp_path)
+        assert code == 2
+        assert "theme" in text
+
+    def test_a_database_that_is_none(self, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "chats.sqlite3").write_bytes(b"no database at all, but long enough to look at" * 50)
+        code, text = self.said("chat", home=tmp_path)
+        assert code == 6
+        assert "Traceback" not in text

@@ -1,0 +1,120 @@
+"""Answers that go on from something: from kept steps, from given words, from what the caches hold; on real models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_pair import CHATML, write_model
+
+from rstitch_local.builtin import word_problems
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.trace import Trace
+
+ROUTERS = ["slm", "llm", "entropy:0.005", "entropy:0"]
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with load_pair("demo", options=LoadOptions(threads=1)) as loaded:
+        yield loaded
+
+
+def turns(*indexes: int) -> list[dict[str, str]]:
+    return [
+        {"role": "user", "content": word_problems.generate(word_problems.EXAMPLES_SEED, i).question} for i in indexes
+    ]
+
+
+def written(pair: Pair, index: int = 1, **options: object) -> Trace:
+    run = pair.start(turns(index), **options)  # type: ignore[arg-type]
+    for _ in run:
+        pass
+    return run.trace
+
+
+def said(steps: list[Step]) -> list[tuple[int, Role, int, str]]:
+    return [(step.position, step.role, step.token, step.text) for step in steps]
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_it_is_the_answer_that_never_stopped(pair: Pair, router: str, temperature: float) -> None:
+    whole = written(pair, router=router, sampling=Sampling(temperature), seed=11)
+    half = len(whole.steps) // 2
+    again = written(pair, router=router, sampling=Sampling(temperature), seed=11, kept=whole.steps[:half], reuse=True)
+    # Rounding may differ between one batch and many; on this pair it does not change a token.
+    assert said(again.steps) == said(whole.steps)
+    assert again.kept == half
+    assert (again.swaps_up, again.swaps_down, again.stop) == (whole.swaps_up, whole.swaps_down, "eog")
+    assert again.tokens == whole.tokens
+
+
+def test_only_what_is_new_is_evaluated(pair: Pair) -> None:
+    first = written(pair, router="entropy:0.005")
+    again = written(pair, router="entropy:0.005", reuse=True)
+    assert said(again.steps) == said(first.steps)
+    for role in Role:
+        assert again.spent(role, "prompt")[0] <= 1
+    fresh = written(pair, router="entropy:0.005")
+    assert fresh.spent(Role.SLM, "prompt") != again.spent(Role.SLM, "prompt")
+    assert fresh.spent(Role.SLM, "prompt")[0] == len(pair.render(turns(1), Role.SLM))
+
+
+def test_another_conversation_shares_its_beginning_only(pair: Pair) -> None:
+    written(pair, 1, router="slm")
+    other = written(pair, 2, router="slm", reuse=True)
+    assert said(other.steps) == said(written(pair, 2, router="slm").steps)
+    assert other.spent(Role.SLM, "prompt")[0] < len(pair.render(turns(2), Role.SLM))
+
+
+def test_it_goes_on_from_words_that_nobody_wrote(pair: Pair) -> None:
+    problem = word_problems.generate(word_problems.EXAMPLES_SEED, 0)
+    trace = written(pair, 0, router="slm", prefix="Steps:\n101*5=505\n1")
+    assert trace.text.startswith("01+505=606")
+    assert f"\\boxed{{{problem.answer}}}" in trace.text
+    assert trace.steps[0].position == 0
+
+
+def test_a_budget_that_is_used_up_writes_nothing(pair: Pair) -> None:
+    whole = written(pair, router="slm")
+    trace = written(pair, router="slm", kept=whole.steps[:5], max_tokens=5)
+    assert (trace.stop, len(trace.steps), trace.spent(Role.SLM, "decode")[0]) == ("length", 5, 0)
+    ended = written(pair, router="slm", kept=whole.steps)
+    assert (ended.stop, said(ended.steps)) == ("eog", said(whole.steps))
+
+
+def test_tau_is_noted_where_it_changes(pair: Pair) -> None:
+    run = pair.start(turns(1), router="entropy:0")
+    assert run.tau == 0
+    for step in run:
+        if step.position == 7:
+            run.tau = 0.5
+            run.tau = 0.5
+    assert run.trace.taus == [(8, 0.5)]
+    assert run.trace.steps[-1].role is Role.SLM
+    fixed = pair.start(turns(1), router="llm")
+    fixed.tau = 0.1
+    assert fixed.tau is None
+    assert fixed.trace.taus == []
+
+
+def test_where_thinking_begins(pair: Pair) -> None:
+    assert not pair.has_thinking_switch
+    assert not pair.opens_thinking(turns(1))
+
+
+def test_a_template_is_told_whether_to_think(tmp_path: Path) -> None:
+    template = CHATML + "{% if enable_thinking is not defined or enable_thinking %}{{ '<think>\n' }}{% endif %}"
+    slm, llm = (write_model(tmp_path / f"{role}.gguf", template=template) for role in Role)
+    with load_pair(slm=slm, llm=llm) as loaded:
+        assert loaded.has_thinking_switch
+        assert loaded.opens_thinking(turns(0))
+        assert not loaded.opens_thinking(turns(0), thinking=False)
+        assert loaded.render_text(turns(0), Role.LLM).endswith("<think>\n")
+        ids = [loaded.render(turns(0), Role.SLM, thinking=on) for on in (True, False)]
+        assert len(ids[0]) > len(ids[1])

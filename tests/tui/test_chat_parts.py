@@ -1,0 +1,77 @@
+"""The small parts of the chat: Markdown as models write it, what the LLM alone would have cost, commands by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.trace import Trace
+from rstitch_local.errors import UsageError
+from rstitch_local.llama.context import Usage
+from rstitch_local.tui import slash
+from rstitch_local.tui.chat_settings import ChatSettings
+from rstitch_local.tui.estimate import LlmAlone
+from rstitch_local.tui.markdown import parser
+
+
+@pytest.mark.parametrize(
+    ("source", "html"),
+    [
+        ("26*5=130\n68*6=408", "<p>26*5=130<br />\n68*6=408</p>"),
+        ("(2+3)*(4)", "<p>(2+3)*(4)</p>"),
+        ("*so* and **so** 3 * 4", "<p><em>so</em> and <strong>so</strong> 3 * 4</p>"),
+        (r"\(a_1*b_2*c\) and \[x\]", "<p><code>a_1*b_2*c</code> and <code>x</code></p>"),
+        ("\\[\n12 + 30\n\\]", "<p><code>12 + 30</code></p>"),
+        ("$$a*b$$ costs $5 or $6", "<p><code>a*b</code> costs $5 or $6</p>"),
+        (r"\[ never closed", "<p>[ never closed</p>"),
+        ("`\\[a\\]`", "<p><code>\\[a\\]</code></p>"),
+        ("```\n2*3*4\n\\[x\\]\n```", "<pre><code>2*3*4\n\\[x\\]\n</code></pre>"),
+        ("<b>x</b>", "<p>&lt;b&gt;x&lt;/b&gt;</p>"),
+    ],
+)
+def test_markdown_leaves_mathematics_alone(source: str, html: str) -> None:
+    assert parser().render(source).strip() == html
+
+
+def trace(tokens: int, llm: Usage, kept: int = 0) -> Trace:
+    steps = [Step(i, Role.LLM, i, "x", 0.0, 1.0, 1, 1.0) for i in range(tokens)]
+    return Trace(0, steps=steps, kept=kept, usage={Role.SLM: Usage([40, 0, 9], [0, 0, 0]), Role.LLM: llm})
+
+
+def test_the_llm_alone_is_estimated_from_what_it_took() -> None:
+    estimate = LlmAlone()
+    little = trace(20, Usage([10, 5, 7], [20_000_000, 9, 70_000_000]))
+    estimate.learn(little)
+    assert estimate.of(little) is None
+    estimate.learn(trace(3, Usage([10, 0, 3], [40_000_000, 0, 30_000_000])))
+    # 40 prompt tokens at 3 ms, and 20 written, or the 15 of them that are new, at 10 ms.
+    assert estimate.of(little) == pytest.approx(40 * 3 + 20 * 10)
+    assert estimate.of(trace(20, Usage(), kept=5)) == pytest.approx(40 * 3 + 15 * 10)
+
+
+def test_commands_are_found_by_name_and_by_beginning() -> None:
+    assert slash.find("tau").name == "tau"
+    assert slash.find("insp").name == "inspect"
+    with pytest.raises(UsageError, match=r"/chat.*|There is no /c\b") as caught:
+        slash.find("c")
+    assert "/copy" in caught.value.hint
+    with pytest.raises(UsageError) as caught:
+        slash.find("tokenz")
+    assert "/tokens" in caught.value.hint
+    with pytest.raises(UsageError):
+        slash.find("")
+
+
+def test_every_command_says_how_it_is_used() -> None:
+    for name, command in slash.COMMANDS.items():
+        assert command.name == name
+        assert command.usage.startswith(f"/{name}")
+        assert command.title
+        assert not (command.needs and command.takes)
+
+
+def test_settings_of_a_newer_version_can_be_read() -> None:
+    assert ChatSettings.model_validate({"seed": 3, "mood": "good"}).seed == 3
+    with pytest.raises(UsageError):
+        ChatSettings(router="entropy:x")

@@ -1,0 +1,71 @@
+"""What the models are sent of a chat."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.choice import PairDefaults
+from rstitch_local.tui.chat_settings import ChatSettings
+from rstitch_local.tui.conversation import branched, request, turns
+from rstitch_local.tui.store.records import Message, Speaker
+
+PAIR = PairDefaults(sampling=Sampling(temperature=0.7, top_k=20))
+
+
+def message(number: int, role: Speaker, text: str, **settings: object) -> Message:
+    return Message(number, 1, number - 1 or None, role, "", text, None, "", 0.0, settings=settings)
+
+
+PATH = [
+    message(1, "user", "First?"),
+    message(2, "assistant", "<think>\nhm\n</think>\nOne."),
+    message(3, "user", "Second?"),
+    message(4, "assistant", "still hm</think>\n\nTwo.", opens_thinking=True),
+    message(5, "user", "Third?"),
+]
+
+
+def contents(settings: ChatSettings, defaults: PairDefaults = PAIR) -> list[str]:
+    return [turn["content"] for turn in turns(PATH, settings, defaults)]
+
+
+def test_thinking_is_not_sent_back() -> None:
+    assert contents(ChatSettings()) == ["First?", "One.", "Second?", "Two.", "Third?"]
+
+
+def test_system_prompt_suffix_and_dropped_turns() -> None:
+    assert contents(ChatSettings(system="Be brief."))[:2] == ["Be brief.", "First?"]
+    assert contents(ChatSettings(system=" \n"))[0] == "First?"
+    assert contents(ChatSettings(system="Be brief.", first=3)) == ["Be brief.", "Second?", "Two.", "Third?"]
+    asked = replace(PAIR, prompt_suffix="Think briefly.")
+    assert contents(ChatSettings(first=5), asked) == ["Third?\nThink briefly."]
+    assert contents(ChatSettings(), asked)[0] == "First?\nThink briefly."
+
+
+def test_a_pair_of_single_questions_is_sent_the_last_one() -> None:
+    assert contents(ChatSettings(system="S"), replace(PAIR, single_turn=True)) == ["S", "Third?"]
+
+
+def test_the_chats_settings_lie_over_the_pairs() -> None:
+    wanted = request(PATH, ChatSettings(top_k=5, seed=3, router="llm"), PAIR)
+    assert wanted.sampling == Sampling(temperature=0.7, top_k=5)
+    assert (wanted.seed, wanted.router, wanted.max_tokens) == (3, "llm", None)
+    assert request(PATH, ChatSettings(router="llm"), PAIR, router="slm", seed=9).router == "slm"
+
+
+def test_what_is_gone_on_from_does_not_use_up_the_budget() -> None:
+    kept = [Step(0, Role.SLM, 7, "a", 0.0, 1.0, 0, 0.0)] * 3
+    assert request(PATH, ChatSettings(max_tokens=10), PAIR, kept=kept).max_tokens == 13
+
+
+def test_a_branch_keeps_what_came_before() -> None:
+    steps = [Step(i, Role.LLM, i, str(i), 0.5, 0.5, 1, 1.0, 0.3) for i in range(4)]
+    other = branched(steps, 2, Role.SLM, 99)
+    assert other[:2] == steps[:2]
+    assert (other[2].role, other[2].token, other[2].position, other[2].unsure) == (Role.SLM, 99, 2, None)
+    assert len(other) == 3
+    assert branched(steps, 2, Role.LLM, 99)[2].unsure == 0.3
+    assert steps[2].token == 2
