@@ -51,6 +51,7 @@ _NOT_LOSSLESS = (
     "Two models write together: where the small one (SLM) is unsure, the large one (LLM) takes over. What comes out is "
     "not the large model's own answer word for word; tau says how much of it you get."
 )
+_BAR_CELLS = 20
 _QUIT_S = 0.8
 """How long leaving waits for llama.cpp to come to the end of what it evaluates."""
 
@@ -197,7 +198,9 @@ class ChatApp(App[None]):
 
     def on_loading(self, event: Loading) -> None:
         """Show how far loading is."""
-        self.chat_screen.show_busy(f"Loading {self.loading}: {event.role.name} {event.share:.0%} · Esc cancels")
+        done = round(event.share * _BAR_CELLS)
+        bar = "━" * done + "─" * (_BAR_CELLS - done)
+        self.chat_screen.show_busy(f"Loading {self.loading}: {event.role.name} {bar} {event.share:.0%} · Esc cancels")
 
     def on_loaded(self, event: Loaded) -> None:
         """A pair takes questions."""

@@ -103,7 +103,7 @@ def figures_text(
 def _routing(trace: Trace | None, llm_only_ms: float | None, busy: str) -> Iterator[_Part]:
     """Who wrote, and what it cost to change over."""
     if busy:
-        yield 0, [((one_line(busy, 40), f"bold {_FIGURE}"),)]
+        yield 0, [((one_line(busy, 90), f"bold {_FIGURE}"),)]
     if trace is None:
         return
     yield 1, [(("LLM ", _LLM), (f"{trace.llm_share:.0%}", _FIGURE))]
@@ -119,6 +119,10 @@ def _routing(trace: Trace | None, llm_only_ms: float | None, busy: str) -> Itera
                 (("re-eval ", _LABEL), took),
             ],
         )
+    spent = {role: sum(trace.spent(role, kind)[1] for kind in ("prompt", "catch_up", "decode")) for role in Role}
+    if any(spent.values()):
+        slm, llm = ((_time(ms), _FIGURE) for ms in spent.values())
+        yield 5, [(("time SLM ", _LABEL), slm, (", LLM ", _LABEL), llm)]
     if llm_only_ms is not None and trace.wall_ms > 0:
         alone = ((_time(llm_only_ms), _FIGURE), (f" ({llm_only_ms / trace.wall_ms:.1f}x)", _LABEL))
         yield 4, [(("LLM alone ≈ ", _LABEL), *alone), (("alone ≈ ", _LABEL), *alone)]

@@ -96,6 +96,104 @@ def test_escape_stops_and_keeps_what_was_written_and_it_can_go_on(
     run(flow)
 
 
+def test_a_reader_who_scrolled_up_is_left_in_peace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, size=(60, 24), router="llm") as chat:
+            for index in range(4):
+                await chat.ask(question(index))
+            log = chat.app.chat_screen.log_view
+            assert log.scroll_y == log.max_scroll_y > 0
+            gate = Gate(monkeypatch, after=30)
+            await chat.send(question(5))
+            await chat.until(gate.reached.is_set)
+            await chat.until(lambda: log.scroll_y == log.max_scroll_y)
+            log.scroll_home(animate=False)
+            await chat.until(lambda: log.scroll_y == 0)
+            gate.open()
+            await chat.quiet()
+            assert log.scroll_y == 0
+            await chat.send(question(6))
+            await chat.quiet()
+            await chat.until(lambda: log.scroll_y == log.max_scroll_y, "one's own question is not in sight")
+
+    run(flow)
+
+
+def test_what_was_sent_before_comes_back_with_up(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            composer = chat.app.chat_screen.composer
+            for index in (0, 1):
+                await chat.ask(question(index))
+            composer.set_text("a draft")
+            await chat.pilot.press("up")
+            assert composer.text == question(1)
+            await chat.pilot.press(*["up"] * 9)
+            assert composer.text == question(0)
+            await chat.pilot.press(*["down"] * 9)
+            assert composer.text == "a draft"
+
+    run(flow)
+
+
+def test_several_lines_are_one_message(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            composer = chat.app.chat_screen.composer
+            composer.set_text("Tom has 12 pens.")
+            await chat.pilot.press("ctrl+j")
+            composer.insert("He buys 30 more pens.\nHow many pens does Tom have?")
+            await chat.pilot.press("enter")
+            await chat.until(lambda: chat.app.session.path)
+            await chat.quiet()
+            assert chat.app.session.path[0].text.splitlines()[0] == "Tom has 12 pens."
+            assert chat.app.session.path[0].text.count("\n") == 2
+            await chat.send("//is no command")
+            await chat.quiet()
+            assert chat.app.session.path[-2].text == "/is no command"
+
+    run(flow)
+
+
+def test_the_same_again_at_another_tau(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="entropy:0") as chat:
+            first = await chat.ask(question(1))
+            await chat.send("/again 0.4")
+            await chat.quiet()
+            await chat.until(lambda: "Before" in chat.screen_text() and "faster" in chat.screen_text())
+            await chat.pilot.press("escape")
+            await chat.until(lambda: chat.app.screen is chat.app.chat_screen)
+            assert "2/2" in chat.screen_text()
+            assert chat.app.session.path[-1].text != first
+            assert chat.app.session.settings.router == "entropy:0"
+
+    run(flow)
+
+
+def test_a_token_is_exchanged_in_the_inspector(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.ask(question(0))
+            before = chat.app.store.trace(chat.app.session.path[-1].id)
+            assert before is not None
+            await chat.pilot.press("ctrl+g")
+            await chat.until(lambda: "entropy" in chat.screen_text())
+            await chat.pilot.press("home", *["right"] * 6)
+            await chat.until(lambda: "ranks" in chat.screen_text() or "wrote its" in chat.screen_text())
+            await chat.pilot.press("enter", "down", "enter")
+            await chat.until(lambda: chat.app.screen is chat.app.chat_screen)
+            await chat.quiet()
+            after = chat.app.store.trace(chat.app.session.path[-1].id)
+            assert after is not None
+            assert [s.token for s in after.steps[:6]] == [s.token for s in before.steps[:6]]
+            assert after.steps[6].token != before.steps[6].token
+            assert after.kept == 7
+            assert "2/2" in chat.screen_text()
+
+    run(flow)
+
+
 def test_branches_are_kept_and_walked(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
