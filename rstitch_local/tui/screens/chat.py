@@ -6,6 +6,7 @@ Knows which widgets there are and hands on what they report; what it means is th
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
@@ -41,6 +42,8 @@ _TICK_S = 1 / 12
 _DRAWING_SHARE = 0.03
 """Of the time an answer takes, at most this share goes into drawing it: drawing holds up the thread that writes."""
 _LONGEST_PAUSE_S = 0.5
+_YOUNG_ROUNDS = 5
+"""Rounds of the garbage collector among young objects after which all are looked through, when nothing is written."""
 
 
 class ChatScreen(Screen[None]):
@@ -115,6 +118,8 @@ class ChatScreen(Screen[None]):
         settings = self.chat_app.settings
         self.log_view.unfolded = not settings.fold_thinking
         self.log_view.coloured = settings.coloured_tokens
+        # To look through all objects takes some 30 ms: by itself it would come while an answer is written and drawn.
+        gc.set_threshold(*gc.get_threshold()[:2], 20 * _YOUNG_ROUNDS)
         self.set_interval(_TICK_S, self._tick)
         self.composer.focus()
         await self.show_chat()
@@ -209,6 +214,8 @@ class ChatScreen(Screen[None]):
     async def _tick(self) -> None:
         """Draw what was written since, if drawing has not taken more than its share."""
         answer = self.session.answer
+        if answer is None and gc.get_count()[2] >= _YOUNG_ROUNDS:
+            gc.collect()
         if answer is None or answer.ended or self._drawing.locked() or not self._may_draw():
             return
         async with self._drawing:

@@ -20,7 +20,7 @@ from rstitch_local.tui.widgets.message_view import MessageView
 
 _SHOWN_AT_FIRST = 12
 _SHOWN_MORE = 12
-_MOST_SHOWN = 24
+_MOST_SHOWN = 16
 """Messages on screen at once: widgets cost memory, and a chat may have thousands."""
 
 

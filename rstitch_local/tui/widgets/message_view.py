@@ -74,7 +74,7 @@ class MessageView(Vertical, can_focus=True):
         & > .thought { color: $text-muted; height: auto; padding-left: 2; }
         & > .plain { height: auto; }
         & > Markdown { height: auto; padding: 0; margin: 0; background: transparent; }
-        & > Markdown > *:last-child { margin-bottom: 0; }
+        & > Markdown > MarkdownBlock:last-child { margin-bottom: 0; }
         &.-user > .title { color: $text-accent; }
     }
     """
