@@ -1,0 +1,196 @@
+"""A made-up chat that looks the same on every machine: no models, no clock, no memory, no folders.
+
+What the engine would do is done at once and with made-up figures; everything else is the real app.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+import pytest
+from textual.pilot import Pilot
+
+from rstitch_local import paths
+from rstitch_local.catalog import store as catalog_store
+from rstitch_local.catalog.schema import ModelFile, PairEntry
+from rstitch_local.catalog.store import FileState, FileStatus, PairState
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.choice import PairChoice, choose_pair
+from rstitch_local.engine.inspection import Candidate, View
+from rstitch_local.engine.pair import LoadOptions
+from rstitch_local.engine.trace import Trace
+from rstitch_local.errors import RStitchError
+from rstitch_local.tui import machine_fit
+from rstitch_local.tui.app import ChatApp, Start
+from rstitch_local.tui.app_settings import AppSettings
+from rstitch_local.tui.chat_settings import ChatSettings
+from rstitch_local.tui.engine_thread import EngineThread, Loaded, PairFacts, Request
+from rstitch_local.tui.machine_fit import Memory
+from rstitch_local.tui.store.store import Store
+
+NOW = 1_767_268_800.0
+"""Noon of 1 January 2026, UTC."""
+TAU = 0.02
+QUESTION = "A shirt costs 24 dollars and trousers twice as much. What do three of each cost?"
+ANSWER = (
+    "<think>\nTrousers are 2 * 24 = 48 dollars. One of each is 72, three are 216.\n</think>\n\n"
+    "One of **each** costs:\n\n- shirt: 24 dollars\n- trousers: 48 dollars\n\n"
+    "```python\nprint(3 * (24 + 48))\n```\n\nSo three of each cost [not markup] **216 dollars**."
+)
+OTHER = "They cost 216 dollars."
+SECOND = "And four of each?"
+
+
+def steps_of(text: str) -> list[Step]:
+    """Words as tokens, every one with entropies of its own; where the SLM's is above tau the LLM writes."""
+    words = [word + " " for word in text.split(" ")]
+    words[-1] = words[-1][:-1]
+    steps: list[Step] = []
+    for position, word in enumerate(words):
+        wave = (math.sin(position * 1.7) + math.sin(position * 0.6)) / 2
+        entropy = round(10 ** (2.2 * wave - 3), 6)
+        unsure = entropy if entropy > TAU else None
+        role = Role.LLM if unsure is not None else Role.SLM
+        caught_up = 3 if position > 0 and steps[-1].role is not role else 1
+        own = entropy if unsure is None else round(entropy / 40, 6)
+        steps.append(Step(position, role, 100 + position, word, own, round(1 - own, 6), caught_up, 7.5, unsure))
+    return steps
+
+
+def trace_of(text: str, router: str, stop: str = "eog") -> Trace:
+    """A record of an answer, with round figures."""
+    settings = {"pair": "demo", "router": router, "tau": TAU, "opens_thinking": False}
+    trace = Trace(seed=0, settings=settings, steps=steps_of(text), stop=stop, wall_ms=1234.0, ttft_ms=56.0)
+    for step in trace.steps:
+        trace.tokens[step.role] += 1
+    trace.swaps_up = sum(step.unsure is not None for step in trace.steps)
+    trace.swaps_down = trace.swaps_up
+    trace.usage[Role.SLM].tokens, trace.usage[Role.SLM].ns = [40, 9, 50], [8_000_000, 30_000_000, 250_000_000]
+    trace.usage[Role.LLM].tokens, trace.usage[Role.LLM].ns = [40, 30, 12], [40_000_000, 290_000_000, 480_000_000]
+    return trace
+
+
+class Clock:
+    """Stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fill(store: Store, clock: Clock) -> int:
+    """Three chats; gives the last one, which has thinking, Markdown, two branches and an answer that was stopped."""
+    for title, days in (("Notes on the mean of two samples", 40), ("Why is the sky blue?", 1)):
+        clock.now = NOW - days * 86_400
+        _answer(store, store.add_user(store.new_chat(ChatSettings(pair="demo"), title).id, None, title).id, "So.")
+    clock.now = NOW - 600
+    chat = store.new_chat(ChatSettings(pair="demo", router=f"entropy:{TAU:g}", system="Be brief."))
+    question = store.add_user(chat.id, None, QUESTION)
+    _answer(store, question.id, OTHER, router="slm")
+    first = _answer(store, question.id, ANSWER)
+    second = store.add_user(chat.id, first, SECOND)
+    _answer(store, second.id, "Four of each cost 288", stop="interrupted")
+    clock.now = NOW
+    return chat.id
+
+
+def _answer(store: Store, question: int, text: str, router: str = f"entropy:{TAU:g}", stop: str = "eog") -> int:
+    trace = trace_of(text, router, stop)
+    begun = store.begin_answer(store.message(question).chat_id, question, "", dict(trace.settings))
+    store.finish_answer(begun.id, trace)
+    return begun.id
+
+
+def _views(step: Step) -> dict[Role, View]:
+    """The LLM likes what was written best, the SLM least."""
+    words = [step.text, " dollars", " each", "\n", " 48", " 72", "<|im_end|>", " trousers", ",", " of"]
+    tokens = [step.token, *range(900, 909)]
+    llm = [Candidate(tokens[row], word, 0.97 * 0.02**row) for row, word in enumerate(words)]
+    slm = [Candidate(each.token, each.text, 0.5 * 0.5**row) for row, each in enumerate(reversed(llm))]
+    return {Role.SLM: View(0.21, slm), Role.LLM: View(0.0012, llm)}
+
+
+def _state(entry: PairEntry) -> PairState:
+    """The first pair half there, the second whole, the others not."""
+
+    def file(each: ModelFile, status: FileStatus) -> FileState:
+        size = each.size or 1_000_000_000
+        here = {FileStatus.ON_DISK: size, FileStatus.PARTIAL: size // 2}.get(status, 0)
+        # A path that reads the same on every system, though none would be opened by it.
+        place = cast(Path, PurePosixPath("/models") / each.file)
+        return FileState(each, place, status, here, each.size)
+
+    if entry.name in ("demo", "qwen3-8b"):
+        return PairState(file(entry.slm, FileStatus.ON_DISK), file(entry.llm, FileStatus.ON_DISK))
+    if entry.name == "qwen2.5-coder":
+        return PairState(file(entry.slm, FileStatus.ON_DISK), file(entry.llm, FileStatus.PARTIAL))
+    return PairState(file(entry.slm, FileStatus.MISSING), file(entry.llm, FileStatus.MISSING))
+
+
+def hold_still(monkeypatch: pytest.MonkeyPatch, folder: Path) -> PairChoice:
+    """Nothing depends on this machine and this moment any more; gives the pair that is as good as loaded."""
+    choice = choose_pair("demo")
+
+    def load(engine: EngineThread, choice: PairChoice, options: LoadOptions | None = None) -> None:
+        context = dict.fromkeys(Role, 1024)
+        engine._post(Loaded(PairFacts(choice, options or LoadOptions(), context, 4096, True, 0.5)))
+
+    def inspect(
+        _engine: EngineThread,
+        _request: Request,
+        steps: Sequence[Step],
+        done: Callable[[dict[Role, View] | RStitchError], object],
+    ) -> None:
+        done(_views(steps_of(ANSWER)[len(steps)]))
+
+    monkeypatch.setenv("RSTITCH_HOME", str(folder))
+    monkeypatch.setattr(EngineThread, "load", load)
+    monkeypatch.setattr(EngineThread, "inspect", inspect)
+    monkeypatch.setattr(machine_fit, "memory_now", lambda _gpu=0: Memory(9_000_000_000, 16_000_000_000))
+    monkeypatch.setattr(catalog_store, "state", _state)
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    monkeypatch.setattr(time, "localtime", time.gmtime)
+    for name, place in (("data_dir", "/data/rstitch"), ("settings_file", "/config/rstitch/settings.toml")):
+        monkeypatch.setattr(paths, name, lambda place=place: PurePosixPath(place))
+    return choice
+
+
+@dataclass
+class Still:
+    """The app with its chat open."""
+
+    app: ChatApp
+    pilot: Pilot[None]
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Poll; fails where it never becomes true."""
+        for _ in range(1000):
+            if condition():
+                await self.pilot.pause()
+                return
+            await self.pilot.pause(0.005)
+        raise AssertionError("it never came to be")
+
+
+@asynccontextmanager
+async def standing(folder: Path, choice: PairChoice, size: tuple[int, int]) -> AsyncIterator[Still]:
+    """The chat that `fill` makes, open in the app."""
+    clock = Clock()
+    with Store(folder / "chats.sqlite3", clock=clock) as store:
+        store.set_state("chat", str(fill(store, clock)))
+        app = ChatApp(store, AppSettings(theme="textual-dark"), Start(choice, resume=True))
+        async with app.run_test(size=size) as pilot:
+            still = Still(app, pilot)
+            await still.until(lambda: app.ready)
+            app.chat_screen.composer.cursor_blink = False
+            yield still
+            await app.leave()
