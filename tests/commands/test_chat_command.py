@@ -45,23 +45,27 @@ class TestOnATerminal:
     def said(*arguments: str, home: Path) -> tuple[int, str]:
         import pty
 
-        pid, file = pty.fork()
-        if pid == 0:
-            os.environ["RSTITCH_HOME"] = str(home)
-            os.environ["TERM"] = "xterm-256color"
-            os.execv(sys.executable, [sys.executable, "-m", "rstitch_local", *arguments])
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rstitch_local", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env={**os.environ, "RSTITCH_HOME": str(home), "TERM": "xterm-256color"},
+        )
+        os.close(theirs)
         seen = b""
         while True:
             try:
-                block = os.read(file, 4096)
-            except OSError:
+                block = os.read(ours, 4096)
+            except OSError:  # Linux says so when the other end is closed
                 break
             if not block:
                 break
             seen += block
-        _, status = os.waitpid(pid, 0)
-        os.close(file)
-        return os.waitstatus_to_exitcode(status), seen.decode("utf-8", "replace")
+        os.close(ours)
+        return process.wait(timeout=60), seen.decode("utf-8", "replace")
 
     def test_a_wrong_router(self, tmp_path: Path) -> None:
         code, text = self.said("chat", "--router", "entropy:x", home=tmp_path)
