@@ -98,7 +98,7 @@ async def chat_light(sitter: Sitter) -> None:
 
 async def tokens(sitter: Sitter) -> None:
     """An answer token by token."""
-    await sitter.say("tau 0.02")
+    await sitter.say("tau 0.05")
     await sitter.think_aloud(APPLES)
     await sitter.pilot.press("ctrl+t")
 
@@ -142,7 +142,7 @@ PICTURES: dict[str, tuple[Callable[[Sitter], Awaitable[None]], tuple[int, int]]]
     "chat": (chat, (104, 35)),
     "chat-light": (chat_light, (104, 35)),
     "tokens": (tokens, (104, 30)),
-    "inspector": (inspector, (104, 32)),
+    "inspector": (inspector, (104, 30)),
     "compare": (compare, (104, 22)),
     "models": (models, (104, 22)),
 }

@@ -1,0 +1,90 @@
+"""The tables of docs/chat.md say what the program says, and its pictures are there.
+
+After a change of keys, commands or settings, RSTITCH_RENEW=1 in the environment writes the tables anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+import screenshots
+from test_snapshots import RENEW
+from textual.theme import BUILTIN_THEMES
+
+from rstitch_local.tui.app_settings import AppSettings
+from rstitch_local.tui.keys import ACTIONS, PLACES
+from rstitch_local.tui.screens.help import key_names
+from rstitch_local.tui.slash import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = ROOT / "docs" / "chat.md"
+
+
+def table(*rows: tuple[str, ...]) -> str:
+    lines = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
+    return "\n".join([lines[0], f"|{'---|' * len(rows[0])}", *lines[1:]])
+
+
+def keys() -> str:
+    parts = []
+    for place, heading in PLACES.items():
+        rows = [(f"`{key_names(row.keys)}`", row.help, f"`{row.id}`") for row in ACTIONS if row.where == place]
+        parts.append(f"{heading}:\n\n{table(('key', 'what it does', 'name in the settings'), *rows)}")
+    return "\n\n".join(parts)
+
+
+def commands() -> str:
+    rows = [(f"`{command.usage}`", command.title) for command in COMMANDS.values()]
+    return table(("command", "what it does"), *rows)
+
+
+def settings() -> str:
+    rows = []
+    # Which themes there are depends on the Textual that is installed.
+    themes = ", ".join(BUILTIN_THEMES)
+    for name, field in AppSettings.model_fields.items():
+        default = "not set" if field.default is None else f"`{json.dumps(field.default)}`"
+        said = (field.description or "").replace(themes, "one of Textual's themes, which `/theme` lists")
+        rows.append((f"`{name}`", default, said))
+    return table(("field", "default", "meaning"), *rows)
+
+
+TABLES = {"keys": keys, "commands": commands, "settings": settings}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_says_what_the_program_says(name: str) -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    place = re.compile(rf"(<!-- {name}: [^\n]* -->\n)(.*?)(<!-- /{name} -->)", re.DOTALL)
+    assert len(place.findall(text)) == 1
+    wanted = place.sub(lambda match: f"{match[1]}\n{TABLES[name]()}\n\n{match[3]}", text)
+    if os.environ.get(RENEW):
+        DOCS.write_text(wanted, encoding="utf-8", newline="\n")
+    assert DOCS.read_text(encoding="utf-8") == wanted, f"{RENEW}=1 writes the table anew"
+
+
+@pytest.mark.parametrize("page", [DOCS, ROOT / "README.md"], ids=lambda page: page.name)
+def test_what_a_page_shows_and_links_to_is_there(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    here = [target for target in targets if "://" not in target]
+    assert [target for target in here if not (page.parent / target).exists()] == []
+    assert any(target.endswith(".svg") for target in here)
+
+
+def test_there_is_a_picture_of_every_name_and_none_tells_of_a_machine() -> None:
+    for name in screenshots.PICTURES:
+        screenshots.refuse_private((ROOT / "docs" / "images" / f"{name}.svg").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("words", [str(ROOT), "/srv/models/small.gguf", r"C:\Users\somebody\x", str(Path.home())])
+def test_a_picture_that_tells_of_a_machine_is_refused(words: str) -> None:
+    with pytest.raises(SystemExit, match="tells of this machine"):
+        screenshots.refuse_private(f"<svg><style>a/b/c</style><text>in&#160;{words}</text></svg>")
+
+
+def test_a_picture_without_is_not() -> None:
+    screenshots.refuse_private("<svg><text>740/5=148 · 8.1 tok/s · SLM 192/1024</text></svg>")
