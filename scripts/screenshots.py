@@ -154,6 +154,7 @@ async def _sitting(size: tuple[int, int]) -> AsyncIterator[Sitter]:
     """The app in a folder of its own, with the demo pair loaded."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RSTITCH_HOME"] = folder
+        os.environ.pop("NO_COLOR", None)
         with Store(paths.chat_database()) as store:
             app = ChatApp(store, AppSettings(theme="textual-dark"), Start(choose_pair("demo")))
             async with app.run_test(size=size) as pilot:

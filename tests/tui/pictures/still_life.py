@@ -153,6 +153,7 @@ def hold_still(monkeypatch: pytest.MonkeyPatch, folder: Path) -> PairChoice:
         done(_views(steps_of(ANSWER)[len(steps)]))
 
     monkeypatch.setenv("RSTITCH_HOME", str(folder))
+    monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(EngineThread, "load", load)
     monkeypatch.setattr(EngineThread, "inspect", inspect)
     monkeypatch.setattr(machine_fit, "memory_now", lambda _gpu=0: Memory(9_000_000_000, 16_000_000_000))
