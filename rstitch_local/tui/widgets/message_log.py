@@ -21,7 +21,9 @@ from rstitch_local.tui.widgets.message_view import MessageView
 _SHOWN_AT_FIRST = 12
 _SHOWN_MORE = 12
 _MOST_SHOWN = 16
-"""Messages on screen at once: widgets cost memory, and a chat may have thousands."""
+_MOST_CHARACTERS = 6000
+"""Messages on screen at once, and characters of answers in them: every paragraph and every item of a list is a widget,
+and all of them are laid out whenever a line is added."""
 
 
 class MessageLog(VerticalScroll, can_focus=False):
@@ -82,10 +84,10 @@ class MessageLog(VerticalScroll, can_focus=False):
         if gone:
             await self.remove_children(gone)
         if not any(message.id in self._views for message in path):
-            begin = max(0, len(path) - _SHOWN_AT_FIRST)
+            begin = _begin(path, _SHOWN_AT_FIRST)
         else:
             begin = next(i for i, message in enumerate(path) if message.id in self._views)
-        begin = max(begin, len(path) - _MOST_SHOWN)
+        begin = max(begin, _begin(path, _MOST_SHOWN))
         old = [self._views.pop(message.id) for message in path[:begin] if message.id in self._views]
         if old:
             await self.remove_children(old)
@@ -192,6 +194,18 @@ class MessageLog(VerticalScroll, can_focus=False):
             view.set_notice(message.error, error=True)
         else:
             view.set_notice(_ENDINGS.get(message.stop or "", ""))
+
+
+def _begin(path: Sequence[Message], most: int) -> int:
+    """Where the last messages begin that are shown: so many at most, and the last turn whatever its length."""
+    begin, room = len(path), _MOST_CHARACTERS
+    while begin > max(0, len(path) - most):
+        message = path[begin - 1]
+        room -= len(message.text) if message.role == "assistant" else 0
+        if room < 0 and begin <= len(path) - 2:
+            break
+        begin -= 1
+    return begin
 
 
 def _summary(message: Message) -> str:

@@ -74,7 +74,7 @@ class MessageView(Vertical, can_focus=True):
         & > .thought { color: $text-muted; height: auto; padding-left: 2; }
         & > .plain { height: auto; }
         & > Markdown { height: auto; padding: 0; margin: 0; background: transparent; }
-        & > Markdown > MarkdownBlock:last-child { margin-bottom: 0; }
+        & > Markdown > .-end { margin-bottom: 0; }
         &.-user > .title { color: $text-accent; }
     }
     """
@@ -226,6 +226,9 @@ class MessageView(Vertical, can_focus=True):
                 await self._body.append(said[len(self._shown) :])
         elif said != self._shown:
             await self._body.update(said)
+        # Not by :last-child, for which every block would be styled anew with each that is added.
+        for block in self._body.children[-2:]:
+            block.set_class(block is self._body.children[-1], "-end")
 
     async def _draw_thought(self, thinking: str) -> None:
         count = thinking_steps(self.steps, self.opens_thinking) if thinking and not self.prefix else 0
