@@ -227,7 +227,7 @@ class MessageView(Vertical, can_focus=True):
         elif said != self._shown:
             await self._body.update(said)
         # Not by :last-child, for which every block would be styled anew with each that is added.
-        for block in self._body.children[-2:]:
+        for block in self._body.children:
             block.set_class(block is self._body.children[-1], "-end")
 
     async def _draw_thought(self, thinking: str) -> None:
