@@ -40,15 +40,16 @@ def chats(screen: ChatScreen, words: str = "") -> None:
 
     async def chosen(chat_id: int | None) -> None:
         session = screen.session
-        if chat_id is not None:
-            await open_chat(screen, chat_id)
-        elif session.chat is not None:
-            # It may have been renamed or deleted there.
-            try:
-                session.chat = session.store.chat(session.chat.id)
-            except RStitchError:
-                session.new_chat()
-            await screen.show_chat()
+        with screen.chat_app.telling():
+            if chat_id is not None:
+                await open_chat(screen, chat_id)
+            elif session.chat is not None:
+                # It may have been renamed or deleted there.
+                try:
+                    session.chat = session.store.chat(session.chat.id)
+                except RStitchError:
+                    session.new_chat()
+                await screen.show_chat()
 
     screen.app.push_screen(ChatsScreen(screen.session.store, words), chosen)
 
@@ -143,7 +144,9 @@ def context(screen: ChatScreen, words: str) -> None:
     try:
         tokens = int(words.replace(",", "").replace("_", ""))
     except ValueError:
-        raise UsageError("Not a number", f"/context is followed by a number of tokens, not {words!r}.") from None
+        raise UsageError(
+            "Not a number", f"/context is followed by a number of tokens, not {one_line(words, 30)!r}."
+        ) from None
     screen.chat_app.reload(context=tokens)
 
 
@@ -172,7 +175,8 @@ def chat_settings(screen: ChatScreen) -> None:
 
     def done(fields: dict[str, object] | None) -> None:
         if fields:
-            screen.session.change(**fields)
+            with screen.chat_app.telling():
+                screen.session.change(**fields)
             screen.show_settings()
 
     switch = app.facts is not None and app.facts.thinking_switch
@@ -206,6 +210,7 @@ async def again(screen: ChatScreen, tau: float | None = None) -> None:
     from rstitch_local.tui.screens.compare import CompareScreen
 
     answer = _answer(screen)
+    screen.session.require_quiet()
     trace = screen.session.store.trace(answer.id)
     if trace is None:
         raise InputError("Nothing to compare with", "This answer has no record of its tokens.")
@@ -214,6 +219,7 @@ async def again(screen: ChatScreen, tau: float | None = None) -> None:
         tau = _tau(screen) or 0.02
         tau = float(f"{tau * (4 if trace.llm_share > 0.2 else 0.25):.2g}")
     router = f"entropy:{tau:g}"
+    router_from_spec(router)
     compare = CompareScreen(trace, router)
     # It must be there before the answer begins: a tiny pair has finished before a screen is drawn.
     await screen.app.push_screen(compare)
@@ -241,6 +247,8 @@ def edit_message(screen: ChatScreen, message: Message) -> None:
     from rstitch_local.tui.screens.edit import EditScreen
 
     session = screen.session
+    # Now and not when it is written: what the user writes would be lost.
+    session.require_quiet()
 
     async def done(text: str | None) -> None:
         if text is None or not text.strip():

@@ -5,14 +5,18 @@ Knows which pair is loaded and what the engine reports; what a chat is, is the s
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
@@ -24,7 +28,7 @@ from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.choice import PairChoice, choose_pair
 from rstitch_local.engine.machine import free_gpu_bytes
 from rstitch_local.engine.pair import LoadOptions
-from rstitch_local.errors import InputError, RStitchError, UsageError
+from rstitch_local.errors import InputError, RStitchError, StorageError, UsageError
 from rstitch_local.text import one_line
 from rstitch_local.tui import app_settings, slash
 from rstitch_local.tui.app_settings import AppSettings
@@ -88,6 +92,7 @@ class ChatApp(App[None]):
         self.store = store
         self.engine = EngineThread(self.post_message)
         self.session = Session(store, self.engine)
+        self.session.complain = self.tell
         self.downloads = Downloads(load_catalogue())
         self.facts: PairFacts | None = None
         self.loading = ""
@@ -115,24 +120,25 @@ class ChatApp(App[None]):
         # What is imported by now stays for good. Left to itself the garbage collector would look through all of it
         # every few hundred tokens, for 60 ms in which nothing is written and nothing is drawn.
         gc.freeze()
-        self.theme = self.settings.theme or self.store.get_state("theme") or "textual-dark"
-        self.theme_changed_signal.subscribe(self, lambda theme: self.store.set_state("theme", theme.name))
+        theme = self.settings.theme or self.recall("theme")
+        self.theme = theme if theme in self.available_themes else "textual-dark"
+        self.theme_changed_signal.subscribe(self, lambda theme: self.remember("theme", theme.name))
+        self._end_with_the_terminal()
         if self.start.router is not None or self.settings.router is not None:
             self.session.begin_with(router=self.start.router or self.settings.router)
-        last = self.store.get_state("chat")
+        last = self.recall("chat")
         if self.start.resume and last is not None:
-            try:
+            with self.telling():
                 self.session.open(int(last))
-            except RStitchError as error:
-                self.notify(error.message, markup=False)
         self.push_screen(self.chat_screen)
         self.call_after_refresh(self._first_load)
 
     def _first_load(self) -> None:
-        self.store.purge()
+        with self.telling():
+            self.store.purge()
         self.chat_screen.set_class(not self.settings.show_strip, "-no-strip")
         choice = self.start.choice
-        names = [self.session.settings.pair, self.settings.pair, self.store.get_state("pair"), None]
+        names = [self.session.settings.pair, self.settings.pair, self.recall("pair"), None]
         for name in names if choice is None else []:
             try:
                 choice = choose_pair(name)
@@ -155,7 +161,7 @@ class ChatApp(App[None]):
             if quietly:
                 self.notify(f"This chat was written by {one_line(name)}, which is not here.", markup=False)
             else:
-                self.chat_screen.tell(error)
+                self.tell(error)
 
     def reload(self, *, context: int) -> None:
         """Load the pair that is loaded once more, with caches of another size.
@@ -172,6 +178,7 @@ class ChatApp(App[None]):
 
     def unload(self) -> None:
         """Free the models' memory."""
+        self.facts = None
         self.engine.unload()
 
     def open_models(self) -> None:
@@ -208,9 +215,10 @@ class ChatApp(App[None]):
         choice = event.facts.choice
         self.session.defaults = choice.defaults
         self.session.begin_with(pair=choice.name)
-        if self.session.chat is not None:
-            self.session.change(pair=choice.name)
-        self.store.set_state("pair", choice.name)
+        with self.telling():
+            if self.session.chat is not None:
+                self.session.change(pair=choice.name)
+        self.remember("pair", choice.name)
         self.chat_screen.show_busy("")
         self.chat_screen.show_settings()
         demo = choice.slm == builtin.SLM_FILE
@@ -221,10 +229,12 @@ class ChatApp(App[None]):
         self.facts, self.loading = None, ""
         self.chat_screen.show_busy("No models are loaded: /models chooses.")
         self.chat_screen.show_settings()
-        self.chat_screen.tell(event.error)
+        self.tell(event.error)
 
     def on_unloaded(self, _event: Unloaded) -> None:
         """The memory is free."""
+        if self.loading:
+            return
         self.facts = None
         self.chat_screen.show_busy("No models are loaded: /models chooses.")
         self.chat_screen.show_settings()
@@ -234,11 +244,12 @@ class ChatApp(App[None]):
     def on_answer_begun(self, _event: AnswerBegun) -> None:
         """Remember where one is."""
         if self.session.chat is not None:
-            self.store.set_state("chat", str(self.session.chat.id))
+            self.remember("chat", str(self.session.chat.id))
 
     async def on_answer_ended(self, event: AnswerEnded) -> None:
         """Keep and show it."""
-        await self.chat_screen.answer_ended(event.answer)
+        with self.telling():
+            await self.chat_screen.answer_ended(event.answer)
         self._to_compare([], event.answer)
 
     def drawn(self, answer: Answer, steps: Sequence[Step]) -> None:
@@ -266,7 +277,7 @@ class ChatApp(App[None]):
         questions = [m for m in self.session.path if m.role == "user" and m.id >= (self.session.settings.first or 0)]
 
         async def chosen(choice: str | None) -> None:
-            try:
+            with self.telling():
                 if choice == "drop":
                     dropped = self.session.drop_oldest()
                     self.notify(f"The first {dropped} turns are no longer sent.", markup=False)
@@ -274,13 +285,10 @@ class ChatApp(App[None]):
                     self.reload(context=larger_context(used, facts.context_limit) or facts.context_limit)
                 else:
                     return
-            except RStitchError as error:
-                self.chat_screen.tell(error)
-                return
-            if message.error:
-                await self.chat_screen.act(self.session.answer_last)
-            else:
-                await self.chat_screen.act(partial(self.session.go_on, self.store.message(message.id)))
+                if message.error:
+                    await self.chat_screen.act(self.session.answer_last)
+                else:
+                    await self.chat_screen.act(partial(self.session.go_on, message))
 
         used = used or {role: (limit, limit) for role, limit in facts.context.items()}
         self.push_screen(RoomScreen(used, facts.context_limit, can_drop=len(questions) > 1), chosen)
@@ -320,6 +328,41 @@ class ChatApp(App[None]):
         """Quit."""
         await self.leave()
 
+    def _end_with_the_terminal(self) -> None:
+        """A window that is closed, or a `kill`, ends the chat like its key does: what is written is kept."""
+        if self.is_headless:
+            return
+        for name in ("SIGTERM", "SIGHUP", "SIGINT"):
+            # Windows has no SIGHUP, and no handlers in its loop.
+            with suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
+                asyncio.get_running_loop().add_signal_handler(getattr(signal, name), self.call_later, self.leave)
+
+    def tell(self, error: Exception) -> None:
+        """Tell the user what is wrong."""
+        said, title = str(error), ""
+        if isinstance(error, RStitchError):
+            said, title = f"{error.message} {error.hint}".strip(), error.title
+        self.notify(one_line(said, 1000), title=title, severity="error", markup=False, timeout=10)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """What goes wrong in the block ends the block, and is told; it does not end the app."""
+        try:
+            yield
+        except (RStitchError, ValueError) as error:
+            self.tell(error)
+
+    def remember(self, key: str, value: str) -> None:
+        """Keep a small thing for the next start, if it can be kept: no chat depends on it."""
+        with suppress(StorageError):
+            self.store.set_state(key, value)
+
+    def recall(self, key: str) -> str | None:
+        """A small thing an earlier start kept."""
+        with suppress(StorageError):
+            return self.store.get_state(key)
+        return None
+
     async def leave(self) -> None:
         """Stop what is being written, keep it, and quit: within a second."""
         begun = time.monotonic()
@@ -333,7 +376,10 @@ class ChatApp(App[None]):
                 answer.trace.stop = "interrupted"
             self.session.conclude(answer)
         self.log(f"left within {time.monotonic() - begun:.2f} s")
-        self.exit()
+        if self.session.settle():
+            self.exit()
+        else:
+            self.exit(return_code=StorageError.exit_code, message=Text("The last answers could not be saved whole."))
 
     @property
     def context_of(self) -> dict[Role, int]:

@@ -168,16 +168,19 @@ class EngineThread:
     def load(self, choice: PairChoice, options: LoadOptions | None = None) -> None:
         """Free the pair in memory, if there is one, and load another. Posts Loading, then Loaded or LoadFailed."""
         self.stop()
-        self._cancel_load.clear()
-        self._jobs.put(lambda: self._load(choice, options or LoadOptions()))
+        # What is being loaded is not wanted any more.
+        self._cancel_load.set()
+        self._cancel_load = cancel = threading.Event()
+        self._jobs.put(lambda: self._load(choice, options or LoadOptions(), cancel))
 
     def cancel_load(self) -> None:
         """Give up loading; LoadFailed follows."""
         self._cancel_load.set()
 
     def unload(self) -> None:
-        """Free the pair; Unloaded follows."""
+        """Free the pair, or give up loading it; Unloaded follows."""
         self.stop()
+        self.cancel_load()
         self._jobs.put(self._unload)
 
     def write(self, answer: Answer) -> None:
@@ -212,26 +215,31 @@ class EngineThread:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def _load(self, choice: PairChoice, options: LoadOptions) -> None:
+    def _load(self, choice: PairChoice, options: LoadOptions, cancel: threading.Event) -> None:
         self._free()
+        if cancel is not self._cancel_load:
+            return
         begun = time.monotonic()
         shown = -1.0
 
         def progress(role: Role, share: float) -> bool:
             nonlocal shown
             # llama.cpp reports every tensor; the screen needs a hundredth.
-            if abs(share - shown) >= 0.01 or share == 1.0:
+            if (abs(share - shown) >= 0.01 or share == 1.0) and not cancel.is_set():
                 shown = share
                 self._post(Loading(role, share))
-            return not self._cancel_load.is_set()
+            return not cancel.is_set()
 
         try:
             self._pair = pair = load_choice(choice, options, progress)
         except RStitchError as error:
-            self._post(LoadFailed(choice, error))
+            # Where another pair is wanted by now, nobody waits for this one.
+            if cancel is self._cancel_load:
+                self._post(LoadFailed(choice, error))
         except Exception as error:
             _log.exception("loading %s", choice.name)
-            self._post(LoadFailed(choice, _unexpected(error)))
+            if cancel is self._cancel_load:
+                self._post(LoadFailed(choice, _unexpected(error)))
         else:
             self._estimate = LlmAlone()
             context = {role: pair.contexts[role].n_ctx for role in Role}

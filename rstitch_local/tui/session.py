@@ -6,12 +6,16 @@ Knows the store and the engine thread; nothing of widgets. Called from the app's
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.choice import PairDefaults
-from rstitch_local.errors import InputError, RStitchError
+from rstitch_local.engine.trace import Trace
+from rstitch_local.errors import InputError, RStitchError, StorageError
 from rstitch_local.tui.chat_settings import ChatSettings
 from rstitch_local.tui.conversation import branched, request
 from rstitch_local.tui.engine_thread import Answer, EngineThread, Request
@@ -19,6 +23,8 @@ from rstitch_local.tui.store.records import Chat, Message
 from rstitch_local.tui.store.store import Store
 
 _SAVE_EVERY_S = 0.5
+_SAVE_AGAIN_S = 3.0
+"""How long to wait where saving failed: a database that is locked holds up the app each time."""
 
 
 class Session:
@@ -43,6 +49,10 @@ class Session:
         """What a new chat begins with."""
         self._unsaved: list[Step] = []
         self._saved_at = 0.0
+        self._owed: list[Callable[[], None]] = []
+        self._complained = False
+        self.complain: Callable[[RStitchError], object] = lambda _: None
+        """Told, once an answer, that what is written cannot be saved; the answer goes on."""
 
     @property
     def title(self) -> str:
@@ -81,53 +91,53 @@ class Session:
 
     def ask(self, text: str) -> None:
         """Say something, and have it answered."""
-        self._require_quiet()
-        if self.chat is None:
-            self.chat = self.store.new_chat(self.settings)
-        message = self.store.add_user(self.chat.id, self.path[-1].id if self.path else None, text)
-        self.chat = self.store.chat(self.chat.id)
-        self.path.append(message)
-        self._write()
+        with self._or_as_before():
+            # Another app may have deleted it.
+            chat = self.store.new_chat(self.settings) if self.chat is None else self.store.chat(self.chat.id)
+            message = self.store.add_user(chat.id, self.path[-1].id if self.path else None, text)
+            self.chat = self.store.chat(chat.id)
+            self.path.append(message)
+            self._write()
 
     def edit_question(self, message: Message, text: str) -> None:
         """Say something else in place of a message, as a branch of its own, and have it answered."""
-        self._require_quiet()
-        self.path = self._before(message)
-        self.ask(text)
+        with self._or_as_before():
+            self.path = self._before(message)
+            self.ask(text)
 
     def regenerate(self, message: Message, *, router: str | None = None) -> None:
         """Answer once more, with another seed, or with another router and the seed as it was."""
-        self._require_quiet()
-        others = len(self.store.siblings(message))
-        self.path = self._before(message)
-        self._write(seed=self.settings.seed + (0 if router else others), router=router)
+        with self._or_as_before():
+            others = len(self.store.siblings(message))
+            self.path = self._before(message)
+            self._write(seed=self.settings.seed + (0 if router else others), router=router)
 
     def edit_answer(self, message: Message, text: str) -> None:
         """Have an answer go on from a text the user gives."""
-        self._require_quiet()
-        self.path = self._before(message)
-        self._write(prefix=text)
+        with self._or_as_before():
+            self.path = self._before(message)
+            self._write(prefix=text)
 
     def go_on(self, message: Message) -> None:
         """Have an answer that was stopped or cut off go on where it ended."""
-        self._require_quiet()
-        trace = self.store.trace(message.id)
-        self.path = self._before(message)
-        if trace is None or trace.settings.get("pair") != self.settings.pair:
-            # Its tokens mean nothing to the models that are loaded; its text does.
-            self._write(prefix=message.text)
-        else:
-            kept = trace.steps[:-1] if trace.stop == "eog" else trace.steps
-            self._write(prefix=message.prefix, kept=kept, seed=trace.seed)
+        with self._or_as_before():
+            trace = self.store.trace(message.id)
+            self.path = self._before(message)
+            if trace is None or trace.settings.get("pair") != self.settings.pair:
+                # Its tokens mean nothing to the models that are loaded; its text does.
+                self._write(prefix=message.text)
+            else:
+                kept = trace.steps[:-1] if trace.stop == "eog" else trace.steps
+                self._write(prefix=message.prefix, kept=kept, seed=trace.seed)
 
     def branch(self, message: Message, index: int, role: Role, token: int) -> None:
         """Have an answer go on from one of its tokens with another in its place."""
-        self._require_quiet()
-        trace = self.store.trace(message.id)
-        if trace is None:
-            raise InputError("Nothing to branch from", "This answer has no record of its tokens.")
-        self.path = self._before(message)
-        self._write(prefix=message.prefix, kept=branched(trace.steps, index, role, token), seed=trace.seed)
+        with self._or_as_before():
+            trace = self.store.trace(message.id)
+            if trace is None:
+                raise InputError("Nothing to branch from", "This answer has no record of its tokens.")
+            self.path = self._before(message)
+            self._write(prefix=message.prefix, kept=branched(trace.steps, index, role, token), seed=trace.seed)
 
     def request_of(self, message: Message) -> Request:
         """The request an answer of the branch was the answer to, as the chat is set now."""
@@ -135,9 +145,9 @@ class Session:
 
     def walk(self, message: Message, by: int) -> bool:
         """Show the next (1) or the one before (-1) of the branches at a message; whether there is one."""
-        self._require_quiet()
+        self.require_quiet()
         siblings = self.store.siblings(message)
-        place = siblings.index(message.id) + by
+        place = siblings.index(message.id) + by if message.id in siblings else -1
         if not 0 <= place < len(siblings):
             return False
         self.store.select(siblings[place])
@@ -160,10 +170,9 @@ class Session:
 
     def answer_last(self) -> None:
         """Answer the last question of the branch (again, where an answer to it failed)."""
-        self._require_quiet()
-        if self.path and self.path[-1].role == "assistant":
-            self.path = self.path[:-1]
-        if self.path:
+        with self._or_as_before():
+            if self.path and self.path[-1].role == "assistant":
+                self.path = self.path[:-1]
             self._write()
 
     def launch(self) -> None:
@@ -186,9 +195,13 @@ class Session:
         steps = self.answer.take()
         self._unsaved += steps
         if save or time.monotonic() - self._saved_at >= _SAVE_EVERY_S:
-            self.store.extend_answer(self.writing.id, self._unsaved)
-            self._unsaved = []
             self._saved_at = time.monotonic()
+            try:
+                self.store.extend_answer(self.writing.id, self._unsaved)
+                self._unsaved = []
+            except StorageError as error:
+                self._saved_at += _SAVE_AGAIN_S
+                self._could_not_save(error)
         return steps
 
     def conclude(self, answer: Answer) -> Message | None:
@@ -196,23 +209,46 @@ class Session:
         if answer is not self.answer or self.writing is None:
             return None
         writing = self.writing
-        self.pump()
+        answer.take()
         self._unsaved = []
-        if answer.error is not None:
-            self.store.fail_answer(writing.id, answer.trace, _sentence(answer.error))
-        elif answer.trace is not None:
-            self.store.finish_answer(writing.id, answer.trace)
         self.answer = self.writing = None
-        message = self.store.message(writing.id)
+        said = "" if answer.error is None else _sentence(answer.error)
+        if answer.error is not None:
+            keep = partial(self.store.fail_answer, writing.id, answer.trace, said)
+        else:
+            keep = partial(self.store.finish_answer, writing.id, answer.trace or Trace(answer.request.seed))
+        try:
+            keep()
+            message = self.store.message(writing.id)
+        except StorageError as error:
+            self._owed.append(keep)
+            self._could_not_save(error)
+            message = _as_it_is(writing, answer, said)
         self.path = [message if old.id == message.id else old for old in self.path]
         return message
+
+    def settle(self) -> bool:
+        """Save the answers that could not be saved when they ended; whether there are none left."""
+        while self._owed:
+            try:
+                self._owed[0]()
+            except StorageError:
+                return False
+            del self._owed[0]
+        return True
+
+    def _could_not_save(self, error: StorageError) -> None:
+        if not self._complained:
+            self._complained = True
+            self.complain(error)
 
     def _write(
         self, *, prefix: str = "", kept: Sequence[Step] = (), seed: int | None = None, router: str | None = None
     ) -> None:
         """Have the last message of the path answered."""
-        if self.chat is None:
+        if self.chat is None or not self.path:
             raise InputError("Nothing to answer", "The chat is empty.")
+        self.settle()
         wanted = request(self.path, self.settings, self.defaults, prefix=prefix, kept=kept, seed=seed, router=router)
         # What a trace will say of itself, as far as it is known: the program may be killed before there is one.
         known = {"pair": self.settings.pair, "router": wanted.router or self.defaults.router, "seed": wanted.seed}
@@ -220,15 +256,44 @@ class Session:
         self.path.append(self.writing)
         self._unsaved = list(kept)
         self._saved_at = 0.0
+        self._complained = False
         self.answer = Answer(wanted)
 
     def _before(self, message: Message) -> list[Message]:
         """The branch up to a message, without it."""
-        return self.path[: [old.id for old in self.path].index(message.id)]
+        place = next((place for place, old in enumerate(self.path) if old.id == message.id), None)
+        if place is None:
+            raise InputError("Another branch", "This message is not on the branch that is shown any more.")
+        return self.path[:place]
 
-    def _require_quiet(self) -> None:
+    @contextmanager
+    def _or_as_before(self) -> Iterator[None]:
+        """Where what the block begins cannot be begun, the branch stays as it was."""
+        self.require_quiet()
+        path = list(self.path)
+        try:
+            yield
+        except BaseException:
+            self.path = path
+            raise
+
+    def require_quiet(self) -> None:
+        """Raise InputError while an answer is being written."""
         if self.answer is not None:
             raise InputError("An answer is being written", "Wait for its end, or stop it with Esc.")
+
+
+def _as_it_is(writing: Message, answer: Answer, error: str) -> Message:
+    """An answer that is at its end, as it would have come back from the store."""
+    trace = answer.trace or Trace(answer.request.seed)
+    return replace(
+        writing,
+        text=writing.prefix + trace.text,
+        stop="error" if error else trace.stop or "interrupted",
+        error=error,
+        settings={**writing.settings, **trace.settings},
+        totals=trace.totals(),
+    )
 
 
 def _sentence(error: RStitchError) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rstitch_local.errors import RStitchError, UsageError
+from rstitch_local.text import one_line
 from rstitch_local.tui import actions
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def find(name: str) -> SlashCommand:
         return COMMANDS[begun[0]]
     near = begun or difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.5)
     hint = f"Did you mean {', '.join('/' + command for command in near)}?" if near else "/help lists them all."
-    raise UsageError("No such command", f"There is no /{name}.", hint)
+    raise UsageError("No such command", f"There is no /{one_line(name, 30)}.", hint)
 
 
 def _set(field: str, kind: Callable[[str], object]) -> Action:
@@ -72,7 +73,9 @@ def _set(field: str, kind: Callable[[str], object]) -> Action:
             try:
                 value = kind(words)
             except ValueError:
-                raise UsageError("Not a number", f"/{field} wants a number or auto, not {words!r}.") from None
+                raise UsageError(
+                    "Not a number", f"/{field} wants a number or auto, not {one_line(words, 30)!r}."
+                ) from None
         actions.change(screen, **{field: value})
 
     return action
@@ -86,7 +89,11 @@ def _think(screen: ChatScreen, words: str) -> None:
 
 
 def _seed(screen: ChatScreen, words: str) -> None:
-    actions.change(screen, seed=int(_number(words, "seed")))
+    try:
+        seed = int(words)
+    except ValueError:
+        raise UsageError("Not a number", f"seed is a whole number, not {one_line(words, 30)!r}.") from None
+    actions.change(screen, seed=seed)
 
 
 def _tau(screen: ChatScreen, words: str) -> None:
@@ -101,7 +108,7 @@ def _number(words: str, name: str) -> float:
     try:
         return float(words)
     except ValueError:
-        raise UsageError("Not a number", f"{name} is a number, not {words!r}.") from None
+        raise UsageError("Not a number", f"{name} is a number, not {one_line(words, 30)!r}.") from None
 
 
 _ALL = (
@@ -126,9 +133,7 @@ _ALL = (
     SlashCommand("top_k", "Sampling: the K likeliest", _set("top_k", int), takes="NUMBER"),
     SlashCommand("min_p", "Sampling: least share", _set("min_p", float), takes="NUMBER"),
     SlashCommand("max_tokens", "Longest answer", _set("max_tokens", int), takes="NUMBER"),
-    SlashCommand(
-        "seed", "Seed of all noise", lambda s, w: actions.change(s, seed=int(_number(w, "seed"))), needs="NUMBER"
-    ),
+    SlashCommand("seed", "Seed of all noise", _seed, needs="NUMBER"),
     SlashCommand("think", "Whether the models think first", _think, takes="on, off, auto"),
     SlashCommand("retry", "Answer once more", lambda s, _: actions.regenerate(s)),
     SlashCommand("again", "The same at another tau, side by side", _again, takes="TAU"),

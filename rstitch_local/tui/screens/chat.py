@@ -122,11 +122,14 @@ class ChatScreen(Screen[None]):
         gc.set_threshold(*gc.get_threshold()[:2], 20 * _YOUNG_ROUNDS)
         self.set_interval(_TICK_S, self._tick)
         self.composer.focus()
-        await self.show_chat()
+        with self.chat_app.telling():
+            await self.show_chat()
 
     def _steps_of(self, message_id: int) -> list[Step]:
-        trace = self.session.store.trace(message_id)
-        return trace.steps if trace is not None else []
+        with self.chat_app.telling():
+            trace = self.session.store.trace(message_id)
+            return trace.steps if trace is not None else []
+        return []
 
     @property
     def log_view(self) -> MessageLog:
@@ -151,6 +154,7 @@ class ChatScreen(Screen[None]):
         trace = self.session.store.trace(last.id) if last is not None else None
         if trace is not None:
             self.query_one(EntropyStrip).extend(trace.steps)
+        self._trace = trace
         self.query_one(Figures).show(trace, busy=self.busy)
 
     def show_settings(self) -> None:
@@ -186,23 +190,20 @@ class ChatScreen(Screen[None]):
 
     def tell(self, error: Exception) -> None:
         """Tell the user what is wrong."""
-        if isinstance(error, RStitchError):
-            self.app.notify(
-                f"{error.message} {error.hint}".strip(), title=error.title, severity="error", markup=False, timeout=10
-            )
-        else:
-            self.say(str(error), error=True)
+        self.chat_app.tell(error)
 
     # Answers
 
     async def begin(self) -> None:
         """An answer has just been asked for: show its question and make room for it."""
         self.query_one(EntropyStrip).clear()
-        self.composer.sent_before = self.session.store.prompts(200)
-        async with self._drawing:
-            await self.log_view.show(self.session.path, self.branch_places())
-        self.log_view.follow()
-        self.show_settings()
+        # Whatever cannot be shown: the answer that was asked for is written.
+        with self.chat_app.telling():
+            self.composer.sent_before = self.session.store.prompts(200)
+            async with self._drawing:
+                await self.log_view.show(self.session.path, self.branch_places())
+            self.log_view.follow()
+            self.show_settings()
         # Only when all this is drawn: drawing would hold up the first tokens.
         self.call_after_refresh(self._launch)
 
@@ -275,7 +276,9 @@ class ChatScreen(Screen[None]):
                 else "No models are loaded: /models chooses."
             )
             return
-        await self.act(lambda: self.session.ask(event.text.removeprefix("/") if event.text[:2] == "//" else event.text))
+        text = event.text.removeprefix("/") if event.text[:2] == "//" else event.text
+        if not await self.act(lambda: self.session.ask(text)) and not self.composer.text:
+            self.composer.set_text(event.text)
 
     async def act(self, what: Callable[[], object]) -> bool:
         """Do something that begins an answer; show it, or what was wrong with it."""
@@ -303,14 +306,19 @@ class ChatScreen(Screen[None]):
 
     @on(TauSlider.Changed)
     def _tau(self, event: TauSlider.Changed) -> None:
-        self.set_tau(event.value)
+        with self.chat_app.telling():
+            self.set_tau(event.value)
 
     def set_tau(self, tau: float) -> None:
         """Another threshold, from the next token on and for the chat."""
+        router = f"entropy:{tau:g}"
+        router_from_spec(router)
         if self.session.answer is not None:
             self.session.answer.tau = tau
-        self.session.change(router=f"entropy:{tau:g}")
-        self.show_settings()
+        try:
+            self.session.change(router=router)
+        finally:
+            self.show_settings()
 
     def on_message_view_link_wanted(self, event: MessageView.LinkWanted) -> None:
         """A link is copied, not followed: who knows where a model wants to send people."""
@@ -321,11 +329,13 @@ class ChatScreen(Screen[None]):
         """Show the figures of the answer the user is on."""
         message = self.focused_message()
         if message is not None and message.role == "assistant" and self.session.answer is None:
-            trace = self.session.store.trace(message.id)
-            if trace is not None:
-                strip = self.query_one(EntropyStrip)
-                strip.clear()
-                strip.extend(trace.steps)
+            with self.chat_app.telling():
+                trace = self.session.store.trace(message.id)
+                if trace is not None:
+                    strip = self.query_one(EntropyStrip)
+                    strip.clear()
+                    strip.extend(trace.steps)
+                    self._trace = trace
                 self.query_one(Figures).show(trace)
 
     # Keys
@@ -351,10 +361,8 @@ class ChatScreen(Screen[None]):
 
     async def action_branch(self, by: int) -> None:
         """Show another branch at the message one is on."""
-        try:
+        with self.chat_app.telling():
             await actions.walk_branches(self, by)
-        except RStitchError as error:
-            self.tell(error)
 
     def action_tokens_here(self) -> None:
         """The message one is on token by token, or as Markdown."""
@@ -374,7 +382,5 @@ class ChatScreen(Screen[None]):
 
     def action_tau(self, direction: int) -> None:
         """A step up or down with tau."""
-        try:
+        with self.chat_app.telling():
             actions.tau_by(self, 1.5**direction)
-        except RStitchError as error:
-            self.tell(error)

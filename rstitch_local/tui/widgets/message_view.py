@@ -22,12 +22,13 @@ from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.text import safe_text
 from rstitch_local.tui.keys import binding
-from rstitch_local.tui.markdown import parser
+from rstitch_local.tui.markdown import cost, parser
 from rstitch_local.tui.thinking import split_thinking, thinking_steps
 from rstitch_local.tui.widgets.token_view import TokenView
 
 _LONGEST_LINE = 2000
-"""Characters in a line up to which text is drawn as Markdown; beyond, laying it out would take seconds."""
+_MOST_COST = 200
+"""A text with longer lines, or that costs more, is not drawn as Markdown: nobody could type meanwhile."""
 
 
 class MessageView(Vertical, can_focus=True):
@@ -113,7 +114,7 @@ class MessageView(Vertical, can_focus=True):
         self.message_id = message_id
         self.who = who
         self.prefix = prefix
-        self.text = text
+        self.text = safe_text(text)
         self.steps: list[Step] = []
         self.opens_thinking = opens_thinking
         self.finished = finished
@@ -151,7 +152,7 @@ class MessageView(Vertical, can_focus=True):
     async def extend(self, steps: Sequence[Step]) -> None:
         """Add what was written since; drawn at once."""
         self.steps += steps
-        self.text += "".join(step.text for step in steps)
+        self.text += safe_text("".join(step.text for step in steps))
         if self._tokens is not None:
             self._tokens.extend(steps)
         elif self.is_mounted:
@@ -159,7 +160,7 @@ class MessageView(Vertical, can_focus=True):
 
     async def finish(self, text: str, steps: Sequence[Step]) -> None:
         """The answer is complete: draw it once more as a whole."""
-        self.text, self.steps, self.finished = text, list(steps), True
+        self.text, self.steps, self.finished = safe_text(text), list(steps), True
         await self.redraw()
 
     async def redraw(self) -> None:
@@ -188,13 +189,16 @@ class MessageView(Vertical, can_focus=True):
 
     async def _draw_text(self) -> None:
         """Bring the text on screen up to date with what is there of it."""
-        text = safe_text(self.text)
         if self.who == "user":
-            thinking, said = "", text
+            thinking, said = "", self.text
         else:
-            thinking, said = split_thinking(text, self.opens_thinking, finished=self.finished)
+            thinking, said = split_thinking(self.text, self.opens_thinking, finished=self.finished)
         await self._draw_thought(thinking)
-        plain = self.who == "user" or any(len(line) > _LONGEST_LINE for line in said.splitlines())
+        plain = (
+            self.who == "user"
+            or any(len(line) > _LONGEST_LINE for line in said.splitlines())
+            or cost(said) > _MOST_COST
+        )
         if plain:
             await self._draw_plain(said)
         else:
@@ -242,6 +246,8 @@ class MessageView(Vertical, can_focus=True):
             self._thought.coloured = False
             await self._put(self._thought, after=self._thinking)
             self._thought.show(_as_steps(thinking))
+        elif thinking.startswith(self._thought.text):
+            self._thought.extend(_as_steps(thinking[len(self._thought.text) :]))
         else:
             self._thought.show(_as_steps(thinking))
 

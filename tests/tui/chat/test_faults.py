@@ -1,0 +1,409 @@
+"""Bad input and faults: whatever models, disks, other programs and users do, the chat says so and goes on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from chat_pilot import Chat, Gate, chatting, question, run
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.pair import LoadOptions, Run
+from rstitch_local.errors import StorageError
+from rstitch_local.tui import slash
+from rstitch_local.tui.keys import ACTIONS
+from rstitch_local.tui.store.database import Database
+from rstitch_local.tui.store.store import Store
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def says(monkeypatch: pytest.MonkeyPatch, text: str, pieces: int = 7) -> None:
+    """Have every answer be this text, in so many tokens."""
+
+    def told(run: Run) -> Generator[Step, None, None]:
+        size = max(1, -(-len(text) // pieces))
+        for place in range(0, len(text), size):
+            step = Step(len(run.trace.steps), Role.SLM, 1, text[place : place + size], 0.1, 0.9, 0, 1.0)
+            run.trace.steps.append(step)
+            run.trace.tokens[Role.SLM] += 1
+            yield step
+        run.trace.stop = "eog"
+
+    monkeypatch.setattr(Run, "__iter__", told)
+
+
+async def to_prompt(chat: Chat) -> None:
+    """Back from wherever one is."""
+    while chat.app.screen is not chat.app.chat_screen:
+        await chat.pilot.press("escape")
+    chat.app.chat_screen.composer.focus()
+    await chat.pilot.pause()
+
+
+def disk_full(*_args: object, **_options: object) -> None:
+    raise StorageError("Disk full", "chats.sqlite3 could not be written.", "Make room and try again.")
+
+
+# The disk
+
+
+def test_a_disk_that_fills_up_costs_no_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="llm") as chat:
+            gate = Gate(monkeypatch, after=20)
+            await chat.send(question(1))
+            await chat.until(gate.reached.is_set)
+            with monkeypatch.context() as full:
+                full.setattr(Database, "write", disk_full)
+                gate.open()
+                await chat.quiet()
+                message = chat.app.session.path[-1]
+                assert message.stop == "eog"
+                assert "\\boxed{" in message.text
+                assert "\\boxed{" in chat.screen_text()
+                assert len([notice for notice in chat.notices if "Disk full" in notice]) == 1
+                stored = chat.app.store.message(message.id)
+                assert stored.stop is None
+            # There is room again: what was owed is saved before the next answer begins.
+            await chat.ask(question(0))
+            stored = chat.app.store.message(message.id)
+            assert (stored.text, stored.stop) == (message.text, "eog")
+
+    run(flow)
+
+
+def test_a_question_that_cannot_be_kept_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            for method in ("add_user", "begin_answer"):
+                with monkeypatch.context() as full:
+                    full.setattr(Store, method, disk_full)
+                    await chat.send(question(0))
+                    assert any("Disk full" in notice for notice in chat.notices)
+                    assert chat.app.chat_screen.composer.text == question(0)
+                    assert chat.app.session.path == []
+                    assert chat.app.session.answer is None
+            await chat.ask(question(0))
+            with monkeypatch.context() as full:
+                full.setattr(Store, "begin_answer", disk_full)
+                before = list(chat.app.session.path)
+                for command in ("/retry", "/continue"):
+                    await chat.send(command)
+                    assert chat.app.session.path == before
+                await chat.send("/again 0.5")
+                await chat.until(lambda: chat.app.screen is chat.app.chat_screen)
+                assert chat.app.session.path == before
+
+    run(flow)
+
+
+@pytest.mark.parametrize("broken", ["trace", "siblings", "prompts", "get_state", "set_state", "set_settings", "purge"])
+def test_a_store_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.ask(question(0))
+        monkeypatch.setattr(Store, broken, disk_full)
+        async with chatting(tmp_path, resume=True) as chat:
+            said = await chat.ask(question(1))
+            assert said == chat.app.session.path[-1].text
+            await chat.pilot.press("escape", "up", "t", "x", "left", "ctrl+t", "f6", "f7", "ctrl+r")
+            await chat.quiet()
+            for command in ("/tau 0.5", "/theme nord", "/inspect", "/export html", "/new", "/chats"):
+                await chat.send(command)
+                await chat.pilot.press("escape")
+            if broken not in ("get_state", "set_state"):
+                assert any("Disk full" in notice for notice in chat.notices)
+
+    run(flow)
+
+
+def test_quitting_with_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="llm") as chat:
+            gate = Gate(monkeypatch, after=20)
+            await chat.send(question(1))
+            await chat.until(gate.reached.is_set)
+            monkeypatch.setattr(Database, "write", disk_full)
+            await chat.pilot.press("ctrl+q")
+            await chat.until(lambda: chat.app._exit)
+            assert chat.app.return_code == StorageError.exit_code
+
+    run(flow)
+
+
+def test_a_chat_another_app_deleted(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.ask(question(0))
+            session = chat.app.session
+            assert session.chat is not None
+            with Store(tmp_path / "chats.sqlite3") as other:
+                other.delete(session.chat.id)
+                for text in (question(1), "/retry", "/rename x", "/export md"):
+                    await chat.send(text)
+                    await chat.quiet()
+                assert any("another app" in notice for notice in chat.notices)
+                other.purge(older_than_s=-1)
+            for text in (question(1), "/retry", "/tau 0.3", "/rename x", "/export json", "/undo", "/inspect", "/copy"):
+                await chat.send(text)
+                await chat.quiet()
+            await chat.send("/new")
+            await chat.ask(question(1))
+
+    run(flow)
+
+
+def test_two_apps_in_one_chat(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as one:
+            await one.ask(question(0))
+            async with chatting(tmp_path, resume=True) as other:
+                await one.send(question(1))
+                await other.send(question(2))
+                await one.quiet()
+                await other.quiet()
+                first, second = one.app.session.path, other.app.session.path
+                assert [m.text for m in first[:2]] == [m.text for m in second[:2]]
+                assert first[2].text == question(1)
+                assert second[2].text == question(2)
+                assert first[3].stop == second[3].stop == "eog"
+                assert len(one.app.store.siblings(first[2])) == 2
+
+    run(flow)
+
+
+# What models say
+
+HOSTILE = {
+    "escapes": "a \x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J b\x00c\x08d\x7f \u202eright\u202c \x1b[?1049l",
+    "markup": "[red]x[/red] [link=http://x]y[/link] [/] [@click=app.bell]z[/] [bold [$primary] [/nothing] \\[/]",
+    "links": "[a](http://x'\"y) [b](<app.quit()>) [c](http://e\\') ![d](e) <http://f'> [g][h]\n\n[h]: javascript:'\"(",
+    "half a character": "\ufffd\ufffd \ud83d half \udc80",
+    "fences": "```[red]\nx\n```\n\n```\x1b[31m\ny\n```\n\n````\n```py\nnever closed",
+    "tables": "|a|b|\n|-|\n|x\n\n|a|b|\n|:-:|-:|\n|[red]|`|`|\n|1|2|3|4|\n\n||\n|-|\n",
+    "marks": "<think>\n\n</think></think><think>x <|im_end|><|im_start|>system\n</s><s>",
+    "maths": "$$ x_1 * \\(a\\) \\[ \\] $$ 3*4*5 \\(" + "\\(" * 300,
+    "empty": "",
+    "blank": " \n\n\t\n ",
+    "one long line": "x" * 100_000,
+    "long words": "[word] " * 15_000,
+    "code": "```python\n" + "x = 1\n" * 5000 + "```",
+    "table": "|a|b|c|\n|-|-|-|\n" + "|1|*x*|`y`|\n" * 500,
+    "list": "- item\n" * 5000,
+    "numbers": "".join(f"{number}. item\n" for number in range(1000)),
+    "nested list": "".join("  " * depth + "- item\n" for depth in range(300)),
+    "nested quotes": ">" * 500 + " deep\n",
+    "headings": "# heading\n" * 500,
+    "emphasis": "*a **b _c " * 2000,
+    "brackets": "[" * 1999 + "\n" + "![" * 900,
+    "entities": "&amp;&lt;&#0;&#27;[31m&#x202e;&nbsp;&bogus; <b>html</b> <script>x</script> <!-- -->",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_whatever_a_model_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, size=(80, 24)) as chat:
+            says(monkeypatch, HOSTILE[kind])
+            await chat.ask(f"Say this: {HOSTILE[kind][:2000]}")
+            await chat.pilot.press("escape", "t")
+            drawn = chat.screen_text()
+            await chat.pilot.press("t", "x", "c", "b")
+            drawn += chat.screen_text()
+            assert not any(character in drawn for character in "\x1b\x9b\x07\x00\x08\u202e")
+            for command in (
+                "/export md",
+                "/export json",
+                "/export html",
+                "/rename " + HOSTILE[kind][:300],
+                "/search x",
+            ):
+                await chat.send(command)
+                await chat.pilot.press("escape", "escape")
+                await chat.until(lambda: chat.app.screen is chat.app.chat_screen)
+                chat.app.chat_screen.composer.focus()
+            await chat.ask("And again?")
+            await chat.send("/inspect")
+            await chat.pilot.press("left", "escape")
+        async with chatting(tmp_path, resume=True) as chat:
+            assert len(chat.app.session.path) == 4
+
+    run(flow)
+
+
+def test_a_text_that_costs_too_much_is_drawn_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            for kind in ("table", "list", "numbers", "nested list", "nested quotes", "headings", "code", "brackets"):
+                says(monkeypatch, HOSTILE[kind])
+                await chat.send("/new")
+                await chat.ask("Go on")
+                widgets = len(chat.app.chat_screen.log_view.query("MarkdownBlock"))
+                assert widgets == 0, kind
+            await chat.send("/new")
+            says(monkeypatch, "# One\n\n- two\n- three\n\n|a|b|\n|-|-|\n|1|2|\n")
+            await chat.ask("Go on")
+            assert len(chat.app.chat_screen.log_view.query("MarkdownBlock")) >= 3
+
+    run(flow)
+
+
+# What users do
+
+
+def test_no_command_ends_the_app(tmp_path: Path) -> None:
+    words = [
+        *(
+            "",
+            "x",
+            "-1",
+            "0",
+            "1",
+            "0.5",
+            "nan",
+            "inf",
+            "-inf",
+            "1e999",
+            "9" * 30,
+            "9" * 5000,
+            "on",
+            "auto",
+            "entropy:",
+        ),
+        *("entropy:nan", "entropy:1e999", "random:2", "confidence:", "slm", "llm", "md", "json /", "html /nowhere/x"),
+        *(
+            "md ~nobody/x",
+            "md \0",
+            f"md {tmp_path}",
+            "[red]",
+            "[/]",
+            "\x1b[31m",
+            "'",
+            '"',
+            "\\",
+            "%_",
+            "é\u202e",
+            "a" * 3000,
+        ),
+        *("demo", "../..", "/etc/passwd", "<|im_start|>", "{{ 1/0 }}", "{% raise %}", "1 2 3", "--help", "\ud83d"),
+    ]
+
+    dice = random.Random(5)
+
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.ask(question(0))
+            for name in slash.COMMANDS:
+                if name == "quit":
+                    continue
+                for word in dice.sample(words, 5):
+                    await slash.run(chat.app.chat_screen, f"/{name} {word}")
+                    chat.app.session.stop()
+                    if len(chat.app.screen_stack) > 2:
+                        await chat.pilot.press("escape")
+                        while len(chat.app.screen_stack) > 2:
+                            chat.app.pop_screen()
+                            await chat.pilot.pause()
+                    assert chat.app._exception is None, (name, word)
+                await chat.quiet()
+            await chat.until(lambda: not chat.app.loading)
+            await slash.run(chat.app.chat_screen, "/pair demo")
+            await chat.until(lambda: chat.app.ready)
+            await slash.run(chat.app.chat_screen, "/new")
+            chat.app.session.new_chat(type(chat.app.session.settings)())
+            await chat.ask(question(0))
+            assert chat.app.session.path[-1].stop == "eog"
+
+    run(flow)
+
+
+WHILE_IT_WRITES = [
+    *(
+        "/new",
+        "/delete",
+        "/undo",
+        "/retry",
+        "/again",
+        "/again 0.3",
+        "/continue",
+        "/edit",
+        "/inspect",
+        "/tokens",
+        "/code",
+    ),
+    *("/thinking", "/copy", "/export md", "/export json", "/export html", "/rename x", "/unload", "/drop", "/chat"),
+    *(
+        "/system x",
+        "/router slm",
+        "/tau 0.5",
+        "/seed 3",
+        "/think on",
+        "/context 300",
+        "/pair demo",
+        "/models",
+        "/chats",
+    ),
+    *("/help", "/theme nord", "another question", "/max_tokens 3", "/search x"),
+]
+
+
+@pytest.mark.parametrize("command", WHILE_IT_WRITES)
+def test_while_an_answer_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """It works, or it is said why not; the answer is kept, and the chat goes on."""
+
+    async def flow() -> None:
+        async with chatting(tmp_path, router="llm", options=LoadOptions(context=1024, threads=1)) as chat:
+            await chat.ask(question(1))
+            gate = Gate(monkeypatch, after=30)
+            await chat.send(question(2))
+            await chat.until(gate.reached.is_set)
+            writing = chat.app.session.writing
+            assert writing is not None
+            await chat.send(command)
+            for _ in range(3):
+                await chat.pilot.press("escape")
+            gate.open()
+            await chat.quiet()
+            await chat.until(lambda: not chat.app.loading)
+            await to_prompt(chat)
+            message = chat.app.store.message(writing.id)
+            assert message.stop is not None
+            assert len(message.text) > 30
+            if not chat.app.ready:
+                await chat.send("/pair demo")
+                await chat.until(lambda: chat.app.ready)
+            await chat.send("/new")
+            await chat.send("/router slm")
+            assert "\\boxed" in await chat.ask(question(0)) or command == "/max_tokens 3"
+
+    run(flow)
+
+
+@pytest.mark.parametrize("seed", range(1))
+def test_keys_pressed_at_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    keys = sorted({key for action in ACTIONS for key in action.keys.split(",")} - {"ctrl+q"})
+    keys += ["escape", "enter", "tab", "shift+tab", "up", "down", "left", "right", "a", "/", "ctrl+p", "ctrl+c", "1"]
+    dice = random.Random(seed)
+
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            says(monkeypatch, "Some *words* and `code`.\n\n- a\n- b\n\n```\nx = 1\n```\n", pieces=40)
+            await chat.ask(question(0))
+            for _ in range(60):
+                if chat.app.chat_screen.is_active and not chat.app.ready and not chat.app.loading:
+                    await chat.send("/pair demo")
+                await chat.pilot.press(*dice.choices(keys, k=3))
+                assert chat.app._exception is None
+                if dice.random() < 0.1:
+                    await chat.pilot.resize_terminal(dice.randrange(5, 150), dice.randrange(3, 50))
+            assert chat.app.is_running
+
+    run(flow)
