@@ -328,6 +328,19 @@ class ChatApp(App[None]):
         """Quit."""
         await self.leave()
 
+    def action_help_quit(self) -> None:
+        """Ctrl-C where nothing is selected: as in a shell it stops what goes on; it does not end the app."""
+        if self.session.answer is not None:
+            self.session.stop()
+        elif self.loading:
+            self.engine.cancel_load()
+        else:
+            keys = self.keymap_in_force.get("quit", "ctrl+q").split(",")
+            self.notify(f"{' or '.join(map(self._key_name, keys))} quits.", markup=False)
+
+    def _key_name(self, key: str) -> str:
+        return "+".join(part.capitalize() for part in key.split("+"))
+
     def _end_with_the_terminal(self) -> None:
         """A window that is closed, or a `kill`, ends the chat like its key does: what is written is kept."""
         if self.is_headless:

@@ -21,6 +21,7 @@ from textual.widgets import Footer, Static
 
 from rstitch_local.decoding.routers import EntropyRouter, router_from_spec
 from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import RStitchError
 from rstitch_local.text import one_line
 from rstitch_local.tui import actions, slash
@@ -86,6 +87,8 @@ class ChatScreen(Screen[None]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+        self._trace: Trace | None = None
+        """Of the answer whose figures are shown."""
         self.busy = ""
         """What the engine is doing besides answering, such as loading."""
         self._drawn_at = 0.0
@@ -161,9 +164,10 @@ class ChatScreen(Screen[None]):
         """Title and tau, as the chat has them."""
         session = self.session
         pair = self.chat_app.pair_name or "no models"
-        title = one_line(session.title or "New chat", 60)
         router = session.settings.router or session.defaults.router
-        self.query_one("#title", Static).update(Content(f"{title}  ·  {pair}  ·  {router}"))
+        rest = f"  ·  {one_line(pair, 40)}  ·  {router}"
+        title = one_line(session.title or "New chat", max(8, min(60, self.size.width - len(rest) - 2)))
+        self.query_one("#title", Static).update(Content(title + rest))
         rule = router_from_spec(router)
         tau = rule.tau if isinstance(rule, EntropyRouter) else None
         self.query_one(TauSlider).value = tau
@@ -182,7 +186,7 @@ class ChatScreen(Screen[None]):
         """Say what the engine is doing besides answering."""
         self.busy = what
         if self.session.answer is None:
-            self.query_one(Figures).show(None, busy=what)
+            self.query_one(Figures).show(self._trace, busy=what)
 
     def say(self, text: str, *, error: bool = False) -> None:
         """Tell the user something for a few seconds."""
@@ -245,8 +249,11 @@ class ChatScreen(Screen[None]):
         steps = self.session.pump(save=True) if answer is self.session.answer else []
         self.chat_app.drawn(answer, steps)
         message = self.session.conclude(answer)
-        if message is None:
+        if message is None or all(message.id != shown.id for shown in self.session.path):
+            # The chat or the branch was left meanwhile.
+            self.show_busy(self.busy)
             return
+        self._trace = answer.trace
         if answer.trace is not None:
             self.query_one(EntropyStrip).extend(steps)
             self.query_one(Figures).show(

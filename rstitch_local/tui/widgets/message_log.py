@@ -16,6 +16,7 @@ from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.trace import Trace
 from rstitch_local.text import one_line
 from rstitch_local.tui.store.records import Message
+from rstitch_local.tui.thinking import split_thinking
 from rstitch_local.tui.widgets.message_view import MessageView
 
 _SHOWN_AT_FIRST = 12
@@ -37,6 +38,7 @@ class MessageLog(VerticalScroll, can_focus=False):
     MessageLog {
         height: 1fr;
         padding: 1 1 0 1;
+        scrollbar-size-vertical: 1;
         & > .earlier { height: 1; color: $text-muted; text-align: center; display: none; }
         & > .earlier.-shown { display: block; }
         & > .greeting { color: $text-muted; height: auto; padding: 1 2; display: none; }
@@ -172,7 +174,7 @@ class MessageLog(VerticalScroll, can_focus=False):
         )
         view.tau = message.settings.get("tau")
         view.coloured = self.coloured
-        if self.as_tokens and message.role == "assistant" and not message.unfinished:
+        if message.role == "assistant" and not message.unfinished and (self.as_tokens or _thinks(message)):
             view.steps = self._steps_of(message.id)
         view.set_reactive(MessageView.as_tokens, self.as_tokens)
         view.set_reactive(MessageView.unfolded, self.unfolded)
@@ -208,6 +210,11 @@ def _begin(path: Sequence[Message], most: int) -> int:
     return begin
 
 
+def _thinks(message: Message) -> bool:
+    """Whether an answer has thinking, of which its steps say how long it took."""
+    return bool(split_thinking(message.text, message.opens_thinking, finished=True)[0])
+
+
 def _summary(message: Message) -> str:
     """How an answer was made, and what it took."""
     router = message.settings.get("router")
@@ -218,8 +225,9 @@ def _summary(message: Message) -> str:
     count = sum(tokens.values())
     if not count:
         return said
-    seconds = message.totals.get("wall_ms", 0.0) / 1e3
-    return f"{said} · {tokens.get('llm', 0) / count:.0%} LLM of {count:,} tokens · {seconds:.1f} s"
+    ms = message.totals.get("wall_ms", 0.0)
+    took = f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1e3:.1f} s"
+    return f"{said} · {tokens.get('llm', 0) / count:.0%} LLM of {count:,} tokens · {took}"
 
 
 _ENDINGS = {

@@ -173,6 +173,9 @@ class MessageView(Vertical, can_focus=True):
         self._body = self._thought = self._tokens = None
         self._shown = ""
         if self.who == "assistant" and self.as_tokens and self.steps:
+            if self.prefix:
+                # What the user gave it to begin with is no model's: it stands above, without a colour.
+                await self._draw_plain(safe_text(self.prefix))
             self._tokens = TokenView()
             self._tokens.tau = self.tau
             self._tokens.coloured = self.coloured
@@ -235,7 +238,8 @@ class MessageView(Vertical, can_focus=True):
             block.set_class(block is self._body.children[-1], "-end")
 
     async def _draw_thought(self, thinking: str) -> None:
-        count = thinking_steps(self.steps, self.opens_thinking) if thinking and not self.prefix else 0
+        given = _as_steps(self.prefix)
+        count = thinking_steps([*given, *self.steps], self.opens_thinking) - len(given) if thinking else 0
         self._draw_thinking(thinking, count)
         if not (self.unfolded and thinking):
             if self._thought is not None:
