@@ -6,7 +6,6 @@ Knows which pair is loaded and what the engine reports; what a chat is, is the s
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -45,6 +44,7 @@ from rstitch_local.tui.engine_thread import (
     Unloaded,
 )
 from rstitch_local.tui.keys import binding
+from rstitch_local.tui.pacing import keep_garbage_for_pauses
 from rstitch_local.tui.screens.chat import ChatScreen
 from rstitch_local.tui.session import Session
 from rstitch_local.tui.store.records import Message
@@ -117,9 +117,7 @@ class ChatApp(App[None]):
 
     def on_mount(self) -> None:
         """Paint first, load then."""
-        # What is imported by now stays for good. Left to itself the garbage collector would look through all of it
-        # every few hundred tokens, for 60 ms in which nothing is written and nothing is drawn.
-        gc.freeze()
+        keep_garbage_for_pauses()
         theme = self.settings.theme or self.recall("theme")
         self.theme = theme if theme in self.available_themes else "textual-dark"
         self.theme_changed_signal.subscribe(self, lambda theme: self.remember("theme", theme.name))

@@ -13,6 +13,7 @@ from rstitch_local.tui import slash
 from rstitch_local.tui.chat_settings import ChatSettings
 from rstitch_local.tui.estimate import LlmAlone
 from rstitch_local.tui.markdown import parser
+from rstitch_local.tui.pacing import Pace
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,21 @@ def test_settings_of_a_newer_version_can_be_read() -> None:
     assert ChatSettings.model_validate({"seed": 3, "mood": "good"}).seed == 3
     with pytest.raises(UsageError):
         ChatSettings(router="entropy:x")
+
+
+def test_drawing_waits_where_it_has_had_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, used = 100.0, 7.0
+    monkeypatch.setattr("rstitch_local.tui.pacing.time.monotonic", lambda: now)
+    monkeypatch.setattr("rstitch_local.tui.pacing.time.thread_time", lambda: used)
+    pace = Pace()
+    now, used = 200.0, 9.0
+    pace.begin()
+    assert pace.allows()
+    now, used = 200.1, 9.02
+    assert not pace.allows()
+    now = 200.6  # half a second without a picture is too long, whatever it costs
+    assert pace.allows()
+    pace.drawn()
+    assert not pace.allows()
+    now = 201.0
+    assert pace.allows()

@@ -6,8 +6,6 @@ Knows which widgets there are and hands on what they report; what it means is th
 from __future__ import annotations
 
 import asyncio
-import gc
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,6 +25,7 @@ from rstitch_local.text import one_line
 from rstitch_local.tui import actions, slash
 from rstitch_local.tui.engine_thread import Answer
 from rstitch_local.tui.keys import binding
+from rstitch_local.tui.pacing import Pace, tidy
 from rstitch_local.tui.session import Session
 from rstitch_local.tui.store.records import Message
 from rstitch_local.tui.widgets.composer import Composer
@@ -40,11 +39,6 @@ if TYPE_CHECKING:
     from rstitch_local.tui.app import ChatApp
 
 _TICK_S = 1 / 12
-_DRAWING_SHARE = 0.03
-"""Of the time an answer takes, at most this share goes into drawing it: drawing holds up the thread that writes."""
-_LONGEST_PAUSE_S = 0.5
-_YOUNG_ROUNDS = 5
-"""Rounds of the garbage collector among young objects after which all are looked through, when nothing is written."""
 
 
 class ChatScreen(Screen[None]):
@@ -91,8 +85,7 @@ class ChatScreen(Screen[None]):
         """Of the answer whose figures are shown."""
         self.busy = ""
         """What the engine is doing besides answering, such as loading."""
-        self._drawn_at = 0.0
-        self._answer_began = (0.0, 0.0)
+        self._pace = Pace()
         self._drawing = asyncio.Lock()
         """Held while messages are put on the screen or taken from it: the end of an answer may come at any time."""
 
@@ -121,8 +114,6 @@ class ChatScreen(Screen[None]):
         settings = self.chat_app.settings
         self.log_view.unfolded = not settings.fold_thinking
         self.log_view.coloured = settings.coloured_tokens
-        # To look through all objects takes some 30 ms: by itself it would come while an answer is written and drawn.
-        gc.set_threshold(*gc.get_threshold()[:2], 20 * _YOUNG_ROUNDS)
         self.set_interval(_TICK_S, self._tick)
         self.composer.focus()
         with self.chat_app.telling():
@@ -212,25 +203,18 @@ class ChatScreen(Screen[None]):
         self.call_after_refresh(self._launch)
 
     def _launch(self) -> None:
-        self._answer_began = (time.monotonic(), time.thread_time())
-        self._drawn_at = time.monotonic()
+        self._pace.begin()
         self.session.launch()
 
     async def _tick(self) -> None:
         """Draw what was written since, if drawing has not taken more than its share."""
         answer = self.session.answer
-        if answer is None and gc.get_count()[2] >= _YOUNG_ROUNDS:
-            gc.collect()
-        if answer is None or answer.ended or self._drawing.locked() or not self._may_draw():
-            return
-        async with self._drawing:
-            await self._draw(answer, self.session.pump())
-        self._drawn_at = time.monotonic()
-
-    def _may_draw(self) -> bool:
-        began, used_then = self._answer_began
-        now, used = time.monotonic(), time.thread_time() - used_then
-        return used <= _DRAWING_SHARE * (now - began) or now - self._drawn_at > _LONGEST_PAUSE_S
+        if answer is None:
+            tidy()
+        elif not answer.ended and not self._drawing.locked() and self._pace.allows():
+            async with self._drawing:
+                await self._draw(answer, self.session.pump())
+            self._pace.drawn()
 
     async def _draw(self, answer: Answer, steps: list[Step]) -> None:
         if self.session.writing is not None and steps:
