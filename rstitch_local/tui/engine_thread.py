@@ -181,7 +181,7 @@ class EngineThread:
         """Free the pair, or give up loading it; Unloaded follows."""
         self.stop()
         self.cancel_load()
-        self._jobs.put(self._free)
+        self._jobs.put(self._unload)
 
     def write(self, answer: Answer) -> None:
         """Have an answer written. Posts AnswerBegun, then AnswerEnded, also where it fails at once."""
