@@ -44,7 +44,8 @@ def lines(width: int, *, of: Trace | None = None, **more: Any) -> list[str]:
 def test_everything_on_one_line() -> None:
     assert lines(220, llm_only_ms=10800.0) == [
         "LLM 25% · swaps ▲12 ▼11 · re-evaluated 151 tokens in 400 ms · time SLM 160 ms, LLM 640 ms · "
-        "LLM alone ≈ 10.8 s (1.8x) · 35.0 tok/s · first token 310 ms · prompt 300 tok/s · context SLM 812/4096 · LLM 640/4096"
+        "LLM alone ≈ 10.8 s (1.8x) · 35.0 tok/s · first token 310 ms · prompt 300 tok/s · "
+        "context SLM 812/4096 · LLM 640/4096"
     ]
 
 
