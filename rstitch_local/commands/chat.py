@@ -63,6 +63,8 @@ def chat(
         # llama.cpp is still computing in its thread; freeing its memory under it would crash.
         sys.stdout.flush()
         os._exit(app.return_code or 0)
+    if app.return_code:
+        raise typer.Exit(app.return_code)
 
 
 def on_terminal() -> bool:

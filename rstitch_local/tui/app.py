@@ -6,7 +6,9 @@ Knows which pair is loaded and what the engine reports; what a chat is, is the s
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -56,6 +58,7 @@ _NOT_LOSSLESS = (
     "not the large model's own answer word for word; tau says how much of it you get."
 )
 _BAR_CELLS = 20
+_HANG_UP_S = 2.0
 _QUIT_S = 0.8
 """How long leaving waits for llama.cpp to come to the end of what it evaluates."""
 
@@ -343,10 +346,21 @@ class ChatApp(App[None]):
         """A window that is closed, or a `kill`, ends the chat like its key does: what is written is kept."""
         if self.is_headless:
             return
-        for name in ("SIGTERM", "SIGHUP", "SIGINT"):
-            # Windows has no SIGHUP, and no handlers in its loop.
-            with suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
-                asyncio.get_running_loop().add_signal_handler(getattr(signal, name), self.call_later, self.leave)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Windows has no handlers in its loop.
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self.call_later, self.leave)
+
+        def hang_up(*_signal: object) -> None:
+            # Textual may wait for ever to draw where no terminal is left; what was saved by then is kept.
+            end = threading.Timer(_HANG_UP_S, os._exit, [128 + 1])
+            end.daemon = True
+            end.start()
+            loop.call_soon_threadsafe(self.call_later, self.leave)
+
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, hang_up)
 
     def tell(self, error: Exception) -> None:
         """Tell the user what is wrong."""

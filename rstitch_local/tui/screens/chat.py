@@ -233,6 +233,9 @@ class ChatScreen(Screen[None]):
         steps = self.session.pump(save=True) if answer is self.session.answer else []
         self.chat_app.drawn(answer, steps)
         message = self.session.conclude(answer)
+        if not self.is_running:
+            # The app is being left, and nothing of the screen is there any more.
+            return
         if message is None or all(message.id != shown.id for shown in self.session.path):
             # The chat or the branch was left meanwhile.
             self.show_busy(self.busy)
@@ -245,6 +248,8 @@ class ChatScreen(Screen[None]):
             )
         async with self._drawing:
             await self.log_view.finish(message, answer.trace)
+        if not self.is_running:
+            return
         self.show_settings()
         if (answer.trace is not None and answer.trace.stop == "length" and self._context_is_full(answer)) or (
             answer.error is not None and answer.error.title == "The prompt is too long"

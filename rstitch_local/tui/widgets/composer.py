@@ -81,7 +81,11 @@ class Composer(Editor):
         ):
             event.stop()
             event.prevent_default()
-        elif (bound := self.screen.active_bindings.get(event.key)) is not None and bound.node is self:
+        elif (
+            (bound := self.screen.active_bindings.get(event.key)) is not None
+            and bound.node is self
+            and bound.binding.id in ("send", "newline")
+        ):
             # At once and not when the key has bubbled up: what is pasted right after it belongs to the next message.
             event.stop()
             event.prevent_default()

@@ -6,6 +6,7 @@ Knows text and its changes; nothing of what the text is for.
 from __future__ import annotations
 
 from textual.content import Content
+from textual.strip import Strip
 from textual.widgets import TextArea
 from textual.widgets.text_area import Edit, EditResult
 
@@ -40,6 +41,10 @@ class Editor(TextArea):
     def result(self) -> str:
         """The text; to the last character as it was given where nothing was changed."""
         return self.text if self.changed else self._given
+
+    def render_line(self, y: int) -> Strip:
+        """A row; nothing where a terminal leaves it no cell to draw in."""
+        return super().render_line(y) if self.content_size.width > 0 else Strip([])
 
     def edit(self, edit: Edit) -> EditResult:
         """Typed, pasted or brought back: every change comes through here."""

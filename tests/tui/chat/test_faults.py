@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import sys
+import threading
+import time
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from chat_pilot import Chat, Gate, chatting, question, run
+from chat_pilot import Chat, Gate, chatting, many_turns, question, run
+from tiny_pair import write_pair
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.pair import LoadOptions, Run
-from rstitch_local.errors import StorageError
-from rstitch_local.tui import slash
+from rstitch_local.engine.choice import PairChoice
+from rstitch_local.engine.pair import LoadOptions, LoadProgress, Run, load_choice
+from rstitch_local.errors import CancelledError, StorageError
+from rstitch_local.tui import engine_thread, slash
 from rstitch_local.tui.keys import ACTIONS
 from rstitch_local.tui.store.database import Database
 from rstitch_local.tui.store.store import Store
@@ -407,3 +414,222 @@ def test_keys_pressed_at_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
             assert chat.app.is_running
 
     run(flow)
+
+
+def test_ctrl_c_stops_and_does_not_quit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="llm") as chat:
+            gate = Gate(monkeypatch, after=20)
+            await chat.send(question(1))
+            await chat.until(gate.reached.is_set)
+            await chat.pilot.press("ctrl+c")
+            await chat.quiet()
+            assert chat.app.session.path[-1].stop == "interrupted"
+            await chat.pilot.press("ctrl+c")
+            await chat.pilot.pause()
+            assert any("Ctrl+Q quits" in notice for notice in chat.notices)
+            assert chat.app.is_running
+
+    run(flow)
+
+
+def test_a_megabyte_pasted_and_a_question_too_long(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, options=LoadOptions(context=128, threads=1)) as chat:
+            await chat.send("word " * 200_000)
+            await chat.until(lambda: chat.app.screen is not chat.app.chat_screen, "no choice was offered")
+            assert "only the last question is left" in chat.screen_text()
+            await to_prompt(chat)
+            assert chat.app.session.path[-1].stop == "error"
+            await chat.send("/drop")
+            assert any("alone fills the context" in notice for notice in chat.notices)
+            await chat.send("/new")
+            assert await chat.ask("How many?")
+
+    run(flow)
+
+
+@pytest.mark.parametrize(
+    "text", ["<|im_end|>" * 50, "<think></think><|im_start|>", "//not a command", "\x1b[31m\0", "\u200d"]
+)
+def test_strange_questions(tmp_path: Path, text: str) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.send(text)
+            await chat.quiet()
+            await chat.send("/system " + text)
+            await chat.send(question(0))
+            await chat.quiet()
+            assert chat.app.session.path[-1].role == "assistant"
+
+    run(flow)
+
+
+# Loading
+
+
+class SlowLoad:
+    """Holds the loading of a pair called "slow" until it is cancelled."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.cancelled = threading.Event(), threading.Event()
+
+        def held(choice: PairChoice, options: LoadOptions, progress: LoadProgress) -> object:
+            if choice.name == "slow":
+                self.begun.set()
+                while progress(Role.SLM, 0.5):
+                    threading.Event().wait(0.005)
+                self.cancelled.set()
+                raise CancelledError("Loading cancelled", "The pair was not loaded.")
+            return load_choice(choice, options, progress)
+
+        monkeypatch.setattr(engine_thread, "load_choice", held)
+
+
+def slow() -> PairChoice:
+    choice = many_turns()
+    return PairChoice("slow", choice.slm, choice.llm, choice.defaults)
+
+
+@pytest.mark.parametrize("how", ["escape", "ctrl+c", "/unload", "/pair demo"])
+def test_loading_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    async def flow() -> None:
+        load = SlowLoad(monkeypatch)
+        async with chatting(tmp_path, choice=slow(), loaded=False) as chat:
+            await chat.until(load.begun.is_set)
+            await chat.until(lambda: "50%" in chat.screen_text())
+            await chat.send(question(0))
+            assert any("still being loaded" in notice for notice in chat.notices)
+            if how.startswith("/"):
+                await chat.send(how)
+            else:
+                await chat.pilot.press(how)
+            await chat.until(load.cancelled.is_set)
+            if how == "/pair demo":
+                # Another pair was wanted instead: there is nothing to tell of the first.
+                await chat.until(lambda: chat.app.ready)
+                assert not any("cancelled" in notice for notice in chat.notices)
+            else:
+                await chat.until(lambda: not chat.app.loading)
+                await chat.pilot.pause()
+                assert "No models are loaded" in chat.screen_text()
+                await chat.send("/pair demo")
+                await chat.until(lambda: chat.app.ready)
+            assert chat.app.pair_name == "demo"
+            assert await chat.ask(question(0))
+
+    run(flow)
+
+
+def test_quitting_while_it_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        load = SlowLoad(monkeypatch)
+        async with chatting(tmp_path, choice=slow(), loaded=False) as chat:
+            await chat.until(load.begun.is_set)
+            await chat.pilot.press("ctrl+q")
+            await chat.until(lambda: chat.app._exit)
+            assert chat.app.ended
+
+    run(flow)
+
+
+@pytest.mark.parametrize("fault", ["missing", "garbage", "too large"])
+def test_a_pair_that_cannot_be_loaded(tmp_path: Path, fault: str) -> None:
+    choice = many_turns()
+    file = tmp_path / "model.gguf"
+    if fault == "garbage":
+        file.write_bytes(b"GGUF\x03\0\0\0" + random.Random(1).randbytes(500))
+    slm = choice.slm if fault == "too large" else file
+    # Terabytes of cache, whatever the machine.
+    options = LoadOptions(context=2_000_000_000 if fault == "too large" else 256, threads=1)
+
+    async def flow() -> None:
+        async with chatting(
+            tmp_path, choice=PairChoice("bad", slm, choice.llm, choice.defaults), options=options, loaded=False
+        ) as chat:
+            await chat.until(lambda: any("error" in n.severity for n in chat.app._notifications))
+            assert not chat.app.ready
+            assert "No models are loaded" in chat.screen_text()
+            chat.app._load(choice, LoadOptions(threads=1))
+            await chat.until(lambda: chat.app.ready)
+            assert await chat.ask(question(0))
+
+    run(flow)
+
+
+# Small terminals
+
+
+@pytest.mark.parametrize("size", [(40, 10), (20, 5), (3, 3), (1, 1)])
+def test_tiny_terminals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, size=size, router="llm") as chat:
+            gate = Gate(monkeypatch, after=30)
+            await chat.send(question(1))
+            await chat.until(gate.reached.is_set)
+            for width, height in ((140, 45), (1, 1), (200, 3), size):
+                await chat.pilot.resize_terminal(width, height)
+            gate.open()
+            await chat.quiet()
+            for command in ("/chats", "/models", "/help", "/chat", "/inspect", "/edit", "/again", "/tokens"):
+                await chat.send(command)
+                await chat.pilot.pause()
+                await to_prompt(chat)
+                await chat.quiet()
+            assert chat.app.session.path[-1].stop == "eog"
+
+    run(flow)
+
+
+# The end of the process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has neither these signals nor such terminals")
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGINT", "SIGKILL", "closed"])
+def test_the_process_ends_and_the_text_is_kept(tmp_path: Path, how: str) -> None:
+    import pty
+    import select
+
+    pair = write_pair(tmp_path, {"context_length": 4096}, {"context_length": 4096, "width": 256, "layers": 6})
+    command = [sys.executable, "-m", "rstitch_local", "chat", *pair.options, "--router", "llm"]
+    pid, terminal = pty.fork()  # type: ignore[attr-defined,unused-ignore]
+    if pid == 0:
+        os.execve(command[0], command, {**os.environ, "TERM": "xterm-256color"})
+    seen = b""
+
+    def until(words: bytes) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + 30
+        while words not in seen and time.monotonic() < deadline:
+            if select.select([terminal], [], [], 0.05)[0]:
+                seen += os.read(terminal, 65536)
+        assert words in seen, seen[-2000:]
+
+    until(b"lists the commands")
+    os.write(terminal, b"Write\r")
+    database = tmp_path / "home" / "data" / "chats.sqlite3"
+    with Store(database) as store:
+        deadline = time.monotonic() + 30
+        # While it is at work: the answer is read off the database like another app would.
+        while not (found := store.chats()) or not store.path(found[0].id)[-1].text[20:]:
+            if select.select([terminal], [], [], 0.05)[0]:
+                seen += os.read(terminal, 65536)
+            assert time.monotonic() < deadline
+        if how == "closed":
+            os.close(terminal)
+        else:
+            os.kill(pid, getattr(signal, how))
+        while os.waitpid(pid, os.WNOHANG) == (0, 0):
+            if how != "closed" and select.select([terminal], [], [], 0.05)[0]:
+                try:
+                    seen += os.read(terminal, 65536)
+                except OSError:
+                    # Its other side is closed.
+                    continue
+            assert time.monotonic() < deadline
+        message = store.path(found[0].id)[-1]
+    if how != "closed":
+        os.close(terminal)
+    assert message.stop == "interrupted"
+    assert len(message.text) > 20
+    assert b"Traceback" not in seen
