@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from rstitch_local.engine.trace import Trace
 
 # Cyan is told from the terminal's own colour by most colour-blind readers; the underline by all.
+_DEMO_ONLY = (
+    "(By the demo pair, which solves short word problems and nothing else; `rstitch pull qwen2.5-coder` brings a pair "
+    "for everything.)"
+)
+
 _STYLES = {"slm": "", "llm": "cyan underline"}
 
 
@@ -95,6 +100,8 @@ def ask(
             typer.echo(safe_json(run.trace.to_dict()))
         else:
             _conclude(run.trace)
+            if choice.name == "demo" and pair is None:
+                make_console(stderr=True).print(_DEMO_ONLY, style="dim", soft_wrap=True)
         if interrupted:
             raise typer.Exit(INTERRUPTED_EXIT_CODE)
 

@@ -14,6 +14,7 @@ from rstitch_local import paths
 from rstitch_local.decoding.routers import EntropyRouter, Role, router_from_spec
 from rstitch_local.errors import InputError, RStitchError, StorageError, UsageError
 from rstitch_local.text import one_line
+from rstitch_local.tui.chat_settings import ChatSettings
 from rstitch_local.tui.store import export as exports
 from rstitch_local.tui.store.records import Message
 from rstitch_local.tui.thinking import split_thinking
@@ -164,7 +165,22 @@ def change(screen: ChatScreen, **fields: object) -> None:
     screen.session.change(**fields)
     screen.show_settings()
     for name, value in fields.items():
-        screen.say(f"{name}: {'as the pair has it' if value is None else one_line(value, 60) or 'none'}")
+        screen.say(f"{name}: {_said(value)}")
+
+
+def show_or_change(screen: ChatScreen, field: str, words: str) -> None:
+    """Change a setting that is a text; without words say what it is; `auto` sets it back."""
+    if words:
+        change(screen, **{field: words if words != "auto" else ChatSettings.model_fields[field].default})
+    else:
+        screen.say(f"{field}: {_said(getattr(screen.session.settings, field))}. /{field} auto sets it back.")
+
+
+def _said(value: object) -> str:
+    """A setting in words."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "as the pair has it" if value is None else one_line(value, 60) or "none"
 
 
 def chat_settings(screen: ChatScreen) -> None:
@@ -185,13 +201,14 @@ def chat_settings(screen: ChatScreen) -> None:
 
 def tau_by(screen: ChatScreen, factor: float) -> None:
     """Multiply tau."""
-    tau = _tau(screen)
+    tau = tau_of(screen)
     if tau is None:
         raise InputError("No tau", "This chat's router has no threshold on the entropy.", "/router entropy:0.02")
     screen.set_tau(float(f"{min(1.0, max(0.0005, tau * factor)):.2g}"))
 
 
-def _tau(screen: ChatScreen) -> float | None:
+def tau_of(screen: ChatScreen) -> float | None:
+    """The threshold of the chat's router; None where it has none."""
     rule = router_from_spec(screen.session.settings.router or screen.session.defaults.router)
     return rule.tau if isinstance(rule, EntropyRouter) else None
 
@@ -202,6 +219,8 @@ def _tau(screen: ChatScreen) -> float | None:
 async def regenerate(screen: ChatScreen) -> None:
     """Answer once more, as a branch."""
     answer = _answer(screen)
+    if screen.session.settings.sampling(screen.session.defaults.sampling).temperature == 0:
+        screen.say("At temperature 0 the answer is the same again; /temperature 0.7 draws another one.")
     await screen.act(lambda: screen.session.regenerate(answer))
 
 
@@ -216,7 +235,7 @@ async def again(screen: ChatScreen, tau: float | None = None) -> None:
         raise InputError("Nothing to compare with", "This answer has no record of its tokens.")
     if tau is None:
         # The other direction is the more telling one: a careful answer again quickly, a quick one carefully.
-        tau = _tau(screen) or 0.02
+        tau = tau_of(screen) or 0.02
         tau = float(f"{tau * (4 if trace.llm_share > 0.2 else 0.25):.2g}")
     router = f"entropy:{tau:g}"
     router_from_spec(router)
@@ -234,8 +253,10 @@ async def go_on(screen: ChatScreen) -> None:
 
 
 def edit(screen: ChatScreen) -> None:
-    """Edit the message with the focus; else the last question."""
+    """Edit the message with the focus; else an answer that was cut short; else the last question."""
     message = screen.focused_message()
+    if message is None and screen.session.path and screen.session.path[-1].stop in ("interrupted", "length"):
+        message = screen.session.path[-1]
     if message is None:
         message = next((m for m in reversed(screen.session.path) if m.role == "user"), None)
     if message is not None:

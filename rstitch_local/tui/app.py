@@ -53,6 +53,9 @@ from rstitch_local.tui.store.records import Message
 from rstitch_local.tui.store.store import Store
 
 _GREETING = "Ask something below. / lists the commands, F1 the keys."
+_FOR_EXAMPLE = (
+    "For example: Leo has 101 stones. Emma has five times as many stones as Leo. How many stones do both have together?"
+)
 _NOT_LOSSLESS = (
     "Two models write together: where the small one (SLM) is unsure, the large one (LLM) takes over. What comes out is "
     "not the large model's own answer word for word; tau says how much of it you get."
@@ -83,6 +86,8 @@ class ChatApp(App[None]):
     """
 
     TITLE = "rstitch"
+    # Above, where they cover neither the prompt nor the figures.
+    CSS = "ToastRack { dock: top; align: right top; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         binding("command_palette"),
         binding("quit", "leave"),
@@ -223,7 +228,8 @@ class ChatApp(App[None]):
         self.chat_screen.show_busy("")
         self.chat_screen.show_settings()
         demo = choice.slm == builtin.SLM_FILE
-        self.chat_screen.log_view.greet("\n\n".join([*([builtin.GREETING] if demo else []), _NOT_LOSSLESS, _GREETING]))
+        pair = [f"{builtin.GREETING} {_FOR_EXAMPLE}"] if demo else []
+        self.chat_screen.log_view.greet("\n\n".join([*pair, _NOT_LOSSLESS, _GREETING]))
 
     def on_load_failed(self, event: LoadFailed) -> None:
         """Loading failed or was cancelled: the chat stays."""
@@ -305,7 +311,6 @@ class ChatApp(App[None]):
                     yield SystemCommand(command.title, command.usage, fill)
                 else:
                     yield SystemCommand(command.title, command.usage, partial(self._run_command, command.name))
-        yield SystemCommand("Change theme", "Choose the colours", self.action_change_theme)
 
     async def _run_command(self, name: str) -> None:
         await self.chat_screen.action_slash(name)

@@ -39,6 +39,7 @@ class SlashCommand:
 async def run(screen: ChatScreen, text: str) -> None:
     """Run what was typed; what is wrong with it is said on the screen."""
     name, _, words = text.strip().removeprefix("/").partition(" ")
+    name = name or "help"
     try:
         command = find(name)
         if command.needs and not words.strip():
@@ -50,6 +51,11 @@ async def run(screen: ChatScreen, text: str) -> None:
         screen.tell(error)
 
 
+def beginning_with(name: str) -> list[SlashCommand]:
+    """The commands whose names begin so."""
+    return [command for known, command in COMMANDS.items() if known.startswith(name)]
+
+
 def find(name: str) -> SlashCommand:
     """The command of that name, or the only one that begins with it.
 
@@ -58,7 +64,7 @@ def find(name: str) -> SlashCommand:
     """
     if name in COMMANDS:
         return COMMANDS[name]
-    begun = [command for command in COMMANDS if name and command.startswith(name)]
+    begun = [command.name for command in beginning_with(name)] if name else []
     if len(begun) == 1:
         return COMMANDS[begun[0]]
     near = begun or difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.5)
@@ -81,6 +87,10 @@ def _set(field: str, kind: Callable[[str], object]) -> Action:
     return action
 
 
+def _text(field: str) -> Action:
+    return lambda screen, words: actions.show_or_change(screen, field, words)
+
+
 def _think(screen: ChatScreen, words: str) -> None:
     switch = {"on": True, "off": False, "auto": None, "": None}
     if words not in switch:
@@ -97,7 +107,11 @@ def _seed(screen: ChatScreen, words: str) -> None:
 
 
 def _tau(screen: ChatScreen, words: str) -> None:
-    screen.set_tau(_number(words, "tau"))
+    if words:
+        screen.set_tau(_number(words, "tau"))
+    else:
+        tau = actions.tau_of(screen)
+        screen.say("This chat's router has no threshold." if tau is None else f"tau: {tau:g}")
 
 
 def _again(screen: ChatScreen, words: str) -> Awaitable[None]:
@@ -125,9 +139,9 @@ _ALL = (
     SlashCommand("context", "Load again with a larger or smaller context", actions.context, needs="TOKENS"),
     SlashCommand("drop", "Leave the older half of the turns out", lambda s, _: actions.drop_oldest(s)),
     SlashCommand("chat", "Settings of this chat", lambda s, _: actions.chat_settings(s)),
-    SlashCommand("system", "System prompt of this chat", lambda s, w: actions.change(s, system=w), takes="TEXT"),
-    SlashCommand("router", "Who writes: the router", lambda s, w: actions.change(s, router=w or None), takes="SPEC"),
-    SlashCommand("tau", "Threshold on the entropy", _tau, needs="NUMBER"),
+    SlashCommand("system", "System prompt of this chat", _text("system"), takes="TEXT"),
+    SlashCommand("router", "Who writes: the router", _text("router"), takes="SPEC"),
+    SlashCommand("tau", "Threshold on the entropy", _tau, takes="NUMBER"),
     SlashCommand("temperature", "Sampling: temperature", _set("temperature", float), takes="NUMBER"),
     SlashCommand("top_p", "Sampling: nucleus", _set("top_p", float), takes="NUMBER"),
     SlashCommand("top_k", "Sampling: the K likeliest", _set("top_k", int), takes="NUMBER"),

@@ -6,21 +6,20 @@ Knows which widgets there are and hands on what they report; what it means is th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from rstitch_local.decoding.routers import EntropyRouter, router_from_spec
 from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.trace import Trace
-from rstitch_local.errors import RStitchError
+from rstitch_local.errors import RStitchError, UsageError
 from rstitch_local.text import one_line
 from rstitch_local.tui import actions, slash
 from rstitch_local.tui.engine_thread import Answer
@@ -29,16 +28,18 @@ from rstitch_local.tui.pacing import Pace, tidy
 from rstitch_local.tui.session import Session
 from rstitch_local.tui.store.records import Message
 from rstitch_local.tui.widgets.composer import Composer
-from rstitch_local.tui.widgets.entropy_strip import EntropyStrip
-from rstitch_local.tui.widgets.figures import Figures
+from rstitch_local.tui.widgets.footer import KeyFooter
+from rstitch_local.tui.widgets.hints import Hints
 from rstitch_local.tui.widgets.message_log import MessageLog
 from rstitch_local.tui.widgets.message_view import MessageView
+from rstitch_local.tui.widgets.routing import Routing
 from rstitch_local.tui.widgets.tau_slider import TauSlider
 
 if TYPE_CHECKING:
     from rstitch_local.tui.app import ChatApp
 
 _TICK_S = 1 / 12
+_LATE_STOP_S = 1.0
 
 
 class ChatScreen(Screen[None]):
@@ -66,23 +67,17 @@ class ChatScreen(Screen[None]):
     ChatScreen {
         layout: vertical;
         & #title { height: 1; background: $panel; color: $text; padding: 0 1; text-style: bold; }
-        & #routing { height: auto; padding: 0 1; background: $surface; }
-        & #routing EntropyStrip { height: 4; }
-        & #controls { height: 1; }
-        & TauSlider { width: 2fr; max-width: 60; }
-        & #figures { height: auto; }
-        &.-short #routing EntropyStrip { height: 2; }
-        &.-tiny #routing EntropyStrip, &.-tiny #controls { display: none; }
+        &.-short EntropyStrip { height: 2; }
+        &.-tiny EntropyStrip, &.-tiny TauSlider { display: none; }
         &.-tiny Composer { min-height: 1; border: none; }
-        &.-no-strip #routing EntropyStrip { display: none; }
+        &.-no-strip EntropyStrip { display: none; }
     }
     """
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        self._trace: Trace | None = None
-        """Of the answer whose figures are shown."""
+        self._ended_at = 0.0
         self.busy = ""
         """What the engine is doing besides answering, such as loading."""
         self._pace = Pace()
@@ -101,13 +96,10 @@ class ChatScreen(Screen[None]):
         """Title, messages, routing, composer, keys."""
         yield Static(id="title", markup=False)
         yield MessageLog(self._steps_of, id="log")
-        with Vertical(id="routing"):
-            yield EntropyStrip(id="strip")
-            with Horizontal(id="controls"):
-                yield TauSlider(id="tau")
-            yield Figures(id="figures")
+        yield Routing()
+        yield Hints()
         yield Composer(id="composer")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyFooter(compact=True, show_command_palette=False)
 
     async def on_mount(self) -> None:
         """Show the chat that is open."""
@@ -118,6 +110,7 @@ class ChatScreen(Screen[None]):
         self.composer.focus()
         with self.chat_app.telling():
             await self.show_chat()
+        self.log_view.follow()
 
     def _steps_of(self, message_id: int) -> list[Step]:
         with self.chat_app.telling():
@@ -131,6 +124,11 @@ class ChatScreen(Screen[None]):
         return self.query_one(MessageLog)
 
     @property
+    def routing(self) -> Routing:
+        """Strip, slider and figures."""
+        return self.query_one(Routing)
+
+    @property
     def composer(self) -> Composer:
         """Where one types."""
         return self.query_one(Composer)
@@ -140,16 +138,15 @@ class ChatScreen(Screen[None]):
     async def show_chat(self) -> None:
         """Show the session's branch, and all that depends on the chat."""
         self.composer.sent_before = self.session.store.prompts(200)
-        self.query_one(EntropyStrip).clear()
         async with self._drawing:
             await self.log_view.show(self.session.path, self.branch_places())
         self.show_settings()
-        last = next((m for m in reversed(self.session.path) if m.role == "assistant"), None)
-        trace = self.session.store.trace(last.id) if last is not None else None
-        if trace is not None:
-            self.query_one(EntropyStrip).extend(trace.steps)
-        self._trace = trace
-        self.query_one(Figures).show(trace, busy=self.busy)
+        self.show_routing(self.last_answer())
+
+    def show_routing(self, answer: Message | None) -> None:
+        """Strip and figures of an answer that was written; none without one."""
+        trace = self.session.store.trace(answer.id) if answer is not None else None
+        self.routing.show(trace, self.busy)
 
     def show_settings(self) -> None:
         """Title and tau, as the chat has them."""
@@ -161,8 +158,7 @@ class ChatScreen(Screen[None]):
         self.query_one("#title", Static).update(Content(title + rest))
         rule = router_from_spec(router)
         tau = rule.tau if isinstance(rule, EntropyRouter) else None
-        self.query_one(TauSlider).value = tau
-        self.query_one(EntropyStrip).tau = tau
+        self.routing.set_tau(tau, live=session.answer is not None)
 
     def branch_places(self) -> dict[int, tuple[int, int]]:
         """For each message with others beside it: its place among them, from 1, and their number."""
@@ -177,7 +173,7 @@ class ChatScreen(Screen[None]):
         """Say what the engine is doing besides answering."""
         self.busy = what
         if self.session.answer is None:
-            self.query_one(Figures).show(self._trace, busy=what)
+            self.routing.show_busy(what)
 
     def say(self, text: str, *, error: bool = False) -> None:
         """Tell the user something for a few seconds."""
@@ -191,7 +187,8 @@ class ChatScreen(Screen[None]):
 
     async def begin(self) -> None:
         """An answer has just been asked for: show its question and make room for it."""
-        self.query_one(EntropyStrip).clear()
+        self.log_view.current = None
+        self.routing.begin()
         # Whatever cannot be shown: the answer that was asked for is written.
         with self.chat_app.telling():
             self.composer.sent_before = self.session.store.prompts(200)
@@ -222,11 +219,9 @@ class ChatScreen(Screen[None]):
             if view is not None:
                 view.opens_thinking = bool(answer.trace and answer.trace.settings.get("opens_thinking"))
                 await view.extend(steps)
-            self.query_one(EntropyStrip).extend(steps)
             self.chat_app.drawn(answer, steps)
-        self.query_one(Figures).show(
-            answer.trace, context_used=answer.context_used, busy="" if answer.trace and answer.trace.steps else "…"
-        )
+        waiting = "" if answer.trace and answer.trace.steps else "…"
+        self.routing.grow(steps, answer.trace, answer.context_used, busy=waiting)
 
     async def answer_ended(self, answer: Answer) -> None:
         """Keep the answer and draw it once more as a whole."""
@@ -240,12 +235,9 @@ class ChatScreen(Screen[None]):
             # The chat or the branch was left meanwhile.
             self.show_busy(self.busy)
             return
-        self._trace = answer.trace
+        self._ended_at = time.monotonic()
         if answer.trace is not None:
-            self.query_one(EntropyStrip).extend(steps)
-            self.query_one(Figures).show(
-                answer.trace, context_used=answer.context_used, llm_only_ms=answer.llm_alone_ms, busy=self.busy
-            )
+            self.routing.grow(steps, answer.trace, answer.context_used, answer.llm_alone_ms, self.busy)
         async with self._drawing:
             await self.log_view.finish(message, answer.trace)
         if not self.is_running:
@@ -306,7 +298,13 @@ class ChatScreen(Screen[None]):
             self.set_tau(event.value)
 
     def set_tau(self, tau: float) -> None:
-        """Another threshold, from the next token on and for the chat."""
+        """Another threshold, from the next token on and for the chat.
+
+        Raises:
+            UsageError: it is not between 0 and 1.
+        """
+        if not 0 <= tau <= 1:
+            raise UsageError("Tau out of range", f"tau is {tau:g}; it goes from 0 (all LLM) to 1 (all SLM).")
         router = f"entropy:{tau:g}"
         router_from_spec(router)
         if self.session.answer is not None:
@@ -322,17 +320,29 @@ class ChatScreen(Screen[None]):
         self.say(f"Copied: {one_line(event.href, 100)}")
 
     def on_message_view_focused(self) -> None:
-        """Show the figures of the answer the user is on."""
+        """Show the routing of the answer the user is on."""
         message = self.focused_message()
         if message is not None and message.role == "assistant" and self.session.answer is None:
             with self.chat_app.telling():
-                trace = self.session.store.trace(message.id)
-                if trace is not None:
-                    strip = self.query_one(EntropyStrip)
-                    strip.clear()
-                    strip.extend(trace.steps)
-                    self._trace = trace
-                self.query_one(Figures).show(trace)
+                self.show_routing(message)
+
+    @on(Composer.Focused)
+    def _typing(self) -> None:
+        """Who types is at the end of the chat, whatever message was looked at before."""
+        if self.log_view.current is not None:
+            self.log_view.current = None
+            if self.session.answer is None:
+                with self.chat_app.telling():
+                    self.show_routing(self.last_answer())
+
+    @on(Composer.Changed)
+    def _hint(self) -> None:
+        """Say which commands there are while one is typed."""
+        text = self.composer.text
+        named = text.startswith("/") and not text.startswith("//") and not any(c.isspace() for c in text)
+        found = slash.beginning_with(text[1:]) if named else []
+        self.query_one(Hints).show([(command.usage, command.title) for command in found])
+        self.composer.completion = f"/{found[0].name} " if found else ""
 
     # Keys
 
@@ -347,7 +357,9 @@ class ChatScreen(Screen[None]):
         elif self.chat_app.loading:
             self.chat_app.engine.cancel_load()
         elif self.composer.has_focus:
-            self.log_view.walk(0)
+            # An Esc that was to stop an answer and came too late must not turn the next letters into actions.
+            if time.monotonic() - self._ended_at > _LATE_STOP_S:
+                self.log_view.walk(0)
         else:
             self.composer.focus()
 
@@ -372,9 +384,11 @@ class ChatScreen(Screen[None]):
         if view is not None:
             view.unfolded = not view.unfolded
 
-    def action_prompt(self) -> None:
-        """Back to typing."""
+    def action_prompt(self, text: str = "") -> None:
+        """Back to typing, with something to begin with."""
         self.composer.focus()
+        if text:
+            self.composer.set_text(text)
 
     def action_tau(self, direction: int) -> None:
         """A step up or down with tau."""

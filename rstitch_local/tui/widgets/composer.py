@@ -49,11 +49,20 @@ class Composer(Editor):
             super().__init__()
             self.text = text
 
+    class Focused(Message):
+        """The user types now."""
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, placeholder="Ask something; / for commands")
         self.sent_before: Sequence[str] = ()
+        self.completion = ""
+        """What Tab makes of the text; "" for nothing."""
         self._place: int | None = None
         self._draft = ""
+
+    def on_focus(self) -> None:
+        """Say that one types now."""
+        self.post_message(self.Focused())
 
     def set_text(self, text: str) -> None:
         """Put a text there, the cursor at its end."""
@@ -81,6 +90,10 @@ class Composer(Editor):
         ):
             event.stop()
             event.prevent_default()
+        elif event.key == "tab" and self.completion:
+            event.stop()
+            event.prevent_default()
+            self.set_text(self.completion)
         elif (
             (bound := self.screen.active_bindings.get(event.key)) is not None
             and bound.node is self

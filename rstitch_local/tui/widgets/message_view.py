@@ -268,6 +268,12 @@ class MessageView(Vertical, can_focus=True):
     def _toggle(self) -> None:
         self.unfolded = not self.unfolded
 
+    def on_key(self, event: events.Key) -> None:
+        """A command begins, wherever one is."""
+        if event.character == "/":
+            event.stop()
+            self.app.call_later(self.screen.run_action, "prompt('/')")
+
     def on_focus(self) -> None:
         """Say so."""
         self.post_message(self.Focused(self))

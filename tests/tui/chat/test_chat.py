@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from chat_pilot import Chat, Gate, chatting, many_turns, question, run
+from textual.widgets import TextArea
 
 from rstitch_local import builtin
 from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.pair import LoadOptions, load_pair
+from rstitch_local.tui.widgets.entropy_strip import EntropyStrip
 from rstitch_local.tui.widgets.message_view import MessageView
 from rstitch_local.tui.widgets.tau_slider import TauSlider
 
@@ -194,17 +196,78 @@ def test_a_token_is_exchanged_in_the_inspector(tmp_path: Path) -> None:
     run(flow)
 
 
+def test_an_escape_that_comes_too_late_does_not_turn_letters_into_actions(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.ask(question(0))
+            await chat.pilot.press("escape")
+            assert chat.app.focused is chat.app.chat_screen.composer
+            chat.app.chat_screen._ended_at = 0.0
+            await chat.pilot.press("escape")
+            assert isinstance(chat.app.focused, MessageView)
+            await chat.pilot.press("/")
+            await chat.until(lambda: chat.app.focused is chat.app.chat_screen.composer)
+            await chat.pilot.press("i", "n", "s")
+            await chat.until(lambda: "/inspect" in chat.screen_text())
+            await chat.pilot.press("tab")
+            assert chat.app.chat_screen.composer.text == "/inspect "
+
+    run(flow)
+
+
+def test_a_stopped_answer_is_what_edit_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="llm") as chat:
+            gate = Gate(monkeypatch, after=20)
+            await chat.send(question(1))
+            await chat.until(gate.reached.is_set)
+            await chat.pilot.press("escape")
+            await chat.quiet()
+            stopped = chat.app.session.path[-1].text
+            await chat.send("/edit")
+            assert chat.app.screen.query_one(TextArea).text == stopped
+            await chat.pilot.press("escape")
+            gate.open()
+            await chat.send("/continue")
+            await chat.quiet()
+            await chat.send("/edit")
+            assert chat.app.screen.query_one(TextArea).text == question(1)
+
+    run(flow)
+
+
+def test_figures_are_those_of_the_answer_one_is_on(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="entropy:0.4") as chat:
+            await chat.ask(question(0))
+            await chat.send("/tau 0.01")
+            strip = chat.app.chat_screen.query_one(EntropyStrip)
+            assert strip.tau == 0.4
+            await chat.ask(question(1))
+            assert strip.tau == 0.01
+            log = chat.app.chat_screen.log_view
+            log.walk(0)
+            await chat.pilot.press("up", "up")
+            await chat.until(lambda: strip.tau == 0.4)
+            await chat.pilot.press("enter")
+            await chat.until(lambda: strip.tau == 0.01)
+            await chat.send("/tau 2")
+            assert any("from 0" in notice for notice in chat.notices)
+
+    run(flow)
+
+
 def test_branches_are_kept_and_walked(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             first = await chat.ask(question(0))
-            await chat.pilot.press("escape")
+            chat.app.chat_screen.log_view.walk(0)
             await chat.pilot.pause()
             assert isinstance(chat.app.focused, MessageView)
             await chat.pilot.press("up", "e")
             await chat.pilot.pause()
-            area = chat.app.screen.query_one("TextArea")
-            area.load_text(question(2))  # type: ignore[attr-defined]
+            area = chat.app.screen.query_one(TextArea)
+            area.load_text(question(2))
             await chat.pilot.click("#go_on")
             await chat.quiet()
             assert [m.role for m in chat.app.session.path] == ["user", "assistant"]
@@ -224,10 +287,11 @@ def test_an_edited_answer_is_gone_on_with(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             await chat.ask(question(0))
-            await chat.pilot.press("escape", "e")
+            chat.app.chat_screen.log_view.walk(0)
+            await chat.pilot.press("e")
             await chat.pilot.pause()
-            area = chat.app.screen.query_one("TextArea")
-            area.load_text("Steps:\n101*5=505\n1")  # type: ignore[attr-defined]
+            area = chat.app.screen.query_one(TextArea)
+            area.load_text("Steps:\n101*5=505\n1")
             await chat.pilot.click("#go_on")
             await chat.quiet()
             message = chat.app.session.path[-1]
