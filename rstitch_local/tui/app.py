@@ -46,7 +46,7 @@ from rstitch_local.tui.engine_thread import (
     Unloaded,
 )
 from rstitch_local.tui.keys import binding
-from rstitch_local.tui.pacing import keep_garbage_for_pauses
+from rstitch_local.tui.pacing import keep_garbage_for_pauses, let_garbage_go
 from rstitch_local.tui.screens.chat import ChatScreen
 from rstitch_local.tui.session import Session
 from rstitch_local.tui.store.records import Message
@@ -138,6 +138,10 @@ class ChatApp(App[None]):
                 self.session.open(int(last))
         self.push_screen(self.chat_screen)
         self.call_after_refresh(self._first_load)
+
+    def on_unmount(self) -> None:
+        """The screen is given back."""
+        let_garbage_go()
 
     def _first_load(self) -> None:
         with self.telling():

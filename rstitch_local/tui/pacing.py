@@ -12,6 +12,7 @@ _SHARE = 0.03
 """Of the time an answer takes, at most this goes into drawing it."""
 _LONGEST_PAUSE_S = 0.5
 
+_THRESHOLDS = gc.get_threshold()
 _YOUNG_ROUNDS = 5
 """Rounds of the garbage collector among young objects after which all are looked through, when nothing is written."""
 
@@ -46,7 +47,13 @@ def keep_garbage_for_pauses() -> None:
     tokens, for 60 ms in which nothing is written and nothing is drawn; and through all later objects, for 30 ms.
     """
     gc.freeze()
-    gc.set_threshold(*gc.get_threshold()[:2], 20 * _YOUNG_ROUNDS)
+    gc.set_threshold(*_THRESHOLDS[:2], 20 * _YOUNG_ROUNDS)
+
+
+def let_garbage_go() -> None:
+    """Have it work as always: the app has ended, but maybe not the process."""
+    gc.unfreeze()
+    gc.set_threshold(*_THRESHOLDS)
 
 
 def tidy() -> None:
