@@ -86,7 +86,7 @@ async def chat(sitter: Sitter) -> None:
     """Two answers: the large model's own with its thinking folded, and one both wrote."""
     await sitter.say("router llm")
     await sitter.ask(BUTTONS)
-    await sitter.say("router")
+    await sitter.say("router auto")
     await sitter.ask(PENS)
 
 
