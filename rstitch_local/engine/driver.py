@@ -44,11 +44,6 @@ class Live:
             trace.tokens[step.role] += 1
 
 
-def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two conversations have in common from the beginning on."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
 class Driver:
     """Runs trajectories over the caches of a pair. Not re-entrant: one `steps` at a time.
 
@@ -85,10 +80,9 @@ class Driver:
         try:
             for live in lives:
                 for role, context in self.contexts.items():
-                    common = common_prefix(context.held(live.sequence), live.trajectory.ids(role)) if live.reuse else 0
-                    # The last token is evaluated in any case: its logits are what comes next.
-                    common = min(common, len(live.trajectory.ids(role)) - 1)
-                    live.trajectory.note_cached(role, context.truncate(live.sequence, common))
+                    own = live.trajectory.ids(role)
+                    left = context.keep_common(live.sequence, own) if live.reuse else context.truncate(live.sequence, 0)
+                    live.trajectory.note_cached(role, left)
                     context.usage[live.sequence] = live.trace.usage[role] = Usage()
             while not (stop is not None and stop()):
                 busy = False

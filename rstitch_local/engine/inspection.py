@@ -13,7 +13,6 @@ import numpy as np
 from rstitch_local.decoding.entropy import EntropyMeter
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.driver import common_prefix
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
 from rstitch_local.llama.chat_template import Message
@@ -87,8 +86,8 @@ def _view(pair: Pair, role: Role, ids: list[int], count: int) -> View:
     context, weights = pair.contexts[role], pair.weights[role]
     # The tokens looked at must not count for the answer that was written last.
     context.usage[0] = Usage()
-    common = context.truncate(0, min(common_prefix(context.held(0), ids), len(ids) - 1))
-    for output in context.evaluate([Piece(0, ids[common:])]):
+    left = context.keep_common(0, ids)
+    for output in context.evaluate([Piece(0, ids[left:])]):
         entropy = EntropyMeter(len(output.logits)).measure(output.logits).entropy
         logits = output.logits.astype(np.float64)
     share = np.exp(logits - logits.max())

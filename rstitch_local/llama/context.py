@@ -204,6 +204,16 @@ class Context:
         del self._held[sequence][length:]
         return length
 
+    def keep_common(self, sequence: int, ids: Sequence[int]) -> int:
+        """Forget what a sequence holds beyond its common beginning with `ids`; returns how many tokens are left.
+
+        That is never all of them: the last one has to be evaluated in any case, its logits are what comes next.
+        """
+        held = self._held[sequence]
+        room = len(ids) - 1
+        common = next((i for i, (a, b) in enumerate(zip(held, ids, strict=False)) if a != b), len(held))
+        return self.truncate(sequence, min(common, room))
+
     def evaluate(self, pieces: Sequence[Piece], *, stop: Callable[[], bool] | None = None) -> Iterator[Output]:
         """Evaluate all pieces in as few calls as `n_batch` allows; one Output a piece, as soon as it is there.
 

@@ -237,16 +237,16 @@ class ChatApp(App[None]):
 
     def on_load_failed(self, event: LoadFailed) -> None:
         """Loading failed or was cancelled: the chat stays."""
-        self.facts, self.loading = None, ""
-        self.chat_screen.show_busy("No models are loaded: /models chooses.")
-        self.chat_screen.show_settings()
+        self._without_models()
         self.tell(event.error)
 
     def on_unloaded(self, _event: Unloaded) -> None:
         """The memory is free."""
-        if self.loading:
-            return
-        self.facts = None
+        if not self.loading:
+            self._without_models()
+
+    def _without_models(self) -> None:
+        self.facts, self.loading = None, ""
         self.chat_screen.show_busy("No models are loaded: /models chooses.")
         self.chat_screen.show_settings()
 
@@ -338,13 +338,19 @@ class ChatApp(App[None]):
         """Quit."""
         await self.leave()
 
-    def action_help_quit(self) -> None:
-        """Ctrl-C where nothing is selected: as in a shell it stops what goes on; it does not end the app."""
+    def stop_work(self) -> bool:
+        """Stop the answer that is being written, or else give up loading; whether there was either."""
         if self.session.answer is not None:
             self.session.stop()
         elif self.loading:
             self.engine.cancel_load()
         else:
+            return False
+        return True
+
+    def action_help_quit(self) -> None:
+        """Ctrl-C where nothing is selected: as in a shell it stops what goes on; it does not end the app."""
+        if not self.stop_work():
             keys = self.keymap_in_force.get("quit", "ctrl+q").split(",")
             self.notify(f"{' or '.join(map(self._key_name, keys))} quits.", markup=False)
 
@@ -414,8 +420,3 @@ class ChatApp(App[None]):
             self.exit()
         else:
             self.exit(return_code=StorageError.exit_code, message=Text("The last answers could not be saved whole."))
-
-    @property
-    def context_of(self) -> dict[Role, int]:
-        """Tokens each cache holds; empty without a pair."""
-        return self.facts.context if self.facts is not None else {}

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rstitch_local.errors import RStitchError, UsageError
+from rstitch_local.errors import UsageError
 from rstitch_local.text import one_line
 from rstitch_local.tui import actions
 
@@ -40,15 +40,13 @@ async def run(screen: ChatScreen, text: str) -> None:
     """Run what was typed; what is wrong with it is said on the screen."""
     name, _, words = text.strip().removeprefix("/").partition(" ")
     name = name or "help"
-    try:
+    with screen.chat_app.telling():
         command = find(name)
         if command.needs and not words.strip():
             raise UsageError(f"/{command.name} needs more", f"It is used as {command.usage}.")
         result = command.action(screen, words.strip())
         if result is not None:
             await result
-    except (RStitchError, ValueError) as error:
-        screen.tell(error)
 
 
 def beginning_with(name: str) -> list[SlashCommand]:

@@ -179,10 +179,6 @@ class ChatScreen(Screen[None]):
         """Tell the user something for a few seconds."""
         self.app.notify(text, severity="error" if error else "information", markup=False, timeout=8 if error else 4)
 
-    def tell(self, error: Exception) -> None:
-        """Tell the user what is wrong."""
-        self.chat_app.tell(error)
-
     # Answers
 
     async def begin(self) -> None:
@@ -273,7 +269,7 @@ class ChatScreen(Screen[None]):
         try:
             what()
         except (RStitchError, ValueError) as error:
-            self.tell(error)
+            self.chat_app.tell(error)
             return False
         await self.begin()
         return True
@@ -352,11 +348,9 @@ class ChatScreen(Screen[None]):
 
     def action_stop(self) -> None:
         """Stop the answer that is being written; else leave the prompt for the messages, or come back to it."""
-        if self.session.answer is not None:
-            self.session.stop()
-        elif self.chat_app.loading:
-            self.chat_app.engine.cancel_load()
-        elif self.composer.has_focus:
+        if self.chat_app.stop_work():
+            return
+        if self.composer.has_focus:
             # An Esc that was to stop an answer and came too late must not turn the next letters into actions.
             if time.monotonic() - self._ended_at > _LATE_STOP_S:
                 self.log_view.walk(0)

@@ -84,7 +84,6 @@ class MessageView(Vertical, can_focus=True):
     """Shown token by token instead of as Markdown."""
     unfolded: reactive[bool] = reactive(False)
     """Whether the thinking is shown."""
-    cursor: reactive[int | None] = reactive(None)
 
     class Focused(Event):
         """The user is on this message now."""
@@ -181,7 +180,6 @@ class MessageView(Vertical, can_focus=True):
             self._tokens.coloured = self.coloured
             await self._put(self._tokens, before=self._notice)
             self._tokens.show(self.steps)
-            self._tokens.cursor = self.cursor
             self._draw_thinking("", 0)
         else:
             await self._draw_text()
@@ -292,11 +290,6 @@ class MessageView(Vertical, can_focus=True):
         """Fold or unfold the thinking."""
         if self.is_mounted and self._tokens is None:
             await self._draw_text()
-
-    def watch_cursor(self, cursor: int | None) -> None:
-        """Mark a token."""
-        if self._tokens is not None:
-            self._tokens.cursor = cursor
 
 
 def _as_steps(text: str) -> list[Step]:

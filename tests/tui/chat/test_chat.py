@@ -433,7 +433,7 @@ def test_a_larger_context_keeps_the_chat(tmp_path: Path) -> None:
             await chat.send(question(1))
             await chat.until(lambda: chat.app.screen is not chat.app.chat_screen, "no choice was offered")
             await chat.pilot.press("enter")
-            await chat.until(lambda: chat.app.ready and chat.app.context_of[Role.LLM] == 256)
+            await chat.until(lambda: chat.app.facts and chat.app.facts.context[Role.LLM] == 256)
             await chat.quiet()
             assert chat.app.session.path[-1].text
 
