@@ -60,6 +60,10 @@ class EngineError(RStitchError):
     exit_code = 7
 
 
+class CacheFullError(EngineError):
+    """The tokens of all trajectories together do not fit into a cache; one of them has to wait."""
+
+
 INTERRUPTED_EXIT_CODE = 130
 """Ctrl-C: what was done is kept (the shell's usual 128 + SIGINT)."""
 

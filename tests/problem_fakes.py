@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.errors import RStitchError
+from rstitch_local.engine.driver import Status
+from rstitch_local.errors import EngineError, RStitchError
 from rstitch_local.problems.solve import Task
 
 Reply = str | RStitchError | Exception
@@ -25,6 +27,7 @@ def totals(stop: str, seed: int = 0, slm: int = 6, llm: int = 2) -> dict[str, An
         "evaluated": {"slm": dict(kinds), "llm": dict(kinds)},
         "ms": {role: dict.fromkeys(kinds, 1.5) for role in ("slm", "llm")},
         "wall_ms": 40.0,
+        "busy_ms": 40.0,
         "ttft_ms": 5.0,
     }
 
@@ -56,28 +59,35 @@ class FakeTrace:
 class FakeRun:
     trace: FakeTrace
     reply: Reply
-    stop: Callable[[], bool]
+    error: EngineError | None = None
 
-    def __iter__(self) -> Iterator[FakeStep]:
+    def words(self) -> Iterator[FakeStep]:
+        if isinstance(self.reply, EngineError):
+            self.trace.text, self.trace.stop, self.error = "half a thou", "error", self.reply
+            return
         if isinstance(self.reply, Exception):
-            self.trace.text = "half a thou"
             raise self.reply
-        for word in self.reply.split(" "):
-            if self.stop():
-                self.trace.stop = "interrupted"
-                return
+        words = self.reply.split(" ")
+        for number, word in enumerate(words, 1):
             self.trace.text += word + " "
+            self.trace.stop = "eog" if number == len(words) else None
             yield FakeStep("llm" if "box" in word else "slm", word)
-        self.trace.stop = "eog"
 
 
 @dataclass(slots=True)
 class FakePair:
-    """Answers each question by `replies`; remembers what it was asked. A reply that is an error is raised."""
+    """Answers each question by `replies`; remembers what it was asked. A reply that is an error is raised.
+
+    slots: answers written at once, a word of each in turn.
+    breaks_at: number of the word at which the whole engine fails, once.
+    """
 
     replies: Callable[[str], Reply]
     asked: list[dict[str, Any]] = field(default_factory=list)
     fails_at_start: bool = False
+    slots: int = 1
+    breaks_at: int | None = None
+    most_at_once: int = 0
 
     def __enter__(self) -> FakePair:
         return self
@@ -88,6 +98,10 @@ class FakePair:
     def describe(self) -> dict[str, Any]:
         return {"pair": "fake"}
 
+    @property
+    def status(self) -> Status:
+        return Status(1, self.slots, {Role.SLM: 1, Role.LLM: 0}, 0)
+
     def start(
         self,
         messages: list[dict[str, str]],
@@ -96,14 +110,40 @@ class FakePair:
         sampling: Sampling,  # noqa: ARG002
         seed: int,
         max_tokens: int | None,
-        stop: Callable[[], bool] | None,
+        reuse: bool,  # noqa: ARG002
     ) -> FakeRun:
         question = messages[-1]["content"]
         self.asked.append({"question": question, "router": router, "seed": seed, "max_tokens": max_tokens})
         reply = self.replies(question)
         if self.fails_at_start and isinstance(reply, Exception):
             raise reply
-        return FakeRun(FakeTrace(seed), reply, stop or (lambda: False))
+        return FakeRun(FakeTrace(seed), reply)
+
+    def run_all(
+        self, runs: Iterable[FakeRun], *, stop: Callable[[], bool]
+    ) -> Iterator[tuple[FakeRun, FakeStep | None]]:
+        coming = iter(runs)
+        live: list[tuple[FakeRun, Iterator[FakeStep]]] = []
+        words = 0
+        while not stop():
+            while len(live) < self.slots and (run := next(coming, None)) is not None:
+                live.append((run, run.words()))
+            if not live:
+                return
+            self.most_at_once = max(self.most_at_once, len(live))
+            for run, steps in list(live):
+                words += 1
+                if words == self.breaks_at:
+                    self.breaks_at = None
+                    for broken, _ in live:
+                        broken.trace.stop = "error"
+                    raise EngineError("llama.cpp failed", "It returned -3.")
+                step = next(steps, None)
+                yield run, step
+                if run.trace.stop is not None:
+                    live.remove((run, steps))
+        for run, _ in live:
+            run.trace.stop = "interrupted"
 
 
 class Silent:

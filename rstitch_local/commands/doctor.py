@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from rstitch_local import __version__, paths
 from rstitch_local.commands.console import make_console, safe_json
 from rstitch_local.commands.options import JsonOption
-from rstitch_local.text import safe_text
+from rstitch_local.errors import RStitchError
+from rstitch_local.text import human_bytes, safe_text
+
+if TYPE_CHECKING:
+    from rstitch_local.catalog.store import PairState
 
 
 def doctor(json_output: JsonOption = False) -> None:
@@ -41,7 +45,7 @@ def doctor(json_output: JsonOption = False) -> None:
         screen.print(f"  {name:<14} {folder['path']}{'' if folder['writable'] else '  NOT WRITABLE'}", soft_wrap=True)
     screen.print("Pairs")
     for pair in report["pairs"]:
-        screen.print(f"  {pair['name']:<14} {pair['state']}", soft_wrap=True)
+        screen.print(f"  {pair['name']:<14} {pair['state']}{_memory_text(pair['memory'])}", soft_wrap=True)
     screen.print("What to do")
     for advice in report["advice"] or ['Nothing: `rstitch ask "..."` works.']:
         screen.print(f"  - {advice}", soft_wrap=True)
@@ -61,7 +65,8 @@ def examine() -> dict[str, Any]:
         found = state(entry)
         words = {file.file.file: file.status.value for file in (found.slm, found.llm)}
         text = "ready" if found.ready else ", ".join(f"{file}: {status}" for file, status in words.items())
-        pairs.append({"name": entry.name, "ready": found.ready, "state": text})
+        memory = _memory(found, entry.context) if found.ready else None
+        pairs.append({"name": entry.name, "ready": found.ready, "state": text, "memory": memory})
     folders = {
         name: {"path": str(path), "writable": _writable(path)}
         for name, path in (
@@ -101,6 +106,34 @@ def examine() -> dict[str, Any]:
         "pairs": pairs,
         "advice": advice,
     }
+
+
+def _memory(found: PairState, context: int) -> dict[str, int] | None:
+    """What `rstitch solve` will take of the memory, in bytes; None where a file cannot be read."""
+    from dataclasses import asdict
+
+    from rstitch_local.engine.machine import cache_bytes, free_memory_bytes, plan_slots, predict_memory
+    from rstitch_local.llama.gguf_check import check_gguf
+
+    try:
+        summaries = [check_gguf(file.path) for file in (found.slm, found.llm)]
+    except RStitchError:
+        return None
+    tokens = max(min(context, summary.context_length or context) for summary in summaries)
+    per_token = sum(cache_bytes(summary.kv_bytes_per_token, 1, "f16") for summary in summaries)
+    free = free_memory_bytes() - sum(summary.file_size for summary in summaries)
+    slots, cells = plan_slots(per_token, tokens, free)
+    need = predict_memory(summaries, cells, slots, "f16")
+    return {"slots": slots, "cells": cells, **asdict(need), "total": need.total}
+
+
+def _memory_text(memory: dict[str, int] | None) -> str:
+    if memory is None:
+        return ""
+    return (
+        f"; solving {memory['slots']} problems at once takes {human_bytes(memory['total'])} "
+        f"({human_bytes(memory['caches'])} of it caches)"
+    )
 
 
 def _writable(folder: Path) -> bool:

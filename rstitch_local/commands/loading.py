@@ -5,6 +5,7 @@ Knows what the options mean for loading; nothing of what the pair is wanted for.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rstitch_local.commands.console import make_console
@@ -23,14 +24,16 @@ def open_pair(
     threads: int | None = None,
     context: int | None = None,
     kv_type: str = "f16",
+    sequences: int | None = 1,
+    swaps: bool = True,
 ) -> Pair:
-    """Load a pair.
+    """Load a pair; `sequences` answers can be written at once, None for what pays here.
 
     Raises:
         UsageError: options that mean nothing.
         ModelError: see `load_pair`.
     """
-    options = load_options(gpu_layers, threads, context, kv_type)
+    options = replace(load_options(gpu_layers, threads, context, kv_type), sequences=sequences, swaps=swaps)
     from rich.progress import BarColumn, Progress, TextColumn
 
     from rstitch_local.decoding.routers import Role
@@ -75,7 +78,5 @@ def choose_sampling(
     own: Sampling, *, temperature: float | None, top_p: float | None, top_k: int | None, min_p: float | None
 ) -> Sampling:
     """A pair's own sampling, with what the options say laid over it."""
-    from dataclasses import replace
-
     given: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
     return replace(own, **{name: value for name, value in given.items() if value is not None})

@@ -59,6 +59,18 @@ KvTypeOption = Annotated[
     str,
     typer.Option("--kv-type", help="Cache precision: f16, q8_0 or q4_0.", rich_help_panel=MODELS),
 ]
+ParallelOption = Annotated[
+    int | None,
+    typer.Option(
+        "--parallel",
+        metavar="N",
+        min=1,
+        max=256,
+        help="Answers written at once; 1 to measure what one costs.",
+        show_default="what pays and the memory has room for",
+        rich_help_panel=MODELS,
+    ),
+]
 RouterOption = Annotated[
     str | None,
     typer.Option(

@@ -26,6 +26,7 @@ from rstitch_local.commands.options import (
     MaxTokensOption,
     MinPOption,
     PairOption,
+    ParallelOption,
     RouterOption,
     SeedOption,
     SlmOption,
@@ -89,6 +90,7 @@ def solve(
             rich_help_panel=PROBLEMS,
         ),
     ] = None,
+    parallel: ParallelOption = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at a malformed problem.", rich_help_panel=PROBLEMS)
     ] = False,
@@ -114,6 +116,7 @@ def solve(
     from rstitch_local.commands.loading import choose_sampling, open_pair
     from rstitch_local.decoding.routers import router_from_spec
     from rstitch_local.engine.choice import choose_pair
+    from rstitch_local.engine.machine import AUTO_SEQUENCES
     from rstitch_local.problems.prompts import prompt_of
     from rstitch_local.problems.reading import Fields
     from rstitch_local.problems.selection import Selection
@@ -148,13 +151,16 @@ def solve(
         strict=strict,
     )
 
-    def load() -> Pair:
+    def load(answers: int) -> Pair:
         return open_pair(
             chosen,
             gpu_layers=gpu_layers,
             threads=threads,
             context=context,
             kv_type=kv_type,
+            # Slots that nobody would use only take memory.
+            sequences=parallel if answers >= (parallel or AUTO_SEQUENCES) else answers,
+            swaps=spec not in ("slm", "llm"),
         )
 
     report(_run_until_stopped(job, load), out, json_output)
@@ -201,16 +207,16 @@ def sums_of(choice: PairChoice) -> dict[str, str]:
     return found
 
 
-def _run_until_stopped(job: Job, load: Callable[[], AbstractContextManager[LoadedPair]]) -> Outcome:
-    """Run the job. The first Ctrl-C ends it after the token being written, a second one at once."""
+def _run_until_stopped(job: Job, load: Callable[[int], AbstractContextManager[LoadedPair]]) -> Outcome:
+    """Run the job. The first Ctrl-C ends it after the tokens being written, a second one at once."""
     from rstitch_local.problems.session import run_job
 
     stopped = threading.Event()
 
     @contextmanager
-    def load_then_listen() -> Iterator[LoadedPair]:
+    def load_then_listen(answers: int) -> Iterator[LoadedPair]:
         # While models are being loaded nothing is lost by ending at once.
-        with load() as pair, _ctrl_c_sets(stopped):
+        with load(answers) as pair, _ctrl_c_sets(stopped):
             yield pair
 
     try:

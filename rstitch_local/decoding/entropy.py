@@ -27,6 +27,10 @@ class Uncertainty(NamedTuple):
     top1: float
 
 
+_BLOCK = 1 << 16
+"""Logits measured in one pass, what a core's cache holds: rows of a small vocabulary together, a large one's alone."""
+
+
 class EntropyMeter:
     """Measures distributions over vocabularies of one size, without allocating.
 
@@ -40,8 +44,9 @@ class EntropyMeter:
 
     def __init__(self, n_vocab: int) -> None:
         self._log_vocab = math.log(n_vocab) if n_vocab > 1 else 1.0
-        self._shifted = np.empty(n_vocab, np.float32)
-        self._exp = np.empty(n_vocab, np.float32)
+        self._rows = max(1, _BLOCK // n_vocab)
+        self._shifted = np.empty((self._rows, n_vocab), np.float32)
+        self._exp = np.empty((self._rows, n_vocab), np.float32)
 
     def measure(self, logits: NDArray[np.float32]) -> Uncertainty:
         """Measure float32 logits of shape (n_vocab,).
@@ -49,14 +54,50 @@ class EntropyMeter:
         Raises:
             EngineError: a NaN or an infinity among them.
         """
+        (measured,) = self.measure_rows(logits[np.newaxis])
+        require_finite(measured, logits)
+        return measured
+
+    def measure_rows(self, logits: NDArray[np.float32]) -> list[Uncertainty]:
+        """Measure float32 logits of shape (rows, n_vocab), each row for itself.
+
+        A row with a NaN or an infinity gets an entropy of NaN: one broken row is no reason to lose the others.
+        """
+        found: list[Uncertainty] = []
+        for at in range(0, len(logits), self._rows):
+            block = logits[at : at + self._rows]
+            found += self._one(block[0]) if len(block) == 1 else self._block(block)
+        return found
+
+    def _one(self, logits: NDArray[np.float32]) -> list[Uncertainty]:
         # argmax stops at the first NaN, so the maximum tells of one without a pass of its own.
         token = int(logits.argmax())
         maximum = logits[token]
         if not (math.isfinite(maximum) and math.isfinite(logits.min())):
-            bad = int(np.flatnonzero(~np.isfinite(logits))[0])
-            raise EngineError("Broken logits", f"The logit of token {bad} is {logits[bad]}.")
-        shifted = np.subtract(logits, maximum, out=self._shifted)
-        exp = np.exp(shifted, out=self._exp)
+            return [Uncertainty(token, math.nan, math.nan)]
+        shifted = np.subtract(logits, maximum, out=self._shifted[0])
+        exp = np.exp(shifted, out=self._exp[0])
         partition = float(exp.sum())
         entropy = (math.log(partition) - float(exp.dot(shifted)) / partition) / self._log_vocab
-        return Uncertainty(token, min(max(entropy, 0.0), 1.0), 1.0 / partition)
+        return [Uncertainty(token, min(max(entropy, 0.0), 1.0), 1.0 / partition)]
+
+    def _block(self, logits: NDArray[np.float32]) -> list[Uncertainty]:
+        rows = len(logits)
+        tokens = logits.argmax(axis=1)
+        # Infinities make NaNs on the way, which is what such a row gets in the end; minus infinity alone would not.
+        with np.errstate(invalid="ignore"):
+            shifted = np.subtract(logits, logits.max(axis=1, keepdims=True), out=self._shifted[:rows])
+            exp = np.exp(shifted, out=self._exp[:rows])
+            partition = exp.sum(axis=1)
+            weighted = np.matmul(exp[:, np.newaxis], shifted[:, :, np.newaxis])[:, 0, 0]
+            entropy = np.clip((np.log(partition) - weighted / partition) / self._log_vocab, 0.0, 1.0)
+            # Zero times anything finite is nothing; times an infinity it is no number.
+            entropy += logits.min(axis=1) * np.float32(0)
+        return list(map(Uncertainty, tokens.tolist(), entropy.tolist(), (1 / partition).tolist()))
+
+
+def require_finite(measured: Uncertainty, logits: NDArray[np.float32]) -> None:
+    """Raise EngineError where logits of shape (n_vocab,) were found to hold a NaN or an infinity."""
+    if math.isnan(measured.entropy):
+        bad = int(np.flatnonzero(~np.isfinite(logits))[0])
+        raise EngineError("Broken logits", f"The logit of token {bad} is {logits[bad]}.")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.decoding.entropy import EntropyMeter
+from rstitch_local.decoding.entropy import EntropyMeter, Uncertainty, require_finite
 from rstitch_local.decoding.routers import Observation, Role, Router
 from rstitch_local.decoding.sampling import Sampler
 from rstitch_local.decoding.vocabulary import Bridge
@@ -57,7 +57,7 @@ class Step:
 class _Side:
     """One model's view of the conversation: all its ids, and how many of them its cache holds."""
 
-    __slots__ = ("cached", "capacity", "ids", "meter", "prompt", "role", "tokens", "vocabulary")
+    __slots__ = ("cached", "capacity", "ids", "prompt", "role", "tokens", "vocabulary")
 
     def __init__(self, role: Role, prompt: Sequence[int], capacity: int, bridge: Bridge) -> None:
         self.role = role
@@ -66,7 +66,6 @@ class _Side:
         self.cached = 0
         self.capacity = capacity
         self.vocabulary = bridge.vocabularies[role]
-        self.meter = EntropyMeter(len(self.vocabulary.texts))
         self.tokens = 0
 
 
@@ -142,8 +141,14 @@ class Trajectory:
         return Need(side.role, side.ids[side.cached :], max(0, side.prompt - side.cached), hidden)
 
     def note_cached(self, role: Role, count: int) -> None:
-        """Correct how many tokens a model holds, after an evaluation that broke off."""
+        """Say how many tokens a model holds, where that has changed without its being evaluated."""
         self._sides[role].cached = count
+
+    def note_evaluated(self, count: int, ms: float) -> None:
+        """Say that the first `count` tokens of `need` were evaluated, in `ms` milliseconds; the rest is to come."""
+        self._active.cached += count
+        self._pending_tokens += count
+        self._pending_ms += ms
 
     def stop(self, reason: str) -> None:
         """End the answer here."""
@@ -159,13 +164,19 @@ class Trajectory:
         return replace(step, position=again.position, text=again.text)
 
     def advance(
-        self, logits: NDArray[np.float32], hidden: NDArray[np.float32] | None = None, *, ms: float = 0.0
+        self,
+        logits: NDArray[np.float32],
+        hidden: NDArray[np.float32] | None = None,
+        *,
+        measured: Uncertainty | None = None,
+        ms: float = 0.0,
     ) -> Step | None:
         """Take the logits of the last token of `need`; keep a token, or pass control.
 
         Args:
             logits: float32, shape (n_vocab of the active model,).
             hidden: its hidden state where `need` asked for it, float32, shape (n_embd,).
+            measured: what an EntropyMeter says of them, from whoever measures many at once.
             ms: time the evaluation took.
 
         Returns:
@@ -180,11 +191,15 @@ class Trajectory:
         self._pending_ms += ms
         side.cached = len(side.ids)
         try:
-            token, entropy, top1 = side.meter.measure(logits)
+            if measured is None:
+                measured = EntropyMeter(len(logits)).measure(logits)
+            else:
+                require_finite(measured, logits)
         except EngineError as error:
             raise EngineError(
                 error.title, f"{side.role.name} at position {self.position}: {error.message}", error.hint
             ) from error
+        token, entropy, top1 = measured
         writer = side.role
         chosen = self.router.route(Observation(writer, self.position, entropy, top1, hidden))
         if writer is Role.SLM and chosen is Role.LLM:

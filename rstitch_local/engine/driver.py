@@ -6,35 +6,47 @@ the case N = 1 of many.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from rstitch_local.decoding.entropy import EntropyMeter
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step, Trajectory
+from rstitch_local.engine import scheduling
 from rstitch_local.engine.trace import Trace
-from rstitch_local.errors import CancelledError, EngineError
-from rstitch_local.llama.context import Context, Piece, Usage
+from rstitch_local.errors import CacheFullError, EngineError
+from rstitch_local.llama.context import Context, Decoded, Part, common_length
+
+_WORTH_WAITING = 16
+"""Tokens of a common beginning for which a prompt waits until another one's are in the cache."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Live:
     """A trajectory at work: its record, its sequence in both caches, and the error that ended it, if one did.
 
-    reuse: go on from what the sequence holds already of this conversation, instead of from nothing.
+    reuse: go on from whatever the caches hold already of this conversation, instead of from nothing.
+    waited: turns since it has been ready for the model it waits for.
     """
 
     trajectory: Trajectory
     trace: Trace
-    sequence: int = 0
     reuse: bool = False
+    sequence: int = 0
     error: EngineError | None = None
-    started_ns: int = 0
+    waited: int = 0
+    _started_ns: int = 0
+    _begun: set[Role] = field(default_factory=set)
+    _partly: bool = False
+    _alone: bool = False
 
-    def note(self, step: Step | None) -> None:
+    def note(self, step: Step | None, now_ns: int) -> None:
         """Bring the record up to date, with a kept token if there is one."""
         trace, trajectory = self.trace, self.trajectory
-        trace.wall_ms = (time.perf_counter_ns() - self.started_ns) / 1e6
+        trace.wall_ms = (now_ns - self._started_ns) / 1e6 if self._started_ns else 0.0
         trace.swaps_up, trace.swaps_down = trajectory.swaps_up, trajectory.swaps_down
         trace.stop = trajectory.stop_reason
         if step is not None:
@@ -44,90 +56,284 @@ class Live:
             trace.tokens[step.role] += 1
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How busy a driver is: trajectories live, of how many slots; how many wait for each model or were put back."""
+
+    live: int
+    slots: int
+    waiting: Mapping[Role, int]
+    put_back: int
+
+
 class Driver:
     """Runs trajectories over the caches of a pair. Not re-entrant: one `steps` at a time.
 
     Args:
         contexts: the caches of both models, with as many sequences each as trajectories shall be live.
+
+    Attributes:
+        turn: says which model runs next; `scheduling.turn`, unless somebody compares policies.
     """
 
     def __init__(self, contexts: Mapping[Role, Context]) -> None:
         self.contexts = contexts
+        self.turn: Callable[[Mapping[Role, Sequence[Live]]], Role] = scheduling.turn
+        self._slots = min(context.n_seq_max for context in contexts.values())
+        self._meters = {role: EntropyMeter(context.weights.n_vocab) for role, context in contexts.items()}
         self._running = False
+        self._lives: list[Live] = []
+        self._put_back: deque[Live] = deque()
+        self._longest = 0
+        self._marked_ns = 0
 
     def require_idle(self) -> None:
         """Raise EngineError while a `steps` is not at its end."""
         if self._running:
             raise EngineError("The pair is busy", "Another answer is being written; finish or close it first.")
 
-    def steps(self, lives: Sequence[Live], *, stop: Callable[[], bool] | None = None) -> Iterator[tuple[Live, Step]]:
-        """Run all to their ends, in rounds: what the SLM has to evaluate, then what the LLM has.
+    def status(self) -> Status:
+        """How busy it is at the moment; may be asked from another thread."""
+        lives = list(self._lives)
+        waiting = {role: sum(live.trajectory.active is role for live in lives) for role in Role}
+        return Status(len(lives), self._slots, waiting, len(self._put_back))
 
-        Each begins with empty caches, or with what they hold of its own beginning where `reuse` is set.
-        A trajectory with broken logits ends alone, with its `error` set. When `stop` returns True, or the
-        caller stops iterating, all that are still open end as `interrupted`.
+    def steps(
+        self, source: Iterable[Live], *, stop: Callable[[], bool] | None = None
+    ) -> Iterator[tuple[Live, Step | None]]:
+        """Run all to their ends, as many at once as there are sequences; the next one is taken when one has ended.
+
+        Yields every kept token, and None for a trajectory that ended without one; a trajectory has ended when its
+        trace says why. One with broken logits ends alone, with its `error` set. When `stop` returns True, or
+        the caller stops iterating, all that are still open end as `interrupted`.
 
         Raises:
             EngineError: llama.cpp failed, and all open trajectories end as `error`; or another `steps` of this
                 driver is not at its end.
         """
         self.require_idle()
-        lives = [live for live in lives if live.trajectory.stop_reason is None]
-        for live in lives:
-            live.started_ns = time.perf_counter_ns()
-        ending = "interrupted"
         self._running = True
+        self._longest = 0
+        self._marked_ns = time.perf_counter_ns()
+        coming = iter(source)
+        ending = "interrupted"
         try:
-            for live in lives:
-                for role, context in self.contexts.items():
-                    own = live.trajectory.ids(role)
-                    left = context.keep_common(live.sequence, own) if live.reuse else context.truncate(live.sequence, 0)
-                    live.trajectory.note_cached(role, left)
-                    context.usage[live.sequence] = live.trace.usage[role] = Usage()
             while not (stop is not None and stop()):
-                busy = False
-                for role in Role:
-                    ready = [
-                        live for live in lives if live.trajectory.stop_reason is None and live.trajectory.active is role
-                    ]
-                    if ready:
-                        busy = True
-                        yield from self._round(role, ready, stop)
-                if not busy:
+                # A trajectory may be at its end before it begins, when it goes on from a whole answer.
+                yield from ((live, None) for live in self._fill(coming))
+                if not self._lives:
                     break
+                # All at the end, so that a caller who uses the caches between two steps cannot overwrite logits in use.
+                yield from self._run_a_model()
         except EngineError:
             ending = "error"
             raise
         finally:
             self._running = False
-            for live in lives:
-                if live.trajectory.stop_reason is None:
-                    live.trajectory.stop(ending)
-                    live.note(None)
+            for live in (*self._lives, *self._put_back):
+                live.trajectory.stop(ending)
+                live.note(None, time.perf_counter_ns())
+            self._lives.clear()
+            self._put_back.clear()
 
-    def _round(self, role: Role, ready: Sequence[Live], stop: Callable[[], bool] | None) -> Iterator[tuple[Live, Step]]:
-        """Evaluate what these trajectories need on one model."""
+    def _fill(self, coming: Iterator[Live]) -> list[Live]:
+        """Give free sequences to trajectories that wait for one; returns those that had ended already."""
+        ended: list[Live] = []
+        while len(self._lives) < self._slots:
+            live = self._put_back.popleft() if self._put_back else next(coming, None)
+            if live is None:
+                break
+            if self._lives and (live._alone or self._lives[0]._alone):
+                self._put_back.appendleft(live)
+                break
+            if live.trajectory.stop_reason is not None:
+                if live.trace.stop is None:
+                    live.note(None, time.perf_counter_ns())
+                ended.append(live)
+            elif self._lives and not self._has_room_for(live):
+                self._put_back.appendleft(live)
+                break
+            else:
+                taken = {other.sequence for other in self._lives}
+                live.sequence = next(sequence for sequence in range(self._slots) if sequence not in taken)
+                live._started_ns = live._started_ns or time.perf_counter_ns()
+                self._lives.append(live)
+                if not live.reuse:
+                    for context in self.contexts.values():
+                        context.truncate(live.sequence, 0)
+        return ended
+
+    def _has_room_for(self, live: Live) -> bool:
+        """Whether the cells suffice for all that are live and this one, if each gets as long as the longest so far."""
+        for role, context in self.contexts.items():
+            if context.cells < self._slots * context.n_ctx:
+                wanted = sum(self._expected(other, role, context) for other in (*self._lives, live))
+                if wanted > context.cells:
+                    return False
+        return True
+
+    def _expected(self, live: Live, role: Role, context: Context) -> int:
+        trajectory = live.trajectory
+        answer = min(trajectory.max_tokens, self._longest or trajectory.max_tokens)
+        length = len(trajectory.ids(role))
+        return min(max(length - trajectory.position + answer, length + 1), context.n_ctx)
+
+    def _run_a_model(self) -> list[tuple[Live, Step | None]]:
+        """One `llama_decode` on the model whose turn it is; the tokens kept by it, and who ended without one."""
+        ready: dict[Role, list[Live]] = {role: [] for role in Role}
+        for live in self._lives:
+            ready[live.trajectory.active].append(live)
+            live.waited += 1
+        role = self.turn(ready)
+        while True:
+            chosen, parts, hidden = self._compose(role, ready[role])
+            try:
+                self._require_cells(role, parts)
+                decoded = self.contexts[role].decode(parts, hidden=hidden)
+                break
+            except CacheFullError:
+                if len(self._lives) == 1:
+                    raise
+                self._put_youngest_back()
+                ready[role] = [live for live in ready[role] if live in self._lives]
+                if not ready[role]:
+                    return []
+        return self._hand_out(role, chosen, parts, decoded)
+
+    def _compose(self, role: Role, ready: Sequence[Live]) -> tuple[list[Live], list[Part], bool]:
+        """The trajectories that get a part of the next batch, their parts, and whether hidden states are wanted."""
         context = self.contexts[role]
-        pieces = []
+        self._begin(role, ready)
+        ready = [live for live in ready if role in live._begun]
+        needs = [live.trajectory.need() for live in ready]
+        lengths = [len(need.ids) for need in needs]
+        # With hidden states on every token of a batch is an output, so all but the last token go without.
+        early = [i for i, need in enumerate(needs) if need.hidden and lengths[i] > 1]
+        hidden = not early and any(need.hidden for need in needs)
+        if early or hidden:
+            usable = early or [i for i, need in enumerate(needs) if need.hidden]
+            ready = [ready[i] for i in usable]
+            needs = [needs[i] for i in usable]
+            lengths = [lengths[i] - bool(early) for i in usable]
+        shares = scheduling.compose(lengths, [live.waited for live in ready], context.n_batch)
+        chosen, parts = [], []
+        for share in shares:
+            live, need = ready[share.index], needs[share.index]
+            count = share.count
+            whole = count == len(need.ids)
+            chosen.append(live)
+            parts.append(
+                Part(
+                    live.sequence,
+                    need.ids if whole else need.ids[:count],
+                    min(need.prompt, count),
+                    whole and count == 1 and not need.prompt and not live._partly,
+                    whole,
+                )
+            )
+        return chosen, parts, hidden
+
+    def _begin(self, role: Role, ready: Sequence[Live]) -> None:
+        """Start the caches of those that are new to a model from what it holds already of their conversations."""
+        context = self.contexts[role]
+        on_the_way: list[Sequence[int]] = []
         for live in ready:
-            need = live.trajectory.need()
-            pieces.append(Piece(live.sequence, need.ids, need.prompt, need.hidden))
-        kept = []
-        try:
-            for output in context.evaluate(pieces, stop=stop):
-                live = ready[output.piece]
-                try:
-                    step = live.trajectory.advance(output.logits, output.hidden, ms=output.elapsed_ns / 1e6)
-                except EngineError as error:
-                    live.error = error
-                    live.trajectory.stop("error")
-                    step = None
-                live.note(step)
-                if step is not None:
-                    kept.append((live, step))
-        except CancelledError:
-            # The caches keep what was evaluated before the stop: the trajectories must know.
-            for live in ready:
-                live.trajectory.note_cached(role, context.length(live.sequence))
-        # Only now, so that a caller who uses the caches between two steps cannot overwrite logits in use.
-        yield from kept
+            ids = live.trajectory.ids(role)
+            if role not in live._begun:
+                if live.reuse and on_the_way:
+                    # A beginning that another prompt has in common, and is about to evaluate, is worth a turn.
+                    most = max(common_length(ids, other) for other in on_the_way)
+                    if most >= _WORTH_WAITING and most > context.common(ids)[1]:
+                        continue
+                live.trajectory.note_cached(role, context.begin(live.sequence, ids) if live.reuse else 0)
+                live._begun.add(role)
+            if live.trajectory.need().prompt:
+                on_the_way.append(ids)
+
+    def _require_cells(self, role: Role, parts: Sequence[Part]) -> None:
+        """Raise CacheFullError where a batch does not fit beside what the live trajectories hold."""
+        context = self.contexts[role]
+        wanted = sum(len(part.ids) for part in parts)
+        if context.used + wanted > context.cells:
+            # What was left for others to go on from goes first.
+            begun = {live.sequence for live in self._lives if role in live._begun}
+            for sequence in range(context.n_seq_max):
+                if sequence not in begun:
+                    context.truncate(sequence, 0)
+            if context.used + wanted > context.cells:
+                raise CacheFullError("The cache is full", f"{context.used} of {context.cells} tokens are in use.")
+
+    def _put_youngest_back(self) -> None:
+        """Free the cells of the trajectory that came last; it goes on, from where it is, when there is room again."""
+        live = self._lives.pop()
+        for context in self.contexts.values():
+            context.truncate(live.sequence, 0)
+        self._put_one_back(live)
+
+    def _put_one_back(self, live: Live) -> None:
+        for role in self.contexts:
+            live.trajectory.note_cached(role, 0)
+        live._begun.clear()
+        live._partly = False
+        self._put_back.appendleft(live)
+
+    def _part(self, broken: Sequence[Live]) -> None:
+        """Begin all again from clean caches, those with broken logits one by one.
+
+        What is not a number in the cells of one trajectory reaches the others, for they share a store. Alone it
+        shows whose it was.
+        """
+        for live in broken:
+            live._alone = True
+        # Put back to the front, so those that are to run alone come last.
+        for live in sorted(self._lives, key=lambda live: not live._alone):
+            self._put_one_back(live)
+        self._lives.clear()
+        self._clear()
+
+    def _clear(self) -> None:
+        for context in self.contexts.values():
+            context.clear()
+
+    def _hand_out(
+        self, role: Role, chosen: Sequence[Live], parts: Sequence[Part], decoded: Decoded
+    ) -> list[tuple[Live, Step | None]]:
+        """Give each trajectory its logits."""
+        logits, hidden, times = decoded
+        measured = self._meters[role].measure_rows(logits) if logits is not None else []
+        kept: list[tuple[Live, Step | None]] = []
+        now = time.perf_counter_ns()
+        busy_ms = (now - self._marked_ns) / 1e6 / sum(len(part.ids) for part in parts)
+        self._marked_ns = now
+        row = 0
+        with_output = [live for live, part in zip(chosen, parts, strict=True) if part.output]
+        broken = [live for live, found in zip(with_output, measured, strict=True) if math.isnan(found.entropy)]
+        if broken and len(self._lives) > 1:
+            self._part(broken)
+            return []
+        for live, part, ns in zip(chosen, parts, times, strict=True):
+            trace, trajectory = live.trace, live.trajectory
+            trace.usage[role].add(part, ns)
+            trace.busy_ms += busy_ms * len(part.ids)
+            live.waited = 0
+            live._partly = not part.output
+            if logits is None or not part.output:
+                trajectory.note_evaluated(len(part.ids), ns / 1e6)
+                continue
+            step = None
+            try:
+                step = trajectory.advance(
+                    logits[row], None if hidden is None else hidden[row], measured=measured[row], ms=ns / 1e6
+                )
+            except EngineError as error:
+                live.error = error
+                trajectory.stop("error")
+                self._clear()
+            row += 1
+            live.note(step, now)
+            if step is not None or trajectory.stop_reason is not None:
+                kept.append((live, step))
+            if trajectory.stop_reason is not None:
+                self._lives.remove(live)
+                self._longest = max(self._longest, trajectory.position)
+        return kept

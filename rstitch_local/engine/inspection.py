@@ -16,7 +16,7 @@ from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
 from rstitch_local.llama.chat_template import Message
-from rstitch_local.llama.context import Piece, Usage
+from rstitch_local.llama.context import Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,7 @@ def _ids(
 
 def _view(pair: Pair, role: Role, ids: list[int], count: int) -> View:
     context, weights = pair.contexts[role], pair.weights[role]
-    # The tokens looked at must not count for the answer that was written last.
-    context.usage[0] = Usage()
-    left = context.keep_common(0, ids)
+    left = context.begin(0, ids)
     for output in context.evaluate([Piece(0, ids[left:])]):
         entropy = EntropyMeter(len(output.logits)).measure(output.logits).entropy
         logits = output.logits.astype(np.float64)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import psutil
 
 from rstitch_local.errors import ModelError
 from rstitch_local.llama import library
+from rstitch_local.llama.gguf_check import GgufSummary
 from rstitch_local.text import human_bytes
 
 TINY_MODEL_BYTES = 64 << 20
@@ -22,6 +23,9 @@ TINY_MODEL_BYTES = 64 << 20
 _GPU_RESERVE_BYTES = 512 << 20
 """Left free on a GPU for compute buffers and the desktop."""
 
+
+_WORK_BYTES = 96 << 20
+"""Memory a model's computation takes besides the logits, measured on models of 0.5 to 1.5 B (docs/performance.md)."""
 
 _CELL_BYTES = 64
 """What llama.cpp keeps of every token in a cache besides its keys and values, roughly."""
@@ -35,12 +39,49 @@ def cache_bytes(kv_bytes_per_token: int, tokens: int, kv_type: str) -> int:
     return int(tokens * (kv_bytes_per_token * _CACHE_SHARES[kv_type] + _CELL_BYTES))
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """Memory a pair takes, in bytes: its files, the cells of both caches, and what llama.cpp computes in."""
+
+    weights: int
+    caches: int
+    work: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.caches + self.work
+
+
+def predict_memory(summaries: Iterable[GgufSummary], cells: int, sequences: int, kv_type: str) -> MemoryNeed:
+    """What a pair will take.
+
+    Args:
+        summaries: of both files.
+        cells: tokens each cache holds, all sequences together.
+        sequences: trajectories at once.
+        kv_type: cache precision.
+    """
+    weights = caches = work = 0
+    for summary in summaries:
+        weights += summary.file_size
+        caches += cache_bytes(summary.kv_bytes_per_token, cells, kv_type)
+        # Logits of every sequence: as llama.cpp computes them, and as it hands them out.
+        work += _WORK_BYTES + 2 * 4 * sequences * summary.vocabulary_size
+    return MemoryNeed(weights, caches, work)
+
+
+def free_memory_bytes() -> int:
+    """Memory of the machine that can be had now without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
 def require_memory(needed_bytes: int) -> None:
     """Raise ModelError where caches of this size do not fit into the memory that is free now.
 
     llama.cpp would be given the memory and the system would end the process when it is written to.
     """
-    free = psutil.virtual_memory().available
+    free = free_memory_bytes()
     if needed_bytes > free:
         raise ModelError(
             "Not enough memory",
@@ -49,12 +90,40 @@ def require_memory(needed_bytes: int) -> None:
         )
 
 
-def default_threads(weights_bytes: int) -> int:
-    """CPU threads for a model: the physical cores this process may use, 1 for a tiny one.
+AUTO_SEQUENCES = 16
+"""Trajectories at once where nobody says how many: beyond it a token hardly gets cheaper (docs/performance.md)."""
+
+_CACHE_SHARE = 0.5
+"""Share of the free memory that caches may take where nobody says how many trajectories there shall be."""
+
+_TYPICAL_SHARE = 4
+"""An answer is taken to fill a quarter of the context: there are slots for four times what would fit in full."""
+
+
+def plan_slots(bytes_per_token: int, context: int, free_bytes: int, sequences: int | None = None) -> tuple[int, int]:
+    """How many trajectories at once, and how many tokens their cells hold together.
+
+    Args:
+        bytes_per_token: of the caches together.
+        context: tokens one trajectory can fill, at the most.
+        free_bytes: memory there is for caches and everything else that is still to come.
+        sequences: the number of trajectories, if somebody says so; else it follows from the memory.
+
+    Returns:
+        (sequences, cells); the cells suffice for one whole context at least, whether that fits or not.
+    """
+    room = int(free_bytes * _CACHE_SHARE) // bytes_per_token
+    wanted = sequences or AUTO_SEQUENCES
+    cells = max(context, min(wanted * context, room))
+    return sequences or max(1, min(wanted, _TYPICAL_SHARE * cells // context)), cells
+
+
+def default_threads(weights_bytes: int, sequences: int = 1) -> int:
+    """CPU threads for a model: the physical cores this process may use, 1 for a tiny one that has one sequence.
 
     Both models take turns, so each gets all of them.
     """
-    if weights_bytes < TINY_MODEL_BYTES:
+    if weights_bytes < TINY_MODEL_BYTES and sequences == 1:
         return 1
     physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical

@@ -5,7 +5,7 @@ Knows how to load, compare and prompt a pair; the loop itself is the driver's, t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.decoding.vocabulary import THINK_OPEN, Bridge, Vocabulary, compare
 from rstitch_local.engine.choice import PairChoice, PairDefaults, choose_pair
-from rstitch_local.engine.driver import Driver, Live
+from rstitch_local.engine.driver import Driver, Live, Status
 from rstitch_local.engine.machine import (
     Demand,
     cache_bytes,
     default_threads,
     fit_layers,
     free_gpu_bytes,
+    free_memory_bytes,
+    plan_slots,
     require_memory,
 )
 from rstitch_local.engine.trace import Trace
@@ -48,24 +50,32 @@ class LoadOptions:
     threads: CPU threads; None for the physical cores.
     context: tokens each cache holds; None for the pair's own number.
     kv_type: cache precision, f16, q8_0 or q4_0.
-    sequences: trajectories that can be live at once.
+    sequences: trajectories that can be live at once; None for as many as pay and the memory has room for.
+    cells: tokens all of them can hold together in each cache; None for `context` tokens each, or as many of them as
+        fit into half of the free memory.
+    swaps: whether both models will write one answer; caches are laid out for it (llama/context.py).
     """
 
     gpu_layers: tuple[int, int] | None = None
     threads: int | None = None
     context: int | None = None
     kv_type: str = "f16"
-    sequences: int = 1
+    sequences: int | None = 1
+    cells: int | None = None
+    swaps: bool = True
 
 
 class Run:
-    """One answer in the making: iterate over it for its Steps; `trace` is its record, complete at the end."""
+    """One answer in the making: iterate over it for its Steps; `trace` is its record, complete at the end.
+
+    Many are written at once by `Pair.run_all`.
+    """
 
     def __init__(self, driver: Driver, live: Live, stop: Callable[[], bool] | None) -> None:
         self.trace = live.trace
         self.trajectory = live.trajectory
+        self.live = live
         self._driver = driver
-        self._live = live
         self._stop = stop
 
     def __iter__(self) -> Generator[Step, None, None]:
@@ -74,10 +84,16 @@ class Run:
         Raises:
             EngineError: broken logits or a failure of llama.cpp; the trace keeps what came before.
         """
-        for _, step in self._driver.steps([self._live], stop=self._stop):
-            yield step
-        if self._live.error is not None:
-            raise self._live.error
+        for _, step in self._driver.steps([self.live], stop=self._stop):
+            if step is not None:
+                yield step
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def error(self) -> EngineError | None:
+        """What ended it, where that was an error of its own."""
+        return self.live.error
 
     @property
     def tau(self) -> float | None:
@@ -114,22 +130,26 @@ class Pair:
         self.contexts: dict[Role, Context] = {}
         self._closed = False
         tokens = {role: options.context or min(defaults.context, w.n_ctx_train) for role, w in weights.items()}
-        require_memory(
-            sum(
-                cache_bytes(w.summary.kv_bytes_per_token, tokens[role] * options.sequences, options.kv_type)
-                for role, w in weights.items()
-                # Where all layers are on a GPU the cache is there too, and llama.cpp says when it does not fit.
-                if w.gpu_layers <= w.n_layer
-            )
-        )
+        # Where all layers are on a GPU the cache is there too, and llama.cpp says when it does not fit.
+        here = [w.summary.kv_bytes_per_token for w in weights.values() if w.gpu_layers <= w.n_layer]
+        sequences, cells = options.sequences or 1, options.cells
+        if options.sequences != 1 and cells is None:
+            kv = here or [w.summary.kv_bytes_per_token for w in weights.values()]
+            per_token = sum(cache_bytes(each, 1, options.kv_type) for each in kv)
+            # The files count as free memory as long as they have not been read.
+            free = free_memory_bytes() - sum(w.size_bytes for w in weights.values()) if here else free_gpu_bytes()
+            sequences, cells = plan_slots(per_token, max(tokens.values()), free, options.sequences)
+        require_memory(sum(cache_bytes(each, cells or max(tokens.values()), options.kv_type) for each in here))
         try:
             for role in Role:
                 self.contexts[role] = Context(
                     weights[role],
                     n_ctx=tokens[role],
-                    n_seq_max=options.sequences,
+                    n_seq_max=sequences,
+                    cells=cells,
+                    shared=options.swaps,
                     n_batch=_GPU_BATCH if weights[role].gpu_layers else _CPU_BATCH,
-                    threads=options.threads or default_threads(weights[role].size_bytes),
+                    threads=options.threads or default_threads(weights[role].size_bytes, sequences),
                     kv_type=options.kv_type,
                 )
         except BaseException:
@@ -258,6 +278,41 @@ class Pair:
             trace.tokens[step.role] += 1
         return Run(self.driver, Live(trajectory, trace, reuse=reuse), stop)
 
+    def run_all(
+        self, runs: Iterable[Run], *, stop: Callable[[], bool] | None = None
+    ) -> Iterator[tuple[Run, Step | None]]:
+        """Write many answers at once, as many as the pair was loaded with sequences for.
+
+        Args:
+            runs: made by `start` of this pair; the next one is asked for when there is room for it, so a
+                generator may make them as they are needed.
+            stop: looked at between evaluations; True ends all that are open as `interrupted`. Their own is not.
+
+        Yields:
+            Every kept token with the run it belongs to, and None for a run that ended without one. A run has ended
+            when its trace says why; one that ended by its own fault has an `error`.
+
+        Raises:
+            EngineError: llama.cpp failed, or the pair is closed or busy.
+        """
+        self.require_open()
+        by_live: dict[int, Run] = {}
+
+        def lives() -> Iterator[Live]:
+            for run in runs:
+                by_live[id(run.live)] = run
+                yield run.live
+
+        for live, step in self.driver.steps(lives(), stop=stop):
+            yield by_live[id(live)], step
+            if live.trace.stop is not None:
+                del by_live[id(live)]
+
+    @property
+    def status(self) -> Status:
+        """How busy the pair is; may be asked from another thread."""
+        return self.driver.status()
+
     def opens_thinking(self, messages: Sequence[Message], *, thinking: bool | None = None) -> bool:
         """Whether a template ends inside the reasoning, so that the answer begins with it and shows only its end."""
         text = self.render_text(messages, Role.SLM, thinking=thinking).rstrip()
@@ -275,6 +330,8 @@ class Pair:
                 "bytes": weights.path.stat().st_size,
                 "gpu_layers": weights.gpu_layers,
                 "context": context.n_ctx,
+                "sequences": context.n_seq_max,
+                "cells": context.cells,
                 "threads": context.threads,
                 "kv_type": context.kv_type,
             }
@@ -312,7 +369,10 @@ def load_choice(choice: PairChoice, options: LoadOptions | None = None, progress
     paths = {Role.SLM: choice.slm, Role.LLM: choice.llm}
     summaries = {role: check_gguf(path) for role, path in paths.items()}
     if options.gpu_layers is None:
-        options = replace(options, gpu_layers=_plan_offload(summaries, options.context or choice.defaults.context))
+        context = options.context or choice.defaults.context
+        # Many trajectories share what two whole contexts take, where the GPU has no more.
+        cells = options.cells or context * min(options.sequences or 2, 2)
+        options = replace(options, gpu_layers=_plan_offload(summaries, cells))
     weights: dict[Role, Weights] = {}
     try:
         for role, layers in zip(Role, options.gpu_layers or (0, 0), strict=True):
@@ -341,7 +401,7 @@ def _vocabulary(weights: Weights) -> Vocabulary:
     )
 
 
-def _plan_offload(summaries: Mapping[Role, GgufSummary], context: int) -> tuple[int, int]:
+def _plan_offload(summaries: Mapping[Role, GgufSummary], cells: int) -> tuple[int, int]:
     """GPU layers for both models: all that fit into what the GPUs have free."""
     if not library.build().gpu_offload:
         return (0, 0)
@@ -350,7 +410,7 @@ def _plan_offload(summaries: Mapping[Role, GgufSummary], context: int) -> tuple[
     for role in Role:
         summary = summaries[role]
         layers = (summary.block_count or 32) + 1
-        cache = summary.kv_bytes_per_token * context
+        cache = summary.kv_bytes_per_token * cells
         demands.append(Demand(layers, (summary.file_size + cache) // layers))
     slm, llm = (
         ALL_LAYERS if count == demand.layers else count

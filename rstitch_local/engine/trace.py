@@ -25,6 +25,7 @@ class Trace:
     taus: (position, tau) of every change of tau while it was written.
     stop: eog (a model ended it), length (budget or context reached), interrupted, error; None while it runs.
     wall_ms: from the first evaluation to the end; ttft_ms: to the first kept token.
+    busy_ms: this answer's share of the time that went by while it was written beside others; alone, all of it.
     """
 
     seed: int
@@ -38,6 +39,7 @@ class Trace:
     taus: list[tuple[int, float]] = field(default_factory=list)
     stop: str | None = None
     wall_ms: float = 0.0
+    busy_ms: float = 0.0
     ttft_ms: float | None = None
 
     @property
@@ -76,7 +78,7 @@ class Trace:
         return (sum(self.tokens.values()) - self.kept) / max(self.wall_ms / 1e3, 1e-9)
 
     def totals(self) -> dict[str, Any]:
-        """The sums, ready for JSON: stop, seed, tokens, swaps, evaluated, ms, wall_ms, ttft_ms."""
+        """The sums, ready for JSON: stop, seed, tokens, swaps, evaluated, ms, wall_ms, busy_ms, ttft_ms."""
         return {
             "stop": self.stop,
             "seed": self.seed,
@@ -87,6 +89,7 @@ class Trace:
                 r.value: {k: round(ns / 1e6, 3) for k, ns in zip(KINDS, self.usage[r].ns, strict=True)} for r in Role
             },
             "wall_ms": round(self.wall_ms, 3),
+            "busy_ms": round(self.busy_ms, 3),
             "ttft_ms": None if self.ttft_ms is None else round(self.ttft_ms, 3),
             "kept": self.kept,
             "taus": [list(change) for change in self.taus],
@@ -113,6 +116,8 @@ class Trace:
             swaps_down=record["swaps"]["down"],
             stop=record["stop"],
             wall_ms=record["wall_ms"],
+            # Where this is missing there was one answer at a time.
+            busy_ms=record.get("busy_ms", record["wall_ms"]),
             ttft_ms=record["ttft_ms"],
             # Records of version 0.1 have neither.
             kept=record.get("kept", 0),

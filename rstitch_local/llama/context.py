@@ -10,13 +10,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.errors import CancelledError, EngineError, ModelError
+from rstitch_local.errors import CacheFullError, CancelledError, EngineError, ModelError
 from rstitch_local.llama import library
 from rstitch_local.llama.weights import Weights
 
@@ -31,14 +31,13 @@ _PROMPT, _CATCH_UP, _DECODE = range(3)
 
 @dataclass(slots=True)
 class Piece:
-    """Tokens one sequence wants evaluated after those already in its cache.
+    """Tokens of any number that one sequence wants evaluated after those already in its cache.
 
-    `prompt` of them, the first ones, belong to the prompt; `hidden` asks for the last one's hidden state.
+    `hidden` asks for the last one's hidden state.
     """
 
     sequence: int
     ids: Sequence[int]
-    prompt: int = 0
     hidden: bool = False
 
 
@@ -48,13 +47,41 @@ class Output(NamedTuple):
     piece: index of the piece among those given.
     logits: float32, shape (n_vocab,), of the piece's last token.
     hidden: float32, shape (n_embd,), or None where it was not asked for.
-    elapsed_ns: the piece's share of the time spent in llama.cpp.
     """
 
     piece: int
     logits: NDArray[np.float32]
     hidden: NDArray[np.float32] | None
-    elapsed_ns: int
+
+
+class Part(NamedTuple):
+    """What one sequence has in a single `llama_decode`: tokens that follow those in its cache.
+
+    sequence: whose they are.
+    ids: the tokens.
+    prompt: how many of them, the first ones, belong to the prompt.
+    single: the answer's token is the only one since the last evaluation, so it counts as decode.
+    output: whether the last token's logits are wanted.
+    """
+
+    sequence: int
+    ids: Sequence[int]
+    prompt: int = 0
+    single: bool = False
+    output: bool = True
+
+
+class Decoded(NamedTuple):
+    """What a `llama_decode` gave: views that hold until the next one.
+
+    logits: float32, shape (number of parts with output, n_vocab), in their order; None if there are none.
+    hidden: float32, shape (number of tokens, n_embd), or None where it was not asked for.
+    ns: each part's share of the time spent in llama.cpp.
+    """
+
+    logits: NDArray[np.float32] | None
+    hidden: NDArray[np.float32] | None
+    ns: list[int]
 
 
 @dataclass(slots=True)
@@ -67,17 +94,16 @@ class Usage:
     tokens: list[int] = field(default_factory=lambda: [0, 0, 0])
     ns: list[int] = field(default_factory=lambda: [0, 0, 0])
 
-    def add(self, piece: Piece, done: int, count: int, elapsed_ns: int) -> None:
-        """Account for `count` of the piece's tokens, evaluated after its first `done`."""
-        prompt = max(0, min(piece.prompt - done, count))
-        rest = count - prompt
-        kind = _DECODE if len(piece.ids) == 1 else _CATCH_UP
-        if prompt:
-            prompt_ns = elapsed_ns * prompt // count
-            self.tokens[_PROMPT] += prompt
+    def add(self, part: Part, elapsed_ns: int) -> None:
+        """Account for a part that was evaluated."""
+        count = len(part.ids)
+        if part.prompt:
+            prompt_ns = elapsed_ns * part.prompt // count
+            self.tokens[_PROMPT] += part.prompt
             self.ns[_PROMPT] += prompt_ns
             elapsed_ns -= prompt_ns
-        self.tokens[kind] += rest
+        kind = _DECODE if part.single else _CATCH_UP
+        self.tokens[kind] += count - part.prompt
         self.ns[kind] += elapsed_ns
 
 
@@ -110,6 +136,10 @@ class Context:
         weights: the model; must outlive the context.
         n_ctx: tokens each sequence can hold.
         n_seq_max: sequences that can be live at once.
+        cells: tokens all of them can hold together, `n_ctx` at least; as many as they want if None.
+        shared: one store of cells for all sequences: a batch in which they have different numbers of tokens stays
+            one piece of work, and a common beginning is kept once. Without it, and where `cells` suffice for all,
+            each has a store of its own, which is a tenth faster where all have one token.
         n_batch: tokens in one `llama_decode`; between two of them the stop flag is looked at.
         threads: CPU threads.
         kv_type: a key of `KV_TYPES`.
@@ -124,14 +154,19 @@ class Context:
         *,
         n_ctx: int,
         n_seq_max: int = 1,
+        cells: int | None = None,
+        shared: bool = True,
         n_batch: int = 64,
         threads: int = 1,
         kv_type: str = "f16",
     ) -> None:
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = n_ctx * n_seq_max
+        cells = min(max(cells or n_ctx * n_seq_max, n_ctx), n_ctx * n_seq_max)
+        params.n_ctx = cells
         params.n_seq_max = n_seq_max
-        params.n_batch = params.n_ubatch = n_batch = max(n_batch, n_seq_max)
+        params.kv_unified = shared = shared or cells < n_ctx * n_seq_max
+        # Twice as many, so that where all sequences want a token there is room for a prompt beside them.
+        params.n_batch = params.n_ubatch = n_batch = max(n_batch, 2 * n_seq_max)
         # One output a sequence: without this llama.cpp reserves logits for a whole batch, n_batch * n_vocab floats.
         params.n_outputs_max = n_seq_max
         params.n_threads = params.n_threads_batch = threads
@@ -144,32 +179,30 @@ class Context:
         if not context:
             raise ModelError(
                 "No room for the cache",
-                f"llama.cpp could not make a context of {n_ctx} tokens for {weights.path.name}: "
+                f"llama.cpp could not make a context of {cells} tokens for {weights.path.name}: "
                 f"{library.take_errors() or 'it gave no reason.'}",
                 "Try a smaller --context or --kv-type q8_0.",
             )
         self.weights = weights
         self.n_ctx = n_ctx
         self.n_seq_max = n_seq_max
+        self.cells = cells
+        self.shared = shared
         self.n_batch = n_batch
         self.threads = threads
         self.kv_type = kv_type
-        self.usage = [Usage() for _ in range(n_seq_max)]
         self.handle = context
         self._memory = llama_cpp.llama_get_memory(context)
+        self._can_share = not (
+            llama_cpp.llama_model_is_recurrent(weights.model) or llama_cpp.llama_model_is_hybrid(weights.model)
+        )
         self._held: list[list[int]] = [[] for _ in range(n_seq_max)]
+        # Of each sequence, how many of its first cells are counted as another's, and whose.
+        self._shared = [(0, 0)] * n_seq_max
         self._embeddings = False
-        self._views: dict[tuple[int, int], NDArray[np.float32]] = {}
-        batch = llama_cpp.llama_batch_init(n_batch, 0, 1)
-        self._batch = batch
-        self._token = np.ctypeslib.as_array(batch.token, shape=(n_batch,))
-        self._pos = np.ctypeslib.as_array(batch.pos, shape=(n_batch,))
-        for row in range(n_batch):
-            batch.seq_id[row][0] = 0
-        self._output = np.ctypeslib.as_array(batch.logits, shape=(n_batch,))
-        np.ctypeslib.as_array(batch.n_seq_id, shape=(n_batch,))[:] = 1
-        self._output[:] = 0
-        self._finalizer = weakref.finalize(self, _free, context, batch)
+        self._views: dict[tuple[int, int, int], NDArray[np.float32]] = {}
+        self._batch = _Batch(n_batch)
+        self._finalizer = weakref.finalize(self, llama_cpp.llama_free, context)
 
     def close(self) -> None:
         """Free the caches."""
@@ -188,6 +221,11 @@ class Context:
         """The tokens in a sequence's cache, in order; a view that changes with it."""
         return self._held[sequence]
 
+    @property
+    def used(self) -> int:
+        """Cells in use: the tokens of all sequences, a beginning that several share counted once."""
+        return sum(map(len, self._held)) - sum(count for count, _ in self._shared)
+
     def truncate(self, sequence: int, length: int) -> int:
         """Forget all tokens of a sequence from position `length` on.
 
@@ -201,18 +239,66 @@ class Context:
         if not llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1):
             llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
             length = 0
-        del self._held[sequence][length:]
+        self._forget(sequence, length)
         return length
 
-    def keep_common(self, sequence: int, ids: Sequence[int]) -> int:
-        """Forget what a sequence holds beyond its common beginning with `ids`; returns how many tokens are left.
+    def _forget(self, sequence: int, length: int) -> None:
+        """Take note that a sequence holds `length` tokens now; cells that others use as well become one of theirs."""
+        del self._held[sequence][length:]
+        count, owner = self._shared[sequence]
+        self._shared[sequence] = (min(count, length), owner)
+        heirs = [other for other, (count, owner) in enumerate(self._shared) if owner == sequence and count > length]
+        if heirs:
+            heir = max(heirs, key=lambda other: self._shared[other][0])
+            for other in heirs:
+                self._shared[other] = (length, sequence) if other == heir else (self._shared[other][0], heir)
 
-        That is never all of them: the last one has to be evaluated in any case, its logits are what comes next.
+    def clear(self) -> None:
+        """Forget everything, and overwrite it: a NaN in a cell can reach those who do not look at the cell."""
+        self._check_open()
+        llama_cpp.llama_memory_clear(self._memory, True)
+        for sequence in range(self.n_seq_max):
+            self._held[sequence].clear()
+            self._shared[sequence] = (0, 0)
+
+    def begin(self, sequence: int, ids: Sequence[int]) -> int:
+        """Make a sequence hold as much of `ids` as any sequence holds already, and nothing else.
+
+        Never all of them: the last one has to be evaluated in any case, its logits are what comes next.
+
+        Args:
+            sequence: whose cache.
+            ids: what it shall hold in the end.
+
+        Returns:
+            The number of tokens it holds.
         """
-        held = self._held[sequence]
-        room = len(ids) - 1
-        common = next((i for i, (a, b) in enumerate(zip(held, ids, strict=False)) if a != b), len(held))
-        return self.truncate(sequence, min(common, room))
+        source, common = self.common(ids) if self._can_share else (sequence, self._common(sequence, ids))
+        own = self._common(sequence, ids)
+        if source == sequence or own >= common:
+            return self.truncate(sequence, own)
+        self.truncate(sequence, 0)
+        if common and not self.shared:
+            # Between two stores llama.cpp copies everything or nothing.
+            llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, -1, -1)
+            self._held[sequence] += self._held[source]
+            return self.truncate(sequence, common)
+        if common:
+            llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, 0, common)
+            self._held[sequence] += ids[:common]
+            while self._shared[source][0] >= common:
+                source = self._shared[source][1]
+            self._shared[sequence] = (common, source)
+        return common
+
+    def common(self, ids: Sequence[int]) -> tuple[int, int]:
+        """The sequence whose beginning has most in common with `ids`, and how many tokens, all but one at most."""
+        lengths = [self._common(sequence, ids) for sequence in range(self.n_seq_max)]
+        best = max(range(self.n_seq_max), key=lengths.__getitem__)
+        return best, lengths[best]
+
+    def _common(self, sequence: int, ids: Sequence[int]) -> int:
+        return min(common_length(self._held[sequence], ids), len(ids) - 1)
 
     def evaluate(self, pieces: Sequence[Piece], *, stop: Callable[[], bool] | None = None) -> Iterator[Output]:
         """Evaluate all pieces in as few calls as `n_batch` allows; one Output a piece, as soon as it is there.
@@ -223,88 +309,88 @@ class Context:
             CancelledError: `stop` returned True between two calls; the caches keep what was evaluated.
             EngineError: no room in the cache, or llama.cpp failed; the caches are trimmed to what holds.
         """
-        self._check_open()
-        if len(pieces) == 1 and len(pieces[0].ids) == 1:
-            yield self._evaluate_one(pieces[0])
-            return
-        spent = [0] * len(pieces)
         # With hidden states on every token is an output, so only the last tokens are evaluated that way.
         early = [(i, 0, len(piece.ids) - piece.hidden) for i, piece in enumerate(pieces)]
         late = [(i, len(piece.ids) - 1, 1) for i, piece in enumerate(pieces) if piece.hidden]
-        for embeddings, spans in ((False, early), (True, late)):
+        for hidden, spans in ((False, early), (True, late)):
             for chunk in _chunks(spans, self.n_batch):
                 if stop is not None and stop():
                     raise CancelledError("Stopped", "The evaluation was stopped between two batches.")
-                self._set_embeddings(embeddings)
-                ends = self._evaluate_chunk(pieces, chunk, spent)
-                for row, index in ends:
-                    hidden = self._hidden(row) if embeddings else None
-                    yield Output(index, self._logits(row), hidden, spent[index])
+                ends = [index for index, at, count in chunk if at + count == len(pieces[index].ids)]
+                parts = [
+                    Part(pieces[index].sequence, pieces[index].ids[at : at + count], output=index in ends)
+                    for index, at, count in chunk
+                ]
+                decoded = self.decode(parts, hidden=hidden)
+                for row, index in enumerate(ends):
+                    assert decoded.logits is not None
+                    yield Output(index, decoded.logits[row], None if decoded.hidden is None else decoded.hidden[row])
 
-    def _evaluate_one(self, piece: Piece) -> Output:
-        """One token of one sequence: the path of nearly every token, without the lists of the general one."""
-        sequence = piece.sequence
-        held = self._held[sequence]
-        self._set_embeddings(piece.hidden)
-        self._token[0] = piece.ids[0]
-        self._pos[0] = len(held)
-        self._batch.seq_id[0][0] = sequence
-        self._output[0] = 1
+    def decode(self, parts: Sequence[Part], *, hidden: bool = False) -> Decoded:
+        """Evaluate all parts in one call.
+
+        Args:
+            parts: of different sequences, `n_batch` tokens together at most.
+            hidden: also give hidden states; all parts must then be single tokens with output, for with hidden
+                states on every token of a batch is an output.
+
+        Raises:
+            EngineError: no room in the cache, or llama.cpp failed; the caches are trimmed to what holds.
+        """
+        self._check_open()
+        batch, held = self._batch, self._held
+        count = len(parts)
+        outputs = 0
+        if all(len(part.ids) == 1 and part.output for part in parts):
+            batch.token[:count] = [part.ids[0] for part in parts]
+            batch.pos[:count] = [len(held[part.sequence]) for part in parts]
+            batch.seq[:count] = [part.sequence for part in parts]
+            batch.output[:count] = 1
+            outputs = count
+        else:
+            count = 0
+            for part in parts:
+                at, count = count, count + len(part.ids)
+                length = len(held[part.sequence])
+                batch.token[at:count] = part.ids
+                batch.pos[at:count] = range(length, length + count - at)
+                batch.seq[at:count] = part.sequence
+                batch.output[at:count] = 0
+                batch.output[count - 1] = part.output
+                outputs += part.output
+        if hidden != self._embeddings:
+            llama_cpp.llama_set_embeddings(self.handle, hidden)
+            self._embeddings = hidden
+        batch.struct.n_tokens = count
         started = time.perf_counter_ns()
-        self._decode(1, (sequence,))
-        logits = self._logits(0)
+        code = llama_cpp.llama_decode(self.handle, batch.struct)
+        if code != 0:
+            self._recover(code, parts, count)
+        # A GPU's decode is only over when its results are asked for.
+        logits = self._view(llama_cpp.llama_get_logits(self.handle), outputs, self.weights.n_vocab) if outputs else None
         elapsed = time.perf_counter_ns() - started
-        held.append(piece.ids[0])
-        self.usage[sequence].add(piece, 0, 1, elapsed)
-        return Output(0, logits, self._hidden(0) if piece.hidden else None, elapsed)
+        for part in parts:
+            held[part.sequence] += part.ids
+        return Decoded(
+            logits,
+            self._view(llama_cpp.llama_get_embeddings(self.handle), count, self.weights.n_embd) if hidden else None,
+            [elapsed * len(part.ids) // count for part in parts],
+        )
 
-    def _evaluate_chunk(self, pieces: Sequence[Piece], chunk: list[Span], spent: list[int]) -> list[tuple[int, int]]:
-        """Evaluate spans of pieces in one call; returns (row, piece) where a piece came to its end."""
-        count = 0
-        ends = []
-        self._output[:] = 0
-        for index, at, tokens in chunk:
-            piece = pieces[index]
-            sequence = piece.sequence
-            rows = slice(count, count + tokens)
-            self._token[rows] = piece.ids[at : at + tokens]
-            length = len(self._held[sequence])
-            self._pos[rows] = np.arange(length, length + tokens)
-            if self.n_seq_max > 1:
-                for row in range(count, count + tokens):
-                    self._batch.seq_id[row][0] = sequence
-            count += tokens
-            if at + tokens == len(piece.ids):
-                self._output[count - 1] = 1
-                ends.append((count - 1, index))
-        started = time.perf_counter_ns()
-        self._decode(count, [pieces[index].sequence for index, _, _ in chunk])
-        if ends:
-            # A GPU's decode is only over when its results are asked for.
-            llama_cpp.llama_get_logits_ith(self.handle, ends[-1][0])
-        elapsed = time.perf_counter_ns() - started
-        for index, at, tokens in chunk:
-            piece = pieces[index]
-            share = elapsed * tokens // count
-            self._held[piece.sequence] += piece.ids[at : at + tokens]
-            self.usage[piece.sequence].add(piece, at, tokens, share)
-            spent[index] += share
-        return ends
-
-    def _decode(self, count: int, sequences: Sequence[int]) -> None:
-        self._batch.n_tokens = count
-        code = llama_cpp.llama_decode(self.handle, self._batch)
-        if code == 0:
-            return
+    def _recover(self, code: int, parts: Sequence[Part], count: int) -> NoReturn:
         # Parts of a failed call may stay in the cache; what the caches hold is asked, not guessed.
-        for sequence in sequences:
+        for part in parts:
+            sequence = part.sequence
             llama_cpp.llama_memory_seq_rm(self._memory, sequence, len(self._held[sequence]), -1)
-            del self._held[sequence][llama_cpp.llama_memory_seq_pos_max(self._memory, sequence) + 1 :]
+            self._forget(
+                sequence,
+                min(len(self._held[sequence]), llama_cpp.llama_memory_seq_pos_max(self._memory, sequence) + 1),
+            )
         name = self.weights.path.name
         if code == 1:
-            raise EngineError(
+            raise CacheFullError(
                 "The cache is full",
-                f"{name}: no room for {count} more tokens in a context of {self.n_ctx}.",
+                f"{name}: no room for {count} more tokens in a cache of {self.cells}.",
                 "Give a larger --context, or a lower --max-tokens.",
             )
         raise EngineError(
@@ -312,33 +398,46 @@ class Context:
             f"{name}: evaluating {count} tokens returned {code}. {library.take_errors()}".rstrip(),
         )
 
-    def _set_embeddings(self, on: bool) -> None:
-        if on != self._embeddings:
-            llama_cpp.llama_set_embeddings(self.handle, on)
-            self._embeddings = on
-
-    def _logits(self, row: int) -> NDArray[np.float32]:
-        return self._view(llama_cpp.llama_get_logits_ith(self.handle, row), self.weights.n_vocab)
-
-    def _hidden(self, row: int) -> NDArray[np.float32]:
-        return self._view(llama_cpp.llama_get_embeddings_ith(self.handle, row), self.weights.n_embd)
-
-    def _view(self, pointer: object, width: int) -> NDArray[np.float32]:
+    def _view(self, pointer: object, rows: int, width: int) -> NDArray[np.float32]:
         """The float32 array at a pointer. Views are kept by address: making one costs 10 microseconds."""
         address = ctypes.cast(pointer, ctypes.c_void_p).value  # type: ignore[arg-type]
         if address is None:
             raise EngineError(
                 "llama.cpp failed", f"{self.weights.path.name}: no output was computed. {library.take_errors()}"
             )
-        view = self._views.get((address, width))
+        view = self._views.get((address, rows, width))
         if view is None:
             if len(self._views) > 4 * self.n_seq_max:
                 self._views.clear()
-            view = np.ctypeslib.as_array((ctypes.c_float * width).from_address(address))
-            self._views[address, width] = view
+            flat = np.ctypeslib.as_array((ctypes.c_float * (rows * width)).from_address(address))
+            view = self._views[address, rows, width] = flat.reshape(rows, width)
         return view
 
 
-def _free(context: llama_cpp.llama_context_p, batch: llama_cpp.llama_batch) -> None:
-    llama_cpp.llama_batch_free(batch)
-    llama_cpp.llama_free(context)
+class _Batch:
+    """A `llama_batch` over arrays of numpy, so that it is filled by slices; one sequence a token."""
+
+    def __init__(self, n_batch: int) -> None:
+        self.token = np.zeros(n_batch, np.int32)
+        self.pos = np.zeros(n_batch, np.int32)
+        self.seq = np.zeros(n_batch, np.int32)
+        self.output = np.zeros(n_batch, np.int8)
+        # Kept as attributes: the struct only points at them.
+        self._counts = np.ones(n_batch, np.int32)
+        self._pointers = self.seq.ctypes.data + 4 * np.arange(n_batch, dtype=np.uintp)
+        self.struct = llama_cpp.llama_batch()
+        ints = ctypes.POINTER(ctypes.c_int32)
+        fields: list[tuple[str, int, type[ctypes._Pointer[Any]]]] = [
+            ("token", self.token.ctypes.data, ints),
+            ("pos", self.pos.ctypes.data, ints),
+            ("n_seq_id", self._counts.ctypes.data, ints),
+            ("seq_id", self._pointers.ctypes.data, ctypes.POINTER(ints)),
+            ("logits", self.output.ctypes.data, ctypes.POINTER(ctypes.c_int8)),
+        ]
+        for name, address, kind in fields:
+            setattr(self.struct, name, ctypes.cast(address, kind))
+
+
+def common_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two conversations have in common at their beginning."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

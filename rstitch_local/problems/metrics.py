@@ -91,16 +91,17 @@ def maj_at(rows: Iterable[Row]) -> dict[str, float]:
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """One JSON-ready object of everything above and of what the run cost.
 
-    `correct` is the number of right samples, `graded` of samples with a gold answer; seconds_per_problem adds
-    up the samples of a problem; a sample that ended in an error counts as wrong and is counted in `errors`.
+    `correct` is the number of right samples, `graded` of samples with a gold answer; seconds are each answer's
+    share of the time, which is all of it where it was written alone, and seconds_per_problem adds up the samples of
+    a problem; a sample that ended in an error counts as wrong and is counted in `errors`.
     """
     mean, interval, _ = accuracy(rows)
     slm = sum(row["tokens"]["slm"] for row in rows)
     llm = sum(row["tokens"]["llm"] for row in rows)
-    wall_ms = sum(row["wall_ms"] or 0.0 for row in rows)
+    busy_ms = sum(_busy_ms(row) for row in rows)
     seconds: dict[str, float] = {}
     for row in rows:
-        seconds[row["id"]] = seconds.get(row["id"], 0.0) + (row["wall_ms"] or 0.0) / 1000
+        seconds[row["id"]] = seconds.get(row["id"], 0.0) + _busy_ms(row) / 1000
     return {
         "problems": len(seconds),
         "samples": len(rows),
@@ -118,10 +119,16 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
             "mean": statistics.fmean(seconds.values()) if seconds else None,
             "median": statistics.median(seconds.values()) if seconds else None,
         },
-        "tokens_per_second": (slm + llm) / (wall_ms / 1000) if wall_ms > 0 else None,
+        "tokens_per_second": (slm + llm) / (busy_ms / 1000) if busy_ms > 0 else None,
         "errors": sum(row["stop"] == "error" for row in rows),
         "stops": dict(sorted(Counter(row["stop"] for row in rows).items())),
     }
+
+
+def _busy_ms(row: Row) -> float:
+    # Answers of version 0.1 have none: they were written one at a time.
+    share = row.get("busy_ms")
+    return float(share if isinstance(share, int | float) else row["wall_ms"] or 0.0)
 
 
 def _verdicts(rows: Iterable[Row]) -> dict[str, list[bool]]:

@@ -6,7 +6,7 @@ Knows rich and the lines of an answers file. What comes from files is shown as t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rstitch_local.engine.driver import Status
 from rstitch_local.problems.metrics import accuracy
 from rstitch_local.problems.run_folder import Answer
 from rstitch_local.problems.solve import Task
@@ -31,9 +32,12 @@ class Progress:
         total: how many tasks there are, those done before included.
         done: how many of them were done before.
         before: the answers that were there already, which count in the accuracy.
+        status: asks the pair how busy it is.
     """
 
-    def __init__(self, console: Console, total: int, done: int, before: Sequence[Answer]) -> None:
+    def __init__(
+        self, console: Console, total: int, done: int, before: Sequence[Answer], status: Callable[[], Status]
+    ) -> None:
         self._console = console
         self._total = total
         self._answers = {(row["id"], row["sample"]): row for row in before}
@@ -41,8 +45,7 @@ class Progress:
         self._done = 0
         self._began = time.monotonic()
         self._tokens = {"slm": 0, "llm": 0}
-        self._current: Task | None = None
-        self._current_tokens = 0
+        self._status = status
         self._figures = self._accuracy()
         self._live = Live(
             console=console,
@@ -63,13 +66,11 @@ class Progress:
             self._live.stop()
 
     def started(self, task: Task) -> None:
-        """A problem is next."""
-        self._current, self._current_tokens = task, 0
+        """A problem was begun; the pair's own status tells how many there are."""
 
     def stepped(self, step: Any) -> None:
         """A token was kept."""
         self._tokens[step.role] += 1
-        self._current_tokens += 1
 
     def finished(self, task: Task, answer: Answer) -> None:
         """Its answer is on the disk."""
@@ -104,15 +105,20 @@ class Progress:
         share = f"{self._tokens['llm'] / written:.1%}" if written else "--"
         first = f"{done}/{self._total} done  {_duration(seconds)} gone, {eta} to go"
         second = f"{self._figures}  LLM {share}  {written / seconds:.1f} tok/s"
-        now = ""
-        if self._current is not None:
-            now = f"{one_line(self._current.problem.id, 30)}: {self._current_tokens} tokens so far"
+        third = slots_text(self._status())
         # A bar ends no line of its own accord; in a grid every part has a row to itself.
         block = Table.grid()
         block.add_row(ProgressBar(total=max(self._total, 1), completed=done, width=min(60, self._console.width)))
-        for line in (first, second, now):
+        for line in (first, second, third):
             block.add_row(Text(line, no_wrap=True, overflow="ellipsis"))
         return block
+
+
+def slots_text(status: Status) -> str:
+    """How many answers are being written and what they wait for, in a line."""
+    waiting = ", ".join(f"{count} at the {role.name}" for role, count in status.waiting.items() if count)
+    again = f"; {status.put_back} wait for room in the caches" if status.put_back else ""
+    return f"{status.live} of {status.slots} slots in use" + (f": {waiting}" if waiting else "") + again
 
 
 def summary_text(figures: dict[str, Any]) -> str:

@@ -72,7 +72,7 @@ class Outcome:
 
 def run_job(
     job: Job,
-    load: Callable[[], AbstractContextManager[LoadedPair]],
+    load: Callable[[int], AbstractContextManager[LoadedPair]],
     console: Console,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -80,7 +80,7 @@ def run_job(
 
     Args:
         job: what to do.
-        load: opens the pair; not called when every answer is there.
+        load: opens the pair, told how many answers are to be written; not called when every answer is there.
         console: where progress and left-out rows are shown.
         stop: True ends the run after what is done; looked at all the time.
 
@@ -101,9 +101,9 @@ def run_job(
         done = total - len(tasks)
         if tasks:
             # The grader imports its mathematics while the models are being loaded.
-            with Grader() as grader, load() as pair:
+            with Grader() as grader, load(len(tasks)) as pair:
                 folder.note({"loaded": pair.describe()})
-                with Progress(console, total, done, folder.answers) as progress:
+                with Progress(console, total, done, folder.answers, lambda: pair.status) as progress:
                     done += solve(pair, tasks, job.settings, grader, folder, progress, stop)
         figures = summary(folder.answers)
     return Outcome(done, total, {**figures, "malformed_rows": len(problem_file.bad_rows)})

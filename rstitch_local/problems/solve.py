@@ -1,4 +1,4 @@
-"""The solving loop: problems through a pair, one answer after another into a run folder.
+"""The solving loop: problems through a pair, many at once, their graded answers into a run folder.
 
 Knows a pair only as something that starts runs, and a screen only as an observer that is told what happens.
 """
@@ -6,11 +6,14 @@ Knows a pair only as something that starts runs, and a screen only as an observe
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Set
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.engine.driver import Status
 from rstitch_local.errors import EngineError, InputError, ModelError, RStitchError
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.prompts import Prompt
@@ -28,8 +31,12 @@ class Record(Protocol):
     def text(self) -> str:
         """The answer so far."""
 
+    @property
+    def stop(self) -> str | None:
+        """Why it ended; None while it runs."""
+
     def totals(self) -> dict[str, Any]:
-        """stop, seed, tokens, swaps, evaluated, ms, wall_ms, ttft_ms."""
+        """stop, seed, tokens, swaps, evaluated, ms, wall_ms, busy_ms, ttft_ms."""
 
 
 class Run(Protocol):
@@ -37,10 +44,11 @@ class Run(Protocol):
 
     @property
     def trace(self) -> Record:
-        """Its record, complete once the iteration has ended."""
+        """Its record, complete once it says why the answer ended."""
 
-    def __iter__(self) -> Iterator[Any]:
-        """Generate, a step a token."""
+    @property
+    def error(self) -> EngineError | None:
+        """What ended it, where that was an error of its own."""
 
 
 class Starter(Protocol):
@@ -54,16 +62,23 @@ class Starter(Protocol):
         sampling: Sampling,
         seed: int,
         max_tokens: int | None,
-        stop: Callable[[], bool] | None,
+        reuse: bool,
     ) -> Run:
         """Begin one answer."""
+
+    @property
+    def status(self) -> Status:
+        """How busy it is, and how many it can write at once."""
+
+    def run_all(self, runs: Iterable[Any], *, stop: Callable[[], bool]) -> Iterator[tuple[Any, Any]]:
+        """Write them, as many at once as there is room for; every token with its run, None for an end without one."""
 
 
 class Observer(Protocol):
     """Whoever wants to show how far it is."""
 
     def started(self, task: Task) -> None:
-        """A problem is next."""
+        """A problem was begun."""
 
     def stepped(self, step: Any) -> None:
         """A token was kept."""
@@ -121,19 +136,19 @@ def solve(
     observer: Observer,
     stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Solve, grade and write one task after the other.
+    """Solve, grade and write tasks, as many at once as the pair was loaded for.
 
     A task that fails (a prompt longer than the context, broken logits) is written with its error and the
     others go on. One that is stopped halfway is not written.
 
     Args:
         pair: what writes the answers.
-        tasks: what to solve, in this order.
+        tasks: what to solve; begun in this order, written in the order in which they end.
         settings: how each problem is put to the pair.
-        grader: what compares the answers with the gold ones.
-        folder: where answers are written, each before the next task begins.
+        grader: what compares the answers with the gold ones, beside the solving.
+        folder: where answers are written, each as soon as it is graded.
         observer: told how far it is.
-        stop: looked at between tasks and by the engine between evaluations; True ends the loop.
+        stop: looked at by the engine between evaluations; True ends the loop.
 
     Returns:
         How many tasks were done; fewer than there are when `stop` ended it.
@@ -142,20 +157,89 @@ def solve(
         StorageError: an answer could not be written; those before it are kept.
         GraderError: the grading process does not start.
     """
-    done = 0
-    for task in tasks:
-        if stop():
-            break
-        observer.started(task)
-        outcome = _generate(pair, task, settings, observer, stop)
-        if outcome is None:
-            break
-        text, totals, error = outcome
-        answer = _graded(task, text, totals, error, grader)
-        folder.append(answer)
-        done += 1
-        observer.finished(task, answer)
-    return done
+    book = _Book(grader, folder, observer)
+    coming = iter(tasks)
+    open_tasks: dict[int, tuple[Task, Run]] = {}
+
+    def runs() -> Iterator[Run]:
+        for task in coming:
+            try:
+                run = pair.start(
+                    settings.prompt.messages(task.problem.question),
+                    router=settings.router,
+                    sampling=settings.sampling,
+                    seed=task.seed,
+                    max_tokens=settings.max_tokens,
+                    # One at a time, an answer depends on nothing that was asked before, not even by rounding.
+                    reuse=pair.status.slots > 1,
+                )
+            except (InputError, EngineError, ModelError) as error:
+                book.enter(task, "", _nothing(task.seed), _sentence(error))
+                continue
+            open_tasks[id(run)] = task, run
+            observer.started(task)
+            yield run
+
+    try:
+        while True:
+            try:
+                for run, step in pair.run_all(runs(), stop=stop):
+                    if step is not None:
+                        observer.stepped(step)
+                    book.check()
+                    if run.trace.stop is not None:
+                        task, _ = open_tasks.pop(id(run))
+                        book.enter(task, run.trace.text, run.trace.totals(), run.error and _sentence(run.error))
+                break
+            except EngineError as error:
+                # llama.cpp failed, and what was open with it; the others are tried all the same.
+                if not open_tasks:
+                    raise
+                for task, run in open_tasks.values():
+                    book.enter(task, run.trace.text, run.trace.totals(), _sentence(error))
+                open_tasks.clear()
+        return book.close()
+    finally:
+        book.abandon()
+
+
+class _Book:
+    """Grades answers and writes them down in a thread of its own, so that no trajectory waits for mathematics."""
+
+    def __init__(self, grader: Grader, folder: RunFolder, observer: Observer) -> None:
+        self._grader = grader
+        self._folder = folder
+        self._observer = observer
+        self._thread = ThreadPoolExecutor(1)
+        self._entries: deque[Future[None]] = deque()
+        self._written = 0
+
+    def enter(self, task: Task, text: str, totals: dict[str, Any], error: str | None) -> None:
+        """Have an answer graded and written."""
+        if error is not None:
+            totals = {**totals, "stop": "error"}
+        self._entries.append(self._thread.submit(self._write, task, text, totals, error))
+
+    def check(self) -> None:
+        """Raise what went wrong with an entry."""
+        while self._entries and self._entries[0].done():
+            self._entries.popleft().result()
+
+    def close(self) -> int:
+        """Wait until all is written; returns how many entries there were."""
+        while self._entries:
+            self._entries.popleft().result()
+        return self._written
+
+    def abandon(self) -> None:
+        """Leave out what is not being written yet."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _write(self, task: Task, text: str, totals: dict[str, Any], error: str | None) -> None:
+        answer = _graded(task, text, totals, error, self._grader)
+        self._folder.append(answer)
+        self._written += 1
+        self._observer.finished(task, answer)
 
 
 def regrade(folder: RunFolder, grader: Grader, watch: Callable[[int], None] | None = None) -> int:
@@ -192,33 +276,6 @@ def regrade(folder: RunFolder, grader: Grader, watch: Callable[[int], None] | No
     return changed
 
 
-def _generate(
-    pair: Starter, task: Task, settings: Settings, observer: Observer, stop: Callable[[], bool]
-) -> tuple[str, dict[str, Any], str | None] | None:
-    """The text, the totals and the error of one task; None when it was stopped halfway."""
-    run: Run | None = None
-    error: str | None = None
-    try:
-        run = pair.start(
-            settings.prompt.messages(task.problem.question),
-            router=settings.router,
-            sampling=settings.sampling,
-            seed=task.seed,
-            max_tokens=settings.max_tokens,
-            stop=stop,
-        )
-        for step in run:
-            observer.stepped(step)
-    except (InputError, EngineError, ModelError) as failure:
-        error = _sentence(failure)
-    totals = run.trace.totals() if run is not None else _nothing(task.seed)
-    if error is not None:
-        totals = {**totals, "stop": "error"}
-    if totals["stop"] == "interrupted":
-        return None
-    return (run.trace.text if run is not None else ""), totals, error
-
-
 def _graded(task: Task, text: str, totals: dict[str, Any], error: str | None, grader: Grader) -> Answer:
     gold = task.problem.gold
     answer: str | None = None
@@ -239,7 +296,7 @@ def _graded(task: Task, text: str, totals: dict[str, Any], error: str | None, gr
     }
 
 
-_TOTALS = ("stop", "seed", "tokens", "swaps", "evaluated", "ms", "wall_ms", "ttft_ms")
+_TOTALS = ("stop", "seed", "tokens", "swaps", "evaluated", "ms", "wall_ms", "busy_ms", "ttft_ms")
 
 
 def _nothing(seed: int) -> dict[str, Any]:
@@ -252,6 +309,7 @@ def _nothing(seed: int) -> dict[str, Any]:
         "evaluated": {role: dict.fromkeys(_KINDS, 0) for role in _ROLES},
         "ms": {role: dict.fromkeys(_KINDS, 0.0) for role in _ROLES},
         "wall_ms": 0.0,
+        "busy_ms": 0.0,
         "ttft_ms": None,
     }
 

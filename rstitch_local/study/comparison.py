@@ -89,7 +89,7 @@ def compare_routers(
             pair_name=pair.name,
             selection=Selection(limit=limit),
         )
-        outcome = run_job(job, lambda: _left_open(pair), console or Console(stderr=True))
+        outcome = run_job(job, lambda _: _left_open(pair), console or Console(stderr=True))
         with RunFolder(folder) as run:
             figures.append(RouterFigures(router, outcome.summary, list(run.answers)))
     return figures

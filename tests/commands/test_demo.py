@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import demo
@@ -36,6 +37,29 @@ def test_it_solves_the_examples(tmp_path: Path) -> None:
     assert figures["problems"] == 24
     assert figures["accuracy"] > 0.8
     assert 0.05 < figures["llm_share"] < 0.4
+
+
+@pytest.mark.parametrize("router", ["entropy:0.005", "slm"])
+def test_many_at_once_solve_what_one_at_a_time_solves(tmp_path: Path, router: str) -> None:
+    """Parted and gone on with in between; rounding may change an answer of two."""
+    file = ROOT / "examples" / "word_problems.jsonl"
+    said: dict[str, dict[str, str]] = {}
+    for slots in ("1", "5"):
+        out = tmp_path / slots
+        started = time.perf_counter()
+        for limit in ("9", "24"):
+            arguments = ["solve", str(file), "--out", str(out), "--pair", "demo", "--router", router, "--threads", "1"]
+            done = CliRunner().invoke(app, [*arguments, "--parallel", slots, "--limit", limit, "--json"])
+            assert done.exit_code == 0, done.output
+        lines = [json.loads(line) for line in (out / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert len(lines) == json.loads(done.stdout)["problems"] == 24
+        said[slots] = {line["id"]: line["text"] for line in lines}
+        # Shares of the time add up to no more than went by for all of them together.
+        assert sum(line["busy_ms"] for line in lines) <= (time.perf_counter() - started) * 1e3
+        assert all(line["busy_ms"] >= sum(sum(kinds.values()) for kinds in line["ms"].values()) for line in lines)
+        loaded = json.loads((out / "run.json").read_text(encoding="utf-8"))["information"]["loaded"]
+        assert loaded["slm"]["sequences"] == int(slots)
+    assert sum(said["1"][key] != said["5"][key] for key in said["1"]) <= 2
 
 
 def test_the_demo_compares_three_ways(

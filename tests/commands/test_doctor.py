@@ -61,8 +61,18 @@ def test_a_pair_of_the_user_is_seen(home: Path, tmp_path: Path) -> None:
     (home / "config" / "models.toml").write_text(f"[mine]\n{files}")
     report = doctor.examine()
     mine = next(pair for pair in report["pairs"] if pair["name"] == "mine")
-    assert mine == {"name": "mine", "ready": True, "state": "ready"}
+    # Its files are none that llama.cpp would read, so nothing is known of their memory.
+    assert mine == {"name": "mine", "ready": True, "state": "ready", "memory": None}
     assert not any("rstitch pull" in advice for advice in report["advice"])
+
+
+def test_what_solving_will_take_is_told(home: Path) -> None:  # noqa: ARG001
+    demo = next(pair for pair in doctor.examine()["pairs"] if pair["name"] == "demo")
+    memory = demo["memory"]
+    assert memory["slots"] == 16
+    assert memory["total"] == memory["weights"] + memory["caches"] + memory["work"]
+    assert 2_500_000 < memory["weights"] < 4_000_000
+    assert "solving 16 problems at once takes" in CliRunner().invoke(app, ["doctor"]).stdout
 
 
 @pytest.mark.usefixtures("home")

@@ -6,12 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from problem_fakes import FakePair, right_reply
 from typer.testing import CliRunner, Result
 
 from rstitch_local.commands import loading
@@ -24,49 +23,12 @@ from rstitch_local.errors import InputError, ModelError, RStitchError, UsageErro
 if TYPE_CHECKING:
     from tiny_pair import TinyPair
 
-KINDS = ("prompt", "catch_up", "decode")
-
-
-@dataclass
-class Trace:
-    """The record of a scripted run."""
-
-    text: str
-    stop: str
-    seed: int
-
-    def totals(self) -> dict[str, Any]:
-        split = {role: dict.fromkeys(KINDS, 1) for role in ("slm", "llm")}
-        counted = {"tokens": {"slm": 3, "llm": 1}, "swaps": {"up": 1, "down": 1}, "evaluated": split, "ms": split}
-        return {"stop": self.stop, "seed": self.seed, **counted, "wall_ms": 10.0, "ttft_ms": 1.0}
-
-
-class Run:
-    def __init__(self, trace: Trace) -> None:
-        self.trace = trace
-
-    def __iter__(self) -> Iterator[Any]:
-        yield type("Step", (), {"role": "slm"})
-
 
 class Pair:
-    """A pair that says "<number in the question> + 1", as asked."""
+    """How often a pair was asked for, and how."""
 
     opened = 0
     options: tuple[Any, ...] = ()
-
-    def __enter__(self) -> Pair:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        pass
-
-    def describe(self) -> dict[str, Any]:
-        return {"pair": "scripted"}
-
-    def start(self, messages: list[dict[str, str]], *, seed: int, **_options: Any) -> Run:
-        number = int(messages[-1]["content"].split()[2])
-        return Run(Trace(f"\\boxed{{{number + 1}}}", "eog", seed))
 
 
 @pytest.fixture
@@ -79,10 +41,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_bytes(name.encode())
     Pair.opened = 0
 
-    def open_pair(*arguments: Any, **options: Any) -> Pair:
+    def open_pair(*arguments: Any, **options: Any) -> FakePair:
         Pair.opened += 1
         Pair.options = (*arguments, options)
-        return Pair()
+        return FakePair(right_reply)
 
     monkeypatch.setattr(loading, "open_pair", open_pair)
     return tmp_path
@@ -203,22 +165,25 @@ def test_no_such_pair(files: Path) -> None:
 INTERRUPTED = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-import test_solve
 from pathlib import Path
+from problem_fakes import FakePair, right_reply
 from rstitch_local.commands import loading, main
 
 folder = Path(sys.argv[2])
+answers = folder / "run" / "answers.jsonl"
 
-class Slow(test_solve.Pair):
-    def start(self, messages, *, seed, stop, **options):
-        if "What is 1 " not in messages[-1]["content"]:
-            return super().start(messages, seed=seed, **options)
-        (folder / "hanging").touch()
-        while not stop():
-            time.sleep(0.01)
-        return test_solve.Run(test_solve.Trace("half", "interrupted", seed))
+class Slow(FakePair):
+    def run_all(self, runs, *, stop):
+        for run, step in super().run_all(runs, stop=stop):
+            if len(self.asked) == 2:
+                while not answers.exists() or not answers.read_bytes():
+                    time.sleep(0.01)
+                (folder / "hanging").touch()
+                while not stop():
+                    time.sleep(0.01)
+            yield run, step
 
-loading.open_pair = lambda *arguments, **options: Slow()
+loading.open_pair = lambda *arguments, **options: Slow(right_reply)
 sys.argv = ["rstitch", *sys.argv[3:]]
 main.main()
 """
@@ -228,7 +193,7 @@ main.main()
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(files: Path) -> None:
     models = ["--slm", str(files / "a.gguf"), "--llm", str(files / "b.gguf")]
     command = ["solve", str(files / "p.jsonl"), "--out", str(files / "run"), *models, "--json"]
-    arguments = [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent), str(files), *command]
+    arguments = [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent.parent), str(files), *command]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not (files / "hanging").exists():
             assert process.poll() is None, process.communicate()
@@ -251,7 +216,7 @@ def test_on_two_real_models(tmp_path: Path, tiny_pair: TinyPair, monkeypatch: py
     questions = ["one", "word " * 2000, "three"]
     file = tmp_path / "p.jsonl"
     file.write_text("".join(json.dumps({"question": text, "answer": 7}) + "\n" for text in questions))
-    models = [*tiny_pair.options, "--context", "256", "--threads", "1"]
+    models = [*tiny_pair.options, "--context", "256", "--threads", "1", "--parallel", "1"]
 
     def run(out: str, *more: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         common = ["--router", "random:0.5", "--max-tokens", "12", "--temperature", "1", "--samples", "2", "--json"]

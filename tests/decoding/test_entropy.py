@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import math
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scripted import entropy_reference
 
-from rstitch_local.decoding.entropy import EntropyMeter
+from rstitch_local.decoding import entropy
+from rstitch_local.decoding.entropy import EntropyMeter, require_finite
 from rstitch_local.errors import EngineError
 
 
@@ -56,3 +61,84 @@ def test_what_is_not_finite_is_named(value: float, place: int) -> None:
 
 def test_a_vocabulary_of_one_is_sure() -> None:
     assert EntropyMeter(1).measure(np.zeros(1, np.float32)) == (0, 0.0, 1.0)
+
+
+def rows_of(seed: int, rows: int, n_vocab: int, spread: float) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    scales = spread * rng.random((rows, 1))
+    return np.asarray(rng.standard_normal((rows, n_vocab)) * scales + 50 * rng.random((rows, 1)), np.float32)
+
+
+# Rows that are measured together round once more than one by one, in single precision.
+TOGETHER = 1e-6
+
+
+@settings(deadline=None)
+@given(
+    rows=st.integers(0, 40),
+    n_vocab=st.integers(1, 3000),
+    block=st.integers(1, 1 << 15),
+    spread=st.floats(0, 60),
+    seed=st.integers(0, 999),
+)
+def test_rows_are_measured_as_each_alone(rows: int, n_vocab: int, block: int, spread: float, seed: int) -> None:
+    logits = rows_of(seed, rows, n_vocab, spread)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # However many rows make a block, and whether or not the last block is a whole one.
+        monkeypatch.setattr(entropy, "_BLOCK", block)
+        together = EntropyMeter(n_vocab).measure_rows(logits)
+    meter = EntropyMeter(n_vocab)
+    alone = [meter.measure(row) for row in logits]
+    assert len(together) == rows
+    for own, single in zip(together, alone, strict=True):
+        assert own.token == single.token
+        assert own.entropy == pytest.approx(single.entropy, abs=TOGETHER)
+        assert own.top1 == pytest.approx(single.top1, rel=TOGETHER)
+        assert 0.0 <= own.entropy <= 1.0
+        assert [type(value) for value in own] == [int, float, float]
+
+
+@settings(deadline=None)
+@given(
+    rows=st.integers(1, 12),
+    n_vocab=st.integers(2, 200),
+    block=st.integers(1, 1000),
+    broken=st.dictionaries(st.integers(0, 11), st.sampled_from([np.nan, np.inf, -np.inf]), max_size=4),
+    seed=st.integers(0, 999),
+)
+def test_a_broken_row_leaves_the_others_alone(
+    rows: int, n_vocab: int, block: int, broken: dict[int, float], seed: int
+) -> None:
+    logits = rows_of(seed, rows, n_vocab, 5.0)
+    whole = logits.copy()
+    for row, value in broken.items():
+        if row < rows:
+            logits[row, (7 * row + seed) % n_vocab] = value
+    with pytest.MonkeyPatch.context() as monkeypatch, warnings.catch_warnings():
+        # Nobody at a terminal wants to read of an invalid multiplication either.
+        warnings.simplefilter("error")
+        monkeypatch.setattr(entropy, "_BLOCK", block)
+        meter = EntropyMeter(n_vocab)
+        found = meter.measure_rows(logits)
+        expected = meter.measure_rows(whole)
+        # What a broken row left behind does not come back either.
+        assert meter.measure_rows(whole) == expected
+    for row, (own, wanted) in enumerate(zip(found, expected, strict=True)):
+        if row in broken:
+            assert math.isnan(own.entropy)
+            with pytest.raises(EngineError, match=f"token {(7 * row + seed) % n_vocab} "):
+                require_finite(own, logits[row])
+        else:
+            assert own == wanted
+            require_finite(own, logits[row])
+
+
+def test_rows_are_left_alone_and_may_be_a_view() -> None:
+    logits = rows_of(1, 6, 50, 3.0)
+    view = logits[::2]
+    view.flags.writeable = False
+    expected = [EntropyMeter(50).measure(row) for row in view]
+    before = logits.copy()
+    for own, single in zip(EntropyMeter(50).measure_rows(view), expected, strict=True):
+        assert own == pytest.approx(single, abs=TOGETHER)
+    assert np.array_equal(before, logits)

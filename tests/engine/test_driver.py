@@ -20,7 +20,7 @@ from rstitch_local.engine.driver import Live
 from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError
-from rstitch_local.llama.context import Context, Output, Piece
+from rstitch_local.llama.context import Context, Decoded, Part
 
 SEQUENCES = 6
 CONTEXT = 256
@@ -66,7 +66,6 @@ class NotingSampler(Sampler):
 def make_live(
     pair: Pair,
     question: str,
-    sequence: int = 0,
     *,
     router: Router | None = None,
     sampler: Sampler | None = None,
@@ -81,14 +80,15 @@ def make_live(
         max_tokens=max_tokens,
         capacity=dict.fromkeys(Role, CONTEXT),
     )
-    return Live(trajectory, Trace(7), sequence)
+    return Live(trajectory, Trace(7))
 
 
 def run(pair: Pair, *lives: Live, stop: Callable[[], bool] | None = None) -> list[list[int]]:
     """Drive to the end; the tokens of each, in the order they were yielded."""
     found: dict[int, list[int]] = {id(live): [] for live in lives}
     for live, step in pair.driver.steps(lives, stop=stop):
-        found[id(live)].append(step.token)
+        if step is not None:
+            found[id(live)].append(step.token)
     return [found[id(live)] for live in lives]
 
 
@@ -105,7 +105,7 @@ def test_together_they_write_what_each_writes_alone(pair: Pair, temperature: flo
     for number in range(40):
         router, sampler = NotingRouter(), NotingSampler(Sampling(temperature), 7)
         question = f"Question {number}" + " and more" * (number % 5)
-        live = make_live(pair, question, number % SEQUENCES, router=router, sampler=sampler)
+        live = make_live(pair, question, router=router, sampler=sampler)
         (tokens,) = run(pair, live)
         if router.nearest > SAFE_ENTROPY and not sampler.close_call and live.trace.swaps_down > 2:
             questions.append(question)
@@ -114,10 +114,7 @@ def test_together_they_write_what_each_writes_alone(pair: Pair, temperature: flo
             break
     assert len(questions) == SEQUENCES, "the tiny models leave too much to rounding"
     assert len({tuple(tokens) for tokens in alone}) == SEQUENCES
-    lives = [
-        make_live(pair, question, sequence, sampler=Sampler(Sampling(temperature), 7))
-        for sequence, question in enumerate(questions)
-    ]
+    lives = [make_live(pair, question, sampler=Sampler(Sampling(temperature), 7)) for question in questions]
     together = run(pair, *lives)
     assert together == alone
     for live, tokens in zip(lives, alone, strict=True):
@@ -137,7 +134,7 @@ def test_together_they_share_the_calls(pair: Pair, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(llama_cpp, "llama_decode", count)
     router = FixedRouter(Role.SLM)
-    run(pair, *(make_live(pair, f"Hi {i}", i, router=router, max_tokens=20) for i in range(SEQUENCES)))
+    run(pair, *(make_live(pair, f"Hi {i}", router=router, max_tokens=20) for i in range(SEQUENCES)))
     # The prompts take a few calls of n_batch tokens, all other tokens one call a round.
     assert 19 < calls < 19 + SEQUENCES
 
@@ -146,21 +143,21 @@ def test_a_cache_always_holds_the_beginning_of_its_trajectory(pair: Pair, monkey
     held: dict[tuple[Role, int], list[int]] = {}
     for role, context in pair.contexts.items():
 
-        def evaluate(
-            pieces: Sequence[Piece],
+        def decode(
+            parts: Sequence[Part],
             *,
-            stop: Callable[[], bool] | None = None,
+            hidden: bool = False,
             role: Role = role,
             context: Context = context,
-            original: Callable[..., Iterator[Output]] = context.evaluate,
-        ) -> Iterator[Output]:
-            for piece in pieces:
-                before = held.get((role, piece.sequence), [])[: context.length(piece.sequence)]
-                held[role, piece.sequence] = [*before, *piece.ids]
-            return original(pieces, stop=stop)
+            original: Callable[..., Decoded] = context.decode,
+        ) -> Decoded:
+            for part in parts:
+                before = held.get((role, part.sequence), [])[: context.length(part.sequence)]
+                held[role, part.sequence] = [*before, *part.ids]
+            return original(parts, hidden=hidden)
 
-        monkeypatch.setattr(context, "evaluate", evaluate)
-    lives = [make_live(pair, "Hello" * i, i) for i in range(4)]
+        monkeypatch.setattr(context, "decode", decode)
+    lives = [make_live(pair, "Hello" * i) for i in range(4)]
     for _ in pair.driver.steps(lives):
         for live in lives:
             for role in Role:
@@ -178,7 +175,7 @@ def test_a_cache_always_holds_the_beginning_of_its_trajectory(pair: Pair, monkey
 
 
 def test_a_stop_ends_all_and_keeps_what_there_is(pair: Pair) -> None:
-    lives = [make_live(pair, "Hello", i) for i in range(3)]
+    lives = [make_live(pair, "Hello") for _ in range(3)]
     tokens = run(pair, *lives, stop=lambda: len(lives[0].trace.steps) >= 5)
     for live, kept in zip(lives, tokens, strict=True):
         assert live.trace.stop == live.trajectory.stop_reason == "interrupted"
@@ -188,7 +185,7 @@ def test_a_stop_ends_all_and_keeps_what_there_is(pair: Pair) -> None:
 
 
 def test_a_stop_in_the_middle_of_a_prompt_leaves_the_caches_known(pair: Pair) -> None:
-    looks = iter([False, False, True])
+    looks = iter([False, True])
     live = make_live(pair, "A long question. " * 12)
     assert run(pair, live, stop=lambda: next(looks, True)) == [[]]
     assert live.trace.stop == "interrupted"
@@ -198,7 +195,7 @@ def test_a_stop_in_the_middle_of_a_prompt_leaves_the_caches_known(pair: Pair) ->
 
 
 def test_a_caller_who_turns_away_interrupts(pair: Pair) -> None:
-    lives = [make_live(pair, "Hello", i) for i in range(2)]
+    lives = [make_live(pair, "Hello") for _ in range(2)]
     steps = pair.driver.steps(lives)
     next(steps)
     steps.close()  # type: ignore[attr-defined]
@@ -239,7 +236,7 @@ def test_a_failure_of_llama_cpp_ends_all(pair: Pair, monkeypatch: pytest.MonkeyP
         calls += 1
         return -3 if calls == 9 else int(decode(context, batch))
 
-    lives = [make_live(pair, "Hello", i) for i in range(2)]
+    lives = [make_live(pair, "Hello") for _ in range(2)]
     with monkeypatch.context() as patch:
         patch.setattr(llama_cpp, "llama_decode", fail)
         with pytest.raises(EngineError, match="returned -3"):
@@ -252,9 +249,9 @@ def test_a_failure_of_llama_cpp_ends_all(pair: Pair, monkeypatch: pytest.MonkeyP
 def test_broken_logits_end_one_and_leave_the_others(tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"nan_after": "Q"}, {"nan_after": "Q"})
     with load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(sequences=3, context=CONTEXT)) as pair:
-        (expected,) = run(pair, make_live(pair, "Hello", 2))
+        (expected,) = run(pair, make_live(pair, "Hello"))
         assert len(expected) == BUDGET
-        lives = [make_live(pair, "Hello", 0), make_live(pair, "Q?", 1), make_live(pair, "Hello", 2)]
+        lives = [make_live(pair, "Hello"), make_live(pair, "Q?"), make_live(pair, "Hello")]
         tokens = run(pair, *lives)
     assert tokens == [expected, [], expected]
     assert [live.trace.stop for live in lives] == ["length", "error", "length"]
@@ -266,7 +263,7 @@ def test_a_finished_one_is_left_as_it_is(pair: Pair) -> None:
     live = make_live(pair, "Hello")
     (tokens,) = run(pair, live)
     record = live.trace.to_dict()
-    other = make_live(pair, "Goodbye", 1)
+    other = make_live(pair, "Goodbye")
     assert run(pair, live, other)[0] == []
     assert live.trace.to_dict() == record
     assert len(tokens) == BUDGET == len(other.trace.steps)
@@ -298,7 +295,7 @@ def test_a_router_that_asks_sees_the_hidden_states_of_the_slm_only(pair: Pair) -
                 assert np.isfinite(hidden).all()
             return super().route(observation)
 
-    lives = [make_live(pair, "Hello" * i, i, router=Curious(TAU) if i % 2 else None) for i in range(4)]
+    lives = [make_live(pair, "Hello" * i, router=Curious(TAU) if i % 2 else None) for i in range(4)]
     run(pair, *lives)
     assert set(seen) == {(Role.SLM, True), (Role.LLM, False)}
     for live in lives:

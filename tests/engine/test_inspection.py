@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rstitch_local.engine.inspection import View, inspect
 from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError, InputError
+from rstitch_local.llama.context import Output, Piece
 
 QUESTION = [{"role": "user", "content": "Hello, you two."}]
 ROUTER = "entropy:0.2"
@@ -37,11 +38,6 @@ def write(pair: Pair, **options: Any) -> Trace:
     for _ in run:
         pass
     return run.trace
-
-
-def evaluated(pair: Pair) -> dict[Role, int]:
-    """Tokens each model evaluated for the last look."""
-    return {role: sum(pair.contexts[role].usage[0].tokens) for role in Role}
 
 
 def check(view: View, step: Step) -> None:
@@ -95,12 +91,25 @@ def test_candidates_are_ordered_shares_with_their_texts(pair: Pair) -> None:
     assert [len(view.candidates) for view in views.values()] == [10, 10]
 
 
-def test_moving_by_one_evaluates_one(pair: Pair) -> None:
+def test_moving_by_one_evaluates_one(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = write(pair)
+    evaluated: dict[Role, int] = {}
+    for role, context in pair.contexts.items():
+
+        def count(
+            pieces: Sequence[Piece],
+            *,
+            role: Role = role,
+            evaluate: Callable[[Sequence[Piece]], Iterator[Output]] = context.evaluate,
+        ) -> Iterator[Output]:
+            evaluated[role] = sum(len(piece.ids) for piece in pieces)
+            return evaluate(pieces)
+
+        monkeypatch.setattr(context, "evaluate", count)
     inspect(pair, QUESTION, trace.steps[:20])
     for index in (21, 22, 21, 20, 19, 20):
         views = inspect(pair, QUESTION, trace.steps[:index])
-        assert evaluated(pair) == {Role.SLM: 1, Role.LLM: 1}
+        assert evaluated == {Role.SLM: 1, Role.LLM: 1}
         assert set(views) == set(Role)
         for role in Role:
             assert list(pair.contexts[role].held()) == [
@@ -108,10 +117,10 @@ def test_moving_by_one_evaluates_one(pair: Pair) -> None:
                 *(step.token for step in trace.steps[:index]),
             ]
     inspect(pair, QUESTION, trace.steps[:30])
-    assert evaluated(pair) == {Role.SLM: 10, Role.LLM: 10}
+    assert evaluated == {Role.SLM: 10, Role.LLM: 10}
     # Back anywhere costs one token: the rest is there.
     inspect(pair, QUESTION, [])
-    assert evaluated(pair) == {Role.SLM: 1, Role.LLM: 1}
+    assert evaluated == {Role.SLM: 1, Role.LLM: 1}
 
 
 def test_the_answer_goes_on_as_if_nobody_had_looked(pair: Pair) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from rstitch_local.engine.machine import (
     cache_bytes,
     default_threads,
     fit_layers,
+    plan_slots,
     require_memory,
 )
 from rstitch_local.errors import ModelError
@@ -67,6 +69,7 @@ def test_an_example() -> None:
 
 def test_a_tiny_model_gets_one_thread() -> None:
     assert default_threads(TINY_MODEL_BYTES - 1) == 1
+    assert default_threads(TINY_MODEL_BYTES - 1, 4) == default_threads(TINY_MODEL_BYTES)
 
 
 @pytest.mark.parametrize(("physical", "allowed", "threads"), [(8, 16, 8), (8, 2, 2), (1, 4, 1), (None, 64, 6)])
@@ -77,6 +80,42 @@ def test_a_real_model_gets_the_physical_cores_it_may_use(
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(allowed)), raising=False)
     assert default_threads(TINY_MODEL_BYTES) == threads
+
+
+def test_slots_follow_the_memory() -> None:
+    token, context = 1000, 1024
+    whole = token * context
+    # Half of what is free may become caches; slots are four times what fits in full, 16 at the most.
+    assert plan_slots(token, context, 2 * 16 * whole) == (16, 16 * context)
+    assert plan_slots(token, context, 2 * 5 * whole) == (16, 5 * context)
+    assert plan_slots(token, context, 2 * 2 * whole) == (8, 2 * context)
+    # Never less than one, whatever that leads to.
+    assert plan_slots(token, context, 0) == (4, context)
+    assert plan_slots(token, context, -whole) == (4, context)
+    # A number that somebody gave is kept; the cells are what fits.
+    assert plan_slots(token, context, 2 * 5 * whole, 3) == (3, 3 * context)
+    assert plan_slots(token, context, 2 * 5 * whole, 64) == (64, 5 * context)
+
+
+def test_a_pair_stays_within_the_memory_that_was_predicted() -> None:
+    script = (
+        "import psutil\n"
+        "from rstitch_local import load_pair\n"
+        "from rstitch_local.decoding.routers import Role\n"
+        "from rstitch_local.engine.machine import predict_memory\n"
+        "from rstitch_local.engine.pair import LoadOptions\n"
+        "before = psutil.Process().memory_info().rss\n"
+        "with load_pair('demo', options=LoadOptions(sequences=16, threads=1)) as pair:\n"
+        "    runs = (pair.ask(f'Tom has {n} apples and buys 4 more. How many now?') for n in range(40))\n"
+        "    for _ in pair.run_all(runs): pass\n"
+        "    taken = psutil.Process().memory_info().rss - before\n"
+        "    context = pair.contexts[Role.LLM]\n"
+        "    summaries = [weights.summary for weights in pair.weights.values()]\n"
+        "    print(taken, predict_memory(summaries, context.cells, 16, 'f16').total)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    taken, predicted = map(int, done.stdout.split())
+    assert 0 < taken <= predicted
 
 
 def test_caches_by_precision() -> None:

@@ -69,6 +69,7 @@ def test_sums() -> None:
         taus=[(4, 0.05)],
         stop="eog",
         wall_ms=40.0,
+        busy_ms=12.5,
         ttft_ms=5.25,
     )
     assert trace.llm_share == 0.25
@@ -89,6 +90,7 @@ def test_sums() -> None:
             "llm": {"prompt": 9.0, "catch_up": 5.0, "decode": 0.5},
         },
         "wall_ms": 40.0,
+        "busy_ms": 12.5,
         "ttft_ms": 5.25,
         "kept": 2,
         "taus": [[4, 0.05]],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_pair import TinyPair
 
-from rstitch_local.errors import CancelledError, EngineError, ModelError
-from rstitch_local.llama.context import KINDS, KV_TYPES, Context, Piece, Usage
+from rstitch_local.errors import CacheFullError, CancelledError, EngineError, ModelError
+from rstitch_local.llama.context import KINDS, KV_TYPES, Context, Part, Piece, Usage
 from rstitch_local.llama.weights import Weights
 
 N_CTX = 256
@@ -91,7 +92,7 @@ def test_all_pieces_share_the_calls_and_give_what_each_gives_alone(
     with pytest.MonkeyPatch.context() as monkeypatch:
         decodes = Decodes(monkeypatch)
         context = Context(weights, n_ctx=N_CTX, n_seq_max=len(lengths), n_batch=n_batch)
-        n_batch = max(n_batch, len(lengths))
+        n_batch = max(n_batch, 2 * len(lengths))
         texts = [text(length, seed) for seed, length in enumerate(lengths)]
         found = last_logits(
             context, [Piece(i, ids, hidden=h) for i, (ids, h) in enumerate(zip(texts, hidden, strict=True))]
@@ -127,7 +128,7 @@ def test_one_by_one_is_the_same_as_in_a_batch(weights: Weights) -> None:
 
 
 def test_sequences_do_not_see_each_other_as_they_grow(weights: Weights) -> None:
-    context = Context(weights, n_ctx=N_CTX, n_seq_max=3, n_batch=4)
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=3, n_batch=6)
     texts = [text(9, seed) for seed in range(3)]
     for at in range(0, 9, 3):
         found = last_logits(context, [Piece(i, ids[at : at + 3]) for i, ids in enumerate(texts)])
@@ -146,12 +147,26 @@ def test_logits_are_views_and_kept_by_address(weights: Weights) -> None:
             assert output.logits.ctypes.data == ctypes.cast(pointer, ctypes.c_void_p).value
             assert not output.logits.flags.owndata
             assert output.hidden is not None
+            pointer = llama_cpp.llama_get_embeddings_ith(context.handle, -1)
+            assert output.hidden.ctypes.data == ctypes.cast(pointer, ctypes.c_void_p).value
             assert not output.hidden.flags.owndata
             views.append(output.logits)
     assert len({view.ctypes.data for view in views}) == 1
-    assert all(view is views[0] for view in views)
+    assert all(view.base is views[0].base for view in views)
     assert views[0].dtype == np.float32
     assert views[0].shape == (weights.n_vocab,)
+
+
+def test_views_that_are_kept_do_not_pile_up(weights: Weights) -> None:
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
+    made = set()
+    for rows in (1, 2) * 10:
+        for hidden in (False, True):
+            decoded = context.decode([Part(sequence, [40]) for sequence in range(rows)], hidden=hidden)
+            assert decoded.logits is not None
+            made.add(id(decoded.logits))
+            assert decoded.logits.shape == (rows, weights.n_vocab)
+    assert len(made) < 10
 
 
 def test_hidden_states_come_only_when_asked_and_change_no_logits(weights: Weights) -> None:
@@ -221,10 +236,10 @@ def test_the_stop_flag_is_looked_at_between_calls_and_keeps_what_is_done(
     decodes = Decodes(monkeypatch)
     context = Context(weights, n_ctx=N_CTX, n_batch=8)
     with pytest.raises(CancelledError):
-        list(context.evaluate([Piece(0, ids, prompt=30)], stop=lambda: len(decodes.sizes) == 2))
+        list(context.evaluate([Piece(0, ids)], stop=lambda: len(decodes.sizes) == 2))
     assert decodes.sizes == [8, 8]
     assert context.length() == 16
-    assert context.usage[0].tokens == [16, 0, 0]
+    assert context.held() == ids[:16]
     (logits,) = last_logits(context, [Piece(0, ids[16:])])
     np.testing.assert_allclose(logits, alone(weights, ids), atol=TOLERANCE)
 
@@ -287,10 +302,10 @@ def test_ctrl_c_right_after_a_call_leaves_nothing_that_truncating_does_not_mend(
 
 @pytest.mark.parametrize("sequences", [1, 2])
 def test_a_full_cache_is_an_error_and_what_was_there_stays(weights: Weights, sequences: int) -> None:
-    context = Context(weights, n_ctx=N_CTX, n_seq_max=sequences)
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=sequences, cells=N_CTX)
     ids = text(N_CTX - 2)
     last_logits(context, [Piece(0, ids)])
-    with pytest.raises(EngineError) as caught:
+    with pytest.raises(CacheFullError) as caught:
         last_logits(context, [Piece(0, text(5, 1))])
     assert caught.value.title == "The cache is full"
     assert "llm.gguf" in caught.value.message
@@ -304,8 +319,7 @@ def test_a_full_cache_in_a_later_chunk_keeps_the_chunks_before(weights: Weights)
     context = Context(weights, n_ctx=N_CTX, n_batch=100)
     with pytest.raises(EngineError, match="no room"):
         last_logits(context, [Piece(0, text(N_CTX + 44))])
-    assert context.length() == 200
-    assert context.usage[0].tokens == [0, 200, 0]
+    assert context.length() == context.used == 200
 
 
 @pytest.mark.parametrize("code", [2, -1, -3])
@@ -326,44 +340,105 @@ def test_a_failed_call_trims_the_caches_to_what_was_counted(
 
 def test_an_output_that_is_not_there_is_an_error(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     context = Context(weights, n_ctx=N_CTX)
-    monkeypatch.setattr(llama_cpp, "llama_get_logits_ith", lambda *_arguments: None)
+    monkeypatch.setattr(llama_cpp, "llama_get_logits", lambda *_arguments: None)
     with pytest.raises(EngineError, match="no output"):
         last_logits(context, [Piece(0, [1])])
 
 
-def test_tokens_and_time_are_counted_by_kind(weights: Weights) -> None:
-    context = Context(weights, n_ctx=N_CTX, n_seq_max=2, n_batch=8)
-    spent = [0, 0]
-    for pieces in (
-        [Piece(0, text(20), prompt=17)],
-        [Piece(0, [1]), Piece(1, text(5), prompt=5)],
-        [Piece(0, [2], hidden=True)],
-        [Piece(1, [3, 4, 5], hidden=True)],
-        [Piece(1, [6], prompt=1)],
-    ):
-        for output in context.evaluate(pieces):
-            spent[pieces[output.piece].sequence] += output.elapsed_ns
-    assert KINDS == ("prompt", "catch_up", "decode")
-    assert context.usage[0].tokens == [17, 3, 2]
-    assert context.usage[1].tokens == [6, 3, 0]
-    assert [sum(usage.tokens) for usage in context.usage] == [context.length(0), context.length(1)]
-    assert [sum(usage.ns) for usage in context.usage] == spent
-    for usage in context.usage:
-        assert [ns > 0 for ns in usage.ns] == [tokens > 0 for tokens in usage.tokens]
-
-
 @given(st.integers(1, 50), st.integers(0, 60), st.lists(st.integers(1, 20), min_size=1, max_size=8), st.data())
-def test_usage_adds_up_however_a_piece_is_cut(length: int, prompt: int, cuts: list[int], data: st.DataObject) -> None:
-    usage, piece = Usage(), Piece(0, [0] * length, prompt=min(prompt, length))
-    done = elapsed = 0
+def test_usage_adds_up_however_a_need_is_cut(length: int, prompt: int, cuts: list[int], data: st.DataObject) -> None:
+    prompt = min(prompt, length)
+    usage, done, elapsed = Usage(), 0, 0
     while done < length:
         count = min(data.draw(st.sampled_from(cuts)), length - done)
-        usage.add(piece, done, count, 1000 + done)
+        part = Part(0, [0] * count, min(count, max(0, prompt - done)), single=length == 1 and not prompt)
+        usage.add(part, 1000 + done)
         done, elapsed = done + count, elapsed + 1000 + done
-    assert usage.tokens[0] == piece.prompt
-    assert usage.tokens[1 if length > 1 else 2] == length - piece.prompt
+    assert KINDS == ("prompt", "catch_up", "decode")
+    assert usage.tokens[0] == prompt
+    assert usage.tokens[1 if length > 1 else 2] == length - prompt
     assert sum(usage.tokens) == length
     assert sum(usage.ns) == elapsed
+    assert all(ns == 0 for ns, tokens in zip(usage.ns, usage.tokens, strict=True) if tokens == 0)
+
+
+def test_a_call_is_shared_out_by_tokens(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1000, 1000 + 703])
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=3)
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(clock))
+    decoded = context.decode([Part(0, [1]), Part(1, [2, 3, 4, 5], output=False), Part(2, [6, 7])])
+    assert decoded.ns == [100, 401, 200]
+
+
+def test_only_the_parts_that_ask_have_logits(weights: Weights) -> None:
+    texts = [text(5, seed) for seed in range(4)]
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=4)
+    decoded = context.decode([Part(i, ids, output=i % 2 == 0) for i, ids in enumerate(texts)])
+    assert decoded.hidden is None
+    assert decoded.logits is not None
+    assert decoded.logits.shape == (2, weights.n_vocab)
+    for row, index in enumerate((0, 2)):
+        np.testing.assert_allclose(decoded.logits[row], alone(weights, texts[index]), atol=TOLERANCE)
+    nothing = context.decode([Part(i, [50, 51], output=False) for i in range(4)])
+    assert nothing.logits is None
+    assert [context.held(i) for i in range(4)] == [[*ids, 50, 51] for ids in texts]
+    # Singles take a way of their own; the sequences are in no order, and not all are there.
+    decoded = context.decode([Part(3, [60]), Part(1, [61])])
+    assert decoded.logits is not None
+    for row, (index, token) in enumerate(((3, 60), (1, 61))):
+        np.testing.assert_allclose(decoded.logits[row], alone(weights, [*texts[index], 50, 51, token]), atol=TOLERANCE)
+
+
+def test_a_single_token_without_output_is_no_output(weights: Weights) -> None:
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
+    decoded = context.decode([Part(0, [1], output=False), Part(1, [2])])
+    assert decoded.logits is not None
+    np.testing.assert_allclose(decoded.logits, [alone(weights, [2])], atol=TOLERANCE)
+    assert context.decode([Part(0, [1], output=False)]).logits is None
+
+
+def test_hidden_states_of_a_call_are_in_the_order_of_its_parts(weights: Weights) -> None:
+    texts = [text(4 + seed, seed) for seed in range(3)]
+    context, single = Context(weights, n_ctx=N_CTX, n_seq_max=3), Context(weights, n_ctx=N_CTX)
+    context.decode([Part(i, ids[:-1], output=False) for i, ids in enumerate(texts)])
+    decoded = context.decode([Part(i, texts[i][-1:]) for i in (2, 0, 1)], hidden=True)
+    assert decoded.hidden is not None
+    assert decoded.hidden.shape == (3, weights.n_embd)
+    for row, i in enumerate((2, 0, 1)):
+        single.truncate(0, 0)
+        (output,) = single.evaluate([Piece(0, texts[i], hidden=True)])
+        assert output.hidden is not None
+        np.testing.assert_allclose(decoded.hidden[row], output.hidden, atol=TOLERANCE)
+        assert np.abs(decoded.hidden[row] - decoded.hidden[row - 1]).max() > 50 * TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("sequences", "asked", "n_batch"), [(1, 64, 64), (1, 1, 2), (4, 1, 8), (4, 8, 8), (4, 9, 9), (33, 64, 66)]
+)
+def test_a_batch_has_room_for_a_prompt_beside_all_single_tokens(
+    weights: Weights, sequences: int, asked: int, n_batch: int
+) -> None:
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=sequences, n_batch=asked)
+    assert context.n_batch == n_batch
+    assert llama_cpp.llama_n_batch(context.handle) == llama_cpp.llama_n_ubatch(context.handle) == n_batch
+    # One more than there are sequences, in a single call.
+    parts = [Part(i, [40]) for i in range(sequences - 1)] + [Part(sequences - 1, [40] * (n_batch - sequences + 1))]
+    decoded = context.decode(parts)
+    assert decoded.logits is not None
+    assert decoded.logits.shape == (sequences, weights.n_vocab)
+    assert np.isfinite(decoded.logits).all()
+    context.close()
+
+
+@pytest.mark.parametrize(
+    ("cells", "held"), [(None, 4 * N_CTX), (0, 4 * N_CTX), (300, 300), (7, N_CTX), (9 * N_CTX, 4 * N_CTX)]
+)
+def test_cells_are_one_whole_sequence_at_least_and_no_more_than_all_can_use(
+    weights: Weights, cells: int | None, held: int
+) -> None:
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=4, cells=cells)
+    assert context.cells == held <= llama_cpp.llama_n_ctx(context.handle)
+    context.close()
 
 
 @pytest.mark.parametrize("kv_type", KV_TYPES)
@@ -392,4 +467,8 @@ def test_a_closed_context_refuses_instead_of_crashing(weights: Weights) -> None:
     with pytest.raises(EngineError, match="freed"):
         last_logits(context, [Piece(0, [3])])
     with pytest.raises(EngineError, match="freed"):
+        context.decode([Part(0, [3])])
+    with pytest.raises(EngineError, match="freed"):
         context.truncate(0, 0)
+    with pytest.raises(EngineError, match="freed"):
+        context.begin(0, [1, 2])

@@ -105,10 +105,10 @@ def test_copies_of_one_answer_do_not_narrow_the_interval() -> None:
 
 def test_summary() -> None:
     rows = [
-        row("a", True, wall_ms=1000.0),
-        row("b", False, wall_ms=3000.0, stop="length"),
-        row("c", None, wall_ms=8000.0),
-        row("d", False, wall_ms=0.0, stop="error", answer=None),
+        row("a", True, busy_ms=1000.0),
+        row("b", False, busy_ms=3000.0, stop="length"),
+        row("c", None, busy_ms=8000.0),
+        row("d", False, busy_ms=0.0, stop="error", answer=None),
     ]
     found = summary(rows)
     assert found["problems"] == found["samples"] == 4
@@ -131,6 +131,6 @@ def test_summary_of_nothing_and_of_nothing_gradable() -> None:
 
 
 def test_seconds_per_problem_add_up_its_samples() -> None:
-    rows = [row("a", True, sample=s, wall_ms=500.0) for s in range(4)]
+    rows = [row("a", True, sample=s, busy_ms=500.0) for s in range(4)]
     assert summary(rows)["seconds_per_problem"]["mean"] == 2.0
     assert summary(rows)["problems"] == 1

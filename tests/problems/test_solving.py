@@ -14,7 +14,9 @@ import pytest
 from problem_fakes import FakePair, Silent, right_reply, row, write_problems
 from rich.console import Console
 
+from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.engine.driver import Status
 from rstitch_local.errors import EngineError, InputError, RStitchError, StorageError
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.metrics import summary
@@ -44,7 +46,7 @@ def _job(tmp_path: Path, count: int = 3, **changes: Any) -> Job:
 
 def _run(job: Job, pair: FakePair, stop: Callable[[], bool] = lambda: False) -> tuple[Outcome, str]:
     screen = io.StringIO()
-    outcome = run_job(job, lambda: pair, Console(file=screen, width=200), stop)
+    outcome = run_job(job, lambda _: pair, Console(file=screen, width=200), stop)
     return outcome, screen.getvalue()
 
 
@@ -76,7 +78,7 @@ def test_one_run_from_file_to_summary(tmp_path: Path) -> None:
             "swaps",
             "evaluated",
         ),
-        *("ms", "wall_ms", "ttft_ms", "error"),
+        *("ms", "wall_ms", "busy_ms", "ttft_ms", "error"),
     ]
     assert (first["id"], first["answer"], first["gold"], first["correct"]) == ("q0", "1", "1", True)
     assert (last["answer"], last["correct"], last["stop"], last["error"]) == ("7", False, "eog", None)
@@ -91,7 +93,7 @@ def test_one_run_from_file_to_summary(tmp_path: Path) -> None:
 def test_a_finished_run_loads_no_models(tmp_path: Path) -> None:
     first, _ = _run(_job(tmp_path), FakePair(right_reply))
 
-    def never() -> FakePair:
+    def never(_answers: int) -> FakePair:
         raise AssertionError("the models were loaded")
 
     again = run_job(_job(tmp_path), never, Console(file=io.StringIO()))
@@ -157,6 +159,38 @@ def test_a_problem_that_fails_is_written_with_its_error_and_tried_again(tmp_path
     assert (outcome.summary["errors"], outcome.summary["accuracy"]) == (0, 1.0)
 
 
+def test_many_at_once_are_written_as_they_end(tmp_path: Path) -> None:
+    pair = FakePair(lambda q: right_reply(q) if "What is 0 " not in q else "Long " * 30 + right_reply(q), slots=4)
+    outcome, _ = _run(_job(tmp_path, count=9), pair)
+    assert (outcome.finished, outcome.summary["correct"], pair.most_at_once) == (True, 9, 4)
+    lines = _lines(_job(tmp_path))
+    assert {line["id"] for line in lines} == {f"q{n}" for n in range(9)}
+    # The first one was begun first and took longest, and nobody waited for it.
+    assert lines[-1]["id"] == "q0"
+
+
+def test_a_stop_in_the_midst_of_many_keeps_those_that_have_ended(tmp_path: Path) -> None:
+    pair = FakePair(right_reply, slots=3)
+    outcome, _ = _run(_job(tmp_path, count=7), pair, stop=lambda: len(pair.asked) > 3)
+    assert 0 < outcome.done < 7
+    assert len(_lines(_job(tmp_path, count=7))) == outcome.done
+    rest = FakePair(right_reply, slots=2)
+    outcome, _ = _run(_job(tmp_path, count=7), rest)
+    assert outcome.finished
+    assert sorted(line["id"] for line in _lines(_job(tmp_path))) == [f"q{n}" for n in range(7)]
+
+
+def test_a_failure_of_the_engine_takes_only_what_was_open(tmp_path: Path) -> None:
+    pair = FakePair(right_reply, slots=2, breaks_at=6)
+    outcome, _ = _run(_job(tmp_path, count=6), pair)
+    assert outcome.finished
+    failed = [line for line in _lines(_job(tmp_path)) if line["stop"] == "error"]
+    assert [line["error"] for line in failed] == ["llama.cpp failed: It returned -3."] * 2
+    assert outcome.summary["correct"] == 4
+    outcome, _ = _run(_job(tmp_path), FakePair(right_reply))
+    assert (outcome.summary["correct"], outcome.summary["errors"]) == (6, 0)
+
+
 def test_a_prompt_longer_than_the_context_is_one_error(tmp_path: Path) -> None:
     failure = InputError("The prompt is too long", "It has 900 tokens; the SLM's context holds 512.")
     pair = FakePair(lambda q: failure if "What is 0 " in q else right_reply(q), fails_at_start=True)
@@ -177,7 +211,6 @@ def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     pair = FakePair(right_reply)
     with pytest.raises(StorageError):
         _run(_job(tmp_path), pair)
-    assert len(pair.asked) == 1
 
 
 def test_malformed_rows_are_shown_and_left_out(tmp_path: Path) -> None:
@@ -263,13 +296,14 @@ def test_the_live_block_shows_text_of_strangers_as_text() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
     task = Task(Problem("[red]evil\x1b[2J", "q", "4", 1), 0, 7)
-    with Progress(console, 2, 0, []) as progress:
+    status = Status(9, 16, {Role.SLM: 6, Role.LLM: 3}, 1)
+    with Progress(console, 2, 0, [], lambda: status) as progress:
         progress.started(task)
         progress.stepped(type("Step", (), {"role": "llm"}))
         progress.finished(task, row("[red]evil\x1b[2J", True))
         console.print(progress._block())
     shown = screen.getvalue()
-    assert "[red]evil[2J: 1 tokens so far" in shown
+    assert "9 of 16 slots in use: 6 at the SLM, 3 at the LLM; 1 wait for room in the caches" in shown
     assert "\x1b[2J" not in shown
     assert "\n1/2 done" in shown.replace("\r", "")
     assert "accuracy 100.0% (20.7% to 100.0%)  LLM 100.0%" in shown
@@ -298,14 +332,18 @@ from test_solving import _job
 from rstitch_local.problems.session import run_job
 
 folder, hang_at = pathlib.Path(sys.argv[1]), sys.argv[2]
+answers = folder / "run" / "answers.jsonl"
 
 def reply(question):
     if f"What is {hang_at} " in question:
+        # Answers are graded and written beside the solving.
+        while not answers.exists() or answers.read_bytes().count(b"\\n") < int(hang_at):
+            time.sleep(0.01)
         (folder / "hanging").touch()
         time.sleep(600)
     return right_reply(question)
 
-run_job(_job(folder), lambda: FakePair(reply), Console(file=io.StringIO()))
+run_job(_job(folder), lambda _: FakePair(reply), Console(file=io.StringIO()))
 """
 
 
