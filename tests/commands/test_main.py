@@ -79,6 +79,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "DownloadError": 5,
         "StorageError": 6,
         "EngineError": 7,
+        "CacheFullError": 7,
         "CancelledError": 130,
     }
 
