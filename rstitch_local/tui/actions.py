@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rstitch_local import paths
-from rstitch_local.decoding.routers import EntropyRouter, Role, router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
+from rstitch_local.decoding.routers import EntropyRouter, Role
 from rstitch_local.errors import InputError, RStitchError, StorageError, UsageError
 from rstitch_local.text import one_line
 from rstitch_local.tui.chat_settings import ChatSettings

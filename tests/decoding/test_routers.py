@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from rstitch_local.decoding.routers import EntropyRouter, FixedRouter, Observation, Role, router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
+from rstitch_local.decoding.routers import EntropyRouter, FixedRouter, Observation, Role
 from rstitch_local.errors import UsageError
 
 

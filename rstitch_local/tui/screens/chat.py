@@ -17,7 +17,8 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
-from rstitch_local.decoding.routers import EntropyRouter, router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
+from rstitch_local.decoding.routers import EntropyRouter
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.errors import RStitchError, UsageError
 from rstitch_local.text import one_line

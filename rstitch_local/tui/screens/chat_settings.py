@@ -17,7 +17,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Footer, OptionList, Static
 
-from rstitch_local.decoding.routers import DEFAULT_SPEC
+from rstitch_local.decoding.router_spec import DEFAULT_SPEC
 from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.tui.chat_settings import ChatSettings
 from rstitch_local.tui.screens.confirm import Choice, Dialog, Line

@@ -10,7 +10,7 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
-from rstitch_local.decoding.routers import router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.tui.chat_settings import ChatSettings
