@@ -96,7 +96,7 @@ def _name(trace: Trace) -> str:
 
 def _short(router: str) -> str:
     """A router as people speak of it."""
-    tau = _tau_of(router)
+    tau = _tau_of(router) if router.startswith("entropy") else None
     return one_line(router, 30) if tau is None else f"tau {tau:g}"
 
 

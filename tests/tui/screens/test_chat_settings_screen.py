@@ -55,7 +55,10 @@ async def choose(shell: Shell, pilot: Pilot[None], name: str) -> None:
     await pilot.pause()
 
 
-@pytest.mark.parametrize("settings", [OWN, ChatSettings(), ChatSettings(router="entropy"), ChatSettings(router="llm")])
+@pytest.mark.parametrize(
+    "settings",
+    [OWN, ChatSettings(), *(ChatSettings(router=spec) for spec in ("entropy", "llm", "window:08:.003", "margin:0.3"))],
+)
 @pytest.mark.parametrize("key", ["ctrl+g", "ctrl+enter"])
 def test_nothing_changed_gives_nothing(settings: ChatSettings, key: str) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
@@ -185,6 +188,18 @@ def test_another_router(name: str, typed: str, spec: str | None) -> None:
         assert spec is None or router_from_spec(spec)
 
     run(form, body)
+
+
+def test_a_router_the_form_has_no_numbers_for_is_one_of_the_choices() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        assert "● window:8:0.003" in seen(shell)
+        assert shell.screen.query_one(TauSlider).display is False
+        assert shell.screen.query_one("#number-share").display is False
+        await choose(shell, pilot, "random")
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {"router": "random:0.5"}
+
+    run(lambda: form(ChatSettings(router="window:8:0.003")), body)
 
 
 def test_the_number_of_a_router_is_needed() -> None:
