@@ -92,7 +92,7 @@ class Form:
                 raise ValueError(f"needs {number.wanted} for {number.name}")
             values.append(value)
         if self.name == "hysteresis" and values[1] > values[0]:
-            raise ValueError("has a DOWN above its UP")
+            raise ValueError("has a LOW above its HIGH")
         return values
 
 
@@ -107,7 +107,7 @@ _ALL = (
         ("8", "0.003"),
         lambda n, _: WindowRouter(int(n[0]), n[1]),
     ),
-    Form("hysteresis", (Number("UP"), Number("DOWN")), ("0.03", "0.01"), lambda n, _: HysteresisRouter(n[0], n[1])),
+    Form("hysteresis", (Number("HIGH"), Number("LOW")), ("0.03", "0.01"), lambda n, _: HysteresisRouter(n[0], n[1])),
     Form(
         # At 1 the first entropy would decide for ever.
         "momentum",

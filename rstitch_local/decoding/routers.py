@@ -145,13 +145,13 @@ class OneTokenRouter(EntropyRouter):
 
 
 class HysteresisRouter(Router):
-    """Up where the SLM's entropy is above `up`, down where the LLM's is at most `down`, the smaller of the two.
+    """Up where the SLM's entropy is above `high`, down where the LLM's is at most `low`, which is no larger.
 
     What lies between leaves control with whom it is.
     """
 
-    def __init__(self, up: float, down: float) -> None:
-        self._above = {Role.SLM: up, Role.LLM: down}
+    def __init__(self, high: float, low: float) -> None:
+        self._above = {Role.SLM: high, Role.LLM: low}
 
     def route(self, observation: Observation) -> Role:
         """Each model has a threshold of its own."""

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from rstitch_local.commands.options import RouterOption
+from rstitch_local.commands.main import app
 from rstitch_local.decoding.router_spec import FORMS, one_spelling, router_from_spec, with_tau
 from rstitch_local.decoding.routers import EntropyRouter, HysteresisRouter, WindowRouter
 from rstitch_local.errors import UsageError
@@ -43,7 +44,7 @@ def test_two_numbers_are_not_mixed_up() -> None:
     assert isinstance(router, WindowRouter)
     assert router.tau == 0.25
     assert isinstance(router_from_spec("hysteresis:0.5:0.25"), HysteresisRouter)
-    assert "DOWN above its UP" in refusal("hysteresis:0.25:0.5")
+    assert "LOW above its HIGH" in refusal("hysteresis:0.25:0.5")
 
 
 def refusal(spec: str) -> str:
@@ -65,7 +66,7 @@ def refusal(spec: str) -> str:
         ("entropy:0.02:7", "Use entropy:TAU, for example entropy:0.02."),
         ("stay:0:0.5", "Use stay:N:TAU, for example stay:4:0.5."),
         ("hyst:0.9", "Did you mean hysteresis:0.9:0.01?"),
-        ("hysteresis:0.001", "Use hysteresis:UP:DOWN, for example hysteresis:0.03:0.01."),
+        ("hysteresis:0.001", "Use hysteresis:HIGH:LOW, for example hysteresis:0.03:0.01."),
         ("0.05", "Did you mean entropy:0.05?"),
         ("LLM", "Did you mean llm?"),
         ("slm:1", "Use slm."),
@@ -149,5 +150,6 @@ def test_another_tau() -> None:
 
 
 def test_the_help_names_every_form() -> None:
-    said = RouterOption.__metadata__[0].help  # type: ignore[attr-defined]
-    assert all(form.spelling in said for form in FORMS.values())
+    # As it is printed: typer makes pictures of words between two colons, such as those for "up" and for "m".
+    said = CliRunner().invoke(app, ["ask", "--help"], env={"COLUMNS": "120"}).output
+    assert [form.spelling for form in FORMS.values() if form.spelling not in said] == []
