@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from router_rules import Rule, Seen, entropy
 
-from rstitch_local.decoding.routers import Role, router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
+from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
@@ -44,21 +46,36 @@ def entropy_reference(logits: NDArray[np.float32]) -> float:
     return nats / math.log(len(x)) if len(x) > 1 else 0.0
 
 
+def seen_reference(role: Role, position: int, logits: NDArray[np.float32]) -> Seen:
+    """What a rule may know of an evaluation, from the sorted softmax in float64."""
+    x = logits.astype(np.float64)
+    p = np.sort(np.exp(x - x.max()) / np.exp(x - x.max()).sum())
+    second = float(p[-2]) if len(p) > 1 else 0.0
+    return Seen(role, position, min(1.0, entropy_reference(logits)), float(p[-1]), float(p[-1]) - second)
+
+
 def algorithm_1(
     prompt: Sequence[int],
     models: dict[Role, ScriptedModel],
     *,
-    tau: float,
+    tau: float = 0.0,
+    rule: Rule | None = None,
     end: int,
     max_tokens: int,
 ) -> tuple[list[tuple[Role, int]], str]:
-    """Greedy R-Stitch with one vocabulary, as the paper's listing reads: no caches, no state machine."""
+    """Greedy R-Stitch with one vocabulary, as the paper's listing reads: no caches, no state machine.
+
+    `rule` is another rule in place of the one by tau.
+    """
+    above = rule or entropy(tau)
     kept: list[tuple[Role, int]] = []
+    history: list[Seen] = []
     active = Role.SLM
     while True:
         logits = models[active].logits([*prompt, *(token for _, token in kept)])
-        entropy = min(1.0, entropy_reference(logits))
-        if active is Role.SLM and entropy > tau:
+        history.append(seen_reference(active, len(kept), logits))
+        unsure = above(history)
+        if active is Role.SLM and unsure:
             active = Role.LLM
             continue
         token = int(np.argmax(logits))
@@ -67,7 +84,7 @@ def algorithm_1(
             return kept, "eog"
         if len(kept) == max_tokens:
             return kept, "length"
-        if active is Role.LLM and entropy <= tau:
+        if active is Role.LLM and not unsure:
             active = Role.SLM
 
 

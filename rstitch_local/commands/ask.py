@@ -69,7 +69,7 @@ def ask(
 ) -> None:
     """Ask one question; what the LLM wrote is coloured and underlined."""
     from rstitch_local.commands.loading import choose_sampling, open_pair
-    from rstitch_local.decoding.routers import router_from_spec
+    from rstitch_local.decoding.router_spec import router_from_spec
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.errors import UsageError
 

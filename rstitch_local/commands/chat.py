@@ -45,7 +45,7 @@ def chat(
             "`rstitch ask` answers in a pipe.",
         )
     from rstitch_local import paths
-    from rstitch_local.decoding.routers import router_from_spec
+    from rstitch_local.decoding.router_spec import router_from_spec
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.tui import app_settings
     from rstitch_local.tui.app import ChatApp, Start

@@ -75,7 +75,8 @@ RouterOption = Annotated[
     str | None,
     typer.Option(
         "--router",
-        help="Who writes: entropy:TAU, confidence:T, random:P, slm or llm.",
+        help="Who writes: entropy:TAU, window:K:TAU, hysteresis:HIGH:LOW, momentum:BETA:TAU, stay:N:TAU, one:TAU, "
+        "margin:M, confidence:T, random:P, slm or llm (docs/routers.md).",
         show_default="entropy at the pair's tau",
     ),
 ]

@@ -114,7 +114,7 @@ def solve(
     """
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.commands.loading import choose_sampling, open_pair
-    from rstitch_local.decoding.routers import router_from_spec
+    from rstitch_local.decoding.router_spec import one_spelling
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.engine.machine import AUTO_SEQUENCES
     from rstitch_local.problems.prompts import prompt_of
@@ -126,9 +126,8 @@ def solve(
     fields, selection = Fields.parse(field or []), Selection.parse(ids, limit, shard)
     chosen = choose_pair(pair, slm, llm)
     defaults = chosen.defaults
-    spec = defaults.router if router is None else router
     # Before anything is read or written: a typing error should cost nothing.
-    router_from_spec(spec)
+    spec = one_spelling(defaults.router if router is None else router)
     sampling = choose_sampling(defaults.sampling, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
     screen = make_console(stderr=True)
     if samples > 1 and sampling.temperature == 0:
@@ -137,7 +136,7 @@ def solve(
         file=file,
         out=out,
         settings=Settings(
-            one_spelling(spec),
+            spec,
             sampling,
             prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix),
             max_tokens,
@@ -164,16 +163,6 @@ def solve(
         )
 
     report(_run_until_stopped(job, load), out, json_output)
-
-
-def one_spelling(spec: str) -> str:
-    """A router spec that is known to be valid, so that `entropy:.020` can go on with what `entropy:0.02` began."""
-    from rstitch_local.decoding.routers import DEFAULT_SPEC
-
-    name, colon, number = spec.strip().partition(":")
-    if name == "entropy" and not colon:
-        return DEFAULT_SPEC
-    return f"{name}:{float(number)!r}" if colon else name
 
 
 def report(outcome: Outcome, out: Path, json_output: bool) -> None:

@@ -1,11 +1,12 @@
 """Who writes the next token: the routing rules, each a small object with one method.
 
-Knows what a router may look at (an `Observation`); nothing of models, caches or text.
+Knows what a router may look at (an `Observation`); nothing of models, caches or text, nor of how a router is
+spelled (router_spec.py).
 """
 
 from __future__ import annotations
 
-import math
+from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -14,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rstitch_local.decoding.sampling import uniform
-from rstitch_local.errors import UsageError
 
 
 class Role(StrEnum):
@@ -28,8 +28,8 @@ class Role(StrEnum):
 class Observation:
     """What a router sees: the model that has just been evaluated, and how sure it is of the token at `position`.
 
-    entropy is normalised, top1 a probability, hidden the model's hidden state, float32 of shape (n_embd,),
-    for routers that ask for it.
+    entropy is normalised, top1 a probability, hidden the model's hidden state, float32 of shape (n_embd,), and
+    margin the likeliest token's probability less the second's; the last two for routers that ask for them.
     """
 
     role: Role
@@ -37,33 +37,37 @@ class Observation:
     entropy: float
     top1: float
     hidden: NDArray[np.float32] | None = None
+    margin: float | None = None
 
 
 class Router(Protocol):
     """Decides who writes.
 
     Where the SLM was evaluated, `route` says who writes the token at this position; where the LLM was, its
-    token is kept, and `route` says who writes the one after. One router serves one trajectory.
+    token is kept, and `route` says who writes the one after. One router serves one trajectory, so it may have a
+    state. Where an answer goes on, a new router is shown the old one's observations in their order, without
+    hidden states, and without top1 and margin (NaN, None) of an SLM that passed control: a state is made of roles,
+    positions and entropies.
     """
 
-    start: Role
+    start: Role = Role.SLM
     """Who is evaluated first."""
-    hidden: bool
+    hidden: bool = False
     """Whether the SLM's hidden state is wanted in the observations."""
+    margin: bool = False
+    """Whether the margin is wanted in the observations."""
 
     def route(self, observation: Observation) -> Role:
         """Who writes next."""
         ...
 
 
-class EntropyRouter:
+class EntropyRouter(Router):
     """Algorithm 1: the LLM writes where entropy is above tau, the SLM where it is at most tau.
 
-    `tau` may be changed while a trajectory runs; the next observation goes by the new one.
+    `tau` may be changed while a trajectory runs; the next observation goes by the new one. Rules that hold
+    something else of the entropies against one tau are its subclasses.
     """
-
-    start = Role.SLM
-    hidden = False
 
     def __init__(self, tau: float) -> None:
         self.tau = tau
@@ -73,11 +77,89 @@ class EntropyRouter:
         return Role.LLM if observation.entropy > self.tau else Role.SLM
 
 
-class ConfidenceRouter:
-    """The rule of the paper's first version: the LLM writes where the top-1 probability is below a threshold."""
+class WindowRouter(EntropyRouter):
+    """The mean entropy of the last `length` positions, this one included, against tau, both ways.
 
-    start = Role.SLM
-    hidden = False
+    The paper's figure 3c finds that mean raised before harmful tokens where the last entropy alone is not. A
+    position has one entropy, that of the model evaluated there last: where the LLM takes a position over, its
+    entropy takes the SLM's place in the window. Near the beginning the mean is over the positions there are.
+    """
+
+    def __init__(self, length: int, tau: float) -> None:
+        super().__init__(tau)
+        self._window: deque[float] = deque(maxlen=length)
+        self._position = -1
+
+    def route(self, observation: Observation) -> Role:
+        """Above tau goes up, anything else goes down."""
+        if observation.position == self._position:
+            self._window.pop()
+        self._position = observation.position
+        self._window.append(observation.entropy)
+        return Role.LLM if sum(self._window) / len(self._window) > self.tau else Role.SLM
+
+
+class MomentumRouter(EntropyRouter):
+    """An exponential moving average of the entropies, m_t = beta m_(t-1) + (1 - beta) H_t, against tau, both ways.
+
+    m_0 = H_0. As in a window, a position counts once, with the entropy of the model evaluated there last.
+    """
+
+    def __init__(self, beta: float, tau: float) -> None:
+        super().__init__(tau)
+        self._beta = beta
+        self._position = -1
+        self._before: float | None = None
+        self._mean: float | None = None
+
+    def route(self, observation: Observation) -> Role:
+        """Above tau goes up, anything else goes down."""
+        if observation.position != self._position:
+            self._position, self._before = observation.position, self._mean
+        entropy = observation.entropy
+        mean = entropy if self._before is None else self._beta * self._before + (1.0 - self._beta) * entropy
+        self._mean = mean
+        return Role.LLM if mean > self.tau else Role.SLM
+
+
+class StayRouter(EntropyRouter):
+    """Algorithm 1, except that the LLM, once called, writes `shortest` tokens at least."""
+
+    def __init__(self, shortest: int, tau: float) -> None:
+        super().__init__(tau)
+        self._shortest = shortest
+        self._written = 0
+
+    def route(self, observation: Observation) -> Role:
+        """By entropy, once the LLM has written enough."""
+        self._written = self._written + 1 if observation.role is Role.LLM else 0
+        return Role.LLM if 0 < self._written < self._shortest else super().route(observation)
+
+
+class OneTokenRouter(EntropyRouter):
+    """The LLM writes a single token wherever the SLM's entropy is above tau, however unsure it is itself."""
+
+    def route(self, observation: Observation) -> Role:
+        """Up by entropy, down always."""
+        return Role.SLM if observation.role is Role.LLM else super().route(observation)
+
+
+class HysteresisRouter(Router):
+    """Up where the SLM's entropy is above `high`, down where the LLM's is at most `low`, which is no larger.
+
+    What lies between leaves control with whom it is.
+    """
+
+    def __init__(self, high: float, low: float) -> None:
+        self._above = {Role.SLM: high, Role.LLM: low}
+
+    def route(self, observation: Observation) -> Role:
+        """Each model has a threshold of its own."""
+        return Role.LLM if observation.entropy > self._above[observation.role] else Role.SLM
+
+
+class ConfidenceRouter(Router):
+    """The rule of the paper's first version: the LLM writes where the top-1 probability is below a threshold."""
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
@@ -87,11 +169,21 @@ class ConfidenceRouter:
         return Role.LLM if observation.top1 < self.threshold else Role.SLM
 
 
-class RandomRouter:
-    """The control: each position is the LLM's with probability `share`, by a coin of (seed, position)."""
+class MarginRouter(Router):
+    """The LLM writes where the likeliest token is ahead of the second by less than a threshold."""
 
-    start = Role.SLM
-    hidden = False
+    margin = True
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+
+    def route(self, observation: Observation) -> Role:
+        """Below the threshold goes up, anything else goes down, as does what another router left unmeasured."""
+        return Role.LLM if observation.margin is not None and observation.margin < self._threshold else Role.SLM
+
+
+class RandomRouter(Router):
+    """The control: each position is the LLM's with probability `share`, by a coin of (seed, position)."""
 
     def __init__(self, share: float, seed: int) -> None:
         self.share = share
@@ -104,10 +196,8 @@ class RandomRouter:
         return Role.LLM if uniform(self._seed, position) < self.share else Role.SLM
 
 
-class FixedRouter:
+class FixedRouter(Router):
     """One model writes everything; the other one is never evaluated."""
-
-    hidden = False
 
     def __init__(self, role: Role) -> None:
         self.start = role
@@ -115,44 +205,3 @@ class FixedRouter:
     def route(self, observation: Observation) -> Role:  # noqa: ARG002
         """Always the same."""
         return self.start
-
-
-DEFAULT_SPEC = "entropy:0.02"
-_FORMS = "entropy:TAU, confidence:T, random:P, slm or llm"
-
-
-def router_from_spec(spec: str, *, seed: int = 0) -> Router:
-    """The router a short text names, such as `entropy:0.02`.
-
-    Args:
-        spec: one of entropy:TAU, confidence:T, random:P (T and P from 0 to 1), slm, llm; a bare `entropy`
-            has tau 0.02.
-        seed: for the random router.
-
-    Raises:
-        UsageError: no such router, or its number is missing or out of range.
-    """
-    name, colon, text = spec.strip().partition(":")
-    match name:
-        case "slm" | "llm" if not colon:
-            return FixedRouter(Role(name))
-        case "entropy" if not colon:
-            return router_from_spec(DEFAULT_SPEC)
-        case "entropy":
-            return EntropyRouter(_number(spec, text, -math.inf, math.inf))
-        case "confidence":
-            return ConfidenceRouter(_number(spec, text, 0.0, 1.0))
-        case "random":
-            return RandomRouter(_number(spec, text, 0.0, 1.0), seed)
-    raise UsageError("No such router", f"'{spec}' names no router.", f"Use {_FORMS}.")
-
-
-def _number(spec: str, text: str, low: float, high: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        wanted = "a number" if math.isinf(low) else f"a number from {low:g} to {high:g}"
-        raise UsageError("No such router", f"'{spec}' needs {wanted} after the colon.", f"Use {_FORMS}.")
-    return value

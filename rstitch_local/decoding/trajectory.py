@@ -7,6 +7,7 @@ calls a model, and knows nothing of clocks, files or screens.
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.decoding.entropy import EntropyMeter, Uncertainty, require_finite
+from rstitch_local.decoding.entropy import EntropyMeter, Uncertainty, margin, require_finite
 from rstitch_local.decoding.routers import Observation, Role, Router
 from rstitch_local.decoding.sampling import Sampler
 from rstitch_local.decoding.vocabulary import Bridge
@@ -41,6 +42,7 @@ class Step:
     caught_up: tokens evaluated, on both models, since the step before.
     ms: time spent in the models on them.
     unsure: the SLM's entropy at this position where it passed control to the LLM here; else None.
+    margin: the top-1 probability less the second, where the router asked for it; else None.
     """
 
     position: int
@@ -52,6 +54,7 @@ class Step:
     caught_up: int
     ms: float
     unsure: float | None = None
+    margin: float | None = None
 
 
 class _Side:
@@ -155,12 +158,16 @@ class Trajectory:
         self.stop_reason = reason
 
     def _replay(self, step: Step) -> Step:
-        """Take over a step that was made before, and pass control as it was passed then."""
+        """Take over a step that was made before, and show the router what it saw then."""
         self._active = self._sides[step.role]
-        self.swaps_up += step.unsure is not None
-        again = self._keep(self._active, step.token, step.entropy, step.top1)
+        if step.unsure is not None:
+            self.swaps_up += 1
+            self.router.route(Observation(Role.SLM, step.position, step.unsure, math.nan))
+        seen = Observation(step.role, step.position, step.entropy, step.top1, margin=step.margin)
+        chosen = self.router.route(seen)
+        again = self._keep(self._active, step.token, seen)
         if step.role is Role.LLM:
-            self._pass_down(self.router.route(Observation(step.role, step.position, step.entropy, step.top1)))
+            self._pass_down(chosen)
         return replace(step, position=again.position, text=again.text)
 
     def advance(
@@ -201,14 +208,16 @@ class Trajectory:
             ) from error
         token, entropy, top1 = measured
         writer = side.role
-        chosen = self.router.route(Observation(writer, self.position, entropy, top1, hidden))
+        ahead = margin(logits, token, top1) if self.router.margin else None
+        seen = Observation(writer, self.position, entropy, top1, hidden, ahead)
+        chosen = self.router.route(seen)
         if writer is Role.SLM and chosen is Role.LLM:
             self.swaps_up += 1
             self._unsure = entropy
             self._activate(Role.LLM)
             return None
         token = self._sampler.choose(logits, self.position, token)
-        step = self._keep(side, token, entropy, top1)
+        step = self._keep(side, token, seen)
         if writer is Role.LLM:
             self._pass_down(chosen)
         return step
@@ -219,7 +228,7 @@ class Trajectory:
             self.swaps_down += 1
             self._activate(Role.SLM)
 
-    def _keep(self, side: _Side, token: int, entropy: float, top1: float) -> Step:
+    def _keep(self, side: _Side, token: int, seen: Observation) -> Step:
         """Append a token for both models."""
         writer = side.role
         other = self._sides[Role.LLM if writer is Role.SLM else Role.SLM]
@@ -233,7 +242,18 @@ class Trajectory:
         elif self.position >= self.max_tokens or len(side.ids) > side.capacity:
             self.stop_reason = "length"
         text = self._decoder.decode(side.vocabulary.piece(token), final=self.stop_reason is not None)
-        step = Step(position, writer, token, text, entropy, top1, self._pending_tokens, self._pending_ms, self._unsure)
+        step = Step(
+            position,
+            writer,
+            token,
+            text,
+            seen.entropy,
+            seen.top1,
+            self._pending_tokens,
+            self._pending_ms,
+            self._unsure,
+            seen.margin,
+        )
         self._pending_tokens = 0
         self._pending_ms = 0.0
         self._unsure = None

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rstitch_local.decoding.routers import EntropyRouter, Role, router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
+from rstitch_local.decoding.routers import EntropyRouter, Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.decoding.vocabulary import THINK_OPEN, Bridge, Vocabulary, compare
@@ -97,7 +98,7 @@ class Run:
 
     @property
     def tau(self) -> float | None:
-        """The threshold on the entropy; None where another kind of router decides."""
+        """The threshold on the entropy, or on a mean of entropies; None where another kind of router decides."""
         router = self.trajectory.router
         return router.tau if isinstance(router, EntropyRouter) else None
 

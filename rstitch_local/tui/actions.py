@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rstitch_local import paths
-from rstitch_local.decoding.routers import EntropyRouter, Role, router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec, with_tau
+from rstitch_local.decoding.routers import EntropyRouter, Role
 from rstitch_local.errors import InputError, RStitchError, StorageError, UsageError
 from rstitch_local.text import one_line
 from rstitch_local.tui.chat_settings import ChatSettings
@@ -209,7 +210,7 @@ def tau_by(screen: ChatScreen, factor: float) -> None:
 
 def tau_of(screen: ChatScreen) -> float | None:
     """The threshold of the chat's router; None where it has none."""
-    rule = router_from_spec(screen.session.settings.router or screen.session.defaults.router)
+    rule = router_from_spec(screen.router)
     return rule.tau if isinstance(rule, EntropyRouter) else None
 
 
@@ -237,7 +238,7 @@ async def again(screen: ChatScreen, tau: float | None = None) -> None:
         # The other direction is the more telling one: a careful answer again quickly, a quick one carefully.
         tau = tau_of(screen) or 0.02
         tau = float(f"{tau * (4 if trace.llm_share > 0.2 else 0.25):.2g}")
-    router = f"entropy:{tau:g}"
+    router = with_tau(screen.router, tau)
     router_from_spec(router)
     compare = CompareScreen(trace, router)
     # It must be there before the answer begins: a tiny pair has finished before a screen is drawn.

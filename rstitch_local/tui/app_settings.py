@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from textual.theme import BUILTIN_THEMES
 
 from rstitch_local import paths
-from rstitch_local.decoding.routers import router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.errors import StorageError, UsageError
 from rstitch_local.text import one_line, safe_text
 from rstitch_local.tui.keys import ACTIONS, PLACES, resolve
@@ -54,7 +54,7 @@ class AppSettings(BaseModel):
     router: str | None = Field(
         default=None,
         examples=["entropy:0.02"],
-        description="Who writes in new chats: entropy:TAU, confidence:T, random:P, slm or llm. "
+        description="Who writes in new chats: slm, llm or a rule such as entropy:0.02 (docs/routers.md has them all). "
         "Not set: entropy at the pair's own tau.",
     )
     show_strip: bool = Field(

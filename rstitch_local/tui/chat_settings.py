@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rstitch_local.decoding.routers import router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.decoding.sampling import Sampling
 
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scripted import entropy_reference
+from scripted import entropy_reference, seen_reference
 
 from rstitch_local.decoding import entropy
-from rstitch_local.decoding.entropy import EntropyMeter, require_finite
+from rstitch_local.decoding.entropy import EntropyMeter, margin, require_finite
+from rstitch_local.decoding.routers import Role
 from rstitch_local.errors import EngineError
 
 
@@ -25,6 +26,26 @@ def test_it_is_the_formula(n_vocab: int, spread: float, shift: float, seed: int)
     x = logits.astype(np.float64)
     assert measured.top1 == pytest.approx(1 / np.exp(x - x.max()).sum(), rel=1e-5)
     assert measured.token == int(np.argmax(logits))
+
+
+@settings(deadline=None)
+@given(n_vocab=st.integers(1, 300), spread=st.floats(0, 60), shift=st.floats(-500, 500), seed=st.integers(0, 999))
+def test_the_margin_is_the_first_less_the_second(n_vocab: int, spread: float, shift: float, seed: int) -> None:
+    logits = (np.random.default_rng(seed).standard_normal(n_vocab) * spread + shift).astype(np.float32)
+    logits.flags.writeable = False
+    measured = EntropyMeter(n_vocab).measure(logits)
+    assert margin(logits, measured.token, measured.top1) == pytest.approx(
+        seen_reference(Role.SLM, 0, logits).margin, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"), [([3.0, 3.0, 0.0], 0.0), ([5.0], 1.0), ([99.0, 0.0], 1.0), ([0.0, 99.0], 1.0)]
+)
+def test_margins_at_the_edges(logits: list[float], expected: float) -> None:
+    values = np.array(logits, np.float32)
+    measured = EntropyMeter(len(values)).measure(values)
+    assert margin(values, measured.token, measured.top1) == expected
 
 
 def test_known_values() -> None:

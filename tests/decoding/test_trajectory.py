@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from router_rules import RULES
 from scripted import (
     ScriptedModel,
     algorithm_1,
@@ -13,9 +14,11 @@ from scripted import (
     make_trajectory,
     run_to_end,
     scripted_vocabulary,
+    seen_reference,
 )
 
-from rstitch_local.decoding.routers import EntropyRouter, Role, router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
+from rstitch_local.decoding.routers import EntropyRouter, Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
@@ -65,6 +68,15 @@ def test_trajectory_is_algorithm_1(scene: Scene, tau: float) -> None:
     assert [step.position for step in steps] == list(range(len(steps)))
 
 
+@settings(deadline=None, max_examples=150)
+@given(scene=scenes, spec=st.sampled_from(sorted(RULES)))
+def test_every_router_is_its_rule(scene: Scene, spec: str) -> None:
+    expected, reason = algorithm_1(scene.prompt, scene.models, rule=RULES[spec], end=0, max_tokens=scene.max_tokens)
+    trajectory, steps = scene.steps(spec)
+    assert [(step.role, step.token) for step in steps] == expected
+    assert trajectory.stop_reason == reason
+
+
 @settings(deadline=None, max_examples=50)
 @given(scene=scenes)
 def test_extreme_tau_is_one_model_alone(scene: Scene) -> None:
@@ -95,10 +107,10 @@ def test_the_only_difference_a_pause_makes_is_none() -> None:
     assert [s.token for s in resumed] == [s.token for s in alone[:4]]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=250)
 @given(
     scene=scenes,
-    router=st.sampled_from(["slm", "llm", "entropy:0.3", "entropy:0.6", "confidence:0.4", "random:0.5"]),
+    router=st.sampled_from(["slm", "llm", "random:0.5", *sorted(RULES)]),
     temperature=st.sampled_from([0.0, 1.0]),
     where=st.floats(0, 1),
 )
@@ -118,8 +130,8 @@ def test_an_answer_that_goes_on_from_any_step_is_the_one_that_never_stopped(
     )
     assert again.kept == kept
     rest = run_to_end(again, scene.models)
-    assert [(s.position, s.role, s.token, s.text, s.unsure) for s in [*kept, *rest]] == [
-        (s.position, s.role, s.token, s.text, s.unsure) for s in steps
+    assert [(s.position, s.role, s.token, s.text, s.unsure, s.margin) for s in [*kept, *rest]] == [
+        (s.position, s.role, s.token, s.text, s.unsure, s.margin) for s in steps
     ]
     assert (again.swaps_up, again.swaps_down) == (whole.swaps_up, whole.swaps_down)
     assert again.stop_reason == whole.stop_reason
@@ -147,6 +159,18 @@ def test_an_unsure_step_says_how_unsure() -> None:
         assert step.unsure == pytest.approx(entropy_reference(models[Role.SLM].logits(before)), abs=1e-6)
         assert step.unsure is not None
         assert step.unsure > 0.4
+
+
+def test_the_margin_is_measured_for_those_who_ask() -> None:
+    models = models_of(40, 1, 8.0)
+    for router, asks in (("margin:0.5", True), ("entropy:0.4", False)):
+        trajectory = make_trajectory([1, 2], 40, router=router, end=39, max_tokens=30)
+        steps = run_to_end(trajectory, models)
+        assert {step.role for step in steps} == set(Role)
+        for step in steps:
+            before = [1, 2, *(s.token for s in steps[: step.position])]
+            true = seen_reference(step.role, step.position, models[step.role].logits(before)).margin
+            assert step.margin == (pytest.approx(true, abs=1e-6) if asks else None)
 
 
 def test_one_token_visits_happen() -> None:

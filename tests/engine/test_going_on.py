@@ -15,7 +15,10 @@ from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
 from rstitch_local.engine.trace import Trace
 
-ROUTERS = ["slm", "llm", "entropy:0.005", "entropy:0"]
+ROUTERS = [
+    *("slm", "llm", "entropy:0.005", "entropy:0", "hysteresis:0.01:0.002", "one:0.005"),
+    *("window:4:0.003", "momentum:0.7:0.003", "stay:3:0.005", "margin:0.5"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,15 @@ def test_tau_is_noted_where_it_changes(pair: Pair) -> None:
     fixed.tau = 0.1
     assert fixed.tau is None
     assert fixed.trace.taus == []
+
+
+def test_tau_of_a_window_can_be_moved(pair: Pair) -> None:
+    run = pair.start(turns(1), router="window:4:0")
+    for step in run:
+        if step.position == 7:
+            run.tau = 1.0
+    assert run.trace.taus == [(8, 1.0)]
+    assert [step.role for step in run.trace.steps[9:]] == [Role.SLM] * len(run.trace.steps[9:])
 
 
 def test_where_thinking_begins(pair: Pair) -> None:

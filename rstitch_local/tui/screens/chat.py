@@ -17,7 +17,8 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
-from rstitch_local.decoding.routers import EntropyRouter, router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec, with_tau
+from rstitch_local.decoding.routers import EntropyRouter
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.errors import RStitchError, UsageError
 from rstitch_local.text import one_line
@@ -148,11 +149,15 @@ class ChatScreen(Screen[None]):
         trace = self.session.store.trace(answer.id) if answer is not None else None
         self.routing.show(trace, self.busy)
 
+    @property
+    def router(self) -> str:
+        """The spec the chat's answers are routed by."""
+        return self.session.settings.router or self.session.defaults.router
+
     def show_settings(self) -> None:
         """Title and tau, as the chat has them."""
-        session = self.session
+        session, router = self.session, self.router
         pair = self.chat_app.pair_name or "no models"
-        router = session.settings.router or session.defaults.router
         rest = f"  ·  {one_line(pair, 40)}  ·  {router}"
         title = one_line(session.title or "New chat", max(8, min(60, self.size.width - len(rest) - 2)))
         self.query_one("#title", Static).update(Content(title + rest))
@@ -301,7 +306,7 @@ class ChatScreen(Screen[None]):
         """
         if not 0 <= tau <= 1:
             raise UsageError("Tau out of range", f"tau is {tau:g}; it goes from 0 (all LLM) to 1 (all SLM).")
-        router = f"entropy:{tau:g}"
+        router = with_tau(self.router, tau)
         router_from_spec(router)
         if self.session.answer is not None:
             self.session.answer.tau = tau

@@ -17,7 +17,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Footer, OptionList, Static
 
-from rstitch_local.decoding.routers import DEFAULT_SPEC
+from rstitch_local.decoding.router_spec import one_spelling
 from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.tui.chat_settings import ChatSettings
 from rstitch_local.tui.screens.confirm import Choice, Dialog, Line
@@ -94,7 +94,6 @@ ROUTERS = (
     RouterKind("slm", "SLM only", "The small model writes everything."),
     RouterKind("llm", "LLM only", "The large model writes everything, at its own pace."),
 )
-_KINDS = {kind.name: kind for kind in ROUTERS}
 THINKING = {None: "As the model has it", True: "On", False: "Off"}
 _NO_SWITCH = "The template of the loaded models has no switch for it."
 
@@ -141,8 +140,12 @@ class ChatSettingsScreen(Dialog[dict[str, object] | None]):
     def __init__(self, settings: ChatSettings, defaults: PairDefaults, thinking_switch: bool) -> None:
         super().__init__()
         self._settings, self._defaults, self._switch = settings, defaults, thinking_switch
-        spec = (settings.router or "").strip()
-        kind, _, number = (DEFAULT_SPEC if spec == "entropy" else spec).partition(":")
+        kind, _, number = ("" if settings.router is None else one_spelling(settings.router)).partition(":")
+        self._kinds = {kind.name: kind for kind in ROUTERS}
+        if kind not in self._kinds:
+            # One that is set in words stays as it is.
+            kind, number = f"{kind}:{number}", ""
+            self._kinds[kind] = RouterKind(kind, kind, "As set by /router.")
         self._given_kind = kind
         self._given_number = float(number) if number else None
         self._shares = {each.name: f"{each.usual:g}" for each in ROUTERS}
@@ -158,9 +161,10 @@ class ChatSettingsScreen(Dialog[dict[str, object] | None]):
                 yield Editor(self._settings.system, placeholder="What the models are told before the chat", id="system")
                 yield Static("Who writes", classes="heading")
                 ways = [
-                    (kind.title, kind.sentence or f"Now entropy, with tau {self._defaults.tau:g}.") for kind in ROUTERS
+                    (kind.title, kind.sentence or f"Now entropy, with tau {self._defaults.tau:g}.")
+                    for kind in self._kinds.values()
                 ]
-                yield Choice(ways, list(_KINDS).index(self._given_kind), id="router")
+                yield Choice(ways, list(self._kinds).index(self._given_kind), id="router")
                 tau = self._given_number if self._given_kind == "entropy" else self._defaults.tau
                 yield TauSlider(tau, id="tau")
                 yield from self._number(SHARE, "", "")
@@ -209,7 +213,7 @@ class ChatSettingsScreen(Dialog[dict[str, object] | None]):
 
     @property
     def _kind(self) -> RouterKind:
-        return ROUTERS[self.query_one("#router", Choice).chosen]
+        return list(self._kinds.values())[self.query_one("#router", Choice).chosen]
 
     @on(OptionList.OptionHighlighted, "#router")
     def _show_number(self) -> None:

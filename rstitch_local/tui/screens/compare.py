@@ -16,7 +16,8 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from rstitch_local.decoding.routers import EntropyRouter, Role, router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
+from rstitch_local.decoding.routers import EntropyRouter, Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import RStitchError
@@ -95,7 +96,7 @@ def _name(trace: Trace) -> str:
 
 def _short(router: str) -> str:
     """A router as people speak of it."""
-    tau = _tau_of(router)
+    tau = _tau_of(router) if router.startswith("entropy") else None
     return one_line(router, 30) if tau is None else f"tau {tau:g}"
 
 

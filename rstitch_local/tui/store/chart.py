@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from rstitch_local.decoding.routers import EntropyRouter, Role, router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
+from rstitch_local.decoding.routers import EntropyRouter, Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import UsageError

@@ -165,8 +165,9 @@ class TokenView(Widget):
             f"top probability {step.top1:.2f}",
         ]
         if step.unsure is not None:
-            over = "" if self.tau is None else " > tau"
-            lines.append(f"control passed here: SLM entropy {step.unsure:.4f}{over}")
+            # Which of the two is larger is for the router to say: it may look at more tokens than this one.
+            tau = "" if self.tau is None else f", tau {self.tau:g}"
+            lines.append(f"control passed here: SLM entropy {step.unsure:.4f}{tau}")
         return "\n".join(lines)
 
     # Layout

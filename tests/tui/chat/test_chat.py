@@ -257,6 +257,26 @@ def test_figures_are_those_of_the_answer_one_is_on(tmp_path: Path) -> None:
     run(flow)
 
 
+def test_tau_is_moved_within_the_rule_of_the_chat(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="window:4:0.5") as chat:
+            assert chat.app.chat_screen.query_one(TauSlider).value == 0.5
+            await chat.ask(question(0))
+            await chat.send("/tau 0.01")
+            assert chat.app.session.settings.router == "window:4:0.01"
+            await chat.send("/again 0.001")
+            await chat.quiet()
+            await chat.until(lambda: "Now · window:4:0.001" in chat.screen_text())
+            await chat.pilot.press("escape")
+            # Of a rule that has none, tau makes the entropy rule.
+            await chat.send("/router hysteresis:0.5:0.1")
+            assert chat.app.chat_screen.query_one(TauSlider).value is None
+            await chat.send("/tau 0.02")
+            assert chat.app.session.settings.router == "entropy:0.02"
+
+    run(flow)
+
+
 def test_branches_are_kept_and_walked(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:

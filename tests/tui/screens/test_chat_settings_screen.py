@@ -10,7 +10,7 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
-from rstitch_local.decoding.routers import router_from_spec
+from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.tui.chat_settings import ChatSettings
@@ -55,7 +55,10 @@ async def choose(shell: Shell, pilot: Pilot[None], name: str) -> None:
     await pilot.pause()
 
 
-@pytest.mark.parametrize("settings", [OWN, ChatSettings(), ChatSettings(router="entropy"), ChatSettings(router="llm")])
+@pytest.mark.parametrize(
+    "settings",
+    [OWN, ChatSettings(), *(ChatSettings(router=spec) for spec in ("entropy", "llm", "window:08:.003"))],
+)
 @pytest.mark.parametrize("key", ["ctrl+g", "ctrl+enter"])
 def test_nothing_changed_gives_nothing(settings: ChatSettings, key: str) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
@@ -185,6 +188,19 @@ def test_another_router(name: str, typed: str, spec: str | None) -> None:
         assert spec is None or router_from_spec(spec)
 
     run(form, body)
+
+
+def test_a_router_the_form_has_no_numbers_for_is_one_of_the_choices() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        shell.screen.query_one("#router").focus()
+        await until(pilot, lambda: "● window:8:0.003" in seen(shell))
+        assert shell.screen.query_one(TauSlider).display is False
+        assert shell.screen.query_one("#number-share").display is False
+        await choose(shell, pilot, "random")
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {"router": "random:0.5"}
+
+    run(lambda: form(ChatSettings(router="window:8:0.003")), body)
 
 
 def test_the_number_of_a_router_is_needed() -> None:

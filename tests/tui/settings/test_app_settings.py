@@ -55,7 +55,7 @@ def test_a_mark_of_windows_editors_is_no_error(file: Path) -> None:
         ('show_strip = "yes"', ("show_strip", "'yes'", "true or false")),
         ("show_strip = 1", ("show_strip", "true or false")),
         ("pair = 3", ("pair = 3", "text in quotes")),
-        ('router = "entropie:1"', ("router", "entropie:1", "entropy:TAU")),
+        ('router = "entropie:1"', ("router", "entropie:1", "Did you mean entropy:1?")),
         ('router = "confidence:2"', ("router", "from 0 to 1")),
         ("keys = 3", ("keys", "table")),
         ("[keys]\nhelp = 3", ("keys.help", "text in quotes")),

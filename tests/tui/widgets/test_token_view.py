@@ -252,7 +252,7 @@ def test_resting_on_a_token_tells_of_it() -> None:
         host.view.tau = 0.02
         await pilot.hover(host.view, offset=(1, 0))
         await pilot.hover(host.view, offset=(5, 0))
-        assert str(host.view.tooltip).endswith("SLM entropy 0.0800 > tau")
+        assert str(host.view.tooltip).endswith("SLM entropy 0.0800, tau 0.02")
         await pilot.hover(host.view, offset=(30, 0))
         assert host.view.tooltip is None
 

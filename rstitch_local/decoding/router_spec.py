@@ -1,0 +1,194 @@
+"""How routers are spelled: `entropy:0.02` and the like, read, written in one way, and put right where misspelled.
+
+Knows the routers' names and numbers; nothing of what their rules do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rstitch_local.decoding.routers import (
+    ConfidenceRouter,
+    EntropyRouter,
+    FixedRouter,
+    HysteresisRouter,
+    MarginRouter,
+    MomentumRouter,
+    OneTokenRouter,
+    RandomRouter,
+    Role,
+    Router,
+    StayRouter,
+    WindowRouter,
+)
+from rstitch_local.errors import UsageError
+
+
+class Number(NamedTuple):
+    """A number of a spec: its name in help texts, its bounds (both allowed), and whether it is a whole one."""
+
+    name: str
+    low: float = -math.inf
+    high: float = math.inf
+    whole: bool = False
+
+    @property
+    def wanted(self) -> str:
+        """What it has to be, in words."""
+        kind = "a whole number" if self.whole else "a number"
+        return kind if math.isinf(self.high) else f"{kind} from {self.low:g} to {self.high:,g}"
+
+    def read(self, text: str) -> float | None:
+        """The number a text spells; None where it is none or out of bounds."""
+        try:
+            value = int(text) if self.whole else float(text)
+        except ValueError:
+            return None
+        # Zero has one spelling.
+        return value + 0 if self.low <= value <= self.high else None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How one kind of router is spelled: name and numbers; `make` takes the numbers and a seed."""
+
+    name: str
+    numbers: tuple[Number, ...]
+    usual: tuple[str, ...]
+    make: Callable[[Sequence[float], int], Router]
+
+    @property
+    def spelling(self) -> str:
+        """Such as `window:K:TAU`."""
+        return ":".join((self.name, *(number.name for number in self.numbers)))
+
+    def nearest(self, texts: Sequence[str]) -> str:
+        """A valid spec with as many of the given numbers as can be read in their places, and usual ones elsewhere."""
+        given = [*texts, *[""] * len(self.numbers)]
+        kept = [
+            text.strip() if number.read(text) is not None else usual
+            for number, usual, text in zip(self.numbers, self.usual, given, strict=False)
+        ]
+        try:
+            self.read(kept)
+        except ValueError:
+            # They are right one by one and not together.
+            kept = list(self.usual)
+        return ":".join((self.name, *kept))
+
+    def read(self, texts: Sequence[str]) -> list[float]:
+        """The numbers of a spec; raises ValueError with the end of a sentence that says what is wrong with them."""
+        if len(texts) != len(self.numbers):
+            takes = ("no number", "one number", "two numbers")[len(self.numbers)]
+            raise ValueError(f"does not fit: {self.name} takes {takes}")
+        values = []
+        for number, text in zip(self.numbers, texts, strict=True):
+            value = number.read(text)
+            if value is None:
+                raise ValueError(f"needs {number.wanted} for {number.name}")
+            values.append(value)
+        if self.name == "hysteresis" and values[1] > values[0]:
+            raise ValueError("has a LOW above its HIGH")
+        return values
+
+
+_TAU = Number("TAU")
+_TOKENS_HIGH = 10_000
+
+_ALL = (
+    Form("entropy", (_TAU,), ("0.02",), lambda n, _: EntropyRouter(n[0])),
+    Form(
+        "window",
+        (Number("K", 1, _TOKENS_HIGH, whole=True), _TAU),
+        ("8", "0.003"),
+        lambda n, _: WindowRouter(int(n[0]), n[1]),
+    ),
+    Form("hysteresis", (Number("HIGH"), Number("LOW")), ("0.03", "0.01"), lambda n, _: HysteresisRouter(n[0], n[1])),
+    Form(
+        # At 1 the first entropy would decide for ever.
+        "momentum",
+        (Number("BETA", 0, 0.999), _TAU),
+        ("0.7", "0.01"),
+        lambda n, _: MomentumRouter(n[0], n[1]),
+    ),
+    Form(
+        "stay",
+        (Number("N", 1, _TOKENS_HIGH, whole=True), _TAU),
+        ("4", "0.02"),
+        lambda n, _: StayRouter(int(n[0]), n[1]),
+    ),
+    Form("one", (_TAU,), ("0.02",), lambda n, _: OneTokenRouter(n[0])),
+    Form("margin", (Number("M", 0, 1),), ("0.3",), lambda n, _: MarginRouter(n[0])),
+    Form("confidence", (Number("T", 0, 1),), ("0.6",), lambda n, _: ConfidenceRouter(n[0])),
+    Form("random", (Number("P", 0, 1),), ("0.2",), lambda n, seed: RandomRouter(n[0], seed)),
+    Form("slm", (), (), lambda _, __: FixedRouter(Role.SLM)),
+    Form("llm", (), (), lambda _, __: FixedRouter(Role.LLM)),
+)
+FORMS = {form.name: form for form in _ALL}
+"""Every kind of router by its name."""
+DEFAULT_SPEC = "entropy:0.02"
+_SPELLINGS = ", ".join(form.spelling for form in _ALL[:-1]) + f" or {_ALL[-1].spelling}"
+
+
+def router_from_spec(spec: str, *, seed: int = 0) -> Router:
+    """The router a short text names, such as `entropy:0.02`.
+
+    Args:
+        spec: a name and its numbers, as in `FORMS`; a bare `entropy` has tau 0.02.
+        seed: for the random router.
+
+    Raises:
+        UsageError: no such router, or a number is missing, too many, or out of range; the hint has the nearest spec.
+    """
+    form, numbers = _parse(spec)
+    return form.make(numbers, seed)
+
+
+def one_spelling(spec: str) -> str:
+    """The one way to write a router, so that `entropy:.020` can go on with what `entropy:0.02` began.
+
+    Raises:
+        UsageError: as `router_from_spec`.
+    """
+    form, numbers = _parse(spec)
+    return ":".join((form.name, *(repr(number) for number in numbers)))
+
+
+def with_tau(spec: str, tau: float) -> str:
+    """The same rule at another tau; where the rule has none, the entropy rule at that tau.
+
+    Raises:
+        UsageError: as `router_from_spec`.
+    """
+    form, _ = _parse(spec)
+    if _TAU not in form.numbers:
+        return f"entropy:{tau:g}"
+    # All but the last stay as they were written.
+    return f"{one_spelling(spec).rpartition(':')[0]}:{tau:g}"
+
+
+def _parse(spec: str) -> tuple[Form, list[float]]:
+    """The kind of a router and its numbers."""
+    spec = spec.strip()
+    name, *texts = (DEFAULT_SPEC if spec == "entropy" else spec).split(":")
+    form = FORMS.get(name)
+    if form is None:
+        raise UsageError("No such router", f"'{spec}' names no router.", _correction(name, texts))
+    try:
+        return form, form.read(texts)
+    except ValueError as error:
+        example = f", for example {form.nearest(texts)}" if form.numbers else ""
+        raise UsageError("No such router", f"'{spec}' {error}.", f"Use {form.spelling}{example}.") from None
+
+
+def _correction(name: str, texts: Sequence[str]) -> str:
+    """What may have been meant by a name that is none; all forms where nothing is near."""
+    if _TAU.read(name) is not None:
+        return f"Did you mean {FORMS['entropy'].nearest([name])}?"
+    name = name.strip().lower()
+    near = difflib.get_close_matches(name, FORMS, n=1) or [each for each in FORMS if name and each.startswith(name)]
+    return f"Did you mean {FORMS[near[0]].nearest(texts)}?" if near else f"Use {_SPELLINGS}."
