@@ -51,6 +51,10 @@ class FakeTrace:
     def totals(self) -> dict[str, Any]:
         return totals(self.stop or "none", self.seed)
 
+    def to_columns(self) -> dict[str, Any]:
+        steps = dict.fromkeys(("token", "length", "entropy", "top1", "caught_up", "ms", "unsure"), [])
+        return {"settings": {}, "text": self.text, **self.totals(), "steps": {"role": "", **steps}}
+
 
 @dataclass(slots=True)
 class FakeRun:

@@ -31,6 +31,9 @@ class Record(Protocol):
     def totals(self) -> dict[str, Any]:
         """stop, seed, tokens, swaps, evaluated, ms, wall_ms, ttft_ms."""
 
+    def to_columns(self) -> dict[str, Any]:
+        """All of it, a few bytes a token."""
+
 
 class Run(Protocol):
     """One answer in the making: engine.pair.Run."""
@@ -147,7 +150,7 @@ def solve(
         if stop():
             break
         observer.started(task)
-        outcome = _generate(pair, task, settings, observer, stop)
+        outcome = _generate(pair, task, settings, observer, stop, folder)
         if outcome is None:
             break
         text, totals, error = outcome
@@ -193,7 +196,7 @@ def regrade(folder: RunFolder, grader: Grader, watch: Callable[[int], None] | No
 
 
 def _generate(
-    pair: Starter, task: Task, settings: Settings, observer: Observer, stop: Callable[[], bool]
+    pair: Starter, task: Task, settings: Settings, observer: Observer, stop: Callable[[], bool], folder: RunFolder
 ) -> tuple[str, dict[str, Any], str | None] | None:
     """The text, the totals and the error of one task; None when it was stopped halfway."""
     run: Run | None = None
@@ -216,6 +219,8 @@ def _generate(
         totals = {**totals, "stop": "error"}
     if totals["stop"] == "interrupted":
         return None
+    if run is not None:
+        folder.keep_trace(task.key, task.problem.question, run.trace.to_columns())
     return (run.trace.text if run is not None else ""), totals, error
 
 

@@ -40,6 +40,9 @@ class Trace:
         counted = {"tokens": {"slm": 3, "llm": 1}, "swaps": {"up": 1, "down": 1}, "evaluated": split, "ms": split}
         return {"stop": self.stop, "seed": self.seed, **counted, "wall_ms": 10.0, "ttft_ms": 1.0}
 
+    def to_columns(self) -> dict[str, Any]:
+        return {"settings": {}, "text": self.text, **self.totals(), "steps": {}}
+
 
 class Run:
     def __init__(self, trace: Trace) -> None:
