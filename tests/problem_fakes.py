@@ -52,7 +52,8 @@ class FakeTrace:
         return totals(self.stop or "none", self.seed)
 
     def to_columns(self) -> dict[str, Any]:
-        steps = dict.fromkeys(("token", "length", "entropy", "top1", "caught_up", "ms", "unsure"), [])
+        names = ("token", "length", "entropy", "top1", "caught_up", "ms", "unsure")
+        steps: dict[str, list[Any]] = {name: [] for name in names}
         return {"settings": {}, "text": self.text, **self.totals(), "steps": {"role": "", **steps}}
 
 

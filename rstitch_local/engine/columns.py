@@ -1,4 +1,4 @@
-"""The tokens of an answer as columns of JSON, a quarter of the size of one object a token.
+"""The tokens of an answer as columns of JSON, a fifth of the size of one object a token.
 
 Knows Step and nothing else. Numbers a model computed are rounded: entropies and probabilities to 5 significant
 digits, milliseconds to 4. Everything else comes back as it was.

@@ -104,7 +104,7 @@ class Trace:
         }
 
     def to_columns(self) -> dict[str, Any]:
-        """The same in a quarter of the size: the steps by columns, rounded as `columns.pack` does."""
+        """The same in a fifth of the size: the steps by columns, rounded as `columns.pack` does."""
         return {"settings": dict(self.settings), "text": self.text, **self.totals(), "steps": pack(self.steps)}
 
     @classmethod
@@ -179,3 +179,10 @@ class Trace:
                 }
             )
         return records
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: figures, a chart of the entropy, and the tokens in the colours of their models."""
+        # Imported here: whoever does not look needs none of it, and it knows traces itself.
+        from rstitch_local.engine.page.document import fragment
+
+        return fragment(self)
