@@ -112,30 +112,27 @@ class Trace:
         """Read back what `to_dict` or `to_columns` wrote (times as they were rounded there).
 
         Raises:
-            ValueError, TypeError, KeyError: it is nothing of the kind.
+            ValueError, TypeError, KeyError, AttributeError, OverflowError: it is nothing of the kind.
         """
         steps = record["steps"]
+        # Every number is made one: the record may be a file that somebody has been at.
         trace = cls(
-            seed=record["seed"],
-            settings=record["settings"],
-            steps=(
-                unpack(steps, record["text"])
-                if isinstance(steps, Mapping)
-                else [Step(**{**step, "role": Role(step["role"])}) for step in steps]
-            ),
-            tokens={role: record["tokens"][role.value] for role in Role},
-            swaps_up=record["swaps"]["up"],
-            swaps_down=record["swaps"]["down"],
-            stop=record["stop"],
-            wall_ms=record["wall_ms"],
-            ttft_ms=record["ttft_ms"],
+            seed=int(record["seed"]),
+            settings=dict(record["settings"]),
+            steps=unpack(steps, record["text"]) if isinstance(steps, Mapping) else [_step(step) for step in steps],
+            tokens={role: int(record["tokens"][role.value]) for role in Role},
+            swaps_up=int(record["swaps"]["up"]),
+            swaps_down=int(record["swaps"]["down"]),
+            stop=None if record["stop"] is None else str(record["stop"]),
+            wall_ms=float(record["wall_ms"]),
+            ttft_ms=None if record["ttft_ms"] is None else float(record["ttft_ms"]),
             # Records of version 0.1 have neither.
-            kept=record.get("kept", 0),
+            kept=int(record.get("kept", 0)),
             # An infinite tau is a string where JSON has no word for it.
-            taus=[(position, float(tau)) for position, tau in record.get("taus", ())],
+            taus=[(int(position), float(tau)) for position, tau in record.get("taus", ())],
         )
         for role in Role:
-            trace.usage[role].tokens = [record["evaluated"][role.value][kind] for kind in KINDS]
+            trace.usage[role].tokens = [int(record["evaluated"][role.value][kind]) for kind in KINDS]
             trace.usage[role].ns = [round(record["ms"][role.value][kind] * 1e6) for kind in KINDS]
         return trace
 
@@ -186,3 +183,18 @@ class Trace:
         from rstitch_local.engine.page.document import fragment
 
         return fragment(self)
+
+
+def _step(record: Mapping[str, Any]) -> Step:
+    unsure = record.get("unsure")
+    return Step(
+        position=int(record["position"]),
+        role=Role(record["role"]),
+        token=int(record["token"]),
+        text=str(record["text"]),
+        entropy=float(record["entropy"]),
+        top1=float(record["top1"]),
+        caught_up=int(record["caught_up"]),
+        ms=float(record["ms"]),
+        unsure=None if unsure is None else float(unsure),
+    )

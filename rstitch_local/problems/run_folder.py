@@ -108,20 +108,7 @@ class RunFolder:
 
     def header(self) -> dict[str, Any] | None:
         """What run.json says, or None when there is none; raises InputError when it cannot be read."""
-        path = self.path / RUN_FILE
-        try:
-            header = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError("Unreadable run", f"{path} cannot be read: {error}.") from error
-        if (
-            not isinstance(header, dict)
-            or not all(isinstance(header.get(key), dict) for key in ("settings", "information"))
-            or header.get("format") != FORMAT
-        ):
-            raise InputError("Unreadable run", f"{path} is not a run this version of rstitch can read.")
-        return header
+        return read_header(self.path)
 
     def begin(self, settings: Mapping[str, Any], information: Mapping[str, Any]) -> None:
         """Write run.json, or go on with the one that is there.
@@ -250,6 +237,42 @@ class RunFolder:
                 file.write(b"\n")
         except OSError as error:
             raise storage_error(path, error) from error
+
+
+def read_answers(folder: Path) -> dict[Key, Answer]:
+    """The answers of a folder by (id, sample), the latest of each, without a lock and without changing anything.
+
+    A run may be going on in it: a line that is not at its end yet, or is none of ours, is passed over.
+
+    Raises:
+        InputError: there is no answers.jsonl, or it cannot be read.
+    """
+    path = folder / ANSWERS_FILE
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError as error:
+        raise InputError("No answers here", f"{folder} holds no {ANSWERS_FILE}.") from error
+    except OSError as error:
+        raise InputError("Unreadable answers", f"{path} cannot be read: {error.strerror or error}.") from error
+    return {(row["id"], row["sample"]): row for row in map(_row, lines) if row is not None}
+
+
+def read_header(folder: Path) -> dict[str, Any] | None:
+    """What run.json says, or None when there is none; raises InputError when it cannot be read."""
+    path = folder / RUN_FILE
+    try:
+        header = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError("Unreadable run", f"{path} cannot be read: {error}.") from error
+    if (
+        not isinstance(header, dict)
+        or not all(isinstance(header.get(key), dict) for key in ("settings", "information"))
+        or header.get("format") != FORMAT
+    ):
+        raise InputError("Unreadable run", f"{path} is not a run this version of rstitch can read.")
+    return header
 
 
 def different_settings(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -18,7 +18,7 @@ _LOWEST = 0.0005
 _WIDTH, _HEIGHT = 1000, 176
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 996, 22, 138
 _ROOM_FOR_NATS = 40
-_BAND = _BOTTOM + 6
+_BAND, _BAND_HEIGHT = _BOTTOM + 3, 6
 _MOST_BARS = 476
 _TICKS = (0.001, 0.01, 0.1, 1.0)
 _TICKS_IN_NATS = (0.01, 0.1, 1.0, 10.0)
@@ -42,6 +42,11 @@ def tau_at_start(trace: Trace) -> float | None:
     except UsageError:
         return None
     return router.tau if isinstance(router, EntropyRouter) else None
+
+
+def tau_at(trace: Trace, index: int) -> float | None:
+    """The threshold that decided about a token; None where another kind of router did."""
+    return next((tau for position, tau in reversed(trace.taus) if position <= index), tau_at_start(trace))
 
 
 def chart(trace: Trace) -> str:
@@ -78,7 +83,7 @@ def chart(trace: Trace) -> str:
         f' data-left="{_LEFT}" data-right="{right}" data-tokens="{len(steps)}">'
         f"{_scales(per_nat, right)}{_places(len(steps), right)}{drawn}{_band(groups, pitch, right)}"
         f'<g class="dots">{"".join(dots)}</g>{_tau(trace, right)}'
-        f'<path class="cursor" d="M0 {_TOP}V{_BAND + 4}" visibility="hidden"/></svg>'
+        f'<path class="cursor" d="M0 {_TOP}V{_BAND + _BAND_HEIGHT}" visibility="hidden"/></svg>'
         f"<figcaption>Entropy of the writer, a bar for each {each}, on a logarithmic scale. Dots: the SLM's entropy"
         " where the LLM took over. The band below: where the LLM wrote.</figcaption></figure>"
     )
@@ -124,12 +129,13 @@ def _places(count: int, right: int) -> str:
 
 
 def _band(groups: list[list[Step]], pitch: float, right: int) -> str:
-    """A line under the stretches in which the LLM wrote, or had a part."""
+    """A band under the stretches in which the LLM wrote; where several tokens share a bar, as thick as its share."""
     path, place = "", 0
-    for ours, stretch in groupby(any(step.role is Role.LLM for step in group) for group in groups):
+    for share, stretch in groupby(sum(step.role is Role.LLM for step in group) / len(group) for group in groups):
         length = sum(1 for _ in stretch)
-        if ours:
-            path += f"M{_LEFT + place * pitch:.1f} {_BAND}H{min(_LEFT + (place + length) * pitch, right):.1f}"
+        if share:
+            start, end = _LEFT + place * pitch, min(_LEFT + (place + length) * pitch, right)
+            path += f"M{start:.1f} {_BAND}H{end:.1f}v{_BAND_HEIGHT * share:.1f}H{start:.1f}z"
         place += length
     return f'<path class="band" d="{path}"/>' if path else ""
 

@@ -22,18 +22,21 @@ function percent(share) {
 function fill(token) {
   const [head, ...lines] = token.dataset.tip.split("\n");
   tip.replaceChildren(element("b", head), ...lines.map(line => element("div", line)));
+  const views = element("div", "", "views");
   for (const [name, entropy, candidates] of JSON.parse(token.dataset.view || "[]")) {
-    const list = element("ul", "");
-    list.append(element("b", `${name}: entropy ${entropy}`));
+    const list = element("ul", "", name.toLowerCase());
+    list.append(element("b", `${name} would write`), element("div", `entropy ${entropy}`));
     for (const [text, share, taken] of candidates) {
       const row = element("li", "", taken ? "taken" : "");
-      const bar = element("meter", "");
-      bar.value = share;
+      const bar = element("u", "");
+      bar.append(element("s", ""));
+      bar.firstChild.style.width = 100 * share + "%";
       row.append(element("i", text), bar, element("span", percent(share)));
       list.append(row);
     }
-    tip.append(list);
+    views.append(list);
   }
+  if (views.firstChild) tip.append(views);
 }
 
 function place() {

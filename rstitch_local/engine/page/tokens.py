@@ -22,7 +22,7 @@ _LEVELS = 9
 LEGEND = (
     '<p class="legend"><span><span class="t s e3">written by the small model (SLM)</span></span>'
     '<span><span class="t l e3">written by the large model (LLM)</span></span>'
-    '<span><span class="t l swap e3">&nbsp;</span> the SLM was unsure: the LLM took over</span>'
+    '<span>the LLM took over <span class="t l swap e3">here</span>: the SLM was unsure</span>'
     "<span>the stronger the colour, the less sure the writer was: "
     + "".join(f'<span class="t scale s e{number}"></span>' for number in range(_LEVELS + 1))
     + "</span></p>"
