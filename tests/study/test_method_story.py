@@ -25,4 +25,3 @@ def test_it_runs_from_an_empty_folder_and_the_two_together_do_better(tmp_path: P
     shares = dict(re.findall(r"^ *(\S+) +(\d+)% +\d+% +\d+ +[\d.]+$", done.stdout, re.M))
     assert len(shares) == 6
     assert int(shares["slm"]) < int(shares["entropy:0.005"]) <= int(shares["llm"]) + 5
-
