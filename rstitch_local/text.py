@@ -11,6 +11,7 @@ from collections.abc import Iterable
 _COMMANDING = ("Cc", "Cf", "Cs")
 # Persian, the scripts of India and composed emoji need the two joiners.
 _HARMLESS = "\n\t\u200c\u200d"
+_SIGNS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
 
 
 def commands_terminal(character: str) -> bool:
@@ -21,6 +22,18 @@ def commands_terminal(character: str) -> bool:
 def safe_text(text: str) -> str:
     """The text without the characters that command a terminal; line ends, tabs and joiners stay."""
     return "".join(c for c in text if c in _HARMLESS or not commands_terminal(c))
+
+
+def visible(text: str) -> str:
+    """A short text, such as a token's, with its white space as signs and what commands a terminal by its number."""
+    # Imported here: the command line's help does without it.
+    from rich.cells import cell_len
+
+    shown = "".join(
+        _SIGNS.get(c) or (f"‹{ord(c):x}›" if commands_terminal(c) or not c.isprintable() else c) for c in text
+    )
+    # A mark that belongs to the letter before it, which is in another token.
+    return f"◌{shown}" if shown and cell_len(shown[0]) == 0 else shown or "‹no text›"
 
 
 def one_line(text: object, length: int = 80) -> str:

@@ -54,6 +54,11 @@ class FakeTrace:
     def totals(self) -> dict[str, Any]:
         return totals(self.stop or "none", self.seed)
 
+    def to_columns(self) -> dict[str, Any]:
+        names = ("token", "length", "entropy", "top1", "caught_up", "ms", "unsure")
+        steps: dict[str, list[Any]] = {name: [] for name in names}
+        return {"settings": {}, "text": self.text, **self.totals(), "steps": {"role": "", **steps}}
+
 
 @dataclass(slots=True)
 class FakeRun:

@@ -39,13 +39,14 @@ if TYPE_CHECKING:
     from rstitch_local.decoding.trajectory import Step
     from rstitch_local.engine.trace import Trace
 
-# Cyan is told from the terminal's own colour by most colour-blind readers; the underline by all.
 _DEMO_ONLY = (
     "(By the demo pair, which solves short word problems and nothing else; `rstitch pull qwen2.5-coder` brings a pair "
     "for everything.)"
 )
 
-_STYLES = {"slm": "", "llm": "cyan underline"}
+# Cyan is told from the terminal's own colour by most colour-blind readers; the underline by all.
+STYLES = {"slm": "", "llm": "cyan underline"}
+"""How what each model wrote looks."""
 
 
 def ask(
@@ -114,7 +115,7 @@ def _stream(steps: Iterable[Step]) -> None:
             # A pipe often ends at a terminal after all (`| less -R`), so it gets safe text as well.
             text = safe_text(step.text)
             if screen.is_terminal:
-                screen.print(text, style=_STYLES[step.role], end="", soft_wrap=True)
+                screen.print(text, style=STYLES[step.role], end="", soft_wrap=True)
             else:
                 # Not through rich, which turns tabs into spaces.
                 screen.file.write(text)

@@ -5,7 +5,7 @@ Knows how to put a pair's caches at that place; nothing of screens or of why the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,23 @@ def inspect(
     pair.require_open()
     pair.driver.require_idle()
     return {role: _view(pair, role, _ids(pair, role, messages, steps, prefix, thinking), count) for role in Role}
+
+
+def inspect_all(
+    pair: Pair,
+    messages: Sequence[Message],
+    steps: Sequence[Step],
+    *,
+    prefix: str = "",
+    thinking: bool | None = None,
+    count: int = 10,
+) -> Iterator[dict[Role, View]]:
+    """What both models would have written in the place of each of `steps`, one after the other; as in `inspect`.
+
+    Each model evaluates the whole answer, token by token: it takes as long as both of them writing it.
+    """
+    for index in range(len(steps)):
+        yield inspect(pair, messages, steps[:index], prefix=prefix, thinking=thinking, count=count)
 
 
 def _ids(

@@ -274,6 +274,7 @@ class Pair:
             kept=kept,
         )
         settings = {"pair": self.name, "router": spec, "sampling": asdict(sampling), "max_tokens": max_tokens}
+        settings["vocabulary"] = {role.value: len(self.bridge.vocabularies[role].texts) for role in Role}
         trace = Trace(seed, settings, steps=list(trajectory.kept), kept=len(kept), stop=trajectory.stop_reason)
         for step in trace.steps:
             trace.tokens[step.role] += 1

@@ -1,11 +1,11 @@
 """A run folder: run.json says what was run, answers.jsonl has one line an answer, a lock keeps others out.
 
-Knows how to make, lock, read, append, repair and rewrite it without losing a line. Knows nothing of models.
+Knows how to make, lock, read, append, repair and rewrite it without losing a line. Knows nothing of models. The
+tokens of the answers are in traces.jsonl beside them, which problems/traces.py reads.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -17,12 +17,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rstitch_local.errors import InputError, StorageError
+from rstitch_local.problems.lines import append_line, cut_last_line, storage_error
 from rstitch_local.text import one_line
 
 FORMAT = 1
-RUN_FILE, ANSWERS_FILE, LOCK_FILE = "run.json", "answers.jsonl", "run.lock"
-# Not every system has a quota error.
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+RUN_FILE, ANSWERS_FILE, TRACES_FILE, LOCK_FILE = "run.json", "answers.jsonl", "traces.jsonl", "run.lock"
 # What a line must have, and as what, for its figures to be added up.
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "id": str, "sample": int, "answer": (str, NoneType), "gold": (str, NoneType), "correct": (bool, NoneType),
@@ -54,7 +53,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _storage_error(path, error) from error
+            raise storage_error(path, error) from error
         # The lock of the operating system goes with the process, however it ends.
         self._lock = FileLock(path / LOCK_FILE)
         try:
@@ -66,11 +65,14 @@ class RunFolder:
                 "Wait for it, or give this run a folder of its own.",
             ) from error
         except OSError as error:
-            raise _storage_error(path, error) from error
+            raise storage_error(path, error) from error
         try:
-            if self.header() is None and (path / ANSWERS_FILE).exists():
-                raise InputError("Not a run folder", f"{path} holds {ANSWERS_FILE} but no {RUN_FILE}.")
+            if self.header() is None:
+                for name in (ANSWERS_FILE, TRACES_FILE):
+                    if (path / name).exists():
+                        raise InputError("Not a run folder", f"{path} holds {name} but no {RUN_FILE}.")
             self._answers = self._open_answers()
+            cut_last_line(path / TRACES_FILE)
         except BaseException:
             self._lock.release()
             raise
@@ -106,20 +108,7 @@ class RunFolder:
 
     def header(self) -> dict[str, Any] | None:
         """What run.json says, or None when there is none; raises InputError when it cannot be read."""
-        path = self.path / RUN_FILE
-        try:
-            header = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError("Unreadable run", f"{path} cannot be read: {error}.") from error
-        if (
-            not isinstance(header, dict)
-            or not all(isinstance(header.get(key), dict) for key in ("settings", "information"))
-            or header.get("format") != FORMAT
-        ):
-            raise InputError("Unreadable run", f"{path} is not a run this version of rstitch can read.")
-        return header
+        return read_header(self.path)
 
     def begin(self, settings: Mapping[str, Any], information: Mapping[str, Any]) -> None:
         """Write run.json, or go on with the one that is there.
@@ -160,24 +149,27 @@ class RunFolder:
 
     def append(self, answer: Answer) -> None:
         """Add one line and see it onto the disk; raises StorageError and leaves the file as it was."""
-        path = self.path / ANSWERS_FILE
-        line = _line(answer)
-        try:
-            # Unbuffered: what a full disk refused must not be tried again when the file is closed.
-            with path.open("ab", buffering=0) as file:
-                before = file.seek(0, os.SEEK_END)
-                try:
-                    written = 0
-                    while written < len(line):
-                        written += file.write(line[written:])
-                    os.fsync(file.fileno())
-                except BaseException:
-                    # Half a line is worse than none.
-                    file.truncate(before)
-                    raise
-        except OSError as error:
-            raise _storage_error(path, error) from error
+        append_line(self.path / ANSWERS_FILE, _line(answer))
         self._answers.append(answer)
+
+    def keep_trace(self, key: Key, question: str, columns: Mapping[str, Any]) -> None:
+        """Add the tokens of an answer to traces.jsonl, before the answer itself is appended.
+
+        A file of its own, because answers are all held in memory and rewritten when they are graded again, and
+        their tokens are ten times as much. Of an answer that was tried again the last line counts.
+
+        Args:
+            key: the (id, sample) of the answer.
+            question: what was asked, for those who want to ask the models again.
+            columns: what `Trace.to_columns` gives.
+
+        Raises:
+            StorageError: it cannot be written; the file is as it was.
+        """
+        identifier, sample = key
+        # Without blanks: they would be a tenth of it.
+        record = {"id": identifier, "sample": sample, "question": question, **columns}
+        append_line(self.path / TRACES_FILE, _line(record, separators=(",", ":")))
 
     def rewrite(self, change: Callable[[Answer], Answer]) -> None:
         """Replace every line by what `change` makes of it, all or nothing; raises StorageError."""
@@ -199,7 +191,7 @@ class RunFolder:
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            raise _storage_error(path, error) from error
+            raise storage_error(path, error) from error
 
     def _open_answers(self) -> list[Answer]:
         """Read answers.jsonl and cut off a last line that a crash left unfinished."""
@@ -209,7 +201,7 @@ class RunFolder:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise _storage_error(path, error) from error
+            raise storage_error(path, error) from error
         rows: list[Answer] = []
         lines = data.split(b"\n")
         kept_bytes = 0
@@ -236,7 +228,7 @@ class RunFolder:
         try:
             os.truncate(path, size_bytes)
         except OSError as error:
-            raise _storage_error(path, error) from error
+            raise storage_error(path, error) from error
 
     def _end_line(self, path: Path) -> None:
         """A whole answer whose line end alone is missing is kept."""
@@ -244,7 +236,43 @@ class RunFolder:
             with path.open("ab") as file:
                 file.write(b"\n")
         except OSError as error:
-            raise _storage_error(path, error) from error
+            raise storage_error(path, error) from error
+
+
+def read_answers(folder: Path) -> dict[Key, Answer]:
+    """The answers of a folder by (id, sample), the latest of each, without a lock and without changing anything.
+
+    A run may be going on in it: a line that is not at its end yet, or is none of ours, is passed over.
+
+    Raises:
+        InputError: there is no answers.jsonl, or it cannot be read.
+    """
+    path = folder / ANSWERS_FILE
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError as error:
+        raise InputError("No answers here", f"{folder} holds no {ANSWERS_FILE}.") from error
+    except OSError as error:
+        raise InputError("Unreadable answers", f"{path} cannot be read: {error.strerror or error}.") from error
+    return {(row["id"], row["sample"]): row for row in map(_row, lines) if row is not None}
+
+
+def read_header(folder: Path) -> dict[str, Any] | None:
+    """What run.json says, or None when there is none; raises InputError when it cannot be read."""
+    path = folder / RUN_FILE
+    try:
+        header = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError("Unreadable run", f"{path} cannot be read: {error}.") from error
+    if (
+        not isinstance(header, dict)
+        or not all(isinstance(header.get(key), dict) for key in ("settings", "information"))
+        or header.get("format") != FORMAT
+    ):
+        raise InputError("Unreadable run", f"{path} is not a run this version of rstitch can read.")
+    return header
 
 
 def different_settings(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -263,8 +291,9 @@ def _shown(value: object) -> str:
     return "none" if value is None else one_line(value if isinstance(value, str) else json.dumps(value))
 
 
-def _line(answer: Answer) -> bytes:
-    return json.dumps(answer, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
+def _line(answer: Answer, separators: tuple[str, str] | None = None) -> bytes:
+    text = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=separators)
+    return text.encode("utf-8", "replace") + b"\n"
 
 
 def _row(line: bytes) -> Answer | None:
@@ -284,9 +313,3 @@ def _row(line: bytes) -> Answer | None:
 
 def _are_counts(value: object, keys: tuple[str, ...]) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(key), int) for key in keys)
-
-
-def _storage_error(path: Path, error: OSError) -> StorageError:
-    if error.errno in _FULL:
-        return StorageError("Disk full", f"{path} could not be written.", "Make room and run the same command again.")
-    return StorageError("Cannot write", f"{path}: {error.strerror or error}.", "Name another folder with --out.")

@@ -38,6 +38,9 @@ class Record(Protocol):
     def totals(self) -> dict[str, Any]:
         """stop, seed, tokens, swaps, evaluated, ms, wall_ms, busy_ms, ttft_ms."""
 
+    def to_columns(self) -> dict[str, Any]:
+        """All of it, a few bytes a token."""
+
 
 class Run(Protocol):
     """One answer in the making: engine.pair.Run."""
@@ -174,7 +177,7 @@ def solve(
                     reuse=pair.status.slots > 1,
                 )
             except (InputError, EngineError, ModelError) as error:
-                book.enter(task, "", _nothing(task.seed), _sentence(error))
+                book.enter(task, None, _sentence(error))
                 continue
             open_tasks[id(run)] = task, run
             observer.started(task)
@@ -189,14 +192,14 @@ def solve(
                     book.check()
                     if run.trace.stop is not None:
                         task, _ = open_tasks.pop(id(run))
-                        book.enter(task, run.trace.text, run.trace.totals(), run.error and _sentence(run.error))
+                        book.enter(task, run.trace, run.error and _sentence(run.error))
                 break
             except EngineError as error:
                 # llama.cpp failed, and what was open with it; the others are tried all the same.
                 if not open_tasks:
                     raise
                 for task, run in open_tasks.values():
-                    book.enter(task, run.trace.text, run.trace.totals(), _sentence(error))
+                    book.enter(task, run.trace, _sentence(error))
                 open_tasks.clear()
         return book.close()
     finally:
@@ -214,11 +217,9 @@ class _Book:
         self._entries: deque[Future[None]] = deque()
         self._written = 0
 
-    def enter(self, task: Task, text: str, totals: dict[str, Any], error: str | None) -> None:
-        """Have an answer graded and written."""
-        if error is not None:
-            totals = {**totals, "stop": "error"}
-        self._entries.append(self._thread.submit(self._write, task, text, totals, error))
+    def enter(self, task: Task, record: Record | None, error: str | None) -> None:
+        """Have an answer graded and written; one that was never begun has an error and no record."""
+        self._entries.append(self._thread.submit(self._write, task, record, error))
 
     def check(self) -> None:
         """Raise what went wrong with an entry."""
@@ -235,8 +236,10 @@ class _Book:
         """Leave out what is not being written yet."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _write(self, task: Task, text: str, totals: dict[str, Any], error: str | None) -> None:
-        answer = _graded(task, text, totals, error, self._grader)
+    def _write(self, task: Task, record: Record | None, error: str | None) -> None:
+        if record is not None:
+            self._folder.keep_trace(task.key, task.problem.question, record.to_columns())
+        answer = _graded(task, record, error, self._grader)
         self._folder.append(answer)
         self._written += 1
         self._observer.finished(task, answer)
@@ -276,7 +279,10 @@ def regrade(folder: RunFolder, grader: Grader, watch: Callable[[int], None] | No
     return changed
 
 
-def _graded(task: Task, text: str, totals: dict[str, Any], error: str | None, grader: Grader) -> Answer:
+def _graded(task: Task, record: Record | None, error: str | None, grader: Grader) -> Answer:
+    text, totals = ("", _nothing(task.seed)) if record is None else (record.text, record.totals())
+    if error is not None:
+        totals["stop"] = "error"
     gold = task.problem.gold
     answer: str | None = None
     # A failure counts as wrong: leaving it out would make the figures of a run with failures look better.

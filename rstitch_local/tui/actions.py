@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from rstitch_local import paths
 from rstitch_local.decoding.router_spec import router_from_spec, with_tau
 from rstitch_local.decoding.routers import EntropyRouter, Role
+from rstitch_local.engine.thinking import split_thinking
 from rstitch_local.errors import InputError, RStitchError, StorageError, UsageError
 from rstitch_local.text import one_line
 from rstitch_local.tui.chat_settings import ChatSettings
 from rstitch_local.tui.store import export as exports
 from rstitch_local.tui.store.records import Message
-from rstitch_local.tui.thinking import split_thinking
 
 if TYPE_CHECKING:
     from rstitch_local.tui.screens.chat import ChatScreen

@@ -12,10 +12,10 @@ from dataclasses import replace
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.choice import PairDefaults
+from rstitch_local.engine.thinking import split_thinking
 from rstitch_local.tui.chat_settings import ChatSettings
 from rstitch_local.tui.engine_thread import Request, Turn
 from rstitch_local.tui.store.records import Message
-from rstitch_local.tui.thinking import split_thinking
 
 
 def turns(path: Sequence[Message], settings: ChatSettings, defaults: PairDefaults) -> list[Turn]:

@@ -91,6 +91,7 @@ def test_the_record_adds_up(pair: Pair, router: str, temperature: float) -> None
         "router": router,
         "sampling": {"temperature": temperature, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
         "max_tokens": 50,
+        "vocabulary": {role.value: pair.weights[role].n_vocab for role in Role},
     }
     assert Trace.from_dict(trace.to_dict()).to_dict() == trace.to_dict()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,3 +103,85 @@ def test_sums() -> None:
 def test_an_empty_trace_has_no_division_by_nothing() -> None:
     trace = Trace(seed=0)
     assert (trace.llm_share, trace.tokens_per_second, trace.text, trace.totals()["ttft_ms"]) == (0.0, 0.0, "", None)
+
+
+@given(traces)
+def test_a_trace_by_columns_is_the_same_but_for_rounding(trace: Trace) -> None:
+    for position, step in enumerate(trace.steps):
+        step.position = position
+    record = json.loads(json.dumps(trace.to_columns()))
+    again = Trace.from_dict(record)
+    assert again.totals() == trace.totals()
+    assert (again.text, again.settings) == (trace.text, trace.settings)
+    assert [(step.role, step.token) for step in again.steps] == [(step.role, step.token) for step in trace.steps]
+    assert again.to_columns() == record
+
+
+RECORD_KEYS = {
+    "position": int, "role": str, "token": int, "text": str, "entropy": float, "entropy_nats": float, "top1": float,
+    "unsure": float, "unsure_nats": float, "caught_up": int, "ms": float, "swap": str,
+}  # fmt: skip
+
+
+@given(traces, st.booleans())
+def test_records_are_rows_of_one_table(trace: Trace, sizes_known: bool) -> None:
+    if sizes_known:
+        trace.settings = {"vocabulary": {"slm": 1000, "llm": 2000}}
+    records = trace.to_records()
+    assert len(records) == len(trace.steps)
+    for record, step in zip(records, trace.steps, strict=True):
+        assert list(record) == list(RECORD_KEYS)
+        for name, value in record.items():
+            # What a data frame can hold, and JSON too.
+            assert value is None or type(value) is RECORD_KEYS[name]
+        assert record["role"] in ("slm", "llm")
+        assert (record["entropy_nats"] is not None) == sizes_known
+        assert (record["unsure_nats"] is not None) == (sizes_known and step.unsure is not None)
+    json.dumps(records, allow_nan=False)
+
+
+def test_records_name_the_swaps_and_the_nats() -> None:
+    roles = (Role.SLM, Role.LLM, Role.LLM, Role.SLM, Role.LLM)
+    steps_made = [
+        Step(place, role, place, "x", 0.5, 0.9, 1, 1.0, 0.25 if place in (1, 4) else None)
+        for place, role in enumerate(roles)
+    ]
+    trace = Trace(1, {"vocabulary": {"slm": 100, "llm": 1000}}, steps_made)
+    records = trace.to_records()
+    assert [record["swap"] for record in records] == ["", "up", "", "down", "up"]
+    assert records[0]["entropy_nats"] == pytest.approx(0.5 * math.log(100))
+    assert records[1]["entropy_nats"] == pytest.approx(0.5 * math.log(1000))
+    assert records[1]["unsure_nats"] == pytest.approx(0.25 * math.log(100))
+
+
+@pytest.mark.parametrize("sizes", [None, 5, {}, {"slm": "100"}, {"slm": 1}, {"llm": 100}])
+def test_without_the_size_of_the_vocabulary_there_are_no_nats(sizes: Any) -> None:
+    assert Trace(1, {"vocabulary": sizes}).nats(Role.SLM, 0.5) is None
+    assert Trace(1, {"vocabulary": {"slm": 100}}).nats(Role.SLM, None) is None
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(traces, st.data())
+def test_a_record_that_somebody_has_been_at_is_read_or_refused(trace: Trace, data: st.DataObject) -> None:
+    record = json.loads(json.dumps(trace.to_columns() if data.draw(st.booleans()) else trace.to_dict()))
+    place = record
+    while isinstance(place, dict) and place:
+        key = data.draw(st.sampled_from(sorted(place)))
+        if not isinstance(place[key], dict) or data.draw(st.booleans()):
+            place[key] = data.draw(json_values)
+            break
+        place = place[key]
+    try:
+        again = Trace.from_dict(record)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return
+    # Whatever was read can be shown and added up.
+    assert again.llm_share >= 0 or again.tokens
+    json.dumps([again.to_records(), again.totals()])
+    assert again._repr_html_().startswith('<div class="rstitch">')

@@ -23,9 +23,9 @@ from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.inspection import Candidate, View
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import RStitchError
-from rstitch_local.text import safe_text
+from rstitch_local.text import safe_text, visible
 from rstitch_local.tui.engine_thread import EngineThread, Request
-from rstitch_local.tui.widgets.candidates import Candidates, visible
+from rstitch_local.tui.widgets.candidates import Candidates
 from rstitch_local.tui.widgets.token_facts import TokenFacts, tau_at
 from rstitch_local.tui.widgets.token_view import TokenView
 

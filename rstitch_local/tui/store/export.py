@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from rstitch_local.engine.page.figures import STOPS, circumstances, figures
+from rstitch_local.engine.thinking import split_thinking
+from rstitch_local.engine.trace import Trace
 from rstitch_local.text import one_line, safe_text
-from rstitch_local.tui.store.figures import STOPS, circumstances, figures, sums_of
 from rstitch_local.tui.store.messages import Messages
 from rstitch_local.tui.store.page import to_html
 from rstitch_local.tui.store.records import Chat, Message
-from rstitch_local.tui.thinking import split_thinking
 
 __all__ = ["JSON_FORMAT", "JSON_VERSION", "to_html", "to_json", "to_markdown"]
 
@@ -103,6 +104,16 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def _sums_of(message: Message) -> Trace | None:
+    """A finished answer's trace without its steps; None where there are no sums, or they are damaged."""
+    if message.totals is None:
+        return None
+    try:
+        return Trace.from_dict({**message.totals, "settings": message.settings, "steps": []})
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
 def _table(chat: Chat) -> str:
     settings = chat.settings.model_dump(mode="json", exclude={"system", "first"}, exclude_none=True)
     rows = {"begun": f"{datetime.fromtimestamp(chat.created).astimezone():%Y-%m-%d %H:%M}", **settings}
@@ -120,7 +131,7 @@ def _answer(message: Message) -> list[str]:
         blocks.append(_closed(said.strip("\n")))
     if message.error:
         blocks.append(f"> **Error:** {_literal(one_line(message.error, 1000))}")
-    sums = sums_of(message)
+    sums = _sums_of(message)
     if sums is not None:
         shown = [f"{name} {value}" for name, value in {**figures(sums), **circumstances(sums)}.items()]
         blocks.append(f"> {_literal(', '.join(shown))}; {STOPS.get(message.stop or '', message.stop)}.")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -19,23 +18,13 @@ from textual.widget import Widget
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.inspection import View
-from rstitch_local.text import commands_terminal
+from rstitch_local.text import visible
 
 ROWS = 10
 """Candidates that are shown."""
 
 _PARTS = " ▏▎▍▌▋▊▉█"
-_SIGNS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
 _TOKEN_CELLS = 20
-
-
-def visible(text: str) -> str:
-    """A token's text with its white space as signs and what commands a terminal by its number."""
-    shown = "".join(
-        _SIGNS.get(c) or (f"‹{ord(c):x}›" if commands_terminal(c) or not c.isprintable() else c) for c in text
-    )
-    # A mark that belongs to the letter before it, which is in another token.
-    return f"◌{shown}" if shown and cell_len(shown[0]) == 0 else shown or "‹no text›"
 
 
 def entropy_text(entropy: float) -> str:

@@ -13,10 +13,10 @@ from textual.content import Content
 from textual.widgets import Static
 
 from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.thinking import split_thinking
 from rstitch_local.engine.trace import Trace
 from rstitch_local.text import one_line
 from rstitch_local.tui.store.records import Message
-from rstitch_local.tui.thinking import split_thinking
 from rstitch_local.tui.widgets.message_view import MessageView
 
 _SHOWN_AT_FIRST = 12

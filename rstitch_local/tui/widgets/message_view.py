@@ -20,10 +20,10 @@ from textual.widgets import Markdown, Static
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.thinking import split_thinking, thinking_steps
 from rstitch_local.text import safe_text
 from rstitch_local.tui.keys import binding
 from rstitch_local.tui.markdown import cost, parser
-from rstitch_local.tui.thinking import split_thinking, thinking_steps
 from rstitch_local.tui.widgets.token_view import TokenView
 
 _LONGEST_LINE = 2000

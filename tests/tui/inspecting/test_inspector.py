@@ -19,10 +19,11 @@ from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.inspection import Candidate, View
 from rstitch_local.engine.trace import Trace
+from rstitch_local.text import visible
 from rstitch_local.tui.conversation import branched
 from rstitch_local.tui.engine_thread import Request
 from rstitch_local.tui.screens.inspector import InspectorScreen, _row_of, swaps
-from rstitch_local.tui.widgets.candidates import Candidates, bar, visible
+from rstitch_local.tui.widgets.candidates import Candidates, bar
 from rstitch_local.tui.widgets.token_facts import TokenFacts, tau_at, why
 from rstitch_local.tui.widgets.token_view import TokenView
 

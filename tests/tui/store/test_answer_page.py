@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.page.chart import chart, level, tau_at_start
 from rstitch_local.engine.trace import Trace
 from rstitch_local.text import safe_text
 from rstitch_local.tui.chat_settings import ChatSettings
 from rstitch_local.tui.store import Chat, Message, export
-from rstitch_local.tui.store.chart import chart, level, tau_at_start
 
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)> &amp; ' \" \x1b[31m\x07\u202e\ud83d ]]> --> `"
 
@@ -80,10 +80,12 @@ def test_a_page_shows_each_token_in_its_models_colour_with_its_figures() -> None
     assert [marks[3:] for marks in classes] == [[], [], ["swap"], ["newline"], ["none"]]
     assert str(tokens[2]["title"]).split("\n") == [
         "LLM, token 2",
-        "entropy 0.0010, likeliest token 98.0 %",
+        "entropy 0.0010",
+        "likeliest token 98.0 %",
         "the SLM was unsure: entropy 0.3000",
-        "evaluated: 3 in 0.3 ms",
+        "3 tokens evaluated in 0.3 ms",
     ]
+    assert "control came back" in str(tokens[3]["title"])
     assert page.inside["text answer"] == "It is four\n"
     assert "20.0 %" in page.inside["figures"]
     assert "2.5 tok/s" in page.inside["figures"]
@@ -163,8 +165,8 @@ def test_many_tokens_share_a_bar_which_is_that_of_the_least_sure() -> None:
     bars = [_marks(svg, role.value) for role in Role]
     assert 200 < sum(bar.count("M") for bar in bars) < 500
     # Up to the very top.
-    assert re.search(r"V8\.0(M|$)", bars[1])
-    assert not re.search(r"V8\.0(M|$)", bars[0])
+    assert re.search(r"V22\.0(M|$)", bars[1])
+    assert not re.search(r"V22\.0(M|$)", bars[0])
     assert len(chart(trace)) < 50_000
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
-from rstitch_local.tui.thinking import split_thinking, thinking_steps
+from rstitch_local.engine.thinking import split_thinking, thinking_steps
 
 
 def steps_of(*texts: str) -> list[Step]:

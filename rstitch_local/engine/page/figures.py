@@ -1,4 +1,4 @@
-"""The figures of an answer in words, for a reader of an exported chat.
+"""The figures of an answer in words, for people who look at it later.
 
 Knows Trace; nothing of files or formats.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.trace import Trace
-from rstitch_local.tui.store.records import Message
 
 STOPS = {
     "eog": "ended by the model",
@@ -16,16 +15,6 @@ STOPS = {
     "error": "failed",
 }
 """Why an answer ended."""
-
-
-def sums_of(message: Message) -> Trace | None:
-    """A finished answer's trace without its steps; None where there are no sums, or they are damaged."""
-    if message.totals is None:
-        return None
-    try:
-        return Trace.from_dict({**message.totals, "settings": message.settings, "steps": []})
-    except (KeyError, TypeError, AttributeError):
-        return None
 
 
 def figures(trace: Trace) -> dict[str, str]:

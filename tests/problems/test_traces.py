@@ -1,0 +1,239 @@
+"""The tokens beside the answers: kept, resumed, repaired and read, whatever happened to the file."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from problem_fakes import FakePair, Silent, right_reply, row, write_problems
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.trace import Trace
+from rstitch_local.errors import EngineError, InputError, StorageError
+from rstitch_local.problems import lines
+from rstitch_local.problems.grading import Grader
+from rstitch_local.problems.prompts import prompt_of
+from rstitch_local.problems.reading import read_problems
+from rstitch_local.problems.run_folder import RunFolder, read_answers
+from rstitch_local.problems.solve import Settings, solve, tasks_of
+from rstitch_local.problems.traces import KeptTraces
+
+
+def trace_of(text: str) -> Trace:
+    steps = [Step(place, Role.SLM, place, letter, 0.1, 0.9, 1, 1.0) for place, letter in enumerate(text)]
+    return Trace(3, {"router": "slm"}, steps, tokens={Role.SLM: len(text), Role.LLM: 0}, stop="eog")
+
+
+def keep(path: Path, *kept: tuple[str, int, str]) -> None:
+    with RunFolder(path) as folder:
+        folder.begin({}, {"created": "then"})
+        for identifier, sample, text in kept:
+            folder.keep_trace((identifier, sample), f"What is {identifier}?", trace_of(text).to_columns())
+
+
+def texts(path: Path) -> dict[tuple[str, int], str]:
+    return {(kept.id, kept.sample): kept.trace.text for kept in KeptTraces(path)}
+
+
+def test_what_is_kept_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
+    odd = "é\u2028\u0000🐔\n"
+    with RunFolder(tmp_path) as folder:
+        folder.begin({}, {})
+        folder.keep_trace(("a", 0), "What is a?", trace_of(odd).to_columns())
+        folder.keep_trace(("b", 1), "What is b?", trace_of("second").to_columns())
+        kept = KeptTraces(tmp_path)
+        assert kept.keys == [("a", 0), ("b", 1)]
+        assert ("a", 1) not in kept
+        first = kept["a", 0]
+        assert (first.id, first.sample, first.question) == ("a", 0, "What is a?")
+        assert first.trace.to_dict() == trace_of(odd).to_dict()
+    assert kept.damaged == 0
+    with pytest.raises(KeyError):
+        kept["c", 0]
+
+
+def test_of_an_answer_that_was_tried_again_the_last_counts(tmp_path: Path) -> None:
+    keep(tmp_path, ("a", 0, "first"), ("b", 0, "other"))
+    keep(tmp_path, ("a", 0, "second"))
+    assert texts(tmp_path) == {("a", 0): "second", ("b", 0): "other"}
+    assert KeptTraces(tmp_path).keys == [("a", 0), ("b", 0)]
+
+
+def test_a_folder_of_an_older_version_has_none_and_gets_some(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as folder:
+        folder.begin({}, {"created": "then"})
+        folder.append(row("a", True))
+    assert KeptTraces(tmp_path).keys == []
+    keep(tmp_path, ("b", 0, "new"))
+    assert texts(tmp_path) == {("b", 0): "new"}
+
+
+@pytest.mark.parametrize("cut", [1, 2, 40, 200])
+def test_a_line_cut_off_by_a_crash_is_passed_over_and_then_cut_away(tmp_path: Path, cut: int) -> None:
+    keep(tmp_path, ("a", 0, "first"), ("b", 0, "second"))
+    file = tmp_path / "traces.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-cut])
+    # Only the line end is missing: a reader has lost nothing, and whoever writes lost no answer.
+    assert list(texts(tmp_path)) == [("a", 0), ("b", 0)][: 2 if cut == 1 else 1]
+    assert KeptTraces(tmp_path).damaged == 0
+    keep(tmp_path, ("c", 0, "third"))
+    assert file.read_bytes().startswith(whole[: whole.index(b"\n") + 1])
+    assert texts(tmp_path) == {("a", 0): "first", ("c", 0): "third"}
+
+
+@pytest.mark.parametrize("length", [0, 1, lines._BLOCK_BYTES - 1, lines._BLOCK_BYTES, 3 * lines._BLOCK_BYTES + 5])
+@pytest.mark.parametrize("before", [b"", b"x\n", b"x" * lines._BLOCK_BYTES + b"\n"])
+def test_half_a_line_of_any_length_is_cut_away(tmp_path: Path, before: bytes, length: int) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(before + b"y" * length)
+    lines.cut_last_line(file)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"", b"{", b"[]", b'"x"', b"\xff\xfe", b"\x00" * 9, b"[" * 100_000, b'{"id": "x", "sample": 0}',
+        b'{"id": 5, "sample": 0, "steps": {}}', b'{"id": "x", "sample": "0", "steps": {}}',
+    ],
+)  # fmt: skip
+def test_a_damaged_line_costs_no_other(tmp_path: Path, line: bytes) -> None:
+    keep(tmp_path, ("a", 0, "first"), ("b", 0, "second"))
+    file = tmp_path / "traces.jsonl"
+    first, second, _ = file.read_bytes().split(b"\n")
+    file.write_bytes(b"\n".join([first, line, second, b""]))
+    assert texts(tmp_path) == {("a", 0): "first", ("b", 0): "second"}
+    assert KeptTraces(tmp_path).damaged == 1
+
+
+def test_tokens_that_do_not_fit_their_text_are_refused_when_they_are_wanted(tmp_path: Path) -> None:
+    keep(tmp_path, ("a", 0, "first"), ("b", 0, "second"))
+    file = tmp_path / "traces.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"text":"first"', b'"text":"fir"'))
+    kept = KeptTraces(tmp_path)
+    assert kept["b", 0].trace.text == "second"
+    with pytest.raises(InputError, match=r"Those of a in .* are damaged"):
+        kept["a", 0]
+    file.write_bytes(b"\n")
+    with pytest.raises(InputError, match="has changed"):
+        kept["b", 0]
+
+
+def test_a_file_that_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "traces.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"traces\.jsonl cannot be read"):
+        KeptTraces(tmp_path)
+
+
+def test_traces_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "traces.jsonl"
+    file.write_bytes(b"my own notes")
+    with pytest.raises(InputError, match=r"holds traces.jsonl but no run.json"):
+        RunFolder(tmp_path)
+    assert file.read_bytes() == b"my own notes"
+
+
+def test_a_full_disk_costs_neither_what_is_kept_nor_the_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(tmp_path, ("a", 0, "first"))
+    before = (tmp_path / "traces.jsonl").read_bytes()
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with RunFolder(tmp_path) as folder, pytest.raises(StorageError, match="Disk full"):
+        folder.keep_trace(("b", 0), "?", trace_of("second").to_columns())
+    assert (tmp_path / "traces.jsonl").read_bytes() == before
+
+
+def _solve(path: Path, pair: FakePair, problems: Path) -> None:
+    settings = Settings("entropy:0.02", Sampling(), prompt_of("plain"))
+    with RunFolder(path) as folder, Grader() as grader:
+        folder.begin({}, {})
+        tasks = tasks_of(read_problems(problems).problems, 1, 0, folder.done())
+        solve(pair, tasks, settings, grader, folder, Silent())
+
+
+def test_solving_keeps_the_tokens_of_every_answer_and_of_a_failure(tmp_path: Path) -> None:
+    problems = write_problems(tmp_path / "p.jsonl", 3)
+
+    def reply(question: str) -> str | EngineError:
+        return EngineError("Broken logits", "NaN.") if " 1 + 1" in question else right_reply(question)
+
+    _solve(tmp_path / "run", FakePair(reply), problems)
+    kept = [json.loads(line) for line in (tmp_path / "run" / "traces.jsonl").read_text().splitlines()]
+    assert [(line["id"], line["text"]) for line in kept] == [
+        ("q0", "We add one. \\boxed{1} "), ("q1", "half a thou"), ("q2", "We add one. \\boxed{3} "),
+    ]  # fmt: skip
+    assert kept[0]["question"] == "What is 0 + 1?"
+    # The next run tries the failure again, and nothing else.
+    _solve(tmp_path / "run", FakePair(right_reply), problems)
+    answers = read_answers(tmp_path / "run")
+    again = [json.loads(line) for line in (tmp_path / "run" / "traces.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in again] == ["q0", "q1", "q2", "q1"]
+    assert {line["id"]: line["text"] for line in again} == {key[0]: answer["text"] for key, answer in answers.items()}
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import problem_fakes, test_traces
+from rstitch_local.problems.run_folder import RunFolder
+
+append = RunFolder.append
+
+def killed_before_the_second_answer(self, answer):
+    if answer["id"] == "q1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(self, answer)
+
+RunFolder.append = killed_before_the_second_answer
+test_traces._solve(Path(sys.argv[2]), problem_fakes.FakePair(problem_fakes.right_reply), Path(sys.argv[3]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_run_that_was_killed_between_the_tokens_and_the_answer_goes_on(tmp_path: Path) -> None:
+    problems = write_problems(tmp_path / "p.jsonl", 3)
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(here), str(tmp_path / "run"), str(problems)], env=environment, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert list(read_answers(tmp_path / "run")) == [("q0", 0)]
+    assert KeptTraces(tmp_path / "run").keys == [("q0", 0), ("q1", 0)]
+    _solve(tmp_path / "run", FakePair(right_reply), problems)
+    kept = KeptTraces(tmp_path / "run").keys
+    assert kept == [("q0", 0), ("q1", 0), ("q2", 0)] == list(read_answers(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"id": "x"}\n'])
+def test_answers_are_read_without_a_lock_and_half_lines_passed_over(tmp_path: Path, content: bytes) -> None:
+    with RunFolder(tmp_path) as folder:
+        folder.begin({}, {})
+        folder.append(row("a", False))
+        folder.append(row("a", True))
+        file = tmp_path / "answers.jsonl"
+        file.write_bytes(file.read_bytes() + content)
+        before: dict[str, Any] = {"bytes": file.read_bytes()}
+        assert {key: answer["correct"] for key, answer in read_answers(tmp_path).items()} == {("a", 0): True}
+        assert file.read_bytes() == before["bytes"]
+
+
+def test_a_folder_without_answers(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no answers\.jsonl"):
+        read_answers(tmp_path)
