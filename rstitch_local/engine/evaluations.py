@@ -103,27 +103,24 @@ def evaluations_of_totals(totals: Mapping[str, Any]) -> list[Evaluation]:
     and for every time it gave way. So do those of a single token. The others share the catch-up tokens evenly, and
     all are spread evenly over the length of the answer.
     """
-    kept = totals.get("kept", 0)
     found = []
     for role in Role:
         prompt, catch_up, decode = (totals["evaluated"][role.value][kind] for kind in KINDS)
-        written = totals["tokens"][role.value]
-        turns = written + (totals["swaps"]["up"] if role is Role.SLM else 0)
-        if prompt + catch_up + decode == 0:
-            continue
-        caught: list[int] = []
+        turns = totals["tokens"][role.value] + (totals["swaps"]["up"] if role is Role.SLM else 0)
         # The LLM's first turn has the prompt and what the SLM wrote before it; the SLM's has the prompt alone.
-        shared = 1 if prompt and (role is Role.LLM or kept) else 0
-        several = max(0, turns - kept - decode - (1 if prompt else 0)) + shared
+        shared = prompt > 0 and role is Role.LLM
+        several = turns - decode - (prompt > 0) + shared
         if catch_up:
             several = min(max(1, several), catch_up)
             caught = [catch_up * (i + 1) // several - catch_up * i // several for i in range(several)]
+        else:
+            caught = []
         first = prompt + (caught.pop(0) if shared and caught else 0)
-        if prompt:
+        if first:
             found.append(Evaluation(role, first, 0, prompt))
         # Each of the two kinds is spread over the whole answer by itself.
+        end = prompt + catch_up + decode
         for sizes in (caught, [1] * decode):
-            end = prompt + catch_up + decode
             for i, size in enumerate(sizes):
                 found.append(Evaluation(role, size, first + (end - first - size) * i // max(1, len(sizes) - 1)))
     return found

@@ -176,12 +176,14 @@ class ModelLatency(_Part):
     """What one model's evaluations cost.
 
     n_batch: tokens in one `llama_decode`; longer pieces are cut into chunks of that many.
+    outside_ms: what an evaluation costs outside `llama_decode`: entropy, routing, sampling, Python.
     table: None where nothing was measured, as for figures somebody published.
     formula_error, table_error: mean relative error on measured points neither was fitted to; None if there are none.
     """
 
     n_batch: Annotated[int, Field(ge=1)]
     formula: Formula
+    outside_ms: Cost = 0.0
     table: Table | None = None
     formula_error: Cost | None = None
     table_error: Cost | None = None
@@ -210,6 +212,10 @@ class ModelLatency(_Part):
             n_kv += self.n_batch
         return total + self._chunk_ms(n_inf, n_kv)
 
+    def turn_ms(self, n_inf: float, n_kv: float) -> float:
+        """The same with what is spent around it: one step of the engine's loop."""
+        return self.ms(n_inf, n_kv) + self.outside_ms
+
     def _chunk_ms(self, n_inf: float, n_kv: float) -> float:
         if self.table is None or not self.uses_table:
             return self.formula.ms(n_inf, n_kv)
@@ -218,20 +224,21 @@ class ModelLatency(_Part):
         return self.table.ms(n_inf, n_kv) + beyond * self.formula.ms_per_cached(n_inf)
 
     @classmethod
-    def fit(cls, samples: Sequence[Sample], held_out: Sequence[Sample], n_batch: int) -> ModelLatency:
+    def fit(
+        cls, samples: Sequence[Sample], held_out: Sequence[Sample], *, n_batch: int, outside_ms: float = 0.0
+    ) -> ModelLatency:
         """Fit both, and judge both on points that were held out."""
         cells, unseen = medians(samples), medians(held_out)
         formula = Formula.fit(cells)
-        own = {"n_batch": n_batch, "formula": formula, "table": Table.fit(cells)}
+        own = cls(n_batch=n_batch, formula=formula, outside_ms=outside_ms, table=Table.fit(cells))
         if not unseen:
-            return cls(**own)
+            return own
         # Through `ms`, so that beyond the deepest cache the table is judged as it is used.
-        by_formula, by_table = cls(n_batch=n_batch, formula=formula), cls(**own)
-        return cls(
-            **own,
-            formula_error=mean_relative_error((by_formula.ms(s.n_inf, s.n_kv), s.ms) for s in unseen),
-            table_error=mean_relative_error((by_table.ms(s.n_inf, s.n_kv), s.ms) for s in unseen),
+        errors = (
+            mean_relative_error((model.ms(s.n_inf, s.n_kv), s.ms) for s in unseen)
+            for model in (own.model_copy(update={"table": None}), own)
         )
+        return own.model_copy(update=dict(zip(("formula_error", "table_error"), errors, strict=True)))
 
 
 def mean_relative_error(pairs: Iterable[tuple[float, float]]) -> float:
@@ -240,14 +247,10 @@ def mean_relative_error(pairs: Iterable[tuple[float, float]]) -> float:
 
 
 class PairLatency(_Part):
-    """What a pair costs on one machine, one answer at a time.
-
-    outside_ms: of every evaluation, what is spent outside `llama_decode`: entropy, routing, sampling, Python.
-    """
+    """What a pair costs on one machine, one answer at a time."""
 
     slm: ModelLatency
     llm: ModelLatency
-    outside_ms: Cost = 0.0
 
     def of(self, role: Role) -> ModelLatency:
         """One of the two."""
@@ -264,7 +267,7 @@ class PairLatency(_Part):
 
     def sum_ms(self, evaluated: Iterable[Evaluation]) -> float:
         """Milliseconds of these evaluations, with what is spent around each."""
-        return sum(self.of(e.role).ms(e.n_inf, e.n_kv) + self.outside_ms for e in evaluated)
+        return sum(self.of(e.role).turn_ms(e.n_inf, e.n_kv) for e in evaluated)
 
     def predict_ms(self, answer: Trace | Mapping[str, Any]) -> float:
         """Wall milliseconds of an answer by its trace, or by a line of answers.jsonl, which has its totals only."""
@@ -282,8 +285,8 @@ class PairLatency(_Part):
         if written < 1:
             return 0.0
         model = self.of(role)
-        decodes = sum(model.ms(1, held + prompt + i) for i in range(written - 1))
-        return model.ms(max(1, prompt), held) + decodes + written * self.outside_ms
+        decodes = sum(model.turn_ms(1, held + prompt + i) for i in range(written - 1))
+        return model.turn_ms(max(1, prompt), held) + decodes
 
     def llm_alone_ms(self, answer: Trace | Mapping[str, Any]) -> float:
         """The LLM alone for the same prompt and as many tokens. (Left alone it may write more, or fewer.)"""
