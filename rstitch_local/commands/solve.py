@@ -38,6 +38,7 @@ from rstitch_local.errors import INTERRUPTED_EXIT_CODE, ModelError
 
 if TYPE_CHECKING:
     from rstitch_local.engine.choice import PairChoice
+    from rstitch_local.engine.latency import PairLatency
     from rstitch_local.engine.pair import Pair
     from rstitch_local.problems.session import Job, LoadedPair, Outcome
 
@@ -113,6 +114,7 @@ def solve(
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.commands.loading import choose_sampling, open_pair
     from rstitch_local.decoding.routers import router_from_spec
+    from rstitch_local.engine.calibration_store import stored_latency
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.problems.prompts import prompt_of
     from rstitch_local.problems.reading import Fields
@@ -148,16 +150,24 @@ def solve(
         strict=strict,
     )
 
+    latency: PairLatency | None = None
+
     def load() -> Pair:
-        return open_pair(
+        nonlocal latency
+        opened = open_pair(
             chosen,
             gpu_layers=gpu_layers,
             threads=threads,
             context=context,
             kv_type=kv_type,
         )
+        latency = stored_latency(opened)
+        return opened
 
-    report(_run_until_stopped(job, load), out, json_output)
+    outcome = _run_until_stopped(job, load)
+    if latency is not None:
+        outcome.summary["llm_alone_seconds"] = latency.llm_alone_seconds(outcome.answers)
+    report(outcome, out, json_output)
 
 
 def one_spelling(spec: str) -> str:

@@ -84,8 +84,8 @@ class _Bench:
     def time(self, count: int, depth: int, into: list[Sample]) -> None:
         """Time a batch of that many tokens after `depth` cached ones; of single tokens, several in a row."""
         self._fill(depth)
-        for _ in range(_DECODES if count == 1 and depth + _DECODES <= self.context.n_ctx else 1):
-            into.append(Sample(count, depth, self._evaluate(count)))
+        times = _DECODES if count == 1 and depth + _DECODES <= self.context.n_ctx else 1
+        into += [Sample(count, depth, self._evaluate(count)) for _ in range(times)]
 
     def token_ms(self) -> float:
         """Milliseconds of a token in the largest batch."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -171,7 +170,7 @@ def _readable(folder: Path, pattern: str) -> Iterator[Calibration]:
 def different(was: Key, now: Key) -> str:
     """What differs between two keys, in words; empty where nothing does."""
     names = [name for name in (*now, *(was.keys() - now.keys())) if was.get(name) != now.get(name)]
-    return "; ".join(f"{name} was {_short(was.get(name))}, is {_short(now.get(name))}" for name in map(one_line, names))
+    return "; ".join(f"{one_line(n, 40)} was {_short(was.get(n))}, is {_short(now.get(n))}" for n in names)
 
 
 def _short(value: str | int | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
@@ -58,7 +58,7 @@ def nnls(matrix: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np
             if (x >= 0).all() and error < best_error:
                 best, best_error = np.zeros(columns), error
                 best[list(chosen)] = x
-    return best / scale
+    return np.asarray(best / scale, np.float64)
 
 
 class _Part(BaseModel):
@@ -76,12 +76,15 @@ class Formula(_Part):
     decode: tuple[Cost, Cost]
 
     def ms(self, n_inf: float, n_kv: float) -> float:
-        """Milliseconds of one `llama_decode` of n_inf tokens after n_kv cached ones."""
-        if n_inf <= 1:
-            c, d = self.decode
-            return c * n_kv + d
+        """Milliseconds of one `llama_decode` of n_inf tokens after n_kv cached ones.
+
+        Between one token and two it is the mean of such evaluations.
+        """
         a, b, c, d = self.prefill
-        return a * n_inf * n_kv + b * n_inf * n_inf + c * n_inf + d
+        several = max(2.0, n_inf)
+        prefill = a * several * n_kv + b * several * several + c * several + d
+        share = min(1.0, max(0.0, n_inf - 1))
+        return share * prefill + (1 - share) * (self.decode[0] * n_kv + self.decode[1])
 
     def ms_per_cached(self, n_inf: float) -> float:
         """What a cached token more adds, in ms."""
@@ -118,7 +121,7 @@ class Table(_Part):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name, axis in (("batches", self.batches), ("depths", self.depths)):
-            if any(a >= b for a, b in zip(axis, axis[1:], strict=False)):
+            if any(a >= b for a, b in pairwise(axis)):
                 raise ValueError(f"{name} are not in order")
         if len(self.costs) != len(self.batches) or any(len(row) != len(self.depths) for row in self.costs):
             raise ValueError("the costs do not fit the grid")
@@ -289,8 +292,12 @@ class PairLatency(_Part):
         return model.turn_ms(max(1, prompt), held) + decodes
 
     def llm_alone_ms(self, answer: Trace | Mapping[str, Any]) -> float:
-        """The LLM alone for the same prompt and as many tokens. (Left alone it may write more, or fewer.)"""
+        """The LLM alone for the same prompt and as many tokens; left alone it may write more, or fewer."""
         return self.alone_ms(Role.LLM, *_prompt_and_written(answer, Role.LLM))
+
+    def llm_alone_seconds(self, answers: Iterable[Trace | Mapping[str, Any]]) -> float:
+        """Seconds the LLM alone takes for all of these, one after the other."""
+        return sum(self.llm_alone_ms(answer) for answer in answers) / 1e3
 
     def slm_alone_ms(self, answer: Trace | Mapping[str, Any]) -> float:
         """The SLM alone for the same prompt and as many tokens."""

@@ -24,13 +24,13 @@ CATCH_UPS = (1, 2, 4, 8, 16, 32)
 class Picture:
     """An answer as the outlook imagines it: tokens of the prompt, tokens written, length of a visit to the LLM.
 
-    The stay is a mean of measured runs with the entropy router: 1.1 to 2.2 tokens with Qwen2.5-Coder 0.5B + 1.5B,
-    1.1 with the demo pair (LLM tokens over swaps up, docs/performance.md).
+    Measured stays with the entropy router, LLM tokens over swaps up in docs/performance.md: 1.6 to 2.4 tokens with
+    Qwen2.5-Coder 0.5B + 1.5B (2.2 at tau 0.02), 1.1 with the demo pair.
     """
 
     prompt: int = 128
     written: int = 256
-    stay: float = 1.5
+    stay: float = 2.0
 
 
 def stitched_ms(latency: PairLatency, share: float, picture: Picture | None = None) -> float:
@@ -73,12 +73,12 @@ def plain_words(latency: PairLatency, picture: Picture | None = None) -> list[st
     """What the cost model says, a sentence or a row each."""
     picture = picture or Picture()
     depth = picture.prompt + picture.written // 2
-    lines = [f"After {depth} tokens, a token costs"]
+    lines = [f"A token written after {depth} others costs"]
     for role in Role:
         model = latency.of(role)
-        lines.append(f"  {role.name} alone, one at a time   {_ms(model.turn_ms(1, depth))}")
+        lines.append(f"  {role.name}   {_ms(model.turn_ms(1, depth))}")
     lines.append("Catching up costs, by the number of tokens missed")
-    lines.append("        " + "".join(f"{count:>10}" for count in CATCH_UPS))
+    lines.append("      " + "".join(f"{count:>10}" for count in CATCH_UPS))
     for role in Role:
         costs = (latency.of(role).turn_ms(count, depth) for count in CATCH_UPS)
         lines.append(f"  {role.name}   " + "".join(f"{_ms(cost):>10}" for cost in costs))
@@ -88,7 +88,9 @@ def plain_words(latency: PairLatency, picture: Picture | None = None) -> list[st
     elif share >= 0.99:
         lines.append("At the same length of answer, stitching beats the LLM alone at any LLM share.")
     else:
-        lines.append(f"At the same length of answer, stitching cannot beat the LLM alone above an LLM share of {share:.0%}.")
+        lines.append(
+            f"At the same length of answer, stitching cannot beat the LLM alone above an LLM share of {share:.0%}."
+        )
     ups = ", ".join(f"{speed_up(latency, share, picture):.2f}x at {share:.0%}" for share in SHARES)
     lines.append(f"Speed-up to expect over the LLM alone, by LLM share: {ups}.")
     lines.append(
