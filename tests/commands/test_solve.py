@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from rstitch_local.commands import loading
 from rstitch_local.commands.main import app
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.engine import choice
+from rstitch_local.engine import calibration_store, choice
 from rstitch_local.engine.choice import PairChoice, PairDefaults
 from rstitch_local.errors import InputError, ModelError, RStitchError, UsageError
 
@@ -85,6 +85,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return Pair()
 
     monkeypatch.setattr(loading, "open_pair", open_pair)
+    monkeypatch.setattr(calibration_store, "stored_latency", lambda _pair: None)
     return tmp_path
 
 
@@ -206,6 +207,7 @@ sys.path.insert(0, sys.argv[1])
 import test_solve
 from pathlib import Path
 from rstitch_local.commands import loading, main
+from rstitch_local.engine import calibration_store
 
 folder = Path(sys.argv[2])
 
@@ -219,6 +221,7 @@ class Slow(test_solve.Pair):
         return test_solve.Run(test_solve.Trace("half", "interrupted", seed))
 
 loading.open_pair = lambda *arguments, **options: Slow()
+calibration_store.stored_latency = lambda pair: None
 sys.argv = ["rstitch", *sys.argv[3:]]
 main.main()
 """
