@@ -60,9 +60,8 @@ HEADER = (
 
 def print_models(latency: PairLatency) -> None:
     """How far the formula and the table are off on points nothing was fitted to."""
-    print(
-        "| model | formula: mean error on unseen points | table | used | deepest cache measured |\n|---|---|---|---|---|"
-    )
+    print("| model | formula: mean error on unseen points | table | used | deepest cache measured |")
+    print("|---|---|---|---|---|")
     for role in Role:
         model = latency.of(role)
         depth = model.table.depths[-1] if model.table is not None else 0

@@ -39,7 +39,7 @@ _QUESTIONS = (
     "Explain in three sentences why the sky is blue.",
     "A train leaves at 9:40 and arrives at 13:05. How long is the journey, and what if it is 25 minutes late?",
 )
-_CHECK_TOKENS = 64
+_CHECK_TOKENS = 40
 _CHECK_SEED = 11
 _GOOD_ERROR = 0.1
 _LEAST_VISITS = 5

@@ -39,7 +39,7 @@ _DECODES = 4
 _OUTSIDE_TOKENS = 24
 # How often everything is timed: at least, and at most; and shares of the time after which nothing more is begun.
 _LEAST, _MOST = 2, 15
-_BASE_SHARE, _DEEP_SHARE = 0.35, 0.85
+_BASE_SHARE, _DEEP_SHARE, _HELD_OUT_SHARE = 0.35, 0.7, 0.8
 
 
 class _Clock:
@@ -156,7 +156,7 @@ def measure(
         sizes = {role: [n for n in _HELD_OUT_BATCHES if n <= bench.largest] for role, bench in benches.items()}
         room = min(bench.room for bench in benches.values())
         for depth in sorted({min(room, deepest // 2 + _HELD_OUT_DEPTH), min(room, _HELD_OUT_DEPTH)}, reverse=True):
-            rounds.run(depth, sizes, until=1.0, held_out=True)
+            rounds.run(depth, sizes, until=_HELD_OUT_SHARE, held_out=True)
         outside = {role: _outside_ms(pair, role, clock) for role in Role}
     finally:
         for bench in benches.values():

@@ -109,13 +109,12 @@ def evaluations_of_totals(totals: Mapping[str, Any]) -> list[Evaluation]:
         turns = totals["tokens"][role.value] + (totals["swaps"]["up"] if role is Role.SLM else 0)
         # The LLM's first turn has the prompt and what the SLM wrote before it; the SLM's has the prompt alone.
         shared = prompt > 0 and role is Role.LLM
-        several = turns - decode - (prompt > 0) + shared
-        if catch_up:
-            several = min(max(1, several), catch_up)
-            caught = [catch_up * (i + 1) // several - catch_up * i // several for i in range(several)]
-        else:
-            caught = []
-        first = prompt + (caught.pop(0) if shared and caught else 0)
+        # A catch-up by itself has two tokens at least; of one token it would be a decode.
+        later = min(max(0 if shared else 1, turns - decode - (prompt > 0)), catch_up // 2)
+        early = min(catch_up // (later + 1), catch_up - 2 * later) if shared else 0
+        rest = catch_up - early
+        caught = [rest * (i + 1) // later - rest * i // later for i in range(later)]
+        first = prompt + (early if later else catch_up)
         if first:
             found.append(Evaluation(role, first, 0, prompt))
         # Each of the two kinds is spread over the whole answer by itself.

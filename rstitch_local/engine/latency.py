@@ -219,6 +219,17 @@ class ModelLatency(_Part):
         """The same with what is spent around it: one step of the engine's loop."""
         return self.ms(n_inf, n_kv) + self.outside_ms
 
+    def decodes_ms(self, count: int, n_kv: int) -> float:
+        """Milliseconds of `count` single tokens in a row after n_kv cached ones, with what is spent around them."""
+        total, at, end = 0.0, n_kv, n_kv + count
+        depths = self.table.depths if self.table is not None and self.uses_table else ()
+        while at < end:
+            # Straight between two depths of the table, so first and last tell the sum.
+            upto = min((depth for depth in depths if at < depth < end), default=end)
+            total += (upto - at) * (self.turn_ms(1, at) + self.turn_ms(1, upto - 1)) / 2
+            at = upto
+        return total
+
     def _chunk_ms(self, n_inf: float, n_kv: float) -> float:
         if self.table is None or not self.uses_table:
             return self.formula.ms(n_inf, n_kv)
@@ -288,8 +299,7 @@ class PairLatency(_Part):
         if written < 1:
             return 0.0
         model = self.of(role)
-        decodes = sum(model.turn_ms(1, held + prompt + i) for i in range(written - 1))
-        return model.turn_ms(max(1, prompt), held) + decodes
+        return model.turn_ms(max(1, prompt), held) + model.decodes_ms(written - 1, held + prompt)
 
     def llm_alone_ms(self, answer: Trace | Mapping[str, Any]) -> float:
         """The LLM alone for the same prompt and as many tokens; left alone it may write more, or fewer."""
