@@ -23,7 +23,6 @@ from rstitch_local.commands.options import (
     SlmOption,
     ThreadsOption,
 )
-from rstitch_local.errors import INTERRUPTED_EXIT_CODE
 from rstitch_local.text import safe_text
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def calibrate(
             path = store_calibration(loaded, latency)
     except KeyboardInterrupt:
         make_console(stderr=True).print("Stopped. What was stored before is as it was.")
-        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+        raise
     check = Check([latency.predict_ms(trace) for trace in traces], [trace.wall_ms for trace in traces])
     if json_output:
         typer.echo(safe_json({"pair": choice.name, "file": str(path), **_report(latency, traces, check)}))

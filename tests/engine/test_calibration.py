@@ -123,8 +123,10 @@ def test_measuring_can_be_stopped(pair: Pair) -> None:
 def test_a_pair_at_work_is_not_measured(pair: Pair) -> None:
     steps = iter(pair.ask("Well?", max_tokens=5))
     next(steps)
+    held = [list(context.held()) for context in pair.contexts.values()]
     with pytest.raises(EngineError, match="busy"):
         measure(pair)
+    assert [list(context.held()) for context in pair.contexts.values()] == held
     steps.close()
 
 
@@ -228,6 +230,13 @@ def test_no_calibration_at_all(home: Path, pair: Pair, data: bytes) -> None:  # 
     assert stored_latency(pair) is None
     store_calibration(pair, LATENCY)
     assert stored_latency(pair) == LATENCY
+
+
+def test_one_that_is_too_large(home: Path, pair: Pair) -> None:  # noqa: ARG001
+    path = store_calibration(pair, LATENCY)
+    path.write_bytes(path.read_bytes() + b" " * (1 << 20))
+    with pytest.raises(ModelError, match="too large"):
+        read_calibration(path)
 
 
 def test_a_folder_that_cannot_be_written(home: Path, pair: Pair) -> None:
