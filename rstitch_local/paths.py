@@ -49,6 +49,11 @@ def models_dir() -> Path:
     return cache_dir() / "models"
 
 
+def calibrations_dir() -> Path:
+    """What `rstitch calibrate` measured, a file for each pair, machine and way of loading."""
+    return cache_dir() / "calibrations"
+
+
 def user_catalogue() -> Path:
     """The user's own `models.toml`, laid over the one that ships."""
     return config_dir() / "models.toml"

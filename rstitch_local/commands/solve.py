@@ -39,6 +39,7 @@ from rstitch_local.errors import INTERRUPTED_EXIT_CODE, ModelError
 
 if TYPE_CHECKING:
     from rstitch_local.engine.choice import PairChoice
+    from rstitch_local.engine.latency import PairLatency
     from rstitch_local.engine.pair import Pair
     from rstitch_local.problems.session import Job, LoadedPair, Outcome
 
@@ -115,6 +116,7 @@ def solve(
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.commands.loading import choose_sampling, open_pair
     from rstitch_local.decoding.router_spec import one_spelling
+    from rstitch_local.engine.calibration_store import stored_latency
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.engine.machine import AUTO_SEQUENCES
     from rstitch_local.problems.prompts import prompt_of
@@ -150,8 +152,11 @@ def solve(
         strict=strict,
     )
 
+    latency: PairLatency | None = None
+
     def load(answers: int) -> Pair:
-        return open_pair(
+        nonlocal latency
+        opened = open_pair(
             chosen,
             gpu_layers=gpu_layers,
             threads=threads,
@@ -161,8 +166,13 @@ def solve(
             sequences=parallel if answers >= (parallel or AUTO_SEQUENCES) else answers,
             swaps=spec not in ("slm", "llm"),
         )
+        latency = stored_latency(opened)
+        return opened
 
-    report(_run_until_stopped(job, load), out, json_output)
+    outcome = _run_until_stopped(job, load)
+    if latency is not None:
+        outcome.summary["llm_alone_seconds"] = latency.llm_alone_seconds(outcome.answers)
+    report(outcome, out, json_output)
 
 
 def report(outcome: Outcome, out: Path, json_output: bool) -> None:

@@ -146,6 +146,9 @@ def summary_text(figures: dict[str, Any]) -> str:
             f"{seconds['mean']:.1f} s a problem (median {seconds['median']:.1f})"
             + (f", {rate:.1f} tok/s" if rate else "")
         )
+    if figures.get("llm_alone_seconds"):
+        alone = figures["llm_alone_seconds"] / problems
+        lines.append(f"The LLM alone would take about {alone:.1f} s a problem for as many tokens, by the calibration")
     if figures["errors"]:
         lines.append(f"{figures['errors']} ended in an error; the same command tries them again")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ Knows the order of things and what goes into run.json. How a pair is found and l
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from rstitch_local.problems.grading import Grader, grader_identity
 from rstitch_local.problems.metrics import summary
 from rstitch_local.problems.progress import Progress
 from rstitch_local.problems.reading import Fields, ProblemFile, read_problems
-from rstitch_local.problems.run_folder import RunFolder
+from rstitch_local.problems.run_folder import Answer, RunFolder
 from rstitch_local.problems.selection import Selection
 from rstitch_local.problems.solve import Settings, Starter, solve, tasks_of
 
@@ -58,11 +58,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it ended: `done` of `total` answers are there, and the summary of the whole folder."""
+    """How it ended: `done` of `total` answers are there, the summary of the whole folder, and its answers."""
 
     done: int
     total: int
     summary: dict[str, Any]
+    answers: Sequence[Answer] = ()
 
     @property
     def finished(self) -> bool:
@@ -105,8 +106,8 @@ def run_job(
                 folder.note({"loaded": pair.describe()})
                 with Progress(console, total, done, folder.answers, lambda: pair.status) as progress:
                     done += solve(pair, tasks, job.settings, grader, folder, progress, stop)
-        figures = summary(folder.answers)
-    return Outcome(done, total, {**figures, "malformed_rows": len(problem_file.bad_rows)})
+        answers = folder.answers
+    return Outcome(done, total, {**summary(answers), "malformed_rows": len(problem_file.bad_rows)}, answers)
 
 
 def _settings(job: Job, problem_file: ProblemFile) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from textual.message import Message as Event
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.calibration_store import stored_latency
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.inspection import View, inspect
 from rstitch_local.engine.pair import LoadOptions, Pair, Run, load_choice
@@ -241,7 +242,7 @@ class EngineThread:
             if cancel is self._cancel_load:
                 self._post(LoadFailed(choice, _unexpected(error)))
         else:
-            self._estimate = LlmAlone()
+            self._estimate = LlmAlone(stored_latency(pair))
             context = {role: pair.contexts[role].n_ctx for role in Role}
             limit = min(weights.n_ctx_train for weights in pair.weights.values())
             seconds = time.monotonic() - begun
@@ -271,7 +272,8 @@ class EngineThread:
             self._answer = None
             if self._pair is not None and answer.trace is not None:
                 self._estimate.learn(answer.trace)
-                answer.llm_alone_ms = self._estimate.of(answer.trace)
+                length = len(answer._run.trajectory.ids(Role.LLM)) if answer._run is not None else 0
+                answer.llm_alone_ms = self._estimate.of(answer.trace, length)
             answer.ended = True
             self._post(AnswerEnded(answer))
 

@@ -16,8 +16,10 @@ from typer.testing import CliRunner, Result
 from rstitch_local.commands import loading
 from rstitch_local.commands.main import app
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.engine import choice
+from rstitch_local.engine import calibration_store, choice
 from rstitch_local.engine.choice import PairChoice, PairDefaults
+from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.engine.pair import load_pair
 from rstitch_local.errors import InputError, ModelError, RStitchError, UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return FakePair(right_reply)
 
     monkeypatch.setattr(loading, "open_pair", open_pair)
+    monkeypatch.setattr(calibration_store, "stored_latency", lambda _pair: None)
     return tmp_path
 
 
@@ -168,6 +171,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from problem_fakes import FakePair, right_reply
 from rstitch_local.commands import loading, main
+from rstitch_local.engine import calibration_store
 
 folder = Path(sys.argv[2])
 answers = folder / "run" / "answers.jsonl"
@@ -184,6 +188,7 @@ class Slow(FakePair):
             yield run, step
 
 loading.open_pair = lambda *arguments, **options: Slow(right_reply)
+calibration_store.stored_latency = lambda pair: None
 sys.argv = ["rstitch", *sys.argv[3:]]
 main.main()
 """
@@ -208,6 +213,28 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(files: Path) -> None:
     assert json.loads(result.stdout)["problems"] == 3
     lines = (files / "run" / "answers.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["0", "1", "2"]
+
+
+def test_the_summary_says_what_the_llm_alone_would_take(
+    tmp_path: Path, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
+    model = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 0, 1000), decode=(0, 100)))
+    with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm) as pair:
+        calibration_store.store_calibration(pair, PairLatency(slm=model, llm=model))
+    problems = tmp_path / "p.jsonl"
+    problems.write_text("".join(json.dumps({"id": n, "question": "And?"}) + "\n" for n in range(2)))
+    arguments = ["solve", str(problems), "--out", str(tmp_path / "run"), *tiny_pair.options, "--max-tokens", "11"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in (tmp_path / "run" / "answers.jsonl").read_text("utf-8").splitlines()]
+    assert [sum(row["tokens"].values()) for row in rows] == [11, 11]
+    # A prompt of several batches, then ten tokens.
+    batches = -(-rows[0]["evaluated"]["slm"]["prompt"] // 64)
+    assert f"The LLM alone would take about {batches + 1:.1f} s a problem" in result.stdout
+    # Loaded in another way, nothing is known of it.
+    other = [*arguments[:3], str(tmp_path / "other"), *arguments[4:], "--context", "300", "--json"]
+    assert "llm_alone_seconds" not in json.loads(CliRunner().invoke(app, other).stdout)
 
 
 def test_on_two_real_models(tmp_path: Path, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:

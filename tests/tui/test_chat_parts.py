@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import queue
+from pathlib import Path
+
 import pytest
+from tiny_pair import TinyPair
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.calibration_store import store_calibration
+from rstitch_local.engine.choice import choose_pair
+from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.engine.pair import load_pair
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import UsageError
 from rstitch_local.llama.context import Usage
 from rstitch_local.tui import slash
 from rstitch_local.tui.chat_settings import ChatSettings
+from rstitch_local.tui.engine_thread import Answer, AnswerEnded, EngineThread, Request
 from rstitch_local.tui.estimate import LlmAlone
 from rstitch_local.tui.markdown import parser
 from rstitch_local.tui.pacing import Pace
@@ -49,6 +58,35 @@ def test_the_llm_alone_is_estimated_from_what_it_took() -> None:
     # 40 prompt tokens at 3 ms, and 20 written, or the 15 of them that are new, at 10 ms.
     assert estimate.of(little) == pytest.approx(40 * 3 + 20 * 10)
     assert estimate.of(trace(20, Usage(), kept=5)) == pytest.approx(40 * 3 + 15 * 10)
+
+
+def test_a_calibration_is_better_than_a_pace() -> None:
+    model = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 1, 0), decode=(1, 0)), outside_ms=0.5)
+    estimate = LlmAlone(PairLatency(slm=model, llm=model))
+    # 40 prompt tokens at 1 ms, two more tokens at 1 ms for every one cached, and half a ms around each.
+    assert estimate.of(trace(3, Usage())) == pytest.approx(40 + 40 + 41 + 3 * 0.5)
+    # The conversation has 140 tokens: all but 40 and what is new were cached.
+    assert estimate.of(trace(5, Usage(), kept=2), 140) == pytest.approx(40 + 137 + 138 + 3 * 0.5)
+    assert estimate.of(trace(2, Usage(), kept=2)) is None
+
+
+def test_the_chat_estimates_by_a_stored_calibration(
+    tmp_path: Path, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path))
+    model = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 0, 500), decode=(0, 7)))
+    with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm) as pair:
+        store_calibration(pair, PairLatency(slm=model, llm=model))
+    events: queue.SimpleQueue[object] = queue.SimpleQueue()
+    engine = EngineThread(events.put)
+    engine.load(choose_pair(None, tiny_pair.slm, tiny_pair.llm))
+    answer = Answer(Request([{"role": "user", "content": "And?"}], router="slm", max_tokens=5))
+    engine.write(answer)
+    while not isinstance(events.get(timeout=60), AnswerEnded):
+        pass
+    # The LLM was never asked, and yet it is known: a prompt of one batch and four tokens.
+    assert answer.llm_alone_ms == pytest.approx(500 + 4 * 7)
+    assert engine.close(60)
 
 
 def test_commands_are_found_by_name_and_by_beginning() -> None:

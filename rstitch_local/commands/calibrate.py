@@ -1,0 +1,188 @@
+"""`rstitch calibrate`: measures a pair on this machine, stores what it found, and says what that means.
+
+Knows how it looks on a terminal and how Ctrl-C ends it; measuring and the cost model are engine/.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from rstitch_local.commands.console import make_console, safe_json
+from rstitch_local.commands.options import (
+    ContextOption,
+    GpuLayersOption,
+    JsonOption,
+    KvTypeOption,
+    LlmOption,
+    PairOption,
+    SlmOption,
+    ThreadsOption,
+)
+from rstitch_local.text import safe_text
+
+if TYPE_CHECKING:
+    from rstitch_local.engine.latency import PairLatency
+    from rstitch_local.engine.pair import Pair
+    from rstitch_local.engine.trace import Trace
+
+# Asked of every pair but the demo pair, which solves word problems only.
+_QUESTIONS = (
+    "A shop sells pens at 3 coins each. Ben buys 14 and pays with a note of 50. How much does he get back?",
+    "Which is larger, 7/9 or 10/13? Show how you know.",
+    "Write a Python function that says whether a word reads the same backwards.",
+    "Explain in three sentences why the sky is blue.",
+    "A train leaves at 9:40 and arrives at 13:05. How long is the journey, and what if it is 25 minutes late?",
+)
+_CHECK_TOKENS = 40
+_CHECK_SEED = 11
+_GOOD_ERROR = 0.1
+_LEAST_VISITS = 5
+# Drawing takes time from what is measured; half a second apart it takes none that can be seen.
+_REDRAW_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Predicted and measured wall milliseconds of answers that were written after the measuring."""
+
+    predicted_ms: list[float]
+    measured_ms: list[float]
+
+    @property
+    def error(self) -> float:
+        """Median over the answers of |predicted - measured| / measured."""
+        import statistics
+
+        pairs = zip(self.predicted_ms, self.measured_ms, strict=True)
+        return statistics.median(abs(predicted / measured - 1) for predicted, measured in pairs)
+
+
+def calibrate(
+    pair: PairOption = None,
+    slm: SlmOption = None,
+    llm: LlmOption = None,
+    gpu_layers: GpuLayersOption = "auto",
+    threads: ThreadsOption = None,
+    context: ContextOption = None,
+    kv_type: KvTypeOption = "f16",
+    json_output: JsonOption = False,
+) -> None:
+    """Measure what a pair's tokens cost on this machine; takes about a minute. Leave the machine alone meanwhile."""
+    from rstitch_local.commands.loading import open_pair
+    from rstitch_local.engine.calibration_store import store_calibration
+    from rstitch_local.engine.choice import choose_pair
+
+    choice = choose_pair(pair, slm, llm)
+    try:
+        with open_pair(choice, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as loaded:
+            latency = _measure(loaded)
+            traces = check_answers(loaded)
+            path = store_calibration(loaded, latency)
+    except KeyboardInterrupt:
+        make_console(stderr=True).print("Stopped. What was stored before is as it was.")
+        raise
+    check = Check([latency.predict_ms(trace) for trace in traces], [trace.wall_ms for trace in traces])
+    if json_output:
+        typer.echo(safe_json({"pair": choice.name, "file": str(path), **_report(latency, traces, check)}))
+        return
+    screen = make_console()
+    for line in (*_words(latency, traces, check), f"Stored in {path}"):
+        screen.print(safe_text(line), soft_wrap=True)
+
+
+def _measure(pair: Pair) -> PairLatency:
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from rstitch_local.engine.calibration import measure
+
+    screen = make_console(stderr=True)
+    with Progress(
+        TextColumn("Measuring"), BarColumn(), console=screen, transient=True, auto_refresh=False,
+        disable=not screen.is_terminal,
+    ) as bars:  # fmt: skip
+        task = bars.add_task("", total=1.0)
+        return measure(pair, progress=_now_and_then(lambda share: bars.update(task, completed=share, refresh=True)))
+
+
+def _now_and_then(draw: Callable[[float], object]) -> Callable[[float], None]:
+    """The same, called less often."""
+    drawn = 0.0
+
+    def progress(share: float) -> None:
+        nonlocal drawn
+        now = time.monotonic()
+        if now - drawn >= _REDRAW_SECONDS:
+            drawn = now
+            draw(share)
+
+    return progress
+
+
+def check_answers(pair: Pair) -> list[Trace]:
+    """A few answers as the pair writes them, to hold against what the cost model says of them."""
+    questions: Iterable[str] = _QUESTIONS
+    if pair.name == "demo":
+        from rstitch_local.builtin.word_problems import generate
+
+        questions = [generate(_CHECK_SEED, index).question for index in range(len(_QUESTIONS))]
+    traces = []
+    for seed, question in enumerate(questions):
+        run = pair.ask(question, seed=seed, max_tokens=_CHECK_TOKENS)
+        for _ in run:
+            pass
+        traces.append(run.trace)
+    return traces
+
+
+def _words(latency: PairLatency, traces: list[Trace], check: Check) -> list[str]:
+    from rstitch_local.decoding.routers import Role
+    from rstitch_local.engine.outlook import plain_words
+
+    lines = plain_words(latency, _picture(traces))
+    lines.append("On points that nothing was fitted to, the formula and the measured table were wrong by")
+    for role in Role:
+        model = latency.of(role)
+        used = "table" if model.uses_table else "formula"
+        lines.append(
+            f"  {role.name}   formula {model.formula_error or 0:.1%}, table {model.table_error or 0:.1%}: "
+            f"the {used} is used"
+        )
+    predicted, measured = sum(check.predicted_ms) / 1e3, sum(check.measured_ms) / 1e3
+    lines.append(
+        f"Checked on {len(traces)} answers: predicted {predicted:.3g} s, measured {measured:.3g} s; "
+        f"wrong by {check.error:.1%} in the median."
+    )
+    if check.error > _GOOD_ERROR:
+        lines.append("That is much: was the machine busy with something else? `rstitch calibrate` measures again.")
+    return lines
+
+
+def _report(latency: PairLatency, traces: list[Trace], check: Check) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from rstitch_local.engine.outlook import SHARES, break_even_share, speed_up
+
+    picture = _picture(traces)
+    return {
+        "latency": latency.to_dict(),
+        "picture": asdict(picture),
+        "break_even_share": break_even_share(latency, picture),
+        "speed_up": {f"{share:g}": speed_up(latency, share, picture) for share in SHARES},
+        "check": {**asdict(check), "error": check.error},
+    }
+
+
+def _picture(traces: list[Trace]) -> Any:
+    """The outlook's picture of an answer, with the stay of the answers just written if they say enough of it."""
+    from rstitch_local.decoding.routers import Role
+    from rstitch_local.engine.outlook import Picture
+
+    visits = sum(trace.swaps_up for trace in traces)
+    if visits < _LEAST_VISITS:
+        return Picture()
+    return Picture(stay=round(sum(trace.tokens[Role.LLM] for trace in traces) / visits, 2))

@@ -1,0 +1,125 @@
+"""Which evaluations an answer was made of, recovered from its trace: who, how many tokens, after how many cached.
+
+Knows Algorithm 1 and what a trace keeps of it; nothing of what an evaluation costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.engine.trace import Trace
+from rstitch_local.llama.context import KINDS
+
+
+class Evaluation(NamedTuple):
+    """One turn of a model: `n_inf` tokens fed in after `n_kv` cached ones; `prompt` of them are the prompt's.
+
+    The engine cuts a long one into several calls of llama.cpp; here it is one.
+    """
+
+    role: Role
+    n_inf: int
+    n_kv: int
+    prompt: int = 0
+
+    @property
+    def kind(self) -> str:
+        """What its tokens count as: prompt, catch_up or decode; those of the answer decide where both are there."""
+        if self.n_inf == self.prompt:
+            return "prompt"
+        return "decode" if self.n_inf == 1 else "catch_up"
+
+    def tokens(self) -> dict[str, int]:
+        """Its tokens by kind, as `Usage` counts them."""
+        counted = dict.fromkeys(KINDS, 0)
+        counted["prompt"] = self.prompt
+        counted[self.kind] += self.n_inf - self.prompt
+        return counted
+
+
+def evaluations(trace: Trace) -> list[Evaluation]:
+    """Every evaluation of an answer, in order; their tokens by role and kind are those of `trace.usage` exactly.
+
+    A kept token says which models were evaluated for it: its writer, and the SLM before it where it was unsure. An
+    answer that did not come about that way, or whose steps are not kept, gives what its totals tell
+    (`evaluations_of_totals`). Where a cache held something from before (`reuse`), `n_kv` counts from there.
+    """
+    found = _by_steps(trace)
+    return evaluations_of_totals(trace.totals()) if found is None else found
+
+
+def _by_steps(trace: Trace) -> list[Evaluation] | None:
+    """From the steps; None where they do not add up to the totals."""
+    sizes: list[tuple[Role, int]] = []
+    last: dict[Role, int] = {}
+    for step in trace.steps[trace.kept :]:
+        both = step.role is Role.LLM and step.unsure is not None
+        slm = _unsure_tokens(trace, last, step.position) if both else 0
+        if both:
+            sizes.append((Role.SLM, slm))
+            last[Role.SLM] = step.position
+        sizes.append((step.role, step.caught_up - slm))
+        last[step.role] = step.position
+    # An answer that was stopped, failed or ran out of room may end with evaluations that gave no token.
+    for role in Role:
+        rest = sum(trace.usage[role].tokens) - sum(n for r, n in sizes if r is role)
+        if rest:
+            sizes.append((role, rest))
+    cached = dict.fromkeys(Role, 0)
+    prompts = {role: trace.usage[role].tokens[0] for role in Role}
+    found = []
+    for role, n_inf in sizes:
+        prompt, prompts[role] = prompts[role], 0
+        if n_inf < max(1, prompt):
+            return None
+        found.append(Evaluation(role, n_inf, cached[role], prompt))
+        cached[role] += n_inf
+    counted = {role: dict.fromkeys(KINDS, 0) for role in Role}
+    for evaluation in found:
+        for kind, count in evaluation.tokens().items():
+            counted[evaluation.role][kind] += count
+    same = all(list(counted[role].values()) == trace.usage[role].tokens for role in Role)
+    return found if same else None
+
+
+def _unsure_tokens(trace: Trace, last: Mapping[Role, int], position: int) -> int:
+    """Tokens the SLM evaluated at a position where both models were: it had missed those since its last turn."""
+    if Role.SLM in last:
+        return position - last[Role.SLM]
+    prompt = trace.usage[Role.SLM].tokens[0]
+    if prompt:
+        return prompt + position
+    # Its cache held the whole prompt and some of the answer: what all its later turns leave.
+    turns = [s.position for s in trace.steps[trace.kept :] if s.role is Role.SLM or s.unsure is not None]
+    return sum(trace.usage[Role.SLM].tokens) - (turns[-1] - position)
+
+
+def evaluations_of_totals(totals: Mapping[str, Any]) -> list[Evaluation]:
+    """About the same from totals alone: a line of answers.jsonl, or `Trace.totals()`.
+
+    How many evaluations there were follows exactly: one for every token of the LLM; one for every token of the SLM
+    and for every time it gave way. So do those of a single token. The others share the catch-up tokens evenly, and
+    all are spread evenly over the length of the answer.
+    """
+    found = []
+    for role in Role:
+        prompt, catch_up, decode = (totals["evaluated"][role.value][kind] for kind in KINDS)
+        turns = totals["tokens"][role.value] + (totals["swaps"]["up"] if role is Role.SLM else 0)
+        # The LLM's first turn has the prompt and what the SLM wrote before it; the SLM's has the prompt alone.
+        shared = prompt > 0 and role is Role.LLM
+        # A catch-up by itself has two tokens at least; of one token it would be a decode.
+        later = min(max(0 if shared else 1, turns - decode - (prompt > 0)), catch_up // 2)
+        early = min(catch_up // (later + 1), catch_up - 2 * later) if shared else 0
+        rest = catch_up - early
+        caught = [rest * (i + 1) // later - rest * i // later for i in range(later)]
+        first = prompt + (early if later else catch_up)
+        if first:
+            found.append(Evaluation(role, first, 0, prompt))
+        # Each of the two kinds is spread over the whole answer by itself.
+        end = prompt + catch_up + decode
+        for sizes in (caught, [1] * decode):
+            for i, size in enumerate(sizes):
+                found.append(Evaluation(role, size, first + (end - first - size) * i // max(1, len(sizes) - 1)))
+    return found

@@ -1,0 +1,109 @@
+"""Measures how well the cost model predicts: calibrates a pair, solves problems, compares each answer's time.
+
+    python scripts/bench_calibration.py PROBLEMS.jsonl [--pair qwen2.5-coder] [--limit 20] [--router SPEC ...]
+
+Prints Markdown for docs/performance.md: the error of a whole answer's predicted wall time, from its steps and from its
+totals alone, and of the two models by themselves on points that nothing was fitted to. Nothing is stored. Problems
+are solved greedily, the routers in turns. Keep the machine idle while it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rstitch_local import Pair, load_pair
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.engine.calibration import SECONDS, measure
+from rstitch_local.engine.latency import PairLatency
+from rstitch_local.engine.outlook import plain_words
+from rstitch_local.engine.trace import Trace
+from rstitch_local.problems.prompts import prompt_of
+from rstitch_local.problems.reading import Problem, read_problems
+
+
+def main() -> None:
+    """Calibrate, solve, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problems", type=Path)
+    parser.add_argument("--pair", default="qwen2.5-coder")
+    parser.add_argument("--limit", type=int, default=20)
+    parser.add_argument("--router", action="append", help="may be given several times; default: the pair's own")
+    parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for measuring")
+    arguments = parser.parse_args()
+
+    problems = read_problems(arguments.problems).problems[: arguments.limit]
+    with load_pair(arguments.pair) as pair:
+        begun = time.monotonic()
+        latency = measure(pair, seconds=arguments.seconds)
+        print(f"Calibrated {pair.name} in {time.monotonic() - begun:.1f} s.\n")
+        print_models(latency)
+        routers = arguments.router or [pair.defaults.router]
+        answers = solve(pair, problems, routers, arguments.max_tokens)
+    print(f"| router, {len(problems)} problems | " + " | ".join(HEADER) + " |")
+    print("|---" * (len(HEADER) + 1) + "|")
+    for router, traces in answers.items():
+        print(f"| {router} | {' | '.join(row(latency, traces))} |")
+    print("\n" + "\n".join(plain_words(latency)))
+
+
+HEADER = (
+    "median error", "largest error", "within 10 %", "sum predicted / measured", "median error, from totals alone",
+    "outside llama_decode, predicted / measured",
+)  # fmt: skip
+
+
+def print_models(latency: PairLatency) -> None:
+    """How far the formula and the table are off on points nothing was fitted to."""
+    print("| model | formula: mean error on unseen points | table | used | deepest cache measured |")
+    print("|---|---|---|---|---|")
+    for role in Role:
+        model = latency.of(role)
+        depth = model.table.depths[-1] if model.table is not None else 0
+        used = "table" if model.uses_table else "formula"
+        print(f"| {role.name} | {model.formula_error or 0:.1%} | {model.table_error or 0:.1%} | {used} | {depth} |")
+    print(flush=True)
+
+
+def solve(pair: Pair, problems: Sequence[Problem], routers: Sequence[str], max_tokens: int) -> dict[str, list[Trace]]:
+    """Every problem by every router, the routers in turns."""
+    prompt = prompt_of(pair.defaults.prompt, pair.defaults.prompt_suffix)
+    answers: dict[str, list[Trace]] = {router: [] for router in routers}
+    for problem in problems:
+        for router in routers:
+            messages = prompt.messages(problem.question)
+            run = pair.start(messages, router=router, sampling=Sampling(), max_tokens=max_tokens)
+            for _ in run:
+                pass
+            answers[router].append(run.trace)
+    return answers
+
+
+def row(latency: PairLatency, traces: Sequence[Trace]) -> list[str]:
+    """One router's figures, in the order of `HEADER`."""
+    predicted = [latency.predict_ms(trace) for trace in traces]
+    measured = [trace.wall_ms for trace in traces]
+    errors = [abs(p / m - 1) for p, m in zip(predicted, measured, strict=True)]
+    coarse = [abs(latency.predict_ms(trace.totals()) / trace.wall_ms - 1) for trace in traces]
+    inside = latency.model_copy(
+        update={role.value: latency.of(role).model_copy(update={"outside_ms": 0.0}) for role in Role}
+    )
+    outside = sum(predicted) - sum(inside.predict_ms(trace) for trace in traces)
+    really = sum(trace.wall_ms - trace.model_ms for trace in traces)
+    return [
+        f"{statistics.median(errors):.1%}",
+        f"{max(errors):.1%}",
+        f"{sum(error <= 0.1 for error in errors)} of {len(errors)}",
+        f"{sum(predicted) / sum(measured):.3f}",
+        f"{statistics.median(coarse):.1%}",
+        f"{outside / really:.2f}",
+    ]
+
+
+if __name__ == "__main__":
+    main()

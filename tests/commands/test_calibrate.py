@@ -1,0 +1,129 @@
+"""`rstitch calibrate`: what it prints and stores, and how it ends when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_pair import TinyPair, write_pair
+from typer.testing import CliRunner, Result
+
+from rstitch_local.commands.main import app
+from rstitch_local.engine import calibration
+from rstitch_local.engine.calibration_store import load_calibration
+from rstitch_local.engine.latency import PairLatency
+from rstitch_local.engine.pair import LoadOptions, load_pair
+from rstitch_local.errors import UsageError
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(calibration, "_MOST", 2)
+    return tmp_path / "home"
+
+
+def calibrate(*options: str) -> Result:
+    return CliRunner().invoke(app, ["calibrate", *options])
+
+
+def files(home: Path) -> list[Path]:
+    return sorted((home / "cache" / "calibrations").iterdir())
+
+
+def test_it_measures_stores_and_says_what_that_means(home: Path, tiny_pair: TinyPair) -> None:
+    result = calibrate(*tiny_pair.options, "--threads", "1", "--context", "300")
+    assert result.exit_code == 0, result.output
+    (path,) = files(home)
+    said = result.stdout
+    for words in (
+        "A token written after 256 others costs",
+        "Catching up costs, by the number of tokens missed",
+        "At the same length of answer, stitching ",
+        "Speed-up to expect over the LLM alone, by LLM share: ",
+        "x at 5%, ",
+        "is used",
+        "Checked on 5 answers: predicted ",
+        f"Stored in {path}",
+    ):
+        assert words in said
+    with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(threads=1, context=300)) as pair:
+        found = load_calibration(pair)
+    assert found.latency.slm.table is not None
+    assert found.latency.slm.table.depths[-1] == 300 - 64
+
+
+def test_the_demo_pair_as_json(home: Path) -> None:
+    result = calibrate("--pair", "demo", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["pair"] == "demo"
+    assert Path(report["file"]) == files(home)[0]
+    latency = PairLatency.from_dict(report["latency"])
+    assert latency.slm.uses_table or latency.slm.error == latency.slm.formula_error
+    assert set(report["speed_up"]) == {"0.05", "0.1", "0.2", "0.4"}
+    assert len(report["check"]["predicted_ms"]) == len(report["check"]["measured_ms"]) == 5
+    assert report["check"]["error"] >= 0
+    # The demo pair's answers swap often enough for the stay to be theirs.
+    assert report["picture"]["stay"] == pytest.approx(1.1, abs=0.4)
+
+
+def test_a_template_that_writes_little_is_no_failure(home: Path, tmp_path: Path) -> None:
+    pair = write_pair(tmp_path / "short", slm={"says": "ok"}, llm={"says": "ok"})
+    result = calibrate(*pair.options)
+    assert result.exit_code == 0, result.output
+    assert len(files(home)) == 1
+
+
+def test_options_that_mean_nothing(home: Path, tiny_pair: TinyPair) -> None:
+    assert isinstance(calibrate(*tiny_pair.options, "--kv-type", "f15").exception, UsageError)
+    assert isinstance(calibrate("--slm", str(tiny_pair.slm)).exception, UsageError)
+    assert not (home / "cache" / "calibrations").exists()
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+from rstitch_local.commands import main
+from rstitch_local.llama import context
+
+evaluate, calls, (_, hanging, most, *command) = context.Context.evaluate, 0, sys.argv
+
+def slow(self, pieces, **options):
+    global calls
+    calls += 1
+    if calls > int(most):
+        Path(hanging).touch()
+        time.sleep(60)
+    return evaluate(self, pieces, **options)
+
+context.Context.evaluate = slow
+sys.argv = ["rstitch", *command]
+main.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal as a terminal does")
+@pytest.mark.parametrize("calls", [0, 100])
+def test_ctrl_c_leaves_what_was_stored_before(home: Path, tmp_path: Path, tiny_pair: TinyPair, calls: int) -> None:
+    assert calibrate(*tiny_pair.options).exit_code == 0
+    before = files(home)[0].read_bytes()
+    hanging = tmp_path / "hanging"
+    arguments = [sys.executable, "-c", INTERRUPTED, str(hanging), str(calls), "calibrate", *tiny_pair.options]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not hanging.exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGINT)
+        out, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopped. What was stored before is as it was." in said
+    assert "Traceback" not in said
+    assert out == ""
+    assert [path.read_bytes() for path in files(home)] == [before]
