@@ -21,7 +21,7 @@ from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.session import Job
 from rstitch_local.problems.solve import Settings
-from rstitch_local.study.bench import compared, run_bench
+from rstitch_local.study.bench import compared, folder_name, run_bench
 from rstitch_local.study.figures import RouterFigures
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,8 +32,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "demo")
     out = parser.parse_args().out
-    shutil.rmtree(out, ignore_errors=True)
     with load_pair("demo") as pair:
+        routers = ["slm", pair.defaults.router]
+        for router in ("llm", *routers):
+            shutil.rmtree(out / folder_name(router), ignore_errors=True)
         job = Job(
             file=ROOT / "examples" / "word_problems.jsonl",
             out=out,
@@ -41,7 +43,6 @@ def main() -> None:
             model_settings={role.value: pair.weights[role].path.name for role in Role},
             pair_name=pair.name,
         )
-        routers = ["slm", pair.defaults.router]
         figures = compared(run_bench(job, routers, lambda: nullcontext(pair), Console(stderr=True)))
     llm, slm, both = figures
     screen = Console()

@@ -221,14 +221,14 @@ def _table(figures: Sequence[RouterFigures]) -> Table:
 
     table = Table("router", box=None, pad_edge=False)
     for name in ("right, %", "vs LLM", "s each", "speed-up", "LLM", "tokens"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for own in figures:
-        right = report.NONE if own.accuracy is None else f"{own.accuracy * 100:.1f}"
+        right = report.NONE if own.accuracy is None else f"{own.accuracy * 100:.3g}"
         if own.interval is not None:
             right += f" ({own.interval[0] * 100:.0f}-{own.interval[1] * 100:.0f})"
-        speed = report.NONE if own.speed_up is None else f"{own.speed_up:.2f}x"
+        speed = report.NONE if own.speed_up is None else f"{own.speed_up:.3g}x"
         if own.speed_up_interval is not None:
-            speed += f" ({own.speed_up_interval[0]:.2f}-{own.speed_up_interval[1]:.2f})"
+            speed += f" ({own.speed_up_interval[0]:.3g}-{own.speed_up_interval[1]:.3g})"
         table.add_row(
             own.router,
             right,

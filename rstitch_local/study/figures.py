@@ -106,6 +106,8 @@ def figures_of(
         footprints: what the models take; without it no memory is computed.
         seed: of the bootstrap.
     """
+    # The LLM has nothing to say against itself.
+    other = router != BASE
     whole = [row for row in rows if row["stop"] != "error"]
     sums = summary(whole)
     mean, interval, _ = accuracy(rows)
@@ -115,7 +117,7 @@ def figures_of(
     better = sum(ours[i] > theirs[i] for i in common)
     worse = sum(ours[i] < theirs[i] for i in common)
     loss_interval = None
-    if interval is not None and base_interval is not None:
+    if interval is not None and base_interval is not None and other:
         loss_interval = difference_interval(
             [theirs[i] for i in common], [ours[i] for i in common], base_interval, interval
         )
@@ -138,11 +140,11 @@ def figures_of(
         loss_interval=loss_interval,
         better=better,
         worse=worse,
-        p=mcnemar(better, worse) if common else None,
+        p=mcnemar(better, worse) if common and other else None,
         seconds=sums["seconds_per_problem"]["mean"],
         median_seconds=sums["seconds_per_problem"]["median"],
         speed_up=total_ratio(base_times, times),
-        speed_up_interval=ratio_interval(base_times, times, seed=seed),
+        speed_up_interval=ratio_interval(base_times, times, seed=seed) if other else None,
         llm_share=sums["llm_share"],
         tokens=_mean(row["tokens"]["slm"] + row["tokens"]["llm"] for row in whole),
         slm_tokens=_mean(row["tokens"]["slm"] for row in whole),

@@ -31,9 +31,11 @@ _PART_HATCHES = dict(zip(PARTS, ("", "", "///", "...", ""), strict=True))
 _GREY = "#666666"
 FORMATS = ("png", "svg")
 _DPI = 150
+# A wider range of times than this is drawn on a logarithmic axis.
+_LOG_FROM = 8
 # Where a label may go, as steps from its point to the right and upwards, the best first.
 _PLACES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1.5), (0, -1.5), (1.5, 0), (-1.5, 0))
-_REACHES = (7, 14, 24, 38, 56, 80)
+_REACHES = (8, 14, 24, 38, 56, 80)
 
 
 def require() -> None:
@@ -78,25 +80,31 @@ def draw(figures: Sequence[RouterFigures], out: Path) -> list[Path]:
 def accuracy_against_latency(figures: Sequence[RouterFigures]) -> Figure:
     """Points with their intervals, and the line of those no other beats."""
     base = next((own for own in figures if own.router == BASE), None)
+    longest = max(own.seconds or 0.0 for own in figures)
+    unit, name = _unit(longest)
 
     def reach(own: RouterFigures) -> Interval | None:
-        """The interval of the speed-up, as seconds of the LLM's own mean."""
-        if own.speed_up_interval is None or base is None or base.seconds is None or own is base:
+        """The interval of the speed-up, as a time by the LLM's own mean."""
+        if own.speed_up_interval is None or base is None or base.seconds is None:
             return None
         low, high = own.speed_up_interval
-        return (base.seconds / high, base.seconds / low) if low > 0 else None
+        return (base.seconds / high * unit, base.seconds / low * unit) if low > 0 else None
 
     figure, axes = _canvas()
-    points = [(own.seconds or 0.0, own.accuracy or 0.0) for own in figures]
+    points = [((own.seconds or 0.0) * unit, own.accuracy or 0.0) for own in figures]
     front = [points[place] for place in pareto(points)]
     if len(front) > 1:
-        axes.plot(*zip(*front, strict=True), color=_GREY, linewidth=1, linestyle="--", zorder=1, label="front")
+        axes.plot(*zip(*front, strict=True), color=_GREY, linewidth=1, linestyle="--", zorder=1)
     _scatter(axes, figures, points, reach)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("Time per problem, mean (s)")
+    if 0 < min(x for x, _ in points) < longest * unit / _LOG_FROM:
+        _log_scale(axes)
+        name += ", logarithmic"
+    else:
+        axes.set_xlim(left=0)
+    axes.set_xlabel(f"Time per problem, mean ({name})")
     note = "Upwards and to the left is better."
     if len(front) > 1:
-        note += " Dashed: routers that no other beats in both."
+        note += " Dashed: through the routers that no other beats in both."
     bars = "Bars: 95 % intervals, of the accuracy (Wilson)"
     if any(reach(own) for own in figures):
         bars += " and of the time against the LLM alone (paired bootstrap)"
@@ -119,10 +127,12 @@ def latency_taken_apart(figures: Sequence[RouterFigures]) -> Figure:
     rows = sorted(figures, key=lambda own: own.seconds or 0.0)
     figure, axes = _canvas(height=1.7 + 0.42 * len(rows))
     longest = max(own.seconds or 0.0 for own in rows)
+    unit, unit_name = _unit(longest)
+    longest *= unit
     places = range(len(rows))
     left = [0.0] * len(rows)
     for name in PARTS:
-        widths = [own.parts[name] for own in rows]
+        widths = [own.parts[name] * unit for own in rows]
         axes.barh(
             places, widths, left=left, height=0.7, color=_PART_COLOURS[name], hatch=_PART_HATCHES[name],
             edgecolor="white", linewidth=0.6, label=PART_NAMES[name],
@@ -130,7 +140,7 @@ def latency_taken_apart(figures: Sequence[RouterFigures]) -> Figure:
         for place, (start, width) in enumerate(zip(left, widths, strict=True)):
             # A share inside a segment that is wide enough for it.
             if width > 0.055 * longest:
-                share = width / sum(rows[place].parts.values())
+                share = rows[place].parts[name] / sum(rows[place].parts.values())
                 box = {"facecolor": _PART_COLOURS[name], "edgecolor": "none", "pad": 1.0}
                 axes.text(
                     start + width / 2, place, f"{share:.0%}", ha="center", va="center", fontsize=8,
@@ -139,12 +149,15 @@ def latency_taken_apart(figures: Sequence[RouterFigures]) -> Figure:
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for place, own in enumerate(rows):
         against = "" if own.router == BASE or own.speed_up is None else f", {own.speed_up:.2f}x"
-        axes.text(left[place] + 0.01 * longest, place, f"{seconds_text(left[place])}{against}", va="center", fontsize=8)
+        axes.text(
+            left[place] + 0.012 * longest, place, f"{seconds_text(left[place] / unit)}{against}", va="center",
+            fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        )  # fmt: skip
     axes.set_yticks(list(places), [own.router for own in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.18 * max(left))
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("Time per problem, mean (s)")
+    axes.set_xlabel(f"Time per problem, mean ({unit_name})")
     axes.set_ylabel("Router")
     axes.legend(
         ncols=len(PARTS), loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8.5, handlelength=1.2,
@@ -152,6 +165,24 @@ def latency_taken_apart(figures: Sequence[RouterFigures]) -> Figure:
     )  # fmt: skip
     axes.set_title("Where the time goes", loc="left", fontweight="bold", fontsize=12, pad=24)
     return figure
+
+
+def _unit(longest_seconds: float) -> tuple[float, str]:
+    """What seconds are multiplied by, and what they are then called."""
+    return (1.0, "s") if longest_seconds >= 1 else (1e3, "ms")
+
+
+def _log_scale(axes: Axes) -> None:
+    """A logarithmic x axis whose ticks are plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = axes.get_xlim()
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    seen = [float(x) for line in axes.lines for x in line.get_xdata()]  # type: ignore[union-attr,unused-ignore]
+    axes.set_xlim(min(seen) / 1.5, max(max(seen) * 1.5, min(high, max(seen) * 2), low))
 
 
 def _canvas(height: float = 5.0) -> tuple[Figure, Axes]:
@@ -193,12 +224,19 @@ def _scatter(
             xerr=None if across is None else [[max(0.0, x - across[0])], [max(0.0, across[1] - x)]],
             color=colour, ecolor=colour, elinewidth=1, capsize=2, alpha=0.45, fmt="none", zorder=2,
         )  # fmt: skip
-        size = 12 if marker == "*" else 7
-        axes.plot(x, y, marker, color=colour, markersize=size, markeredgecolor="white", zorder=3, gid=own.router)
+        # The stars are larger and lie beneath, so that a router that does what a model alone does hides none.
+        size, height = (15.0, 2.5) if marker == "*" else (7.0, 3.0)
+        axes.plot(x, y, marker, color=colour, markersize=size, markeredgecolor="white", zorder=height, gid=own.router)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
     axes.set_ylabel("Right answers (%)")
     lows, highs = zip(*(own.interval or (0.0, 1.0) for own in figures), strict=True)
-    axes.set_ylim(max(-0.03, min(lows) - 0.05), min(1.04, max(highs) + 0.05))
+    # Room for labels above and below; the ticks know that there is no share above 1.
+    axes.set_ylim(max(-0.08, min(lows) - 0.06), min(1.1, max(highs) + 0.06))
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 1.0001 and _within(tick, axes.get_ylim())])
+
+
+def _within(value: float, limits: Interval) -> bool:
+    return limits[0] <= value <= limits[1]
 
 
 def _kind(own: RouterFigures) -> str:
@@ -208,8 +246,8 @@ def _kind(own: RouterFigures) -> str:
 def _label(figure: Figure, axes: Axes) -> None:
     """Write every router's spec beside its point, where it covers no other label and no point.
 
-    Each label tries the places around its point, near ones first, and takes the first free one; where none is free
-    it takes the one that covers least. A label that had to go far away gets a line to its point.
+    Each label takes the place around its point where it covers least and is near; one that had to go far away gets
+    a line to its point.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
@@ -219,33 +257,31 @@ def _label(figure: Figure, axes: Axes) -> None:
     marked = [line for line in axes.lines if line.get_gid()]
     spots = [axes.transData.transform((line.get_xdata()[0], line.get_ydata()[0])) for line in marked]  # type: ignore[index,unused-ignore]
     scale = figure.dpi / 72
-    taken = [Bbox.from_extents(x - 6 * scale, y - 6 * scale, x + 6 * scale, y + 6 * scale) for x, y in spots]
+    taken = [Bbox.from_extents(x - 5 * scale, y - 5 * scale, x + 5 * scale, y + 5 * scale) for x, y in spots]
+    thin = _lines(axes)
     frame = axes.get_window_extent(renderer)
     for line, spot in zip(marked, spots, strict=True):
         text = axes.annotate(
-            line.get_gid() or "", spot, xycoords="figure pixels", textcoords="offset points", fontsize=8.5,
+            line.get_gid() or "", line.get_xydata()[0], (0, 0), textcoords="offset points", fontsize=8.5,
             annotation_clip=False, color=line.get_color(), zorder=4,
         )  # fmt: skip
         text.set_path_effects(_halo())
-        best: tuple[float, Any, Any, int] | None = None
+        tried = []
         for reach in _REACHES:
             for right, up in _PLACES:
                 box, offset = _box(text, spot, right, up, reach, scale, renderer)
-                covered = sum(_overlap(box, other) for other in taken) + 4 * _outside(box, frame)
-                if best is None or covered < best[0] - 1e-9:
-                    best = covered, box, offset, reach
-            if best is not None and best[0] == 0:
-                break
-        assert best is not None
-        _, box, offset, reach = best
-        text.xy = line.get_xydata()[0]  # type: ignore[index,unused-ignore]
-        text.xycoords = "data"
+                area = box.width * box.height
+                # Another label or a point under it is worst; a bar or a line is bearable, and so is some way to go.
+                covered = sum(_overlap(box, other) for other in taken) + area - _overlap(box, frame)
+                crossed = sum(_overlap(box, other) for other in thin)
+                tried.append((10 * covered / area + 3 * crossed / area + 0.02 * reach, len(tried), box, offset, reach))
+        _, _, box, offset, reach = min(tried)
         text.set_position(offset)
         taken.append(box)
         if reach >= _REACHES[2]:
-            middle = axes.transData.inverted().transform(((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2))
-            x, y = line.get_xydata()[0]  # type: ignore[index,unused-ignore]
-            axes.plot([x, middle[0]], [y, middle[1]], color=_GREY, linewidth=0.6, zorder=1)
+            near = (min(max(spot[0], box.x0), box.x1), min(max(spot[1], box.y0), box.y1))
+            ends = axes.transData.inverted().transform([spot, near])
+            axes.plot(ends[:, 0], ends[:, 1], color=line.get_color(), linewidth=0.7, zorder=1)
 
 
 def _box(text: Any, spot: Any, right: float, up: float, reach: int, scale: float, renderer: Any) -> tuple[Any, Any]:
@@ -259,18 +295,32 @@ def _box(text: Any, spot: Any, right: float, up: float, reach: int, scale: float
     shift_x = right * reach * scale - (width if right < 0 else width / 2 if right == 0 else 0)
     shift_y = up * reach * scale * 0.7 - (height if up < 0 else height / 2 if up == 0 else 0)
     x, y = spot[0] + shift_x, spot[1] + shift_y
-    offset = ((x - (extent.x0 - 0)) / scale, (y - extent.y0) / scale)
-    return Bbox.from_bounds(x - 2, y - 1, width + 4, height + 2), offset
+    offset = ((x - extent.x0) / scale, (y - extent.y0) / scale)
+    return Bbox.from_bounds(x - 5, y - 2, width + 10, height + 4), offset
+
+
+def _lines(axes: Axes) -> list[Any]:
+    """The error bars and the dashed line as chains of small boxes, in pixels."""
+    import numpy as np
+    from matplotlib.transforms import Bbox
+
+    chains = [segment for bars in axes.collections for segment in bars.get_segments()]  # type: ignore[attr-defined,unused-ignore]
+    for line in axes.lines:
+        if line.get_linestyle() == "--":
+            corners = np.asarray(line.get_xydata())
+            chains += [corners[place : place + 2] for place in range(len(corners) - 1)]
+    boxes = []
+    for chain in chains:
+        start, end = axes.transData.transform(chain)
+        steps = max(1, int(np.hypot(*(end - start)) / 4))
+        boxes += [Bbox.from_bounds(x - 2, y - 2, 4, 4) for x, y in np.linspace(start, end, steps + 1)]
+    return boxes
 
 
 def _overlap(one: Any, other: Any) -> float:
     width = min(one.x1, other.x1) - max(one.x0, other.x0)
     height = min(one.y1, other.y1) - max(one.y0, other.y0)
     return float(max(0.0, width) * max(0.0, height))
-
-
-def _outside(box: Any, frame: Any) -> float:
-    return float(box.width * box.height - _overlap(box, frame))
 
 
 def _halo() -> Any:

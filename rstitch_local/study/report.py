@@ -82,7 +82,7 @@ _COLUMNS: dict[str, Callable[[RouterFigures], str]] = {
     "tokens": lambda own: number(own.tokens),
     "swaps": lambda own: number(own.swaps_up),
     "catch-up tokens": lambda own: number(own.catch_up_tokens),
-    "memory, MB": lambda own: NONE if own.memory_bytes is None else f"{own.memory_bytes / 1e6:,.0f}",
+    "memory, MB": lambda own: NONE if own.memory_bytes is None else number(own.memory_bytes / 1e6),
     "errors": lambda own: str(len(own.failures)),
 }
 
@@ -111,7 +111,7 @@ def facts_of(outcome: BenchOutcome) -> dict[str, str]:
         "sampling": f"{drawn}; seed {settings['seed']}; "
         + (f"at most {budget} tokens" if budget else "as many tokens as the context holds"),
         "prompt": str(settings["prompt"]),
-        "grader": " ".join(str(value) for value in settings["grader"].values()),
+        "grader": ", ".join(f"{name} {value}" for name, value in settings["grader"].items()),
         "machine": f"{information['system']}, Python {information['python']}",
         "rstitch": f"{information['rstitch']}"
         + (f", {loaded['binding']}, llama.cpp {loaded['llama_cpp']}" if "llama_cpp" in loaded else ""),
