@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from rstitch_local import __version__
-from rstitch_local.commands import ask, bench, chat, doctor, grade, pairs, pull, solve
+from rstitch_local.commands import ask, bench, chat, doctor, grade, pairs, pull, solve, tune
 from rstitch_local.commands.console import print_error
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, StorageError
 
@@ -29,7 +29,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (chat.chat, ask.ask, solve.solve, grade.grade, bench.bench, pairs.pairs, pull.pull, doctor.doctor):
+for function in (
+    chat.chat,
+    ask.ask,
+    solve.solve,
+    grade.grade,
+    bench.bench,
+    tune.tune,
+    pairs.pairs,
+    pull.pull,
+    doctor.doctor,
+):
     app.command()(function)
 
 

@@ -23,7 +23,7 @@ from rstitch_local.engine.machine import cache_bytes
 from rstitch_local.errors import InputError, RStitchError, StorageError
 from rstitch_local.llama.gguf_check import check_gguf
 from rstitch_local.problems.grading import Grader
-from rstitch_local.problems.reading import read_problems
+from rstitch_local.problems.reading import Problem, ProblemFile, read_problems
 from rstitch_local.problems.run_folder import RUN_FILE, Answer, RunFolder
 from rstitch_local.problems.session import Job, LoadedPair, information_of, report_bad_rows, settings_of
 from rstitch_local.problems.solve import Task, solve, tasks_of
@@ -69,29 +69,49 @@ def run_bench(
     console: Console,
     stop: Callable[[], bool] = lambda: False,
 ) -> BenchOutcome:
-    """Solve the chosen problems with the LLM alone and with every router, and go on from where a bench stopped.
-
-    All answer one sample of a problem before any answers the next, in an order drawn for each, and every answer is
-    on the disk before the next one begins. Before the first, both models write a few tokens that count for
-    nothing: weights come from the disk when they are first used.
-
-    Args:
-        job: what to solve and how; its `out` is the folder of the bench, the router in its settings is not used.
-        routers: their specs, which are valid.
-        load: opens the pair; not called when every answer is there.
-        console: where progress and left-out rows are shown.
-        stop: True ends the bench after what is done; looked at all the time.
+    """Read a problem file and solve what is chosen of it; for the rest see `run_bench_on`.
 
     Raises:
         InputError: the problem file, the choice of problems or the folder cannot be used.
-        StorageError: the folder is in use or cannot be written.
-        RStitchError: whatever `load` raises.
+        RStitchError: as `run_bench_on`.
     """
     problem_file = read_problems(job.file, job.fields, strict=job.strict)
     report_bad_rows(problem_file, console)
     problems = job.selection.of(problem_file.problems)
     if not problems:
         raise InputError("Nothing to solve", f"None of the problems of {job.file} is chosen.")
+    return run_bench_on(problem_file, problems, job, routers, load, console, stop)
+
+
+def run_bench_on(
+    problem_file: ProblemFile,
+    problems: Sequence[Problem],
+    job: Job,
+    routers: Sequence[str],
+    load: Callable[[], AbstractContextManager[LoadedPair]],
+    console: Console,
+    stop: Callable[[], bool] = lambda: False,
+) -> BenchOutcome:
+    """Solve problems with the LLM alone and with every router, and go on from where a bench stopped.
+
+    All answer one sample of a problem before any answers the next, in an order drawn for each, and every answer is
+    on the disk before the next one begins. Before the first, both models write a few tokens that count for
+    nothing: weights come from the disk when they are first used.
+
+    Args:
+        problem_file: where they are from.
+        problems: one of them at least.
+        job: how to solve them; its `out` is the folder of the bench, the router in its settings is not used.
+        routers: their specs, which are valid.
+        load: opens the pair; not called when every answer is there.
+        console: where progress is shown.
+        stop: True ends the bench after what is done; looked at all the time.
+
+    Raises:
+        InputError: the folder cannot be used.
+        StorageError: the folder is in use or cannot be written.
+        RStitchError: whatever `load` raises.
+    """
     if (job.out / RUN_FILE).exists():
         raise InputError("Not a bench", f"{job.out} holds a run of `rstitch solve`.", "Name another --out.")
     # The LLM first: a folder of another bench is refused by it before anything is made there.

@@ -266,7 +266,7 @@ def _label(figure: Figure, axes: Axes) -> None:
             annotation_clip=False, color=line.get_color(), zorder=4,
         )  # fmt: skip
         text.set_path_effects(_halo())
-        tried = []
+        tried: list[tuple[float, int, Any, Any, int]] = []
         for reach in _REACHES:
             for right, up in _PLACES:
                 box, offset = _box(text, spot, right, up, reach, scale, renderer)
