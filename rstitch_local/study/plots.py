@@ -35,6 +35,7 @@ _DPI = 150
 _LOG_FROM = 8
 # Where a label may go, as steps from its point to the right and upwards, the best first.
 _PLACES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1.5), (0, -1.5), (1.5, 0), (-1.5, 0))
+_DOT = 4
 _REACHES = (8, 14, 24, 38, 56, 80)
 
 
@@ -181,7 +182,8 @@ def _log_scale(axes: Axes) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    seen = [float(x) for line in axes.lines for x in line.get_xdata()]  # type: ignore[union-attr,unused-ignore]
+    lines: list[Any] = list(axes.lines)
+    seen = [float(x) for line in lines for x in line.get_xdata()]
     axes.set_xlim(min(seen) / 1.5, max(max(seen) * 1.5, min(high, max(seen) * 2), low))
 
 
@@ -249,13 +251,14 @@ def _label(figure: Figure, axes: Axes) -> None:
     Each label takes the place around its point where it covers least and is near; one that had to go far away gets
     a line to its point.
     """
+    import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 
     renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call,unused-ignore]
     figure.draw(renderer)
-    marked = [line for line in axes.lines if line.get_gid()]
-    spots = [axes.transData.transform((line.get_xdata()[0], line.get_ydata()[0])) for line in marked]  # type: ignore[index,unused-ignore]
+    marked: list[Any] = [line for line in axes.lines if line.get_gid()]
+    spots = [axes.transData.transform(line.get_xydata()[0]) for line in marked]
     scale = figure.dpi / 72
     taken = [Bbox.from_extents(x - 5 * scale, y - 5 * scale, x + 5 * scale, y + 5 * scale) for x, y in spots]
     thin = _lines(axes)
@@ -266,30 +269,32 @@ def _label(figure: Figure, axes: Axes) -> None:
             annotation_clip=False, color=line.get_color(), zorder=4,
         )  # fmt: skip
         text.set_path_effects(_halo())
+        extent = text.get_window_extent(renderer)
         tried: list[tuple[float, int, Any, Any, int]] = []
         for reach in _REACHES:
             for right, up in _PLACES:
-                box, offset = _box(text, spot, right, up, reach, scale, renderer)
+                box, offset = _box(extent, spot, right, up, reach, scale)
                 area = box.width * box.height
                 # Another label or a point under it is worst; a bar or a line is bearable, and so is some way to go.
                 covered = sum(_overlap(box, other) for other in taken) + area - _overlap(box, frame)
-                crossed = sum(_overlap(box, other) for other in thin)
+                crossed = _overlaps(box, thin)
                 tried.append((10 * covered / area + 3 * crossed / area + 0.02 * reach, len(tried), box, offset, reach))
         _, _, box, offset, reach = min(tried)
         text.set_position(offset)
         taken.append(box)
         if reach >= _REACHES[2]:
             near = (min(max(spot[0], box.x0), box.x1), min(max(spot[1], box.y0), box.y1))
-            ends = axes.transData.inverted().transform([spot, near])
+            ends = axes.transData.inverted().transform(np.array([spot, near]))
             axes.plot(ends[:, 0], ends[:, 1], color=line.get_color(), linewidth=0.7, zorder=1)
 
 
-def _box(text: Any, spot: Any, right: float, up: float, reach: int, scale: float, renderer: Any) -> tuple[Any, Any]:
-    """Where a label lies, in pixels, when it goes that way from its point; and that place as matplotlib wants it."""
+def _box(extent: Any, spot: Any, right: float, up: float, reach: int, scale: float) -> tuple[Any, Any]:
+    """Where a label lies, in pixels, when it goes that way from its point; and that place as matplotlib wants it.
+
+    `extent` is where it lies at no distance from its point.
+    """
     from matplotlib.transforms import Bbox
 
-    text.set_position((0, 0))
-    extent = text.get_window_extent(renderer)
     width, height = extent.width, extent.height
     # The side of the label that looks at the point stands still; where it goes up or down only, its middle does.
     shift_x = right * reach * scale - (width if right < 0 else width / 2 if right == 0 else 0)
@@ -299,22 +304,27 @@ def _box(text: Any, spot: Any, right: float, up: float, reach: int, scale: float
     return Bbox.from_bounds(x - 5, y - 2, width + 10, height + 4), offset
 
 
-def _lines(axes: Axes) -> list[Any]:
-    """The error bars and the dashed line as chains of small boxes, in pixels."""
+def _lines(axes: Axes) -> Any:
+    """The error bars and the dashed line as chains of dots, in pixels: an array of shape (dots, 2)."""
     import numpy as np
-    from matplotlib.transforms import Bbox
 
-    chains = [segment for bars in axes.collections for segment in bars.get_segments()]  # type: ignore[attr-defined,unused-ignore]
+    collections: list[Any] = list(axes.collections)
+    chains = [segment for bars in collections for segment in bars.get_segments()]
     for line in axes.lines:
         if line.get_linestyle() == "--":
             corners = np.asarray(line.get_xydata())
             chains += [corners[place : place + 2] for place in range(len(corners) - 1)]
-    boxes = []
+    dots = [np.empty((0, 2))]
     for chain in chains:
         start, end = axes.transData.transform(chain)
-        steps = max(1, int(np.hypot(*(end - start)) / 4))
-        boxes += [Bbox.from_bounds(x - 2, y - 2, 4, 4) for x, y in np.linspace(start, end, steps + 1)]
-    return boxes
+        dots.append(np.linspace(start, end, max(1, int(np.hypot(*(end - start)) / _DOT)) + 1))
+    return np.concatenate(dots)
+
+
+def _overlaps(box: Any, dots: Any) -> float:
+    """How much of a box the lines take that the dots stand for."""
+    inside = (dots[:, 0] > box.x0) & (dots[:, 0] < box.x1) & (dots[:, 1] > box.y0) & (dots[:, 1] < box.y1)
+    return float(inside.sum()) * _DOT * _DOT
 
 
 def _overlap(one: Any, other: Any) -> float:

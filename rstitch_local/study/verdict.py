@@ -151,8 +151,9 @@ def account(own: RouterFigures, base: RouterFigures) -> str:
     if whole > 0:
         text += f" Catch-up takes {own.parts['catch_up'] / whole:.0%} of its time"
     if own.tokens and base.tokens:
-        longer = own.tokens / base.tokens - 1
-        text += f"; its answers are {abs(longer):.0%} {'longer' if longer >= 0 else 'shorter'} than the LLM's"
+        longer = round(own.tokens / base.tokens * 100) - 100
+        length = f"{abs(longer)}% {'longer than' if longer > 0 else 'shorter than'}" if longer else "as long as"
+        text += f"; its answers are {length} the LLM's"
     return text + "."
 
 
