@@ -127,13 +127,13 @@ def tune(
 
     wish = _wish(max_loss, max_llm_share, target_ms)
     fields, selection = Fields.parse(field or []), Selection.parse(None, limit, None)
-    specs = checked_specs(router or tuning.CANDIDATES)
     if save and slm is not None:
         raise UsageError(
             "Nothing to save it for",
             "A choice is saved for a pair of the catalogue, not for two files.",
             "Put the files into your models.toml and name that pair (--pair), or leave --save out.",
         )
+    specs = checked_specs(router or tuning.CANDIDATES)
     chosen = choose_pair(pair, slm, llm)
     own = chosen.defaults.sampling
     sampling = choose_sampling(own, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)

@@ -14,7 +14,8 @@ def test_figures_by_hand() -> None:
     own = figures_of("slm", fast, slow, footprints={Role.SLM: Footprint(1000, 10), Role.LLM: Footprint(5000, 100)})
     assert own.speed_up == pytest.approx(2.0)
     assert own.speed_up_interval == pytest.approx((2.0, 2.0))
-    assert (own.seconds, own.median_seconds) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert own.seconds == pytest.approx(0.1)
+    assert own.median_seconds == pytest.approx(0.1)
     assert (own.accuracy, own.loss, own.better, own.worse, own.p) == (1.0, -0.5, 1, 0, 1.0)
     assert own.loss_interval is not None
     assert own.loss_interval[0] < -0.5 < own.loss_interval[1]
@@ -42,7 +43,8 @@ def test_a_model_that_was_not_used_takes_no_memory() -> None:
 
 def test_an_error_is_wrong_and_no_time() -> None:
     (llm, other), _ = compared_rows(llm=some_rows("rrr", ms=100), entropy_1=some_rows("rer", ms=50))
-    assert (other.accuracy, other.worse, other.better) == (pytest.approx(2 / 3), 1, 0)
+    assert other.accuracy == pytest.approx(2 / 3)
+    assert (other.worse, other.better) == (1, 0)
     assert [failure.id for failure in other.failures] == ["p1"]
     # p0 and p2 alone: 100 + 102 against 50 + 52.
     assert other.speed_up == pytest.approx(202 / 102)
@@ -61,7 +63,10 @@ def test_edges_have_right_figures(verdicts: str) -> None:
         assert other.accuracy == share
         assert other.interval is not None
         low, high = other.interval
-        assert (low, high) == (pytest.approx(0.2065 if count == 1 else 0.5101, abs=1e-3), 1) if share else high < 1
+        if share:
+            assert low == pytest.approx(0.2065 if count == 1 else 0.5101, abs=1e-3)
+        else:
+            assert high == pytest.approx(0.7935 if count == 1 else 0.4899, abs=1e-3)
         assert other.p == 1
         assert other.loss_interval is not None
         assert other.loss_interval[0] < 0 < other.loss_interval[1]

@@ -74,7 +74,7 @@ def test_labels_cover_neither_each_other_nor_points() -> None:
 def test_the_front_goes_through_what_nothing_beats() -> None:
     pytest.importorskip("matplotlib")
     figures = crowded()
-    lines: list[Any] = plots.accuracy_against_latency(figures).axes[0].lines
+    lines: list[Any] = list(plots.accuracy_against_latency(figures).axes[0].lines)
     dashed = next(line for line in lines if line.get_linestyle() == "--")
     shown = [tuple(point) for point in dashed.get_xydata()]
     by_time = sorted(figures, key=lambda own: own.seconds or 0)

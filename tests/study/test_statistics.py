@@ -50,7 +50,9 @@ def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
     for seed in range(200):
         length = random.gamma(2, 50, size=40)
         # Lengths differ much and are shared, as problems are; the ratio of the totals is 1.5 in the long run.
-        interval = ratio_interval(1.5 * length * random.uniform(0.8, 1.2, 40), length, seed=seed, resamples=400)
+        interval = ratio_interval(
+            list(1.5 * length * random.uniform(0.8, 1.2, 40)), list(length), seed=seed, resamples=400
+        )
         assert interval is not None
         hits += interval[0] <= 1.5 <= interval[1]
     assert 176 <= hits <= 198
