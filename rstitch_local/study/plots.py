@@ -278,7 +278,7 @@ def _label(figure: Figure, axes: Axes) -> None:
                 # Another label or a point under it is worst; a bar or a line is bearable, and so is some way to go.
                 covered = sum(_overlap(box, other) for other in taken) + area - _overlap(box, frame)
                 crossed = _overlaps(box, thin)
-                tried.append((10 * covered / area + 3 * crossed / area + 0.02 * reach, len(tried), box, offset, reach))
+                tried.append((10 * covered / area + 3 * crossed / area + 0.04 * reach, len(tried), box, offset, reach))
         _, _, box, offset, reach = min(tried)
         text.set_position(offset)
         taken.append(box)

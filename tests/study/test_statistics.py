@@ -104,6 +104,14 @@ def test_the_interval_of_a_difference_by_newcombe() -> None:
     assert apart[0] < low < 0.2 < high < apart[1]
 
 
+def test_two_that_are_right_on_the_same_problems_differ_by_little() -> None:
+    # With a correlation of 1 the two distances are subtracted from each other.
+    verdicts = [1.0] * 9 + [0.0]
+    low, high = wilson(0.9, 10)
+    distance = abs((0.9 - low) - (high - 0.9))
+    assert difference_interval(verdicts, verdicts, (low, high), (low, high)) == pytest.approx((-distance, distance))
+
+
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
 def test_an_interval_of_a_difference_holds_it_and_mirrors(pairs: list[tuple[bool, bool]]) -> None:
     ours, theirs = [float(a) for a, _ in pairs], [float(b) for _, b in pairs]

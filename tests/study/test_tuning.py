@@ -42,7 +42,7 @@ def pair() -> RoutedPair:
     )
 
 
-ROUTERS = ["slm", "entropy:0.3", "entropy:0.1", "entropy:0.01"]
+ROUTERS = ["entropy:0.01", "entropy:0.1", "slm", "entropy:0.3"]
 
 
 def tuned(file: Path, own: RoutedPair, wish: Wish = POINT, after: int | None = None) -> Tuning:
