@@ -27,7 +27,7 @@ def _home() -> Path | None:
 
 
 def config_dir() -> Path:
-    """Settings a user writes: `models.toml`, `settings.toml`."""
+    """Settings a user writes, `models.toml` and `settings.toml`, and what `rstitch tune --save` found, `tuned.toml`."""
     home = _home()
     return home / "config" if home else platformdirs.user_config_path(APP_NAME, appauthor=False)
 
@@ -57,6 +57,11 @@ def calibrations_dir() -> Path:
 def user_catalogue() -> Path:
     """The user's own `models.toml`, laid over the one that ships."""
     return config_dir() / "models.toml"
+
+
+def tuned_file() -> Path:
+    """The routers that `rstitch tune --save` found for pairs of the catalogue on this machine."""
+    return config_dir() / "tuned.toml"
 
 
 def settings_file() -> Path:

@@ -11,15 +11,22 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
+from rich.console import Console
 
 from rstitch_local import load_pair
 from rstitch_local.builtin.word_problems import generate
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.llama import library
 from rstitch_local.problems.prompts import prompt_of
-from rstitch_local.study.comparison import compare_routers, cost_table, table
+from rstitch_local.problems.session import Job
+from rstitch_local.problems.solve import Settings
+from rstitch_local.study.bench import compared, run_bench
+from rstitch_local.study.report import cost_table, figures_table, parts_table
 
 # A seed of its own: nothing was trained, chosen or tuned on these problems.
 BENCH_SEED = 5
@@ -42,11 +49,18 @@ def main() -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     routers = ["slm", "llm", *(f"entropy:{tau}" for tau in TAUS)]
     with load_pair("demo") as pair:
-        figures = compare_routers(pair, file, arguments.out, routers, prompt=prompt_of("plain"))
+        job = Job(
+            file=file,
+            out=arguments.out,
+            settings=Settings("llm", Sampling(), prompt_of("plain")),
+            model_settings={role.value: pair.weights[role].path.name for role in Role},
+            pair_name=pair.name,
+        )
+        figures = compared(run_bench(job, routers, lambda: nullcontext(pair), Console(stderr=True)))
     build = library.build()
     print(f"Machine: {platform.system()} {platform.machine()}, {psutil.cpu_count(logical=False)} cores")
     print(f"{build.binding}, {' '.join(build.features)}; greedy, {arguments.problems} problems, seed {BENCH_SEED!r}\n")
-    print(table(figures) + "\n\n" + cost_table(figures))
+    print("\n\n".join(make(figures) for make in (figures_table, parts_table, cost_table)))
 
 
 if __name__ == "__main__":

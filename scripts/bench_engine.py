@@ -2,7 +2,7 @@
 
     python scripts/bench_engine.py PROBLEMS.jsonl --out DIR [--pair qwen2.5-coder] [--limit 20]
 
-Prints Markdown for docs/performance.md. Answers are kept in DIR, one run folder a router, so that a bench that
+Prints Markdown for docs/performance.md. Answers are kept in DIR as `rstitch bench` keeps them, so that a bench that
 was stopped goes on. Greedy; speeds are compared with a floor measured in the same process: a bare
 `llama_decode` loop over the same tokens. Keep the machine idle while it runs.
 """
@@ -14,11 +14,13 @@ import platform
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import llama_cpp
 import numpy as np
 import psutil
+from rich.console import Console
 
 from rstitch_local import Pair, load_pair
 from rstitch_local.decoding.entropy import EntropyMeter
@@ -28,7 +30,11 @@ from rstitch_local.llama import library
 from rstitch_local.llama.context import Context
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import read_problems
-from rstitch_local.study.comparison import compare_routers, cost_table, table
+from rstitch_local.problems.selection import Selection
+from rstitch_local.problems.session import Job
+from rstitch_local.problems.solve import Settings
+from rstitch_local.study.bench import compared, run_bench
+from rstitch_local.study.report import cost_table, figures_table, parts_table
 
 ROUTERS = ("slm", "llm", "entropy:0.005", "entropy:0.02", "entropy:0.05", "entropy:0.1")
 FLOOR_PROBLEMS = 5
@@ -52,16 +58,16 @@ def main() -> None:
         print_machine(pair)
         if not arguments.skip_floor:
             measure_floor(pair, arguments.problems)
-        figures = compare_routers(
-            pair,
-            arguments.problems,
-            arguments.out,
-            ROUTERS,
-            prompt=prompt_of("math"),
-            limit=arguments.limit,
-            max_tokens=arguments.max_tokens,
+        job = Job(
+            file=arguments.problems,
+            out=arguments.out,
+            settings=Settings("llm", Sampling(), prompt_of("math"), arguments.max_tokens),
+            model_settings={role.value: pair.weights[role].path.name for role in Role},
+            pair_name=pair.name,
+            selection=Selection(limit=arguments.limit),
         )
-        print(table(figures) + "\n\n" + cost_table(figures) + "\n", flush=True)
+        figures = compared(run_bench(job, ROUTERS, lambda: nullcontext(pair), Console(stderr=True)))
+        print("\n\n".join(make(figures) for make in (figures_table, parts_table, cost_table)) + "\n", flush=True)
         measure_memory(pair, before)
 
 

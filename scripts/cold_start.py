@@ -15,7 +15,10 @@ import time
 
 # What each costs to import there: numpy 70 ms, llama_cpp 150 ms, pydantic 90 ms, huggingface_hub 200 ms,
 # sympy (through math_verify) 500 ms, jinja2 40 ms.
-HEAVY = ("numpy", "llama_cpp", "pydantic", "huggingface_hub", "math_verify", "sympy", "jinja2", "torch", "textual")
+HEAVY = (
+    "numpy", "llama_cpp", "pydantic", "huggingface_hub", "math_verify", "sympy", "jinja2", "torch", "textual",
+    "matplotlib",
+)  # fmt: skip
 
 PROBE = f"""
 import sys

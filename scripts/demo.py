@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from rstitch_local import load_pair
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.problems.prompts import prompt_of
-from rstitch_local.study.comparison import RouterFigures, compare_routers
+from rstitch_local.problems.session import Job
+from rstitch_local.problems.solve import Settings
+from rstitch_local.study.bench import compared, folder_name, run_bench
+from rstitch_local.study.figures import RouterFigures
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,24 +33,29 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "demo")
     out = parser.parse_args().out
     with load_pair("demo") as pair:
-        routers = ["slm", "llm", pair.defaults.router]
-        for router in routers:
-            shutil.rmtree(out / router.replace(":", "-"), ignore_errors=True)
-        figures = compare_routers(
-            pair, ROOT / "examples" / "word_problems.jsonl", out, routers, prompt=prompt_of(pair.defaults.prompt)
+        routers = ["slm", pair.defaults.router]
+        for router in ("llm", *routers):
+            shutil.rmtree(out / folder_name(router), ignore_errors=True)
+        job = Job(
+            file=ROOT / "examples" / "word_problems.jsonl",
+            out=out,
+            settings=Settings("llm", Sampling(), prompt_of(pair.defaults.prompt)),
+            model_settings={role.value: pair.weights[role].path.name for role in Role},
+            pair_name=pair.name,
         )
-    slm, llm, both = figures
+        figures = compared(run_bench(job, routers, lambda: nullcontext(pair), Console(stderr=True)))
+    llm, slm, both = figures
     screen = Console()
     screen.print(_table(figures))
     screen.print(
-        f"The small model wrote wherever it was sure, and the large one {both.summary['llm_share']:.0%} of the tokens: "
+        f"The small model wrote wherever it was sure, and the large one {both.llm_share or 0:.0%} of the tokens: "
         f"{_accuracy(both)} right against {_accuracy(slm)} and {_accuracy(llm)} alone, "
-        f"{both.speed_up_over(llm):.1f} times as fast as the large model."
+        f"{both.speed_up or 0:.1f} times as fast as the large model."
     )
 
 
 def _accuracy(figures: RouterFigures) -> str:
-    return f"{figures.summary['accuracy']:.0%}"
+    return f"{figures.accuracy or 0:.0%}"
 
 
 def _table(figures: list[RouterFigures]) -> Table:
@@ -53,14 +63,13 @@ def _table(figures: list[RouterFigures]) -> Table:
     for name in ("accuracy", "LLM share", "tokens", "ms a problem", "speed-up"):
         table.add_column(name, justify="right")
     for row in figures:
-        tokens = sum(row.summary["tokens"].values()) / len(row.rows)
         table.add_row(
             row.router,
             _accuracy(row),
-            f"{row.summary['llm_share']:.0%}",
-            f"{tokens:.0f}",
-            f"{statistics.fmean(row.ms_by_problem.values()):.0f}",
-            f"{row.speed_up_over(figures[1]):.2f}x",
+            f"{row.llm_share or 0:.0%}",
+            f"{row.tokens or 0:.0f}",
+            f"{(row.seconds or 0) * 1e3:.0f}",
+            f"{row.speed_up or 0:.2f}x",
         )
     return table
 

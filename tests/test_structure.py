@@ -99,6 +99,7 @@ def test_what_may_be_imported_has_no_circle() -> None:
         ("math_verify", {"problems"}),
         ("textual", {"tui"}),
         ("markdown_it", {"tui"}),
+        ("matplotlib", {"study"}),
     ],
 )
 def test_a_library_is_used_in_one_place(library: str, parts: set[str]) -> None:
@@ -121,7 +122,7 @@ def loaded_by(script: str) -> set[str]:
     return set(done.stderr.split())
 
 
-HEAVY = {"numpy", "pydantic", "llama_cpp", "jinja2", "huggingface_hub", "math_verify", "sympy", "torch"}
+HEAVY = {"numpy", "pydantic", "llama_cpp", "jinja2", "huggingface_hub", "math_verify", "sympy", "torch", "matplotlib"}
 
 
 @pytest.mark.parametrize(

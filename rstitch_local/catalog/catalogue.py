@@ -1,4 +1,4 @@
-"""The pairs there are: the shipped models.toml with the user's own file laid over it.
+"""The pairs there are: the shipped models.toml, what was tuned, and the user's own file, each laid over the others.
 
 Knows what the files say and how to report what is wrong in them; nothing of disks or downloads.
 """
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from rstitch_local import paths
 from rstitch_local.catalog.schema import ModelFile, PairEntry, Parts, SamplingDefaults
+from rstitch_local.catalog.tuned import read_tuned
 from rstitch_local.errors import ModelError, UsageError
 
 Table = dict[str, Any]
@@ -75,7 +76,7 @@ def shipped_path() -> Path:
 
 
 def load_catalogue(*, shipped: Path | None = None, user: Path | None = None) -> Catalogue:
-    """Read both files and check every entry.
+    """Read the files and check every entry.
 
     Args:
         shipped: the file that ships, when not the usual one.
@@ -88,11 +89,14 @@ def load_catalogue(*, shipped: Path | None = None, user: Path | None = None) -> 
     user = user or paths.user_catalogue()
     base = _read(shipped)
     own = _read(user) if user.is_file() else {}
+    tuned = read_tuned()
     entries: list[PairEntry] = []
     problems: list[str] = []
     for name in [*base, *(n for n in own if n not in base)]:
         merged = _merge(base.get(name, {}), own.get(name, {}))
         _anchor_paths(merged, own.get(name), user.parent)
+        if name in tuned and isinstance(merged, dict) and not says_router(own.get(name)):
+            merged["router"] = tuned[name]
         # The shipped file is right by itself, so what is wrong with a pair comes from the user's, if it is there.
         entry = _validate(name, merged, user if name in own else shipped, problems)
         if entry is not None:
@@ -102,6 +106,17 @@ def load_catalogue(*, shipped: Path | None = None, user: Path | None = None) -> 
         shown = problems[:_MAX_REPORTED] + ([f"... and {more} more."] if more > 0 else [])
         raise UsageError("The catalogue cannot be used", "\n".join(shown), f"Keys are explained in {shipped}.")
     return Catalogue(entries)
+
+
+def says_router(table: Any) -> bool:
+    """Whether a user's table of a pair says itself who writes, so that what was tuned does not count."""
+    return isinstance(table, dict) and ("tau" in table or "router" in table)
+
+
+def user_says_router(pair: str) -> bool:
+    """Whether the user's models.toml says who writes for a pair; raises UsageError when it cannot be read."""
+    path = paths.user_catalogue()
+    return path.is_file() and says_router(_read(path).get(pair))
 
 
 def _read(path: Path) -> Table:

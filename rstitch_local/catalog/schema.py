@@ -78,6 +78,7 @@ class PairEntry(_Strict):
     llm: ModelFile
     context: int = Field(default=4096, ge=16)
     tau: float = 0.02
+    router: str | None = Field(default=None, min_length=1, max_length=200)
     memory_gb: float | None = Field(default=None, gt=0)
     prompt: Literal["math", "plain"] = "math"
     prompt_suffix: str = ""

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from rstitch_local import __version__
-from rstitch_local.commands import ask, calibrate, chat, doctor, grade, pairs, pull, solve, trace
+from rstitch_local.commands import ask, bench, calibrate, chat, doctor, grade, pairs, pull, solve, trace, tune
 from rstitch_local.commands.console import print_error
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, StorageError
 
@@ -35,6 +35,8 @@ for function in (
     solve.solve,
     grade.grade,
     trace.trace,
+    bench.bench,
+    tune.tune,
     calibrate.calibrate,
     pairs.pairs,
     pull.pull,

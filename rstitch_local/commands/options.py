@@ -12,6 +12,7 @@ import typer
 
 MODELS = "Models"
 SAMPLING = "Sampling"
+PROBLEMS = "Problems"
 
 PairOption = Annotated[
     str | None,
@@ -126,3 +127,31 @@ MinPOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Base seed of all noise.", rich_help_panel=SAMPLING)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead.")]
+
+ProblemsArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Problems: JSONL or one JSON array, UTF-8.")]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, help="Only the first N problems.", rich_help_panel=PROBLEMS)
+]
+SamplesOption = Annotated[
+    int, typer.Option("--samples", min=1, max=10_000, help="Answers to each problem.", rich_help_panel=PROBLEMS)
+]
+FieldOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        metavar="KIND=NAME",
+        help="Where the question, answer or id is: question=NAME.",
+        rich_help_panel=PROBLEMS,
+    ),
+]
+PromptOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt",
+        metavar="NAME|TEXT",
+        help="math, plain, or a text, with {question} where the question goes.",
+        show_default="the pair's own",
+        rich_help_panel=PROBLEMS,
+    ),
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at a malformed problem.", rich_help_panel=PROBLEMS)]

@@ -77,6 +77,7 @@ def _as_json(entry: PairEntry, found: PairState) -> dict[str, Any]:
         "memory_gb": entry.memory_gb,
         "context": entry.context,
         "tau": entry.tau,
+        "router": entry.router,
         "on_disk": found.ready,
         "slm": _file_as_json(found.slm),
         "llm": _file_as_json(found.llm),

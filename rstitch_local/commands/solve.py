@@ -18,18 +18,25 @@ import typer
 
 from rstitch_local.commands.console import make_console
 from rstitch_local.commands.options import (
+    PROBLEMS,
     ContextOption,
+    FieldOption,
     GpuLayersOption,
     JsonOption,
     KvTypeOption,
+    LimitOption,
     LlmOption,
     MaxTokensOption,
     MinPOption,
     PairOption,
     ParallelOption,
+    ProblemsArgument,
+    PromptOption,
     RouterOption,
+    SamplesOption,
     SeedOption,
     SlmOption,
+    StrictOption,
     TemperatureOption,
     ThreadsOption,
     TopKOption,
@@ -43,20 +50,16 @@ if TYPE_CHECKING:
     from rstitch_local.engine.pair import Pair
     from rstitch_local.problems.session import Job, LoadedPair, Outcome
 
-PROBLEMS = "Problems"
-
 
 def solve(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Problems: JSONL or one JSON array, UTF-8.")],
+    file: ProblemsArgument,
     out: Annotated[
         Path,
         typer.Option("--out", metavar="DIR", help="The run folder; made, or gone on with. One a shard."),
     ],
     pair: PairOption = None,
     router: RouterOption = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only the first N problems.", rich_help_panel=PROBLEMS)
-    ] = None,
+    limit: LimitOption = None,
     ids: Annotated[
         str | None, typer.Option("--ids", metavar="A,B", help="Only these.", rich_help_panel=PROBLEMS)
     ] = None,
@@ -69,32 +72,11 @@ def solve(
             rich_help_panel=PROBLEMS,
         ),
     ] = None,
-    samples: Annotated[
-        int, typer.Option("--samples", min=1, max=10_000, help="Answers to each problem.", rich_help_panel=PROBLEMS)
-    ] = 1,
-    field: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--field",
-            metavar="KIND=NAME",
-            help="Where the question, answer or id is: question=NAME.",
-            rich_help_panel=PROBLEMS,
-        ),
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            "--prompt",
-            metavar="NAME|TEXT",
-            help="math, plain, or a text, with {question} where the question goes.",
-            show_default="the pair's own",
-            rich_help_panel=PROBLEMS,
-        ),
-    ] = None,
+    samples: SamplesOption = 1,
+    field: FieldOption = None,
+    prompt: PromptOption = None,
     parallel: ParallelOption = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at a malformed problem.", rich_help_panel=PROBLEMS)
-    ] = False,
+    strict: StrictOption = False,
     json_output: JsonOption = False,
     max_tokens: MaxTokensOption = None,
     temperature: TemperatureOption = None,
@@ -181,10 +163,11 @@ def report(outcome: Outcome, out: Path, json_output: bool) -> None:
 
     typer.echo(json.dumps(outcome.summary) if json_output else summary_text(outcome.summary))
     if not outcome.finished:
-        _say_how_to_go_on(out, f"{outcome.done} of {outcome.total} answers are kept in {out}.")
+        say_how_to_go_on(out, f"{outcome.done} of {outcome.total} answers are kept in {out}.")
 
 
-def _say_how_to_go_on(out: Path, kept: str) -> None:
+def say_how_to_go_on(out: Path, kept: str) -> None:
+    """Say that the run was stopped and how it goes on, and end with exit code 130."""
     screen = make_console(stderr=True)
     screen.print(f"Stopped. {kept} The same command, with --out {out}, goes on from there.", soft_wrap=True)
     raise typer.Exit(INTERRUPTED_EXIT_CODE)
@@ -215,18 +198,20 @@ def _run_until_stopped(job: Job, load: Callable[[int], AbstractContextManager[Lo
     @contextmanager
     def load_then_listen(answers: int) -> Iterator[LoadedPair]:
         # While models are being loaded nothing is lost by ending at once.
-        with load(answers) as pair, _ctrl_c_sets(stopped):
+        with load(answers) as pair, ctrl_c_sets(stopped):
             yield pair
 
     try:
         return run_job(job, load_then_listen, make_console(stderr=True), stopped.is_set)
     except KeyboardInterrupt:
-        _say_how_to_go_on(job.out, "What was done is kept.")
+        say_how_to_go_on(job.out, "What was done is kept.")
         raise
 
 
 @contextmanager
-def _ctrl_c_sets(stopped: threading.Event) -> Iterator[None]:
+def ctrl_c_sets(stopped: threading.Event) -> Iterator[None]:
+    """While it is open the first Ctrl-C sets the event, and a second one ends the program at once."""
+
     def note(_number: int, _frame: FrameType | None) -> None:
         if stopped.is_set():
             raise KeyboardInterrupt

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rstitch_local import paths
+from rstitch_local.decoding.router_spec import router_from_spec
+from rstitch_local.decoding.routers import EntropyRouter
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.errors import UsageError
+
+if TYPE_CHECKING:
+    from rstitch_local.catalog.schema import PairEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +26,7 @@ class PairDefaults:
     context: tokens each cache holds.
     prompt: the prompt problem files are solved with; prompt_suffix comes after every question.
     single_turn: the models know single questions only, so a chat sends them no earlier turns.
+    own_router: the spec of the router, where models.toml or `rstitch tune --save` names one; its tau is then `tau`.
     """
 
     context: int = 4096
@@ -27,11 +35,12 @@ class PairDefaults:
     prompt: str = "math"
     prompt_suffix: str = ""
     single_turn: bool = False
+    own_router: str | None = None
 
     @property
     def router(self) -> str:
-        """The spec of the entropy router at the pair's own tau."""
-        return f"entropy:{self.tau:g}"
+        """The spec of the pair's own router: the entropy router at its tau where it names none."""
+        return self.own_router or f"entropy:{self.tau:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +79,26 @@ def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Pat
     files = locate(entry)
     defaults = PairDefaults(
         context=entry.context,
-        tau=entry.tau,
+        tau=_tau_of(entry),
         sampling=Sampling(**entry.sampling.model_dump()),
         prompt=entry.prompt,
         prompt_suffix=entry.suffix(),
         single_turn=entry.single_turn,
+        own_router=entry.router,
     )
     return PairChoice(entry.name, files.slm, files.llm, defaults)
+
+
+def _tau_of(entry: PairEntry) -> float:
+    """The threshold a pair runs with: that of its own router, if it has one with a tau."""
+    if entry.router is None:
+        return entry.tau
+    try:
+        rule = router_from_spec(entry.router)
+    except UsageError as error:
+        raise UsageError(
+            "No such router",
+            f"The router of the pair {entry.name}, as models.toml or tuned.toml has it: {error.message}",
+            f"{error.hint} Both files lie in {paths.config_dir()}.",
+        ) from None
+    return rule.tau if isinstance(rule, EntropyRouter) else entry.tau

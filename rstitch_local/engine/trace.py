@@ -154,8 +154,8 @@ class Trace:
 
         Returns:
             One dict a token: position, role ("slm" or "llm"), token, text, entropy, entropy_nats, top1, unsure,
-            unsure_nats, margin, caught_up and ms as in Step, and swap: "up" where the LLM took over, "down" where the SLM
-            has control again, else "". What is not known is None.
+            unsure_nats, margin, caught_up and ms as in Step, and swap: "up" where the LLM took over, "down" where
+            the SLM has control again, else "". What is not known is None.
         """
         before: Role | None = None
         records = []

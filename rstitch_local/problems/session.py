@@ -91,12 +91,12 @@ def run_job(
         RStitchError: whatever `load` raises.
     """
     problem_file = read_problems(job.file, job.fields, strict=job.strict)
-    _report_bad_rows(problem_file, console)
+    report_bad_rows(problem_file, console)
     problems = job.selection.of(problem_file.problems)
     if not problems:
         raise InputError("Nothing to solve", f"None of the problems of {job.file} is chosen.")
     with RunFolder(job.out) as folder:
-        folder.begin(_settings(job, problem_file), _information(job, problem_file))
+        folder.begin(settings_of(job, problem_file), information_of(job, problem_file))
         tasks = tasks_of(problems, job.samples, job.seed, folder.done())
         total = len(problems) * job.samples
         done = total - len(tasks)
@@ -110,7 +110,8 @@ def run_job(
     return Outcome(done, total, {**summary(answers), "malformed_rows": len(problem_file.bad_rows)}, answers)
 
 
-def _settings(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
+def settings_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
+    """What makes answers comparable, for run.json."""
     return {
         "problems_sha256": problem_file.sha256,
         "fields": asdict(job.fields),
@@ -124,7 +125,8 @@ def _settings(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
     }
 
 
-def _information(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
+def information_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
+    """What else is good to know of a run, for run.json."""
     selection = asdict(job.selection)
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -139,7 +141,8 @@ def _information(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
     }
 
 
-def _report_bad_rows(problem_file: ProblemFile, console: Console) -> None:
+def report_bad_rows(problem_file: ProblemFile, console: Console) -> None:
+    """Name the rows that are left out, the first few of them."""
     for row in problem_file.bad_rows[:_SHOWN_BAD_ROWS]:
         _say(console, f"{problem_file.path.name}, {problem_file.unit} {row.line} is left out: {row.reason}.")
     rest = len(problem_file.bad_rows) - _SHOWN_BAD_ROWS

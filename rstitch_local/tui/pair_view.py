@@ -222,7 +222,8 @@ def about(view: PairView) -> Content:
     if entry.description:
         parts.append(Content(safe_text(entry.description)))
     parts += [_file("Small model (SLM)", view.found.slm), _file("Large model (LLM)", view.found.llm)]
-    parts.append(Content.styled(f"Context of {entry.context:,} tokens · tau {entry.tau:g}", "dim"))
+    router = one_line(entry.router) if entry.router else f"tau {entry.tau:g}"
+    parts.append(Content.styled(f"Context of {entry.context:,} tokens · {router}", "dim"))
     folders = dict.fromkeys(str(file.path.parent) for file in view.files)
     parts.append(Content.styled("\n".join(safe_text(folder) for folder in folders), "dim"))
     return Content("\n\n").join(parts)

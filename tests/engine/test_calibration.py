@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from rstitch_local.engine.calibration_store import (
 from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
 from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
 from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError, StorageError
-from rstitch_local.llama.context import Context, Piece
+from rstitch_local.llama.context import Context, Decoded, Part
 
 MODEL = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 1, 2), decode=(0, 3)))
 LATENCY = PairLatency(slm=MODEL, llm=MODEL)
@@ -75,14 +75,13 @@ def test_it_finds_what_evaluations_cost(pair: Pair, monkeypatch: pytest.MonkeyPa
     """On a model whose evaluations take as long as they are said to."""
     monkeypatch.setattr(calibration, "_MOST", 2)
     known = Formula(prefill=(1e-3, 0, 0.5, 2), decode=(1e-3, 3))
-    evaluate = Context.evaluate
+    decode = Context.decode
 
-    def timed(self: Context, pieces: list[Piece], **options: Any) -> Any:
-        length, count = self.length(), len(pieces[0].ids)
-        for output in evaluate(self, pieces, **options):
-            yield output._replace(elapsed_ns=round(known.ms(count, length) * 1e6))
+    def timed(self: Context, parts: Sequence[Part], **options: Any) -> Decoded:
+        length, count = self.length(), len(parts[0].ids)
+        return decode(self, parts, **options)._replace(ns=[round(known.ms(count, length) * 1e6)])
 
-    monkeypatch.setattr(Context, "evaluate", timed)
+    monkeypatch.setattr(Context, "decode", timed)
     latency = measure(pair, seconds=30)
     for role in Role:
         model = latency.of(role)

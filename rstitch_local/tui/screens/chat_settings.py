@@ -98,6 +98,12 @@ THINKING = {None: "As the model has it", True: "On", False: "Off"}
 _NO_SWITCH = "The template of the loaded models has no switch for it."
 
 
+def _own_rule(defaults: PairDefaults) -> str:
+    """What the pair's own router is, in a sentence."""
+    rule = defaults.router
+    return f"Now entropy, with tau {defaults.tau:g}." if rule.startswith("entropy") else f"Now {rule}."
+
+
 class ChatSettingsScreen(Dialog[dict[str, object] | None]):
     """Shows what a chat is run with, and gives back the fields of ChatSettings that were changed, or None.
 
@@ -160,10 +166,7 @@ class ChatSettingsScreen(Dialog[dict[str, object] | None]):
                 yield Static("System prompt", classes="heading", id="system-heading")
                 yield Editor(self._settings.system, placeholder="What the models are told before the chat", id="system")
                 yield Static("Who writes", classes="heading")
-                ways = [
-                    (kind.title, kind.sentence or f"Now entropy, with tau {self._defaults.tau:g}.")
-                    for kind in self._kinds.values()
-                ]
+                ways = [(kind.title, kind.sentence or _own_rule(self._defaults)) for kind in self._kinds.values()]
                 yield Choice(ways, list(self._kinds).index(self._given_kind), id="router")
                 tau = self._given_number if self._given_kind == "entropy" else self._defaults.tau
                 yield TauSlider(tau, id="tau")

@@ -1,0 +1,146 @@
+"""A pair whose routers differ as a script says, for the tests of benches and tunings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from problem_fakes import FakeStep, right_reply, row, totals
+from rich.console import Console
+
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.engine.driver import Status
+from rstitch_local.errors import EngineError, RStitchError
+from rstitch_local.problems.grading import Verdict
+from rstitch_local.problems.prompts import prompt_of
+from rstitch_local.problems.session import Job
+from rstitch_local.problems.solve import Settings
+from rstitch_local.study.figures import BASE, RouterFigures, figures_of
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What one router does: how long an answer takes, who writes it, and which problems it gets wrong."""
+
+    ms: float = 100.0
+    slm: int = 6
+    llm: int = 2
+    wrong: Sequence[str] = ()
+    error: RStitchError | None = None
+
+
+class Trace:
+    def __init__(self, text: str, way: Way, seed: int) -> None:
+        self.text, self.way, self.seed = text, way, seed
+        self.stop: str | None = None
+
+    def totals(self) -> dict[str, Any]:
+        times = {"wall_ms": self.way.ms, "busy_ms": self.way.ms}
+        return {**totals(self.stop or "none", self.seed, self.way.slm, self.way.llm), **times}
+
+    def to_columns(self) -> dict[str, Any]:
+        return {"settings": {}, "text": self.text, **self.totals(), "steps": {}}
+
+
+class Run:
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.error: EngineError | None = None
+
+    def write(self, stopped: bool) -> FakeStep | None:
+        error = self.trace.way.error
+        self.error = error if isinstance(error, EngineError) else None
+        self.trace.stop = "interrupted" if stopped else "error" if self.error else "eog"
+        return FakeStep("slm", self.trace.text) if self.trace.stop == "eog" else None
+
+
+@dataclass(slots=True)
+class RoutedPair:
+    """Answers the sums of `write_problems` as the router's way says; remembers (router, question) in order."""
+
+    ways: dict[str, Way] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    def describe(self) -> dict[str, Any]:
+        return {"pair": "routed"}
+
+    def start(
+        self,
+        messages: list[dict[str, str]],
+        *,
+        router: str,
+        sampling: Sampling,  # noqa: ARG002
+        seed: int,
+        max_tokens: int | None,
+        reuse: bool,  # noqa: ARG002
+    ) -> Run:
+        question = messages[-1]["content"]
+        if max_tokens is None:  # the warm-up has a budget, and is none of the answers
+            self.asked.append((router, question))
+        way = self.ways.get(router, Way())
+        if way.error is not None and not isinstance(way.error, EngineError):
+            raise way.error
+        wrong = any(f"What is {number} " in question for number in way.wrong)
+        text = "\\boxed{-1}" if wrong else right_reply(question)
+        return Run(Trace(text, way, seed))
+
+    def run_all(self, runs: Iterable[Run], *, stop: Callable[[], bool]) -> Iterator[tuple[Run, FakeStep | None]]:
+        for run in runs:
+            step = run.write(stop())
+            if run.trace.stop == "interrupted":
+                return
+            yield run, step
+
+    @property
+    def status(self) -> Status:
+        return Status(1, 1, {Role.SLM: 1, Role.LLM: 0}, 0)
+
+    def load(self) -> nullcontext[RoutedPair]:
+        """For `run_bench` and `tune`."""
+        return nullcontext(self)
+
+
+def bench_job(file: Path, out: Path, **changes: Any) -> Job:
+    """A greedy job for a bench of the sums of `write_problems`."""
+    settings = Settings("llm", Sampling(), prompt_of("plain"))
+    return Job(file=file, out=out, settings=settings, model_settings={}, pair_name="routed", **changes)
+
+
+class QuickGrader:
+    """Compares what is in the box, without a process of its own."""
+
+    def __enter__(self) -> QuickGrader:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        pass
+
+    def grade(self, gold: str | None, text: str) -> Verdict:
+        answer = text.rpartition("{")[2].rstrip("}")
+        return Verdict(answer, None if gold is None else answer == gold)
+
+
+def quiet() -> Console:
+    """A console that nobody reads."""
+    return Console(file=StringIO())
+
+
+def some_rows(verdicts: str, ms: float = 100.0, **changes: Any) -> list[dict[str, Any]]:
+    """Rows p0, p1, ...: r is right, w is wrong, e ended in an error, anything else is not graded."""
+    rows = []
+    for place, verdict in enumerate(verdicts):
+        correct = {"r": True, "w": False, "e": False}.get(verdict)
+        ends = {"stop": "error", "wall_ms": 0.0, "error": "it broke"} if verdict == "e" else {"wall_ms": ms + place}
+        rows.append(row(f"p{place}", correct, **{**ends, **changes}))
+    return rows
+
+
+def compared_rows(**rows: list[dict[str, Any]]) -> tuple[list[RouterFigures], dict[str, list[dict[str, Any]]]]:
+    """Figures and rows of routers by name; a name with an underscore becomes a spec with a colon."""
+    named = {name.replace("_", ":", 1): given for name, given in rows.items()}
+    return [figures_of(name, given, named[BASE]) for name, given in named.items()], named

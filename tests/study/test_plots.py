@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench_fakes import compared_rows, some_rows
+
+from rstitch_local.errors import StorageError, UsageError
+from rstitch_local.study import plots
+from rstitch_local.study.figures import RouterFigures
+
+
+def crowded() -> list[RouterFigures]:
+    """Eight routers, most of them close together, and the two models."""
+    near = {f"entropy_0.0{n}": some_rows("r" * (20 + n % 3) + "w" * (10 - n % 3), 100 + 3 * n) for n in range(1, 7)}
+    others = {"window_8:0.003": some_rows("r" * 21 + "w" * 9, 104), "margin_0.2": some_rows("r" * 21 + "w" * 9, 104)}
+    llm = some_rows("r" * 27 + "w" * 3, 900, tokens={"slm": 0, "llm": 9})
+    figures, _ = compared_rows(llm=llm, slm=some_rows("w" * 30, 40, tokens={"slm": 9, "llm": 0}), **near, **others)
+    return figures
+
+
+def test_without_matplotlib_it_is_said_how_to_have_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match=r"rstitch-local\[study\]"):
+        plots.draw(crowded(), tmp_path)
+
+
+def test_three_pictures_in_two_formats(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    files = plots.draw(crowded(), tmp_path)
+    assert [file.name for file in files] == [
+        "accuracy-latency.png", "accuracy-latency.svg", "accuracy-share.png", "accuracy-share.svg",
+        "latency-parts.png", "latency-parts.svg",
+    ]  # fmt: skip
+    for file in files:
+        data = file.read_bytes()
+        assert data.startswith(b"\x89PNG" if file.suffix == ".png" else b"<?xml")
+    share = (tmp_path / "accuracy-share.svg").read_text(encoding="utf-8")
+    for words in ("window:8:0.003", "Right answers (%)", "Tokens the LLM wrote (%)"):
+        assert words in share
+    assert "Time per problem, mean (ms)" in (tmp_path / "latency-parts.svg").read_text(encoding="utf-8")
+    # The same figures make the same file.
+    before = files[1].read_bytes()
+    plots.draw(crowded(), tmp_path)
+    assert files[1].read_bytes() == before
+
+
+def test_labels_cover_neither_each_other_nor_points() -> None:
+    pytest.importorskip("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = plots.accuracy_against_latency(crowded())
+    renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call,unused-ignore]
+    figure.draw(renderer)
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    assert sorted(text.get_text() for text in axes.texts) == sorted(own.router for own in crowded())
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+    frame = axes.get_window_extent(renderer)
+    for box in boxes:
+        assert frame.x0 <= box.x0
+        assert box.x1 <= frame.x1
+    marked: list[Any] = [line for line in axes.lines if line.get_gid()]
+    assert len(marked) == 10
+    for line in marked:
+        x, y = axes.transData.transform(line.get_xydata()[0])
+        assert not any(box.contains(x, y) for box in boxes)
+
+
+def test_the_front_goes_through_what_nothing_beats() -> None:
+    pytest.importorskip("matplotlib")
+    figures = crowded()
+    lines: list[Any] = list(plots.accuracy_against_latency(figures).axes[0].lines)
+    dashed = next(line for line in lines if line.get_linestyle() == "--")
+    shown = [tuple(point) for point in dashed.get_xydata()]
+    by_time = sorted(figures, key=lambda own: own.seconds or 0)
+    best = -1.0
+    wanted = []
+    for own in by_time:
+        if (own.accuracy or 0) > best:
+            best = own.accuracy or 0
+            wanted.append((pytest.approx((own.seconds or 0) * 1e3), best))
+    assert shown == wanted
+
+
+@pytest.mark.parametrize("verdicts", ["r", "w", "rrrr", "wwww"])
+def test_edges_can_be_drawn(verdicts: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    figures, _ = compared_rows(llm=some_rows(verdicts, 100), slm=some_rows(verdicts, 100))
+    assert len(plots.draw(figures, tmp_path)) == 6
+
+
+def test_what_cannot_be_drawn_is_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    ungraded, _ = compared_rows(llm=some_rows("--", 100))
+    assert [file.name for file in plots.draw(ungraded, tmp_path)] == ["latency-parts.png", "latency-parts.svg"]
+    failed, _ = compared_rows(llm=some_rows("ee"))
+    assert plots.draw(failed, tmp_path) == []
+    (tmp_path / "accuracy-share.png").mkdir()
+    with pytest.raises(StorageError):
+        plots.draw(crowded(), tmp_path)
