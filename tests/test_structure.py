@@ -27,7 +27,7 @@ MAY_IMPORT = {
     # `load_pair("name")` looks the name up, so the catalogue lies below the engine and knows nothing of it.
     "engine": {"llama", "decoding", "catalog", "errors", "paths", "text"},
     "problems": {"engine", "catalog", "decoding", "errors", "paths", "text"},
-    "study": {"problems", "engine", "llama", "catalog", "decoding", "builtin", "errors", "paths"},
+    "study": {"problems", "engine", "llama", "catalog", "decoding", "builtin", "errors", "paths", "text"},
     # The chat never touches llama.cpp: what it shows comes from the engine's steps and traces.
     "tui": {"problems", "engine", "decoding", "catalog", "builtin", "errors", "paths", "text"},
     "learning": {"problems", "engine", "llama", "catalog", "decoding", "builtin", "errors", "paths"},
