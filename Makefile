@@ -16,7 +16,7 @@ setup: .venv/installed
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing; where llama.cpp is not compiled yet, that takes some minutes and says nothing."
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,study]'
 	touch $@
 
 demo: setup

@@ -99,6 +99,7 @@ def test_what_may_be_imported_has_no_circle() -> None:
         ("math_verify", {"problems"}),
         ("textual", {"tui"}),
         ("markdown_it", {"tui"}),
+        ("matplotlib", {"study"}),
     ],
 )
 def test_a_library_is_used_in_one_place(library: str, parts: set[str]) -> None:

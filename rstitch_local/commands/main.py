@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from rstitch_local import __version__
-from rstitch_local.commands import ask, chat, doctor, grade, pairs, pull, solve
+from rstitch_local.commands import ask, chat, doctor, grade, pairs, pull, solve, study
 from rstitch_local.commands.console import print_error
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, StorageError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 for function in (chat.chat, ask.ask, solve.solve, grade.grade, pairs.pairs, pull.pull, doctor.doctor):
     app.command()(function)
+app.add_typer(study.study)
 
 
 def _show_version(wanted: bool) -> None:

@@ -47,6 +47,7 @@ class StudyJob:
     problem_file, problems: the file as it was read, and those of its problems that were chosen.
     out: the folder everything is written into.
     prompt: how a question is put to the pair; max_tokens: longest answer, None for what the contexts hold.
+    pair_name: what the pair is called.
     model_settings: what else of the models makes answers comparable: sums of the files, context, cache type.
     command: what makes the same report again, for the reader of it.
     """
@@ -56,6 +57,7 @@ class StudyJob:
     out: Path
     prompt: Prompt
     model_settings: Mapping[str, Any]
+    pair_name: str
     max_tokens: int | None = None
     fields: Fields = field(default_factory=Fields)
     command: str = ""
@@ -80,7 +82,7 @@ class StudyJob:
         information = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "rstitch": rstitch_local.__version__,
-            "pair": pair.name,
+            "pair": self.pair_name,
             "problems": {"file": self.problem_file.path.name, "rows": len(self.problem_file.problems)},
             "prompt_name": self.prompt.name,
             "loaded": pair.describe(),
