@@ -129,7 +129,7 @@ def agreement(
 ) -> None:
     """Figure 1: how often the two write the same token, what drafts would win, how long answers are.
 
-    Both answer every problem greedily and each reads the other's answers. Speed-ups of speculative decoding are
+    Both answer every problem greedily and the SLM reads the LLM's answers along. Speed-ups of speculative decoding are
     computed from that and from measured costs. The same command again goes on where it stopped.
     """
     with _study(file, out, pair, limit, field, prompt, max_tokens, slm, llm, gpu_layers, threads, context, kv_type) as (

@@ -49,15 +49,17 @@ def run_agreement(pair: Pair, job: StudyJob, watch: Watch) -> AgreementRun:
     with Grader() as grader:
         for role in (Role.LLM, Role.SLM):
             with RunFolder(job.out / role.value) as folder:
-                job.begin(folder, role, pair)
-                rows[role] = write_answers(pair, role, job, folder, grader, watch)
-                if role is Role.LLM:
+                read = role is Role.LLM
+                job.begin(folder, role, pair, read=read)
+                rows[role] = write_answers(pair, role, job, folder, grader, watch, read=read)
+                if read:
                     pass_ms = _known_costs(folder)
-                    longest = max(rows[role], key=lambda row: len(row["answer_tokens"]))
-                    if not pass_ms and longest["answer_tokens"]:
+                    by_length = sorted(rows[role], key=lambda row: len(row["answer_tokens"]))
+                    middle = by_length[len(by_length) // 2]
+                    if not pass_ms and middle["answer_tokens"]:
                         watch("LLM passes", 0, 1)
-                        problem = next(problem for problem in job.problems if problem.id == longest["id"])
-                        pass_ms = measure_passes(pair, job.messages(problem), longest["answer_tokens"])
+                        problem = next(problem for problem in job.problems if problem.id == middle["id"])
+                        pass_ms = measure_passes(pair, job.messages(problem), middle["answer_tokens"])
                         folder.note({"llm_pass_ms": {str(tokens): ms for tokens, ms in pass_ms.items()}})
                         watch("LLM passes", 1, 1, "measured")
     return AgreementRun(rows[Role.SLM], rows[Role.LLM], pass_ms)
@@ -74,8 +76,8 @@ def _known_costs(folder: RunFolder) -> dict[int, float]:
 def measure_passes(pair: Pair, messages: Sequence[Message], written: Sequence[int]) -> dict[int, float]:
     """Milliseconds of the LLM's passes over 1 token and over every draft length and one more.
 
-    Medians of 5, taken in turns, at the end of one of its own answers. Only the last token's logits are computed,
-    which is a little less than verifying a draft takes.
+    Medians of 5, taken in turns, from the middle of one of its own answers on, for a pass costs more the more there
+    is in the cache. Only the last token's logits are computed, which is a little less than verifying a draft takes.
 
     Args:
         pair: not writing an answer at the moment.
@@ -84,19 +86,20 @@ def measure_passes(pair: Pair, messages: Sequence[Message], written: Sequence[in
     """
     context = pair.contexts[Role.LLM]
     ids = [*pair.render(messages, Role.LLM), *written][: context.n_ctx]
-    sizes = [size for size in (1, *(draft + 1 for draft in DRAFTS)) if size < len(ids)]
+    base = max(1, min(len(ids) - len(written) // 2, len(ids) - max(DRAFTS) - 1))
+    sizes = [size for size in (1, *(draft + 1 for draft in DRAFTS)) if base + size <= len(ids)]
+    # What is measured must not count for the answer that was written last.
     context.usage[0] = Usage()
     context.truncate(0, 0)
     times: dict[int, list[int]] = {size: [] for size in sizes}
     # One round more than counts: the first one warms up.
     for _ in range(_ROUNDS + 1):
         for size in sizes:
-            base = len(ids) - size
             left = context.truncate(0, base)
             if left < base:
                 for _ in context.evaluate([Piece(0, ids[left:base])]):
                     pass
-            for output in context.evaluate([Piece(0, ids[base:])]):
+            for output in context.evaluate([Piece(0, ids[base : base + size])]):
                 times[size].append(output.elapsed_ns)
     return {size: statistics.median(several[1:]) / 1e6 for size, several in times.items()}
 

@@ -61,7 +61,7 @@ def agreement_report(figures: AgreementFigures, job: StudyJob) -> str:
         parts += [_agreement(figures), _speed_up(figures), _lengths(figures)]
     parts.append(
         "## Files\n\n`agreement.json` has every number above, `problems.csv` a row a problem. `llm/answers.jsonl` and "
-        "`slm/answers.jsonl` have the answers, token by token, with what the other model would have written "
+        "`slm/answers.jsonl` have the answers token by token, the LLM's with what the SLM would have written "
         "(`other_tokens`, `agrees`)."
     )
     return "\n\n".join(parts) + "\n"

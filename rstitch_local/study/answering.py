@@ -66,10 +66,10 @@ class StudyJob:
         """The conversation a problem is put to the pair with."""
         return self.prompt.messages(problem.question)
 
-    def begin(self, folder: RunFolder, role: Role, pair: Pair) -> None:
+    def begin(self, folder: RunFolder, role: Role, pair: Pair, *, read: bool = True) -> None:
         """Claim a run folder for this job's answers by one model; raises InputError where it holds others."""
         settings = {
-            "study": "greedy answers with the other model's arg-max",
+            "study": {"read_along": read},
             "problems_sha256": self.problem_file.sha256,
             "fields": asdict(self.fields),
             "prompt": self.prompt.template,
@@ -106,9 +106,9 @@ class SecondReading(NamedTuple):
 
 
 def write_answers(
-    pair: Pair, role: Role, job: StudyJob, folder: RunFolder, grader: Grader, watch: Watch
+    pair: Pair, role: Role, job: StudyJob, folder: RunFolder, grader: Grader, watch: Watch, *, read: bool = True
 ) -> list[Answer]:
-    """Have one model answer all problems greedily and the other read each answer; what is there is kept.
+    """Have one model answer all problems greedily and, with `read`, the other read each; what is there is kept.
 
     Returns:
         The chosen problems' lines of answers.jsonl, in the order of the file. Besides what `rstitch solve` writes
@@ -125,14 +125,14 @@ def write_answers(
     count = len(job.problems)
     watch(stage, count - len(left), count)
     for place, problem in enumerate(left, start=count - len(left) + 1):
-        answer = _answer(pair, role, job, problem, grader)
+        answer = _answer(pair, role, job, problem, grader, read)
         folder.append(answer)
         watch(stage, place, count, f"{one_line(problem.id, 40)}: {_told(answer)}")
     rows = {row["id"]: row for row in folder.answers}
     return [rows[problem.id] for problem in job.problems]
 
 
-def _answer(pair: Pair, role: Role, job: StudyJob, problem: Problem, grader: Grader) -> Answer:
+def _answer(pair: Pair, role: Role, job: StudyJob, problem: Problem, grader: Grader, read: bool) -> Answer:
     messages = job.messages(problem)
     trace = Trace(0)
     reading = SecondReading([], [], [], None)
@@ -142,7 +142,8 @@ def _answer(pair: Pair, role: Role, job: StudyJob, problem: Problem, grader: Gra
         trace = run.trace
         for _ in run:
             pass
-        reading = read_along(pair, OTHER[role], messages, [step.token for step in trace.steps])
+        if read:
+            reading = read_along(pair, OTHER[role], messages, [step.token for step in trace.steps])
     except (InputError, EngineError, ModelError) as failure:
         error = f"{failure.title}: {failure.message}"
         trace.stop = "error"

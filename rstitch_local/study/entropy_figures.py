@@ -43,7 +43,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class WindowFigure:
-    """Entropy (nats) over the tokens before the harmful one, and before all other places of the same answers.
+    """Entropy (nats) over the tokens before the harmful one, and before other places of the same answers.
 
     harmful, other: means over answers; difference: of the two within an answer.
     """
@@ -204,12 +204,13 @@ def _outcomes(run: StudyRun) -> dict[str, int]:
 
 
 def _window(window: int, found: Sequence[tuple[Floats, int]]) -> WindowFigure:
-    """The tokens before the harmful one against those before all other places; window 0 is the token itself."""
+    """The tokens before the harmful one against those before other places; window 0 is the token itself."""
     harmful, other = [], []
     for values, position in found:
         # Place p of `before` tells of the window that ends right before token p.
         before = values if window == 0 else np.concatenate([[np.nan], trailing_means(values, window)[:-1]])
-        rest = np.delete(before, position)
+        # The windows right after the harmful token hold it, and with it what they are compared with.
+        rest = np.delete(before, range(position, min(position + window + 1, len(values))))
         rest = rest[~np.isnan(rest)]
         if not math.isnan(before[position]) and len(rest):
             harmful.append(float(before[position]))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, which people with any colour vision tell apart; marks and dashes differ as well.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
 GREY = "#767676"
+_PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
 _STYLE = {
     "font.size": 10,
     "axes.titlesize": 10,
@@ -53,15 +54,15 @@ def require_matplotlib() -> None:
         )
 
 
-def _draw(path: Path, size: tuple[float, float], paint: Callable[..., None], columns: int = 1) -> None:
-    """Have `paint` fill the axes of a new figure (inches), and save it as path.png and path.svg."""
+def _draw(path: Path, size: tuple[float, float], paint: Callable[..., None], widths: Sequence[float] = (1,)) -> None:
+    """Have `paint` fill the axes of a new figure (inches), side by side, and save it as path.png and path.svg."""
     # Imported here: only a study needs it.
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size)
-        paint(*figure.subplots(1, columns, squeeze=False)[0])
+        paint(*figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])
         try:
             figure.savefig(path.with_suffix(".png"), dpi=200, metadata={"Software": None})
             figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
@@ -98,12 +99,14 @@ def draw_histogram(figures: Figures, path: Path) -> None:
         axes.annotate(
             f"{figures.sure_share:.1%} at or below {SURE_NATS} nats",
             (SURE_NATS, 0.98 * top), (-5, 0), textcoords="offset points", ha="right", va="top", color=VERMILLION,
+            bbox=_PLATE,
         )  # fmt: skip
         if edges[0] < tau_nats < edges[-1]:
             axes.axvline(tau_nats, color=BLACK, linestyle=":", linewidth=1.2)
             axes.annotate(
                 f"tau = {figures.tau:g}",
                 (tau_nats, 0.90 * top), (-5, 0), textcoords="offset points", ha="right", va="top",
+                bbox=_PLATE,
             )  # fmt: skip
         _normalised_axis(axes, figures.log_vocabulary, of="x", label="token entropy, normalised (nats / ln V)")
 
@@ -136,15 +139,15 @@ def draw_right_and_wrong(figures: Figures, path: Path) -> None:
         axes.set_xlabel("the SLM's answer is")
         axes.set_ylabel("mean token entropy of the answer (nats)")
         if compared.test is not None:
-            axes.set_title(f"Mann-Whitney U, two-sided: p = {shown_p(compared.test.p)} ({compared.test.method})")
+            axes.set_title(f"Mann-Whitney U, two-sided: p {shown_p(compared.test.p)} ({compared.test.method})")
         _normalised_axis(axes, figures.log_vocabulary, of="y", label="normalised (nats / ln V)")
 
     _draw(path, (5.2, 4.2), paint)
 
 
 def shown_p(p: float) -> str:
-    """A p-value as people write it."""
-    return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
+    """A p-value as people write it, with the sign before it."""
+    return "< 0.0001" if p < 0.0001 else f"= {p:.2g}"
 
 
 def _band(axes: Any, points: Sequence[tuple[float, Any]], colour: str, marker: str, label: str) -> None:
@@ -177,21 +180,19 @@ def draw_before_harm(figures: Figures, path: Path) -> None:
         own.set_ylabel("mean token entropy (nats)")
         own.set_title("at the token itself")
         _band(before, points(figures.windows, "harmful"), VERMILLION, "^", "before the harmful token")
-        _band(before, points(figures.windows, "other"), BLUE, "o", "before the other tokens of these answers")
+        _band(before, points(figures.windows, "other"), BLUE, "o", "before other tokens of these answers")
         if figures.mean_nats is not None:
             before.axhline(figures.mean_nats, color=GREY, linestyle=":", label="mean of all tokens")
         before.set_xticks([1, 2, 4, 8, 12, 16])
         before.set_xlabel("window (tokens before it)")
         before.set_ylabel("mean entropy over the window (nats)")
-        before.set_ylim(0, 1.35 * before.get_ylim()[1])
+        before.set_ylim(0, 1.3 * before.get_ylim()[1])
         before.set_title("in the tokens before it")
-        before.legend(loc="upper right")
+        before.legend(loc="upper right", fontsize=9)
         _normalised_axis(before, figures.log_vocabulary, of="y", label="normalised (nats / ln V)")
-        own.figure.get_layout_engine().set(w_pad=0.1)
-        own.set_box_aspect(1.9)
 
     if figures.own.harmful is not None and figures.own.other is not None:
-        _draw(path, (8.4, 4.2), paint, columns=2)
+        _draw(path, (8.4, 4.2), paint, widths=(1, 2.4))
 
 
 def draw_prediction(figures: Figures, path: Path) -> None:
@@ -205,13 +206,13 @@ def draw_prediction(figures: Figures, path: Path) -> None:
 
         _band(areas, points(figures.harm_areas), VERMILLION, "^", "the harmful token")
         _band(areas, points(figures.disagreement_areas), BLUE, "o", "disagreement of the LLM")
-        areas.axhline(0.5, color=GREY, linestyle=":", label="no use at all")
+        areas.axhline(0.5, color=GREY, linestyle=":", label="chance")
         areas.set_xticks([1, 2, 4, 8, 12, 16])
         areas.set_ylim(min(0.4, areas.get_ylim()[0]), 1.0)
         areas.set_xlabel("window (tokens, up to the one predicted)")
         areas.set_ylabel("area under the ROC curve")
         areas.set_title("mean entropy over a window as predictor of ...")
-        areas.legend(loc="best")
+        areas.legend(loc="best", fontsize=9)
         shown = [one for one in figures.bins if one.read >= 5]
         middles = [float(np.sqrt(one.low * one.high)) for one in shown]
         known = [one.disagreement or (0.0, (0.0, 0.0)) for one in shown]
@@ -227,7 +228,7 @@ def draw_prediction(figures: Figures, path: Path) -> None:
         calibration.set_ylabel("tokens the LLM would not have written (%)")
         _normalised_axis(calibration, figures.log_vocabulary, of="x", label="normalised (nats / ln V)")
 
-    _draw(path, (9.6, 4.2), paint, columns=2)
+    _draw(path, (9.6, 4.4), paint, widths=(1, 1))
 
 
 def draw_agreement(figures: AgreementFigures, path: Path) -> None:
@@ -247,17 +248,12 @@ def draw_agreement(figures: AgreementFigures, path: Path) -> None:
             ]
             if points:
                 axes.plot(*zip(*points, strict=True), marker, color=colour, alpha=0.65, markeredgewidth=0, label=name)
-        axes.axhline(1.0, color=BLACK, linewidth=1)
-        axes.annotate(
-            "as fast as the LLM alone", (0.01, 1.0), (0, 3), xycoords=("axes fraction", "data"),
-            textcoords="offset points", va="bottom",
-        )  # fmt: skip
+        axes.axhline(1.0, color=BLACK, linewidth=1, label="as fast as the LLM alone")
         if figures.agreement is not None:
             axes.axvline(100 * figures.agreement, color=GREY, linestyle=":", label="agreement over all tokens")
-        axes.set_ylim(0, 1.12 * max(1.0, axes.get_ylim()[1]))
         axes.set_xlabel("tokens of the LLM's answer the SLM would also write (%)")
         axes.set_ylabel(f"computed speed-up by drafts of {best} (times)")
-        axes.legend(loc="lower right")
+        axes.legend(loc="best", fontsize=9, frameon=True, framealpha=0.9, edgecolor="none")
 
     if figures.best is not None:
         _draw(path, (6.4, 4.2), paint)

@@ -5,6 +5,7 @@ Knows how a number is said and what it means; computes nothing but what is writt
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -141,14 +142,14 @@ def _compared(compared: Comparison, unit: float) -> str:
         return (
             f"All {len(compared.right) + len(compared.wrong)} graded answers are {which}: there is nothing to compare."
         )
-    medians = [sorted(values)[len(values) // 2] for values in (compared.right, compared.wrong)]
-    means = [sum(values) / len(values) for values in (compared.right, compared.wrong)]
+    medians = [statistics.median(values) for values in (compared.right, compared.wrong)]
+    means = [statistics.fmean(values) for values in (compared.right, compared.wrong)]
     area = f"{_area(compared.area)}" if compared.area else ""
     sure = compared.test.p < 0.05
     return (
         f"Mean entropy of an answer: median {_nats(medians[0], unit)} over the {len(compared.right)} right ones, "
         f"{_nats(medians[1], unit)} over the {len(compared.wrong)} wrong ones (means {means[0]:.4f} and {means[1]:.4f} "
-        f"nats). Mann-Whitney U = {compared.test.u:g}, two-sided p = {entropy_plots.shown_p(compared.test.p)} "
+        f"nats). Mann-Whitney U = {compared.test.u:g}, two-sided p {entropy_plots.shown_p(compared.test.p)} "
         f"({compared.test.method}): that the two are alike is "
         f"{'unlikely' if sure else 'not excluded'}. A wrong answer has the higher mean entropy than a right one with "
         f"probability {area}."
@@ -216,23 +217,12 @@ def _harm(figures: Figures) -> str:
     ]
     lines.append(
         "Mean entropy in nats (95 % bootstrap interval over answers). *Window w*: the w tokens before the place, not "
-        "the token there, or as many as there are. *Other places*: the mean over all other places of the same answer, "
-        "which is what windows at random places give on average. The intervals hold for one row at a time."
+        "the token there, or as many as there are. *Other places*: the mean over all other places of the same answer "
+        "whose window does not hold the harmful token, which is what windows at random places give on average. "
+        "The intervals hold for one row at a time."
     )
     lines.append(table(["window", "harmful token", "other places", "difference"], rows))
-    before = [one.window for one in figures.windows if one.difference and one.difference.interval]
-    above = [
-        one.window
-        for one in figures.windows
-        if one.difference and one.difference.interval and one.difference.interval[0] > 0
-    ]
-    if before:
-        lines.append(
-            f"The interval of the difference lies above zero for windows {_listed(above)}."
-            if above
-            else "The interval of the difference lies above zero for no window: the tokens before a harmful one do not "
-            "announce it."
-        )
+    lines.append(_announcement(figures))
     lines.append("The first of them, as they stand in their answers (`harmful.csv` has all):")
     lines.append(
         table(
@@ -253,6 +243,21 @@ def _harm(figures: Figures) -> str:
 def _text(text: str) -> str:
     """A piece of an answer as a cell shows it: line ends visible, nothing read as Markdown."""
     return cell(text.replace("\n", "⏎"), 60) or "(no text)"
+
+
+def _announcement(figures: Figures) -> str:
+    """Whether the tokens before the harmful one stand out, in a sentence."""
+    known = [(one.window, one.difference.interval) for one in figures.windows if one.difference]
+    above = [window for window, interval in known if interval and interval[0] > 0]
+    below = [window for window, interval in known if interval and interval[1] < 0]
+    said = []
+    if above:
+        said.append(f"lies above zero for windows of {_listed(above)}: there the SLM is less sure before it goes wrong")
+    if below:
+        said.append(f"lies below zero for windows of {_listed(below)}: there the SLM is surer before it goes wrong")
+    if not said:
+        said.append("holds zero for every window: the tokens before a harmful one do not announce it")
+    return f"The interval of the difference {'; it '.join(said)}."
 
 
 def _listed(numbers: Sequence[int]) -> str:
