@@ -219,7 +219,7 @@ def _harm(figures: Figures) -> str:
         "Mean entropy in nats (95 % bootstrap interval over answers). *Window w*: the w tokens before the place, not "
         "the token there, or as many as there are. *Other places*: the mean over all other places of the same answer "
         "whose window does not hold the harmful token, which is what windows at random places give on average. "
-        "The intervals hold for one row at a time."
+        "The intervals, bands in the figure, hold for one row at a time."
     )
     lines.append(table(["window", "harmful token", "other places", "difference"], rows))
     lines.append(_announcement(figures))
@@ -291,7 +291,8 @@ def _prediction(figures: Figures) -> str:
         "## What entropy predicts\n\n"
         f"{picture('entropy_prediction', 'Area under the ROC curve by window; disagreement by entropy')}\n\n"
         f"The LLM, reading the SLM's answers, would have written {agreement} of the tokens itself. The table has "
-        "areas under the ROC curve (95 % interval, answers as clusters): 1 is a perfect predictor, 0.5 is chance, "
+        "areas under the ROC curve (95 % interval, a band in the figure; answers are clusters): "
+        "1 is a perfect predictor, 0.5 is chance, "
         "below 0.5 the opposite is predicted. *Window w*: mean entropy over the last w tokens up to the one "
         "predicted, as a router sees it. *Harmful*: the first harmful tokens against all tokens before them and all "
         "tokens of right answers. *Disagreement*: tokens the LLM would not have written against the others.\n\n"

@@ -19,7 +19,7 @@ from rstitch_local.problems.metrics import wilson
 from rstitch_local.study.answering import StudyJob
 from rstitch_local.text import one_line
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$:-])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&$:])")
 
 
 def cell(text: object, length: int = 60) -> str:
