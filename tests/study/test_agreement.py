@@ -50,9 +50,7 @@ def test_rounds_write_the_whole_answer(agrees: list[bool], draft: int) -> None:
 def test_speed_up_by_hand() -> None:
     # Two rounds: 3 and 1 SLM tokens, passes over 4 and 2 tokens that cost 1.6 and 1.2 times one.
     cost = 4 * 1.0 + (1.6 + 1.2) * 10.0
-    found = computed_speed_up(
-        [True, True, False, True], 3, slm_ms=1.0, llm_ms=10.0, pass_ms={1: 5.0, 2: 6.0, 4: 8.0}
-    )
+    found = computed_speed_up([True, True, False, True], 3, slm_ms=1.0, llm_ms=10.0, pass_ms={1: 5.0, 2: 6.0, 4: 8.0})
     assert found == pytest.approx(40 / cost)
     assert computed_speed_up([], 3, slm_ms=1.0, llm_ms=10.0, pass_ms={1: 5.0}) is None
     assert computed_speed_up([True], 3, slm_ms=1.0, llm_ms=10.0, pass_ms={}) is None

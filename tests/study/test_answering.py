@@ -68,7 +68,9 @@ def test_a_reader_with_too_little_room_reads_a_part(tiny_pair: TinyPair) -> None
 
 def test_two_spellings_of_the_end_are_one() -> None:
     def vocabulary(end: int) -> Vocabulary:
-        return Vocabulary([b"a", b"b", b"<end>"], end, lambda _: False, lambda t: t == end, lambda _: b"", lambda _: [0])
+        return Vocabulary(
+            [b"a", b"b", b"<end>"], end, lambda _: False, lambda t: t == end, lambda _: b"", lambda _: [0]
+        )
 
     bridge = Bridge({Role.SLM: vocabulary(2), Role.LLM: vocabulary(1)}, {Role.SLM: {0: (1, 1)}, Role.LLM: {}})
     assert same_token(bridge, 2, Role.SLM, 1)
