@@ -104,6 +104,7 @@ class Figures:
     compared: Comparison
     compared_uncut: Comparison | None
     outcomes: dict[str, int]
+    continuations: tuple[int, int]
     own: WindowFigure
     windows: list[WindowFigure]
     harm_areas: list[Area | None]
@@ -139,6 +140,7 @@ def figures_of(run: StudyRun) -> Figures:
         if any(row["stop"] != "eog" for row in rows)
         else None,
         outcomes=_outcomes(run),
+        continuations=run.continuations,
         own=_window(0, found),
         windows=[_window(window, found) for window in WINDOWS],
         harm_areas=[_harm_area(window, rows, nats, positions) for window in WINDOWS],
@@ -199,7 +201,7 @@ def _comparison(rows: Sequence[Answer], nats: Mapping[str, Floats]) -> Compariso
 
 def _outcomes(run: StudyRun) -> dict[str, int]:
     found = [harm.outcome for harm in run.harms.values()]
-    counts = {name: found.count(name) for name in ("found", "llm_wrong", "recovered")}
+    counts = {name: found.count(name) for name in ("found", "llm_wrong", "llm_cut_off", "recovered")}
     return {**counts, "failed": sum(name not in run.harms for name in run.failed)}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
 GREY = "#767676"
 _PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -34,6 +34,7 @@ _STYLE = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.wspace": 0.06,
     # Two runs over the same numbers give the same file.
     "svg.hashsalt": "rstitch",
     "svg.fonttype": "none",
@@ -179,6 +180,7 @@ def draw_before_harm(figures: Figures, path: Path) -> None:
         own.grid(visible=False, axis="x")
         own.set_ylabel("mean token entropy (nats)")
         own.set_title("at the token itself")
+        _normalised_axis(own, figures.log_vocabulary, of="y", label="normalised (nats / ln V)")
         _band(before, points(figures.windows, "harmful"), VERMILLION, "^", "before the harmful token")
         _band(before, points(figures.windows, "other"), BLUE, "o", "before other tokens of these answers")
         if figures.mean_nats is not None:
@@ -192,7 +194,7 @@ def draw_before_harm(figures: Figures, path: Path) -> None:
         _normalised_axis(before, figures.log_vocabulary, of="y", label="normalised (nats / ln V)")
 
     if figures.own.harmful is not None and figures.own.other is not None:
-        _draw(path, (8.4, 4.2), paint, widths=(1, 2.4))
+        _draw(path, (9.6, 4.2), paint, widths=(1, 2))
 
 
 def draw_prediction(figures: Figures, path: Path) -> None:

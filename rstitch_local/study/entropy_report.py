@@ -196,11 +196,15 @@ def _harm(figures: Figures) -> str:
     said = [f"Of {searched} wrong answers {outcomes['found']} have one."]
     for name, text in (
         ("llm_wrong", "the LLM alone gets wrong as well, so no token of the SLM's is to blame"),
+        ("llm_cut_off", "the LLM alone does not get right either, but it was cut off: a larger --max-tokens may tell"),
         ("recovered", "were cut off while the LLM would still have got them right"),
         ("failed", "could not be searched (see below)"),
     ):
         if outcomes[name]:
             said.append(f"{outcomes[name]} {text}.")
+    total, cut = figures.continuations
+    if cut:
+        said.append(f"Of {total} continuations {cut} were cut off, which counts as not reaching the answer.")
     lines.append(" ".join(said))
     if not outcomes["found"]:
         return "\n\n".join(lines)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rstitch_local.decoding.routers import Role
@@ -34,12 +34,16 @@ from rstitch_local.text import one_line
 
 @dataclass(frozen=True, slots=True)
 class StudyRun:
-    """What was run: every chosen problem's answer, and what the search and its check found, by id."""
+    """What was run: every chosen problem's answer, and what the search and its check found, by id.
+
+    continuations: how many the LLM wrote, and how many of them were cut off.
+    """
 
     rows: Sequence[Answer]
     harms: Mapping[str, Harm]
     probed: Mapping[str, Sequence[Probe]]
     failed: Mapping[str, str]
+    continuations: tuple[int, int]
     log_vocabulary: float
     tau: float
 
@@ -66,8 +70,10 @@ def run_study(pair: Pair, job: StudyJob, watch: Watch, *, checks: int = 20) -> S
         wrong = [(row, questions[row["id"]]) for row in rows if row["correct"] is False and row["stop"] != "error"]
         search.find(wrong, watch)
         search.check(wrong, watch, checks)
+        verdicts = search.verdicts.of({row["id"] for row in rows})
     log_vocabulary = math.log(pair.weights[Role.SLM].n_vocab)
-    return StudyRun(rows, search.harms, search.probed, search.failed, log_vocabulary, pair.defaults.tau)
+    continuations = len(verdicts), sum(verdict.stop == "length" for verdict in verdicts)
+    return StudyRun(rows, search.harms, search.probed, search.failed, continuations, log_vocabulary, pair.defaults.tau)
 
 
 class _Search:
@@ -77,14 +83,14 @@ class _Search:
         self._pair = pair
         self._job = job
         self._grader = grader
-        self._verdicts = verdicts
+        self.verdicts = verdicts
         self.harms: dict[str, Harm] = {}
         self.probed: dict[str, list[Probe]] = {}
         self.failed: dict[str, str] = {}
 
     def _oracle(self, row: Answer, problem: Problem) -> Any:
         messages = self._job.messages(problem)
-        return continuation_oracle(self._pair, row, messages, self._job.max_tokens, self._grader, self._verdicts)
+        return continuation_oracle(self._pair, row, messages, self._job.max_tokens, self._grader, self.verdicts)
 
     def find(self, wrong: Sequence[tuple[Answer, Problem]], watch: Watch) -> None:
         """Search each; one that fails (broken logits) is noted, and the others go on."""
@@ -97,6 +103,9 @@ class _Search:
                 self.failed[row["id"]] = f"{error.title}: {error.message}"
                 said = "error"
             else:
+                alone = self.verdicts.get(row["id"], 0)
+                if harm.outcome == "llm_wrong" and alone is not None and alone.stop == "length":
+                    harm = replace(harm, outcome="llm_cut_off")
                 self.harms[row["id"]] = harm
                 said = _told(harm, row)
             watch(stage, place, len(wrong), f"{one_line(row['id'], 40)}: {said}")
@@ -128,6 +137,10 @@ class _Search:
 
 def _told(harm: Harm, row: Answer) -> str:
     if harm.position is None:
-        return {"llm_wrong": "the LLM alone is wrong as well"}.get(harm.outcome, "still in the LLM's reach at its end")
+        return {
+            "llm_wrong": "the LLM alone is wrong as well",
+            "llm_cut_off": "the LLM alone is cut off",
+            "recovered": "still in the LLM's reach at its end",
+        }[harm.outcome]
     piece = one_line(row["pieces"][harm.position], 20)
     return f"token {harm.position + 1} of {len(row['answer_tokens'])} ({piece})"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,8 +36,8 @@ class Verdict(NamedTuple):
 class Harm:
     """What was found in one wrong answer.
 
-    outcome: found; llm_wrong (the LLM alone does not get it right either); recovered (the answer was cut off, and
-        the LLM still gets it right from there).
+    outcome: found; llm_wrong (the LLM alone does not get it right either); llm_cut_off (the same, and its answer
+        was cut off); recovered (the answer was cut off, and the LLM still gets it right from there).
     position: of the first harmful token, from 0; None where there is none.
     continuations: verdicts the search asked for.
     """
@@ -93,6 +93,10 @@ class Verdicts:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def of(self, identifiers: Set[str]) -> list[Verdict]:
+        """All verdicts on continuations of these answers."""
+        return [verdict for (identifier, _), verdict in self._known.items() if identifier in identifiers]
 
     def get(self, identifier: str, kept: int) -> Verdict | None:
         """The verdict that was added before, or None."""

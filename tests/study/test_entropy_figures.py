@@ -29,7 +29,7 @@ def line(identifier: str, correct: bool | None, entropies: list[float], **change
 
 def study(rows: list[dict[str, Any]], harms: dict[str, Harm] | None = None, **changes: Any) -> Figures:
     """Figures with ln V = 2, so that 0.05 normalised is 0.1 nats."""
-    known = {"probed": {}, "failed": {}, "log_vocabulary": 2.0, "tau": 0.02, **changes}
+    known = {"probed": {}, "failed": {}, "continuations": (0, 0), "log_vocabulary": 2.0, "tau": 0.02, **changes}
     return figures_of(StudyRun(rows=rows, harms=harms or {}, **known))
 
 
@@ -127,7 +127,7 @@ def test_outcomes_and_probes() -> None:
     harms = {"a": Harm("found", 1, 2), "b": Harm("llm_wrong", None, 1), "c": Harm("recovered", None, 2)}
     probed = {"a": [Probe(1, True, True), Probe(5, False, False)], "x": [Probe(7, False, True)]}
     figures = study(rows, harms, probed=probed, failed={"d": "Broken logits: x"})
-    assert figures.outcomes == {"found": 1, "llm_wrong": 1, "recovered": 1, "failed": 1}
+    assert figures.outcomes == {"found": 1, "llm_wrong": 1, "llm_cut_off": 0, "recovered": 1, "failed": 1}
     assert figures.probes == {"before": (1, 0), "after": (2, 1)}
     assert [(one["id"], one["before"], one["token"], one["after"]) for one in figures.harmful] == [("a", "a", "b", "")]
 

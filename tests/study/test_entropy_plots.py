@@ -29,7 +29,7 @@ def run_of(*entropies: list[float], harms: dict[str, Harm] | None = None) -> Any
         }
         for place, values in enumerate(entropies)
     ]
-    return figures_of(StudyRun(rows, harms or {}, {}, {}, 6.0, 0.02))
+    return figures_of(StudyRun(rows, harms or {}, {}, {}, (0, 0), 6.0, 0.02))
 
 
 @pytest.mark.parametrize(

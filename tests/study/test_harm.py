@@ -143,6 +143,11 @@ def test_the_llm_goes_on_from_the_slm_s_words(tmp_path: Path) -> None:
         assert known is not None
         assert (known.correct, known.stop) == (True, "eog")
         assert len(verdicts) == 3
+        assert (len(verdicts.of({"w"})), verdicts.of({"x"})) == (3, [])
+        # Cut off before its mistake, the answer is still in the LLM's reach at its end.
+        cut = {**row, "stop": "length", **{name: row[name][:harmful] for name in ("answer_tokens", "entropies")}}
+        still = continuation_oracle(pair, cut, messages, None, grader, verdicts)
+        assert find_harm([harmful - 1], harmful, still) == Harm("recovered", None, 2)
         # With a budget of one token nothing is reached, whatever was kept.
         short = continuation_oracle(pair, row, messages, 1, grader, Verdicts(tmp_path / "w.jsonl"))
         assert not short(harmful)
