@@ -72,8 +72,10 @@ def test_two_spellings_of_the_end_are_one() -> None:
             [b"a", b"b", b"<end>"], end, lambda _: False, lambda t: t == end, lambda _: b"", lambda _: [0]
         )
 
-    bridge = Bridge({Role.SLM: vocabulary(2), Role.LLM: vocabulary(1)}, {Role.SLM: {0: (1, 1)}, Role.LLM: {}})
+    bridge = Bridge({Role.SLM: vocabulary(2), Role.LLM: vocabulary(1)}, {Role.SLM: {0: (1, 1)}, Role.LLM: {0: (1,)}})
     assert same_token(bridge, 2, Role.SLM, 1)
     assert same_token(bridge, 2, Role.SLM, 2)
     assert not same_token(bridge, 0, Role.SLM, 1)
     assert not same_token(bridge, 1, Role.SLM, 0)
+    assert same_token(bridge, 0, Role.LLM, 1)
+    assert not same_token(bridge, 0, Role.LLM, 0)

@@ -78,6 +78,7 @@ def test_probes_on_both_sides() -> None:
     assert probes_of("a", candidates, harmful) == [before, after]
     assert probe(before, harmful, lambda _: False) == (before, True, False)
     assert probe(after, harmful, lambda _: True) == (after, False, False)
+    assert probe(harmful, harmful, lambda _: True) == (harmful, True, True)
     assert probes_of("a", [4], 4) == []
 
 
@@ -148,6 +149,10 @@ def test_the_llm_goes_on_from_the_slm_s_words(tmp_path: Path) -> None:
         cut = {**row, "stop": "length", **{name: row[name][:harmful] for name in ("answer_tokens", "entropies")}}
         still = continuation_oracle(pair, cut, messages, None, grader, verdicts)
         assert find_harm([harmful - 1], harmful, still) == Harm("recovered", None, 2)
+        # A continuation has a budget of its own, to the token; what was kept does not count.
+        apart = Verdicts(tmp_path / "apart.jsonl")
+        assert continuation_oracle(pair, row, messages, known.tokens, grader, apart)(harmful)
+        assert apart.get("w", harmful) == known
         # With a budget of one token nothing is reached, whatever was kept.
         short = continuation_oracle(pair, row, messages, 1, grader, Verdicts(tmp_path / "w.jsonl"))
         assert not short(harmful)

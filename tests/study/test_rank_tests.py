@@ -124,6 +124,17 @@ def test_copies_in_one_cluster_add_no_certainty() -> None:
     assert pretended.interval[0] > alone.interval[0]
 
 
+def test_clusters_with_both_labels_by_hand() -> None:
+    # Positives 3 and 1 beat 2 and 1 of the negatives 0 and 2, which lie in the same two clusters.
+    found = area_under_roc([3, 0, 1, 2], [True, False, True, False], [0, 0, 1, 1])
+    assert found is not None
+    assert found.area == 0.75
+    # Deviations of 0.25 and -0.25 on both sides: variances 2 * 0.125 / 4 each, and twice the covariance, 4 * 0.125 / 4.
+    half = 1.959963984540054 * math.sqrt(0.0625 + 0.0625 + 0.125) / (0.75 * 0.25)
+    assert found.interval is not None
+    assert found.interval[1] == pytest.approx(1 / (1 + math.exp(-math.log(3) - half)))
+
+
 def test_perfect_or_single_has_no_interval() -> None:
     assert area_under_roc([1, 2, 3, 4], [False, False, True, True], range(4)) == (1.0, None)
     assert area_under_roc([1, 2, 3], [False, True, False], range(3)) == (0.5, None)
