@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from rstitch_local import __version__
-from rstitch_local.commands import ask, bench, calibrate, chat, doctor, grade, pairs, pull, solve, trace, tune
+from rstitch_local.commands import ask, bench, calibrate, chat, doctor, grade, pairs, pull, solve, study, trace, tune
 from rstitch_local.commands.console import print_error
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, StorageError
 
@@ -43,6 +43,7 @@ for function in (
     doctor.doctor,
 ):
     app.command()(function)
+app.add_typer(study.study)
 
 
 def _show_version(wanted: bool) -> None:
