@@ -118,12 +118,13 @@ def plan_slots(bytes_per_token: int, context: int, free_bytes: int, sequences: i
     return sequences or max(1, min(wanted, _TYPICAL_SHARE * cells // context)), cells
 
 
-def default_threads(weights_bytes: int, sequences: int = 1) -> int:
-    """CPU threads for a model: the physical cores this process may use, 1 for a tiny one that has one sequence.
+def default_threads(weights_bytes: int) -> int:
+    """CPU threads for a model: the physical cores this process may use, 1 for a tiny one.
 
-    Both models take turns, so each gets all of them.
+    Both models take turns, so each gets all of them. Threads of a tiny model wait for each other at every turn, which
+    on a machine that does anything else costs more than they bring.
     """
-    if weights_bytes < TINY_MODEL_BYTES and sequences == 1:
+    if weights_bytes < TINY_MODEL_BYTES:
         return 1
     physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical

@@ -150,7 +150,7 @@ class Pair:
                     cells=cells,
                     shared=options.swaps,
                     n_batch=_GPU_BATCH if weights[role].gpu_layers else _CPU_BATCH,
-                    threads=options.threads or default_threads(weights[role].size_bytes, sequences),
+                    threads=options.threads or default_threads(weights[role].size_bytes),
                     kv_type=options.kv_type,
                 )
         except BaseException:

@@ -69,7 +69,6 @@ def test_an_example() -> None:
 
 def test_a_tiny_model_gets_one_thread() -> None:
     assert default_threads(TINY_MODEL_BYTES - 1) == 1
-    assert default_threads(TINY_MODEL_BYTES - 1, 4) == default_threads(TINY_MODEL_BYTES)
 
 
 @pytest.mark.parametrize(("physical", "allowed", "threads"), [(8, 16, 8), (8, 2, 2), (1, 4, 1), (None, 64, 6)])
