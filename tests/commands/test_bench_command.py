@@ -116,18 +116,22 @@ from rstitch_local.engine.pair import Pair, Run
 
 folder = Path(sys.argv[1])
 asked = 0
-start = Pair.start
+start, run_all = Pair.start, Pair.run_all
 
-def slow(self, messages, *, stop, **options):
+def counted(self, messages, **options):
     global asked
     asked += options["max_tokens"] == 30
-    if asked == 6:
-        (folder / "hanging").touch()
-        while not stop():
-            time.sleep(0.01)
-    return start(self, messages, stop=stop, **options)
+    return start(self, messages, **options)
 
-Pair.start = slow
+def slow(self, runs, *, stop):
+    for run, step in run_all(self, runs, stop=stop):
+        if asked == 6:
+            (folder / "hanging").touch()
+            while not stop():
+                time.sleep(0.01)
+        yield run, step
+
+Pair.start, Pair.run_all = counted, slow
 sys.argv = ["rstitch", *sys.argv[2:]]
 main.main()
 """

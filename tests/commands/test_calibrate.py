@@ -93,17 +93,17 @@ from pathlib import Path
 from rstitch_local.commands import main
 from rstitch_local.llama import context
 
-evaluate, calls, (_, hanging, most, *command) = context.Context.evaluate, 0, sys.argv
+decode, calls, (_, hanging, most, *command) = context.Context.decode, 0, sys.argv
 
-def slow(self, pieces, **options):
+def slow(self, parts, **options):
     global calls
     calls += 1
     if calls > int(most):
         Path(hanging).touch()
         time.sleep(60)
-    return evaluate(self, pieces, **options)
+    return decode(self, parts, **options)
 
-context.Context.evaluate = slow
+context.Context.decode = slow
 sys.argv = ["rstitch", *command]
 main.main()
 """

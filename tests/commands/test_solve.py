@@ -225,6 +225,7 @@ def test_the_summary_says_what_the_llm_alone_would_take(
     problems = tmp_path / "p.jsonl"
     problems.write_text("".join(json.dumps({"id": n, "question": "And?"}) + "\n" for n in range(2)))
     arguments = ["solve", str(problems), "--out", str(tmp_path / "run"), *tiny_pair.options, "--max-tokens", "11"]
+    arguments += ["--parallel", "1"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in (tmp_path / "run" / "answers.jsonl").read_text("utf-8").splitlines()]

@@ -15,7 +15,7 @@ from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.evaluations import Evaluation, evaluations, evaluations_of_totals
 from rstitch_local.engine.pair import Pair, Run, load_pair
 from rstitch_local.engine.trace import Trace
-from rstitch_local.llama.context import KINDS, Context, Usage
+from rstitch_local.llama.context import KINDS, Context, Part, Usage
 
 Made = list[tuple[Role, int, int]]
 ROUTERS = ["slm", "llm", "entropy:0.2", "entropy:0.5", "confidence:0.5", "random:0.1", "random:0.4", "random:0.9"]
@@ -38,14 +38,20 @@ def demo() -> Iterator[Pair]:
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     """Every evaluation as it is asked of the caches: who, tokens, tokens cached before."""
     found: Made = []
-    original = Context.evaluate
+    original = Context.decode
+    partly = False
 
-    def evaluate(self: Context, pieces: Sequence[Any], **options: Any) -> Any:
+    def decode(self: Context, parts: Sequence[Part], **options: Any) -> Any:
+        nonlocal partly
         role = Role.SLM if self.weights.path.name.endswith("slm.gguf") else Role.LLM
-        found.extend((role, len(piece.ids), self.length()) for piece in pieces)
-        return original(self, pieces, **options)
+        (part,) = parts
+        # A long one comes in batches, of which only the last one gives something.
+        _, count, length = found.pop() if partly else (role, 0, self.length())
+        found.append((role, count + len(part.ids), length))
+        partly = not part.output
+        return original(self, parts, **options)
 
-    monkeypatch.setattr(Context, "evaluate", evaluate)
+    monkeypatch.setattr(Context, "decode", decode)
     return found
 
 
