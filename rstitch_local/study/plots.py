@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rstitch_local.errors import StorageError, UsageError
 from rstitch_local.study.figures import BASE, PARTS, RouterFigures
+from rstitch_local.study.label_places import DOT, Box, places_of
 from rstitch_local.study.statistics import Interval, pareto
 from rstitch_local.study.verdict import PART_NAMES, seconds_text
 
@@ -33,10 +34,6 @@ FORMATS = ("png", "svg")
 _DPI = 150
 # A wider range of times than this is drawn on a logarithmic axis.
 _LOG_FROM = 8
-# Where a label may go, as steps from its point to the right and upwards, the best first.
-_PLACES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1.5), (0, -1.5), (1.5, 0), (-1.5, 0))
-_DOT = 4
-_REACHES = (8, 14, 24, 38, 56, 80)
 
 
 def require() -> None:
@@ -246,66 +243,38 @@ def _kind(own: RouterFigures) -> str:
 
 
 def _label(figure: Figure, axes: Axes) -> None:
-    """Write every router's spec beside its point, where it covers no other label and no point.
-
-    Each label takes the place around its point where it covers least and is near; one that had to go far away gets
-    a line to its point.
-    """
+    """Write every router's spec beside its point, with a line to it where the label had to go far."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.transforms import Bbox
 
     renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call,unused-ignore]
     figure.draw(renderer)
     marked: list[Any] = [line for line in axes.lines if line.get_gid()]
-    spots = [axes.transData.transform(line.get_xydata()[0]) for line in marked]
-    scale = figure.dpi / 72
-    taken = [Bbox.from_extents(x - 5 * scale, y - 5 * scale, x + 5 * scale, y + 5 * scale) for x, y in spots]
-    thin = _lines(axes)
-    frame = axes.get_window_extent(renderer)
-    for line, spot in zip(marked, spots, strict=True):
+    texts = []
+    for line in marked:
         text = axes.annotate(
             line.get_gid() or "", line.get_xydata()[0], (0, 0), textcoords="offset points", fontsize=8.5,
             annotation_clip=False, color=line.get_color(), zorder=4,
         )  # fmt: skip
         text.set_path_effects(_halo())
-        extent = text.get_window_extent(renderer)
-        tried: list[tuple[float, int, Any, Any, int]] = []
-        for reach in _REACHES:
-            for right, up in _PLACES:
-                box, offset = _box(extent, spot, right, up, reach, scale)
-                area = box.width * box.height
-                # Another label or a point under it is worst; a bar or a line is bearable, and so is some way to go.
-                covered = sum(_overlap(box, other) for other in taken) + area - _overlap(box, frame)
-                crossed = _overlaps(box, thin)
-                tried.append((10 * covered / area + 3 * crossed / area + 0.04 * reach, len(tried), box, offset, reach))
-        _, _, box, offset, reach = min(tried)
-        text.set_position(offset)
-        taken.append(box)
-        if reach >= _REACHES[2]:
-            near = (min(max(spot[0], box.x0), box.x1), min(max(spot[1], box.y0), box.y1))
-            ends = axes.transData.inverted().transform(np.array([spot, near]))
+        texts.append(text)
+    spots = [tuple(axes.transData.transform(line.get_xydata()[0])) for line in marked]
+    extents = [text.get_window_extent(renderer) for text in texts]
+    scale = figure.dpi / 72
+    sizes = [(extent.width, extent.height) for extent in extents]
+    frame = Box(*axes.get_window_extent(renderer).extents)
+    places = places_of(spots, sizes, frame, _dots(axes), scale)
+    for line, text, extent, spot, place in zip(marked, texts, extents, spots, places, strict=True):
+        box = place.box
+        middle = (box.left + box.right - extent.width) / 2, (box.bottom + box.top - extent.height) / 2
+        text.set_position(((middle[0] - extent.x0) / scale, (middle[1] - extent.y0) / scale))
+        if place.far:
+            ends = axes.transData.inverted().transform(np.array([spot, box.nearest(spot)]))
             axes.plot(ends[:, 0], ends[:, 1], color=line.get_color(), linewidth=0.7, zorder=1)
 
 
-def _box(extent: Any, spot: Any, right: float, up: float, reach: int, scale: float) -> tuple[Any, Any]:
-    """Where a label lies, in pixels, when it goes that way from its point; and that place as matplotlib wants it.
-
-    `extent` is where it lies at no distance from its point.
-    """
-    from matplotlib.transforms import Bbox
-
-    width, height = extent.width, extent.height
-    # The side of the label that looks at the point stands still; where it goes up or down only, its middle does.
-    shift_x = right * reach * scale - (width if right < 0 else width / 2 if right == 0 else 0)
-    shift_y = up * reach * scale * 0.7 - (height if up < 0 else height / 2 if up == 0 else 0)
-    x, y = spot[0] + shift_x, spot[1] + shift_y
-    offset = ((x - extent.x0) / scale, (y - extent.y0) / scale)
-    return Bbox.from_bounds(x - 5, y - 2, width + 10, height + 4), offset
-
-
-def _lines(axes: Axes) -> Any:
-    """The error bars and the dashed line as chains of dots, in pixels: an array of shape (dots, 2)."""
+def _dots(axes: Axes) -> Any:
+    """The error bars and the dashed line as dots in pixels: an array of shape (dots, 2)."""
     import numpy as np
 
     collections: list[Any] = list(axes.collections)
@@ -317,20 +286,8 @@ def _lines(axes: Axes) -> Any:
     dots = [np.empty((0, 2))]
     for chain in chains:
         start, end = axes.transData.transform(chain)
-        dots.append(np.linspace(start, end, max(1, int(np.hypot(*(end - start)) / _DOT)) + 1))
+        dots.append(np.linspace(start, end, max(1, int(np.hypot(*(end - start)) / DOT)) + 1))
     return np.concatenate(dots)
-
-
-def _overlaps(box: Any, dots: Any) -> float:
-    """How much of a box the lines take that the dots stand for."""
-    inside = (dots[:, 0] > box.x0) & (dots[:, 0] < box.x1) & (dots[:, 1] > box.y0) & (dots[:, 1] < box.y1)
-    return float(inside.sum()) * _DOT * _DOT
-
-
-def _overlap(one: Any, other: Any) -> float:
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return float(max(0.0, width) * max(0.0, height))
 
 
 def _halo() -> Any:
