@@ -1,9 +1,10 @@
-"""Measures the demo pair: accuracy, tokens and time of each model alone and of stitching at ten values of tau.
+"""Measures the demo pair: accuracy, tokens and time of each model alone and of stitching.
 
-    python scripts/bench_demo.py --out DIR [--problems 300]
+    python scripts/bench_demo.py --out DIR [--problems 300] [--rules]
 
 The problems are generated with a seed that training never uses. Prints Markdown for docs/performance.md; speeds
-are ratios against the LLM alone in the same run. Keep the machine idle while it runs.
+are ratios against the LLM alone in the same run. Without `--rules` the method is measured at ten values of tau, with it
+every routing rule at four settings. Keep the machine idle while it runs.
 """
 
 from __future__ import annotations
@@ -30,7 +31,22 @@ from rstitch_local.study.report import cost_table, figures_table, parts_table
 
 # A seed of its own: nothing was trained, chosen or tuned on these problems.
 BENCH_SEED = 5
-TAUS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+TAUS = [f"entropy:{tau}" for tau in (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)]
+RULES = [
+    form.format(setting)
+    for form, settings in (
+        ("entropy:{}", (0.002, 0.005, 0.01, 0.02)),
+        ("window:8:{}", (0.002, 0.005, 0.01, 0.02)),
+        ("momentum:0.5:{}", (0.002, 0.005, 0.01, 0.02)),
+        ("hysteresis:{}", ("0.005:0.001", "0.01:0.002", "0.02:0.005", "0.05:0.01")),
+        ("stay:4:{}", (0.005, 0.01, 0.02, 0.05)),
+        ("one:{}", (0.002, 0.005, 0.01, 0.02)),
+        ("margin:{}", (0.95, 0.9, 0.8, 0.6)),
+        ("confidence:{}", (0.98, 0.95, 0.9, 0.8)),
+        ("random:{}", (0.05, 0.1, 0.15, 0.3)),
+    )
+    for setting in settings
+]
 
 
 def main() -> None:
@@ -38,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--problems", type=int, default=300)
+    parser.add_argument("--rules", action="store_true", help="every routing rule instead of ten values of tau")
     arguments = parser.parse_args()
 
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -47,7 +64,7 @@ def main() -> None:
         problem = generate(BENCH_SEED, index)
         rows.append({"id": str(index), "question": problem.question, "answer": str(problem.answer)})
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    routers = ["slm", "llm", *(f"entropy:{tau}" for tau in TAUS)]
+    routers = ["slm", "llm", *(RULES if arguments.rules else TAUS)]
     with load_pair("demo") as pair:
         job = Job(
             file=file,
