@@ -35,6 +35,9 @@ def totals(stop: str, seed: int = 0, slm: int = 6, llm: int = 2) -> dict[str, An
 def row(identifier: str, correct: bool | None, *, sample: int = 0, **changes: Any) -> dict[str, Any]:
     gold = None if correct is None else "4"
     answer = "4" if correct else "5"
+    if "wall_ms" in changes:
+        # Written alone, unless it says otherwise.
+        changes.setdefault("busy_ms", changes["wall_ms"])
     base = {"id": identifier, "sample": sample, "answer": answer, "gold": gold, "correct": correct}
     return {**base, "text": f"\\boxed{{{answer}}}", **totals("eog"), "error": None, **changes}
 
