@@ -119,7 +119,7 @@ def test_a_trace_by_columns_is_the_same_but_for_rounding(trace: Trace) -> None:
 
 RECORD_KEYS = {
     "position": int, "role": str, "token": int, "text": str, "entropy": float, "entropy_nats": float, "top1": float,
-    "unsure": float, "unsure_nats": float, "caught_up": int, "ms": float, "swap": str,
+    "unsure": float, "unsure_nats": float, "margin": float, "caught_up": int, "ms": float, "swap": str,
 }  # fmt: skip
 
 
