@@ -54,7 +54,6 @@ class LoadOptions:
     sequences: trajectories that can be live at once; None for as many as pay and the memory has room for.
     cells: tokens all of them can hold together in each cache; None for `context` tokens each, or as many of them as
         fit into half of the free memory.
-    swaps: whether both models will write one answer; caches are laid out for it (llama/context.py).
     """
 
     gpu_layers: tuple[int, int] | None = None
@@ -63,7 +62,6 @@ class LoadOptions:
     kv_type: str = "f16"
     sequences: int | None = 1
     cells: int | None = None
-    swaps: bool = True
 
 
 class Run:
@@ -148,7 +146,6 @@ class Pair:
                     n_ctx=tokens[role],
                     n_seq_max=sequences,
                     cells=cells,
-                    shared=options.swaps,
                     n_batch=_GPU_BATCH if weights[role].gpu_layers else _CPU_BATCH,
                     threads=options.threads or default_threads(weights[role].size_bytes),
                     kv_type=options.kv_type,

@@ -130,16 +130,13 @@ def _chunks(spans: list[Span], n_batch: int) -> Iterator[list[Span]]:
 
 
 class Context:
-    """The caches of `n_seq_max` sequences over one model.
+    """The caches of `n_seq_max` sequences over one model, in one store of cells that they share.
 
     Args:
         weights: the model; must outlive the context.
         n_ctx: tokens each sequence can hold.
         n_seq_max: sequences that can be live at once.
         cells: tokens all of them can hold together, `n_ctx` at least; as many as they want if None.
-        shared: one store of cells for all sequences: a batch in which they have different numbers of tokens stays
-            one piece of work, and a common beginning is kept once. Without it, and where `cells` suffice for all,
-            each has a store of its own, which is a tenth faster where all have one token.
         n_batch: tokens in one `llama_decode`; between two of them the stop flag is looked at.
         threads: CPU threads.
         kv_type: a key of `KV_TYPES`.
@@ -155,7 +152,6 @@ class Context:
         n_ctx: int,
         n_seq_max: int = 1,
         cells: int | None = None,
-        shared: bool = True,
         n_batch: int = 64,
         threads: int = 1,
         kv_type: str = "f16",
@@ -164,7 +160,9 @@ class Context:
         cells = min(max(cells or n_ctx * n_seq_max, n_ctx), n_ctx * n_seq_max)
         params.n_ctx = cells
         params.n_seq_max = n_seq_max
-        params.kv_unified = shared = shared or cells < n_ctx * n_seq_max
+        # One store for all: a batch in which sequences have different numbers of tokens stays one piece of work, and a
+        # common beginning is kept once.
+        params.kv_unified = True
         # Twice as many, so that where all sequences want a token there is room for a prompt beside them.
         params.n_batch = params.n_ubatch = n_batch = max(n_batch, 2 * n_seq_max)
         # One output a sequence: without this llama.cpp reserves logits for a whole batch, n_batch * n_vocab floats.
@@ -187,7 +185,6 @@ class Context:
         self.n_ctx = n_ctx
         self.n_seq_max = n_seq_max
         self.cells = cells
-        self.shared = shared
         self.n_batch = n_batch
         self.threads = threads
         self.kv_type = kv_type
@@ -278,11 +275,6 @@ class Context:
         if source == sequence or own >= common:
             return self.truncate(sequence, own)
         self.truncate(sequence, 0)
-        if common and not self.shared:
-            # Between two stores llama.cpp copies everything or nothing.
-            llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, -1, -1)
-            self._held[sequence] += self._held[source]
-            return self.truncate(sequence, common)
         if common:
             llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, 0, common)
             self._held[sequence] += ids[:common]

@@ -33,7 +33,7 @@ SAFE_LOGIT, SAFE_ENTROPY = 0.012, 0.0006
 
 @pytest.fixture(scope="module")
 def pair(tiny_pair: TinyPair) -> Iterator[Pair]:
-    options = LoadOptions(sequences=SEQUENCES, context=CONTEXT)
+    options = LoadOptions(sequences=SEQUENCES, context=CONTEXT, threads=1)
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=options) as loaded:
         yield loaded
 

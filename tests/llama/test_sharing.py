@@ -1,0 +1,393 @@
+"""Context: a beginning that several sequences have in common is kept once, counted once and belongs to each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gguf
+import llama_cpp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tiny_pair import MERGES, SPECIALS, TinyPair, body
+
+from rstitch_local.errors import CacheFullError
+from rstitch_local.llama.context import Context, Part, Piece
+from rstitch_local.llama.weights import Weights
+
+N_CTX = 256
+"""llama.cpp's caches come in multiples of 256 tokens: a smaller one would not be full where it says so."""
+
+# Batches of different sizes round differently; another token's logits differ by several whole units.
+TOLERANCE = 0.02
+SEQUENCES = 4
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_pair: TinyPair) -> Iterator[Weights]:
+    loaded = Weights(tiny_pair.llm)
+    yield loaded
+    loaded.close()
+
+
+def text(length: int, seed: int = 0) -> list[int]:
+    return [int(token) for token in np.random.default_rng(seed).integers(32, 127, length)]
+
+
+def evaluate(context: Context, sequence: int, ids: Sequence[int]) -> NDArray[np.float32]:
+    """Evaluate what a sequence does not hold of `ids`; the last one's logits."""
+    assert context.held(sequence) == list(ids[: context.length(sequence)])
+    for output in context.evaluate([Piece(sequence, ids[context.length(sequence) :])]):
+        logits = output.logits.copy()
+    return logits
+
+
+def alone(weights: Weights, ids: Sequence[int]) -> NDArray[np.float32]:
+    context = Context(weights, n_ctx=N_CTX)
+    logits = evaluate(context, 0, ids)
+    context.close()
+    return logits
+
+
+class Cells:
+    """Which cell each token of each sequence lies in, from the calls that llama.cpp is given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, context: Context) -> None:
+        self.of: list[list[int]] = [[] for _ in range(context.n_seq_max)]
+        self._context = context.handle
+        self.copies: list[tuple[int, int, int]] = []
+        self._fresh = itertools.count()
+        self._decode, self._remove = llama_cpp.llama_decode, llama_cpp.llama_memory_seq_rm
+        self._copy = llama_cpp.llama_memory_seq_cp
+        for name, own in (("decode", self.decode), ("memory_seq_rm", self.remove), ("memory_seq_cp", self.copy)):
+            monkeypatch.setattr(llama_cpp, f"llama_{name}", own)
+
+    @property
+    def used(self) -> int:
+        return len(set(itertools.chain.from_iterable(self.of)))
+
+    def decode(self, context: Any, batch: Any) -> int:
+        code = int(self._decode(context, batch))
+        if code == 0 and context == self._context:
+            for i in range(batch.n_tokens):
+                cells = self.of[batch.seq_id[i][0]]
+                assert batch.pos[i] == len(cells)
+                cells.append(next(self._fresh))
+        return code
+
+    def remove(self, memory: Any, sequence: int, first: int, last: int) -> bool:
+        assert last == -1
+        del self.of[sequence][max(0, first) :]
+        return bool(self._remove(memory, sequence, first, last))
+
+    def copy(self, memory: Any, source: int, target: int, first: int, last: int) -> None:
+        assert self.of[target] == []
+        self.of[target] = self.of[source][first:last]
+        self.copies.append((source, target, last))
+        self._copy(memory, source, target, first, last)
+
+
+def check(context: Context, cells: Cells, *, exactly: bool = False) -> None:
+    lengths = [context.length(sequence) for sequence in range(context.n_seq_max)]
+    assert lengths == [len(own) for own in cells.of]
+    assert cells.used <= context.used <= sum(lengths)
+    if exactly:
+        assert context.used == cells.used
+
+
+Move = tuple[str, int, Sequence[int]]
+
+# Conversations over two words of 8 tokens each, so that many have a beginning in common, and caches fill up.
+conversations = st.lists(st.integers(0, 1), min_size=1, max_size=14).map(
+    lambda words: [token for word in words for token in text(8, word)]
+)
+moves = st.lists(
+    st.tuples(st.sampled_from(["begin", "begin", "answer", "truncate"]), st.integers(0, SEQUENCES - 1), conversations),
+    min_size=1,
+    max_size=24,
+)
+
+
+@given(moves=moves, exactly=st.just(False))
+@settings(max_examples=120, deadline=None)
+def test_cells_in_use_are_never_counted_too_low(weights: Weights, moves: list[Move], exactly: bool) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # Few cells: where the count says that there is room, llama.cpp must find it.
+        context = Context(weights, n_ctx=N_CTX, n_seq_max=SEQUENCES, cells=N_CTX)
+        cells = Cells(monkeypatch, context)
+        for move, sequence, ids in moves:
+            if move == "begin":
+                best, most = context.common(ids)
+                left = context.begin(sequence, ids)
+                assert left == most < len(ids)
+                assert context.length(best) >= most
+                assert context.held(sequence) == ids[:left]
+            elif move == "truncate":
+                context.truncate(sequence, len(ids))
+            elif move == "answer":
+                ids = [*context.held(sequence), *ids]
+            check(context, cells, exactly=exactly)
+            missing = ids[context.length(sequence) :]
+            if move != "truncate" and missing and context.used + len(missing) <= context.cells:
+                evaluate(context, sequence, ids)
+                check(context, cells, exactly=exactly)
+        # And where llama.cpp has no room any more, nobody says it has.
+        room = context.cells - cells.used
+        if room:
+            evaluate(context, 0, [*context.held(0), *text(room, 9)])
+        with pytest.raises(CacheFullError):
+            context.decode([Part(0, [40])])
+        assert context.used >= context.cells
+        check(context, cells, exactly=exactly)
+        context.close()
+
+
+@given(
+    common=st.integers(1, 40),
+    own=st.lists(st.integers(1, 9), min_size=SEQUENCES, max_size=SEQUENCES),
+    moves=st.lists(st.tuples(st.integers(0, SEQUENCES - 1), st.integers(0, 40)), max_size=10),
+)
+@settings(max_examples=60, deadline=None)
+def test_one_common_beginning_is_counted_once_whoever_leaves(
+    weights: Weights, common: int, own: list[int], moves: list[tuple[int, int]]
+) -> None:
+    conversations = [[*text(common), *[128 + i] * count] for i, count in enumerate(own)]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        context = Context(weights, n_ctx=N_CTX, n_seq_max=SEQUENCES)
+        cells = Cells(monkeypatch, context)
+        for sequence, ids in enumerate(conversations):
+            assert context.begin(sequence, ids) == (common if sequence else 0)
+            evaluate(context, sequence, ids)
+            check(context, cells, exactly=True)
+        assert context.used == common + sum(own)
+        for sequence, length in moves:
+            # Whole sequences leave, as they do where an answer has ended; or one comes back.
+            if length == 0 or context.length(sequence):
+                context.truncate(sequence, 0)
+            else:
+                context.begin(sequence, conversations[sequence])
+                evaluate(context, sequence, conversations[sequence])
+            check(context, cells, exactly=True)
+        context.close()
+
+
+def test_a_chain_of_beginnings_is_counted_once(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The system prompt, the examples, the question, each common to fewer; and the same question again.
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=4)
+    cells = Cells(monkeypatch, context)
+    base = text(50)
+    for sequence, (length, used) in enumerate(((20, 25), (30, 40), (40, 55), (40, 60))):
+        context.begin(sequence, [*base[:length], *[130 + sequence] * 5])
+        evaluate(context, sequence, [*base[:length], *[130 + sequence] * 5])
+        assert context.used == used
+        check(context, cells, exactly=True)
+    for sequence, used in ((3, 55), (0, 50), (1, 45), (2, 0)):
+        context.truncate(sequence, 0)
+        assert context.used == used
+        check(context, cells, exactly=True)
+
+
+@given(
+    common=st.integers(1, 90),
+    mine=st.integers(1, 20),
+    others=st.integers(0, 20),
+    one_by_one=st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_what_is_taken_over_is_as_good_as_evaluated(
+    weights: Weights, common: int, mine: int, others: int, one_by_one: bool
+) -> None:
+    first = [*text(common), *text(others, 1)]
+    ids = [*text(common), 20, *text(mine, 2)]
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
+    for at in range(len(first)) if one_by_one else [len(first)]:
+        evaluate(context, 0, first[: at + 1])
+    assert context.begin(1, ids) == common
+    assert context.held(1) == ids[:common]
+    assert context.used == len(first)
+    np.testing.assert_allclose(evaluate(context, 1, ids), alone(weights, ids), atol=TOLERANCE)
+    # Nor does the one it was taken from notice.
+    np.testing.assert_allclose(evaluate(context, 0, [*first, 50]), alone(weights, [*first, 50]), atol=TOLERANCE)
+    context.close()
+
+
+@pytest.mark.parametrize("left", [0, 10, 29])
+def test_forgetting_at_the_source_leaves_the_taker_intact(weights: Weights, left: int) -> None:
+    first, ids = text(40), [*text(30), *text(9, 1)]
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=3)
+    evaluate(context, 0, first)
+    assert context.begin(1, ids) == 30
+    context.truncate(0, left)
+    assert (context.length(0), context.length(1)) == (left, 30)
+    assert context.used == 30
+    # What is free now is used by others, and not by mistake what is not.
+    evaluate(context, 2, text(100, 5))
+    evaluate(context, 0, [*first[:left], *text(60, 6)])
+    np.testing.assert_allclose(evaluate(context, 1, ids), alone(weights, ids), atol=TOLERANCE)
+    assert context.used == 30 + 9 + 60 + 100
+
+
+def test_forgetting_at_the_taker_leaves_the_source_intact(weights: Weights) -> None:
+    ids = text(40)
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
+    evaluate(context, 0, ids)
+    context.begin(1, [*ids[:30], 20])
+    context.truncate(1, 0)
+    evaluate(context, 1, text(90, 4))
+    np.testing.assert_allclose(evaluate(context, 0, [*ids, 50]), alone(weights, [*ids, 50]), atol=TOLERANCE)
+
+
+def test_the_last_token_is_always_evaluated(weights: Weights) -> None:
+    # Its logits are what comes next.
+    ids = text(20)
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
+    evaluate(context, 0, [*ids, 50])
+    for sequence in (1, 0):
+        assert context.begin(sequence, ids) == 19 == context.length(sequence)
+        np.testing.assert_allclose(evaluate(context, sequence, ids), alone(weights, ids), atol=TOLERANCE)
+    assert context.begin(1, ids[:1]) == 0
+
+
+def test_its_own_cache_is_preferred_where_another_holds_no_more(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = text(20)
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=3)
+    cells = Cells(monkeypatch, context)
+    evaluate(context, 0, ids[:15])
+    context.begin(1, ids)
+    evaluate(context, 1, [*ids[:15], 20, 21])
+    assert cells.copies == [(0, 1, 15)]
+    assert context.begin(1, [*ids[:10], 30]) == 10
+    assert cells.copies == [(0, 1, 15)]
+    # The longest one, whoever has it.
+    evaluate(context, 2, ids)
+    assert context.common(ids) == (2, 19)
+    assert context.begin(1, [*ids, 40]) == 20
+    assert cells.copies[1:] == [(2, 1, 20)]
+    check(context, cells, exactly=True)
+
+
+def write_recurrent_model(path: Path) -> Path:
+    """A Mamba of one layer with random weights: its state is one for the whole text, and cannot be cut back."""
+    width, inner, state, rank, kernel = 32, 64, 4, 2, 4
+    rng = np.random.default_rng(3)
+    texts = body() + list(SPECIALS)
+    writer = gguf.GGUFWriter(path, "mamba")
+    writer.add_block_count(1)
+    writer.add_context_length(512)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_ssm_conv_kernel(kernel)
+    writer.add_ssm_inner_size(inner)
+    writer.add_ssm_state_size(state)
+    writer.add_ssm_time_step_rank(rank)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(texts)
+    writer.add_token_types([gguf.TokenType.NORMAL] * len(texts))
+    writer.add_token_merges(list(MERGES))
+    writer.add_eos_token_id(len(texts) - 1)
+    ones = {"output_norm.weight": (width,), "blk.0.attn_norm.weight": (width,), "blk.0.ssm_d": (inner,)}
+    for name, length in ones.items():
+        writer.add_tensor(name, np.ones(length, np.float32))
+    writer.add_tensor("blk.0.ssm_a", -np.tile(np.arange(1, state + 1, dtype=np.float32), (inner, 1)))
+    for name, shape in {
+        "token_embd.weight": (len(texts), width),
+        "output.weight": (len(texts), width),
+        "blk.0.ssm_in.weight": (2 * inner, width),
+        "blk.0.ssm_conv1d.weight": (inner, kernel),
+        "blk.0.ssm_conv1d.bias": (inner,),
+        "blk.0.ssm_x.weight": (rank + 2 * state, inner),
+        "blk.0.ssm_dt.weight": (inner, rank),
+        "blk.0.ssm_dt.bias": (inner,),
+        "blk.0.ssm_out.weight": (width, inner),
+    }.items():
+        writer.add_tensor(name, rng.normal(size=shape).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weights]:
+    loaded = Weights(write_recurrent_model(tmp_path_factory.mktemp("recurrent") / "mamba.gguf"))
+    yield loaded
+    loaded.close()
+
+
+def test_a_recurrent_model_shares_nothing_and_starts_again(recurrent: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert llama_cpp.llama_model_is_recurrent(recurrent.model)
+    ids, more = text(30), [*text(30), *text(5, 1)]
+    monkeypatch.setattr(llama_cpp, "llama_memory_seq_cp", lambda *_: pytest.fail("a state was copied"))
+    context = Context(recurrent, n_ctx=N_CTX, n_seq_max=2)
+    evaluate(context, 0, ids)
+    assert context.begin(1, more) == 0
+    np.testing.assert_allclose(evaluate(context, 1, more), alone(recurrent, more), atol=TOLERANCE)
+    assert context.used == 30 + 35
+    # It goes on from its whole text, but not from a part of it.
+    assert context.begin(0, more) == 30
+    np.testing.assert_allclose(evaluate(context, 0, more), alone(recurrent, more), atol=TOLERANCE)
+    assert context.begin(0, [*ids, 20]) == 0
+    np.testing.assert_allclose(evaluate(context, 0, [*ids, 20]), alone(recurrent, [*ids, 20]), atol=TOLERANCE)
+    assert np.abs(alone(recurrent, more) - alone(recurrent, ids)).max() > 10 * TOLERANCE
+    np.testing.assert_allclose(evaluate(context, 1, [*more, 50]), alone(recurrent, [*more, 50]), atol=TOLERANCE)
+
+
+def test_a_hybrid_model_shares_nothing_either(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama_cpp, "llama_model_is_hybrid", lambda *_: True)
+    monkeypatch.setattr(llama_cpp, "llama_memory_seq_cp", lambda *_: pytest.fail("a state was copied"))
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
+    evaluate(context, 0, text(30))
+    assert context.begin(1, text(40)) == 0
+    assert context.begin(0, text(40)) == 30
+
+
+def test_ctrl_c_between_the_copy_and_the_note_of_it_is_mended(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = llama_cpp.llama_memory_seq_cp
+    ids = text(30)
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
+    evaluate(context, 0, [*ids, 50])
+
+    def interrupted(*arguments: Any) -> None:
+        copy(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(llama_cpp, "llama_memory_seq_cp", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            context.begin(1, ids)
+    other = text(20, 1)
+    assert context.begin(1, other) == 0
+    np.testing.assert_allclose(evaluate(context, 1, other), alone(weights, other), atol=TOLERANCE)
+
+
+def test_a_failed_call_counts_right(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = text(30)
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
+    cells = Cells(monkeypatch, context)
+    evaluate(context, 0, ids)
+    context.begin(1, [*ids[:20], 20])
+    evaluate(context, 1, [*ids[:20], 20])
+    real = llama_cpp.llama_decode
+    with monkeypatch.context() as patch:
+        patch.setattr(llama_cpp, "llama_decode", lambda *_: 1)
+        with pytest.raises(CacheFullError):
+            context.decode([Part(0, [50]), Part(1, [51, 52])])
+    assert llama_cpp.llama_decode == real
+    check(context, cells, exactly=True)
+    np.testing.assert_allclose(
+        evaluate(context, 1, [*ids[:20], 20, 60]), alone(weights, [*ids[:20], 20, 60]), atol=TOLERANCE
+    )
