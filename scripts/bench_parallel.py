@@ -77,7 +77,7 @@ def measure(
     before = psutil.Process().memory_info().rss
     options = LoadOptions(sequences=slots, context=arguments.context, threads=arguments.threads)
     with load_pair(arguments.pair, options=options) as pair:
-        pair.driver.turn = policies()[policy] if policy else scheduling.turn
+        pair.driver.turn = policies()[policy] if policy else scheduling.Turns()
         names: dict[int, str] = {}
         prompt = prompt_of(pair.defaults.prompt, pair.defaults.prompt_suffix)
 
@@ -156,7 +156,7 @@ def policies() -> dict[str, Callable[[Ready], Role]]:
         return rule
 
     return {
-        "fuller": scheduling.turn,
+        "fuller": scheduling.Turns(),
         "turns": turns,
         "drain": drain,
         "gather-0.25": gather(0.25),

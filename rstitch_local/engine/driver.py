@@ -73,12 +73,12 @@ class Driver:
         contexts: the caches of both models, with as many sequences each as trajectories shall be live.
 
     Attributes:
-        turn: says which model runs next; `scheduling.turn`, unless somebody compares policies.
+        turn: says which model runs next; `scheduling.Turns`, unless somebody compares policies.
     """
 
     def __init__(self, contexts: Mapping[Role, Context]) -> None:
         self.contexts = contexts
-        self.turn: Callable[[Mapping[Role, Sequence[Live]]], Role] = scheduling.turn
+        self.turn: Callable[[Mapping[Role, Sequence[Live]]], Role] = scheduling.Turns()
         self._slots = min(context.n_seq_max for context in contexts.values())
         self._meters = {role: EntropyMeter(context.weights.n_vocab) for role, context in contexts.items()}
         self._running = False

@@ -7,34 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from rstitch_local.decoding.routers import Role
 
 LONGEST_WAIT = 8
-"""Turns after which a trajectory's model runs in any case."""
+"""Turns for which a model with work stands still at the most."""
 
 
-class Waiting(Protocol):
-    """A trajectory that waits for a model: engine.driver.Live."""
-
-    @property
-    def waited(self) -> int:
-        """Turns it has waited."""
-
-
-def turn(ready: Mapping[Role, Sequence[Waiting]]) -> Role:
-    """The model that runs next: the one more trajectories wait for, or one that has been waited for too long.
+class Turns:
+    """Says which model runs next: the one more trajectories wait for, or one that has stood still for too long.
 
     So catch-ups gather while the others go on: what a token costs falls with the number of tokens in a batch.
-
-    Args:
-        ready: for each model the trajectories that wait for it; not both empty.
     """
-    fuller, other = Role.LLM, Role.SLM
-    if len(ready[Role.SLM]) > len(ready[Role.LLM]):
-        fuller, other = other, fuller
-    return other if any(live.waited > LONGEST_WAIT for live in ready[other]) else fuller
+
+    def __init__(self) -> None:
+        self._still = dict.fromkeys(Role, 0)
+
+    def __call__(self, ready: Mapping[Role, Sequence[object]]) -> Role:
+        """The model that runs next.
+
+        Args:
+            ready: for each model the trajectories that wait for it; not both empty.
+        """
+        fuller, other = Role.LLM, Role.SLM
+        if len(ready[Role.SLM]) > len(ready[Role.LLM]):
+            fuller, other = other, fuller
+        chosen = other if ready[other] and self._still[other] >= LONGEST_WAIT else fuller
+        for role in Role:
+            self._still[role] = self._still[role] + 1 if ready[role] and role is not chosen else 0
+        return chosen
 
 
 @dataclass(slots=True)

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstitch_local.decoding.routers import Role
-from rstitch_local.engine.scheduling import LONGEST_WAIT, compose, turn
+from rstitch_local.engine.scheduling import LONGEST_WAIT, Turns, compose
 
 
 @dataclass
@@ -125,7 +124,7 @@ def test_one_model_without_work_never_runs() -> None:
     for role in Role:
         other = Role.LLM if role is Role.SLM else Role.SLM
         for waited in (0, 99):
-            assert turn({role: [Waiter(waited=waited)], other: []}) is role
+            assert Turns()({role: [Waiter(waited=waited)], other: []}) is role
 
 
 def simulate(
@@ -136,6 +135,7 @@ def simulate(
     waiters = [Waiter(Role.SLM, int(rng.integers(1, prompt + 1))) for _ in range(slots)]
     still, longest_still = dict.fromkeys(Role, 0), dict.fromkeys(Role, 0)
     longest_wait = 0
+    turn = Turns()
     for _ in range(turns):
         ready = {role: [waiter for waiter in waiters if waiter.role is role] for role in Role}
         for waiter in waiters:
@@ -178,7 +178,6 @@ def test_no_model_with_work_stands_still_for_long(slots: int, seed: int, slm: fl
     assert wait <= LONGEST_WAIT + 1
 
 
-@pytest.mark.xfail(strict=True, reason="a model whose prompts do not fit a batch keeps the other one waiting for good")
 def test_nor_where_prompts_take_many_batches() -> None:
     still, wait = simulate(32, 64, 1000, 0, prompt=1500, catch_up=30, stay=dict.fromkeys(Role, 0.97))
     # A turn for each of those that wait, and for the model itself.
