@@ -101,11 +101,11 @@ class EntropyMeter:
         with np.errstate(invalid="ignore"):
             shifted = np.subtract(logits, logits.max(axis=1, keepdims=True), out=self._shifted[:rows])
             exp = np.exp(shifted, out=self._exp[:rows])
-            partition = exp.sum(axis=1)
-            weighted = np.matmul(exp[:, np.newaxis], shifted[:, :, np.newaxis])[:, 0, 0]
+            partition = exp.sum(axis=1).astype(np.float64)
+            weighted = np.matmul(exp[:, np.newaxis], shifted[:, :, np.newaxis])[:, 0, 0].astype(np.float64)
             entropy = np.clip((np.log(partition) - weighted / partition) / self._log_vocab, 0.0, 1.0)
             # Zero times anything finite is nothing; times an infinity it is no number.
-            entropy += logits.min(axis=1) * np.float32(0)
+            entropy += logits.min(axis=1) * 0.0
         return list(map(Uncertainty, tokens.tolist(), entropy.tolist(), (1 / partition).tolist()))
 
 

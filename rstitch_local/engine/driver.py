@@ -115,9 +115,9 @@ class Driver:
         self._running = True
         self._longest = 0
         self._marked_ns = time.perf_counter_ns()
-        coming = iter(source)
         ending = "interrupted"
         try:
+            coming = iter(source)
             while not (stop is not None and stop()):
                 # A trajectory may be at its end before it begins, when it goes on from a whole answer.
                 yield from ((live, None) for live in self._fill(coming))
@@ -207,14 +207,16 @@ class Driver:
         ready = [live for live in ready if role in live._begun]
         needs = [live.trajectory.need() for live in ready]
         lengths = [len(need.ids) for need in needs]
-        # With hidden states on every token of a batch is an output, so all but the last token go without.
-        early = [i for i, need in enumerate(needs) if need.hidden and lengths[i] > 1]
-        hidden = not early and any(need.hidden for need in needs)
-        if early or hidden:
-            usable = early or [i for i, need in enumerate(needs) if need.hidden]
-            ready = [ready[i] for i in usable]
-            needs = [needs[i] for i in usable]
-            lengths = [lengths[i] - bool(early) for i in usable]
+        # With hidden states on every token of a batch is an output: they are for single tokens alone, and others come
+        # in up to their last token before. Batches with and without take turns, so that nobody waits for either.
+        asking = [i for i, need in enumerate(needs) if need.hidden and lengths[i] == 1]
+        others = [i for i in range(len(needs)) if i not in asking] if asking else range(len(needs))
+        waited = [max((ready[i].waited for i in indices), default=0) for indices in (asking, others)]
+        hidden = waited[0] > waited[1]
+        usable = asking if hidden else others
+        ready = [ready[i] for i in usable]
+        lengths = [lengths[i] - (needs[i].hidden and not hidden) for i in usable]
+        needs = [needs[i] for i in usable]
         shares = scheduling.compose(lengths, [live.waited for live in ready], context.n_batch)
         chosen, parts = [], []
         for share in shares:
@@ -285,8 +287,8 @@ class Driver:
         """
         for live in broken:
             live._alone = True
-        # Put back to the front, so those that are to run alone come last.
-        for live in sorted(self._lives, key=lambda live: not live._alone):
+        # Each is put back to the front, so the first comes last; those that are to run alone follow the others.
+        for live in sorted(self._lives, key=lambda live: live._alone)[::-1]:
             self._put_one_back(live)
         self._lives.clear()
         self._clear()

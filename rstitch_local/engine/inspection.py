@@ -102,6 +102,10 @@ def _ids(
 def _view(pair: Pair, role: Role, ids: list[int], count: int) -> View:
     context, weights = pair.contexts[role], pair.weights[role]
     left = context.begin(0, ids)
+    if context.used + len(ids) - left > context.cells:
+        # What was left for others to go on from goes first.
+        for sequence in range(1, context.n_seq_max):
+            context.truncate(sequence, 0)
     for output in context.evaluate([Piece(0, ids[left:])]):
         entropy = EntropyMeter(len(output.logits)).measure(output.logits).entropy
         logits = output.logits.astype(np.float64)

@@ -164,7 +164,7 @@ class Context:
         # common beginning is kept once.
         params.kv_unified = True
         # Twice as many, so that where all sequences want a token there is room for a prompt beside them.
-        params.n_batch = params.n_ubatch = n_batch = max(n_batch, 2 * n_seq_max)
+        params.n_batch = params.n_ubatch = max(n_batch, 2 * n_seq_max)
         # One output a sequence: without this llama.cpp reserves logits for a whole batch, n_batch * n_vocab floats.
         params.n_outputs_max = n_seq_max
         params.n_threads = params.n_threads_batch = threads
@@ -185,7 +185,8 @@ class Context:
         self.n_ctx = n_ctx
         self.n_seq_max = n_seq_max
         self.cells = cells
-        self.n_batch = n_batch
+        # Never more than the cells, whatever was asked for.
+        self.n_batch: int = llama_cpp.llama_n_batch(context)
         self.threads = threads
         self.kv_type = kv_type
         self.handle = context
@@ -193,12 +194,13 @@ class Context:
         self._can_share = not (
             llama_cpp.llama_model_is_recurrent(weights.model) or llama_cpp.llama_model_is_hybrid(weights.model)
         )
+        self._slides = llama_cpp.llama_model_n_swa(weights.model) > 0
         self._held: list[list[int]] = [[] for _ in range(n_seq_max)]
         # Of each sequence, how many of its first cells are counted as another's, and whose.
         self._shared = [(0, 0)] * n_seq_max
         self._embeddings = False
         self._views: dict[tuple[int, int, int], NDArray[np.float32]] = {}
-        self._batch = _Batch(n_batch)
+        self._batch = _Batch(self.n_batch)
         self._finalizer = weakref.finalize(self, llama_cpp.llama_free, context)
 
     def close(self) -> None:
@@ -242,13 +244,20 @@ class Context:
     def _forget(self, sequence: int, length: int) -> None:
         """Take note that a sequence holds `length` tokens now; cells that others use as well become one of theirs."""
         del self._held[sequence][length:]
-        count, owner = self._shared[sequence]
-        self._shared[sequence] = (min(count, length), owner)
+        kept = self._shared[sequence]
         heirs = [other for other, (count, owner) in enumerate(self._shared) if owner == sequence and count > length]
         if heirs:
             heir = max(heirs, key=lambda other: self._shared[other][0])
             for other in heirs:
-                self._shared[other] = (length, sequence) if other == heir else (self._shared[other][0], heir)
+                self._shared[other] = (self._shared[other][0], heir)
+            self._shared[heir] = kept if kept[0] > length else (length, sequence)
+        self._share(sequence, min(kept[0], length), kept[1])
+
+    def _share(self, sequence: int, count: int, owner: int) -> None:
+        """Take note that a sequence's first `count` cells are those of `owner`, or of whoever that has them from."""
+        while count and self._shared[owner][0] >= count:
+            owner = self._shared[owner][1]
+        self._shared[sequence] = (count, owner)
 
     def clear(self) -> None:
         """Forget everything, and overwrite it: a NaN in a cell can reach those who do not look at the cell."""
@@ -273,15 +282,19 @@ class Context:
         source, common = self.common(ids) if self._can_share else (sequence, self._common(sequence, ids))
         own = self._common(sequence, ids)
         if source == sequence or own >= common:
-            return self.truncate(sequence, own)
+            return self._whole(sequence, self.truncate(sequence, own))
         self.truncate(sequence, 0)
         if common:
             llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, 0, common)
             self._held[sequence] += ids[:common]
-            while self._shared[source][0] >= common:
-                source = self._shared[source][1]
-            self._shared[sequence] = (common, source)
-        return common
+            self._share(sequence, common, source)
+        return self._whole(sequence, common)
+
+    def _whole(self, sequence: int, length: int) -> int:
+        """What is left of a sequence: nothing where llama.cpp gave cells away that a sliding window had passed."""
+        if length and self._slides and llama_cpp.llama_memory_seq_pos_min(self._memory, sequence) != 0:
+            return self.truncate(sequence, 0)
+        return length
 
     def common(self, ids: Sequence[int]) -> tuple[int, int]:
         """The sequence whose beginning has most in common with `ids`, and how many tokens, all but one at most."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from router_rules import RULES
 from scripted import (
+    CheckedCache,
     ScriptedModel,
     algorithm_1,
     entropy_reference,
@@ -17,6 +19,7 @@ from scripted import (
     seen_reference,
 )
 
+from rstitch_local.decoding.entropy import EntropyMeter
 from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.decoding.routers import EntropyRouter, Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
@@ -282,3 +285,41 @@ def test_tokens_are_carried_into_the_other_vocabulary() -> None:
     trajectory.advance(np.eye(8, dtype=np.float32)[7] * 30)
     assert trajectory.stop_reason == "eog"
     assert trajectory.ids(Role.SLM) == [1, 4, 4, 1, 2]
+
+
+@settings(deadline=None, max_examples=60)
+@given(scene=scenes, tau=st.floats(0, 1), chunks=st.lists(st.integers(1, 4), min_size=1, max_size=5))
+def test_needs_may_be_met_piece_by_piece_and_measured_by_others(scene: Scene, tau: float, chunks: list[int]) -> None:
+    whole, steps = scene.steps(f"entropy:{tau!r}")
+    again = make_trajectory(
+        scene.prompt, scene.n_vocab, router=f"entropy:{tau!r}", max_tokens=scene.max_tokens, seed=scene.seed
+    )
+    meter = EntropyMeter(scene.n_vocab)
+    caches = {role: CheckedCache(scene.models[role]) for role in Role}
+    pieces = itertools.cycle(chunks)
+    found = []
+    while again.stop_reason is None:
+        need = again.need()
+        cache, count = caches[need.role], next(pieces)
+        logits = cache.evaluate(need.ids[:count], again.ids(need.role))
+        if count < len(need.ids):
+            again.note_evaluated(count, 2.0 * count)
+            assert again.cached(need.role) == len(cache.ids)
+            rest = again.need()
+            assert (rest.role, list(rest.ids)) == (need.role, list(need.ids[count:]))
+            assert rest.prompt == max(0, need.prompt - count)
+            continue
+        step = again.advance(logits, measured=meter.measure(logits), ms=2.0 * len(need.ids))
+        found += [] if step is None else [step]
+    assert [(s.role, s.token, s.caught_up, s.unsure) for s in found] == [
+        (s.role, s.token, s.caught_up, s.unsure) for s in steps
+    ]
+    assert [s.ms for s in found] == [2.0 * s.caught_up for s in steps]
+    assert again.stop_reason == whole.stop_reason
+
+
+def test_what_others_measured_as_no_number_is_an_error_here() -> None:
+    logits = np.array([0, 5, np.inf, 0], np.float32)
+    (measured,) = EntropyMeter(4).measure_rows(logits[np.newaxis])
+    with pytest.raises(EngineError, match=r"SLM at position 0: The logit of token 2 is inf"):
+        make_trajectory([1], 4, router="slm").advance(logits, measured=measured)

@@ -345,7 +345,6 @@ def test_others_go_on_while_a_long_prompt_comes_in() -> None:
     assert [call[-1].output for call in scene.contexts[Role.SLM].calls] == [False] * (chunks - 1) + [True]
 
 
-@pytest.mark.xfail(strict=True, reason="while a prompt is evaluated for hidden states, nobody else gets a token")
 def test_others_go_on_while_a_long_prompt_comes_in_where_hidden_states_are_wanted() -> None:
     scene = Scene(4, n_ctx=300, n_batch=16)
     lives = [scene.live(Question([1, i], "hidden", 60, end=NEVER)) for i in range(3)]
@@ -357,10 +356,10 @@ def test_others_go_on_while_a_long_prompt_comes_in_where_hidden_states_are_wante
         written[id(live)] += 1
         if live is lives[3]:
             break
-    assert min(written.values()) > 1
+    # At least one of every second batch is theirs.
+    assert min(written[id(live)] for live in lives[:3]) >= 160 // 16 // 2
 
 
-@pytest.mark.xfail(strict=True, reason="those that need no hidden states wait until nobody else is ready for the SLM")
 def test_those_who_want_no_hidden_states_are_not_forgotten_beside_those_who_do() -> None:
     scene = Scene(4)
     plain = scene.live(Question([1, 2], "slm", 10, end=NEVER))
@@ -392,12 +391,13 @@ def test_catch_ups_are_no_single_tokens_however_they_are_cut() -> None:
     assert left_over > 0
 
 
+@pytest.mark.parametrize("reuse", [False, True])
 @pytest.mark.parametrize("cells", [80, 100, 150])
-def test_where_cells_are_scarce_the_youngest_waits_and_nobody_is_lost(cells: int) -> None:
+def test_where_cells_are_scarce_the_youngest_waits_and_nobody_is_lost(cells: int, reuse: bool) -> None:
     scene = Scene(5, 3, n_ctx=80, cells=cells)
     # The first are short, so that many are let in; the others are longer than anybody expected.
-    asked = [Question([i], "entropy:0.5", 2 if i < 4 else 60, end=NEVER) for i in range(1, 12)]
-    lives = [scene.live(question) for question in asked]
+    asked = [Question([i], "entropy:0.5", 2 if i < 4 else 60 - i, end=NEVER) for i in range(1, 12)]
+    lives = [scene.live(question, reuse=reuse) for question in asked]
     most_put_back = 0
 
     def source() -> Iterator[Live]:
@@ -418,6 +418,30 @@ def test_where_cells_are_scarce_the_youngest_waits_and_nobody_is_lost(cells: int
     # Somebody was begun again, so more was evaluated than is in the answers; but never the oldest.
     assert any(again)
     assert not again[3]
+
+
+def test_those_who_were_put_back_come_in_the_order_they_came_in_first() -> None:
+    scene = Scene(5, n_ctx=80, cells=100)
+    lives = [scene.live(Question([i], "slm", 2 if i < 4 else 50, end=NEVER)) for i in range(1, 12)]
+    most, ended = 0, []
+    before = dict.fromkeys(map(id, lives), 0.0)
+    for live, _ in scene.run(lives):
+        most = max(most, scene.driver.status().put_back)
+        # Its time goes on while it waits.
+        assert live.trace.wall_ms >= before[id(live)]
+        before[id(live)] = live.trace.wall_ms
+        ended += [live] if live.trace.stop is not None else []
+    assert most > 1
+    assert ended == lives
+
+
+def test_two_long_prompts_come_in_by_turns() -> None:
+    scene = Scene(3, n_ctx=300, n_batch=16)
+    lives = [scene.live(Question([i] * 100, "slm", 3, end=NEVER)) for i in (5, 6)]
+    for _ in scene.run(lives):
+        break
+    whose = [[part.sequence for part in call] for call in scene.contexts[Role.SLM].calls]
+    assert whose[:10] == [[0], [1]] * 5
 
 
 def test_as_long_as_nothing_has_ended_there_is_room_for_whatever_may_come() -> None:
@@ -516,14 +540,15 @@ def test_who_waits_for_a_beginning_goes_on_when_the_one_before_is_gone() -> None
 @given(
     asked=st.lists(st.tuples(questions, st.booleans()), min_size=1, max_size=7),
     slots=st.integers(1, 5),
+    n_batch=st.integers(2, 64),
     cells=st.sampled_from([None, 100]),
     reuse=st.booleans(),
     seed=st.integers(0, 99),
 )
 def test_broken_logits_end_one_and_leave_the_others_alone(
-    asked: list[tuple[Question, bool]], slots: int, cells: int | None, reuse: bool, seed: int
+    asked: list[tuple[Question, bool]], slots: int, n_batch: int, cells: int | None, reuse: bool, seed: int
 ) -> None:
-    scene = Scene(slots, seed, n_ctx=80, cells=cells, breaks=True)
+    scene = Scene(slots, seed, n_ctx=80, n_batch=n_batch, cells=cells, breaks=True)
     # Some bring the token that breaks them along. What is written may hold it as well.
     wanted = [
         Question([*question.prompt, BROKEN, 1], question.router, question.max_tokens) if bad else question

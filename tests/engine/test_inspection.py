@@ -216,3 +216,27 @@ def test_broken_logits_are_named(tmp_path: Path) -> None:
     files = write_pair(tmp_path, llm={"nan_after": "Q"})
     with load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(context=96)) as pair, pytest.raises(EngineError):
         inspect(pair, QUESTION, [], prefix="Q")
+
+
+def test_looking_finds_room_whatever_was_written_before(tiny_pair: TinyPair) -> None:
+    options = LoadOptions(context=256, sequences=4, cells=256, threads=1)
+    with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=options) as pair:
+        trace = write(pair, max_tokens=150)
+        assert len(trace.steps) == 150
+        for _ in pair.run_all([pair.ask(f"{i}? " * 12, router="random:0.5", max_tokens=9) for i in range(4)]):
+            pass
+        before = inspect(pair, QUESTION, trace.steps[:149])
+        for role, view in before.items():
+            assert view.candidates
+            assert pair.contexts[role].length(0) == len(pair.render(QUESTION, role)) + 149
+        check(before[trace.steps[149].role], trace.steps[149])
+
+
+def test_a_look_at_broken_logits_breaks_nothing_else(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"nan_after": "Q"}, {"nan_after": "Q"})
+    with load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(context=96)) as pair:
+        expected = write(pair)
+        with pytest.raises(EngineError, match="Broken logits"):
+            inspect(pair, QUESTION, [], prefix=" and so on Q")
+        again = write(pair, reuse=False)
+        assert [step.token for step in again.steps] == [step.token for step in expected.steps]

@@ -13,7 +13,7 @@ from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.scheduling import LONGEST_WAIT, Turns, compose
 
 
-@dataclass
+@dataclass(eq=False)
 class Waiter:
     """Stands for a trajectory: the model it waits for, the tokens it misses, the turns since it got some."""
 
@@ -89,7 +89,8 @@ def test_what_is_finite_ends_whatever_else_keeps_coming(
     rng = np.random.default_rng(seed)
     waiters = [Waiter(missing=need) for need in needs]
     endless = [Waiter(missing=1) for _ in range(singles)] + [Waiter(missing=12) for _ in range(catch_ups)]
-    n_batch = 2 * (len(needs) + len(endless)) + extra
+    number = len(needs) + len(endless)
+    n_batch = 2 * number + extra
     turns = 0
     open_ones = list(waiters)
     # Each comes in with a quarter of a batch at least, once all that have waited longer did.
@@ -107,8 +108,15 @@ def test_what_is_finite_ends_whatever_else_keeps_coming(
             if waiter.missing == 0 and waiter in endless:
                 waiter.missing = 1 if endless.index(waiter) < singles else int(rng.integers(1, 30))
         for waiter in everyone:
-            assert waiter.waited <= len(everyone)
+            assert waiter.waited <= number
         open_ones = [waiter for waiter in open_ones if waiter.missing]
+
+
+def test_who_has_waited_longest_comes_first_where_not_all_come_in() -> None:
+    assert dealt([4] * 10, [3, 9, 1, 8, 0, 7, 2, 6, 5, 4], 20) == [0, 4, 0, 4, 0, 4, 0, 4, 4, 0]
+    assert dealt([90] * 4, [3, 9, 1, 8], 100) == [0, 90, 0, 10]
+    # Single tokens before them all, however short they have waited.
+    assert dealt([4, 4, 1, 1], [9, 9, 0, 0], 8) == [4, 2, 1, 1]
 
 
 def test_others_go_on_while_a_long_prompt_comes_in() -> None:
@@ -120,11 +128,14 @@ def test_others_go_on_while_a_long_prompt_comes_in() -> None:
         missing[0] -= found[0]
 
 
-def test_one_model_without_work_never_runs() -> None:
+def test_a_model_without_work_never_runs() -> None:
     for role in Role:
         other = Role.LLM if role is Role.SLM else Role.SLM
-        for waited in (0, 99):
-            assert Turns()({role: [Waiter(waited=waited)], other: []}) is role
+        turn = Turns()
+        # Nor where it had some, and waited for long: whoever waited for it may be gone.
+        for _ in range(LONGEST_WAIT):
+            assert turn({role: [Waiter(), Waiter()], other: [Waiter()]}) is role
+        assert turn({role: [Waiter(), Waiter()], other: []}) is role
 
 
 def simulate(

@@ -157,7 +157,7 @@ def test_logits_are_views_and_kept_by_address(weights: Weights) -> None:
     assert views[0].shape == (weights.n_vocab,)
 
 
-def test_views_that_are_kept_do_not_pile_up(weights: Weights) -> None:
+def test_a_view_of_one_size_is_made_once(weights: Weights) -> None:
     context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
     made = set()
     for rows in (1, 2) * 10:
@@ -166,7 +166,8 @@ def test_views_that_are_kept_do_not_pile_up(weights: Weights) -> None:
             assert decoded.logits is not None
             made.add(id(decoded.logits))
             assert decoded.logits.shape == (rows, weights.n_vocab)
-    assert len(made) < 10
+    # llama.cpp moves its buffer once, when hidden states are first asked for.
+    assert len(made) <= 4
 
 
 def test_hidden_states_come_only_when_asked_and_change_no_logits(weights: Weights) -> None:
@@ -427,6 +428,15 @@ def test_a_batch_has_room_for_a_prompt_beside_all_single_tokens(
     assert decoded.logits is not None
     assert decoded.logits.shape == (sequences, weights.n_vocab)
     assert np.isfinite(decoded.logits).all()
+    context.close()
+
+
+def test_no_batch_is_said_to_hold_more_than_llama_cpp_takes(weights: Weights) -> None:
+    context = Context(weights, n_ctx=16, n_batch=600)
+    assert context.n_batch == llama_cpp.llama_n_batch(context.handle) < 600
+    for _ in context.evaluate([Piece(0, [40] * 16)]):
+        pass
+    assert context.length() == 16
     context.close()
 
 

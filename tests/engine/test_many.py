@@ -1,0 +1,358 @@
+"""Many answers at once over real models: the same ones, a common beginning once, and whoever ends makes room."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tiny_pair import TinyPair, write_pair
+
+from rstitch_local.builtin import word_problems
+from rstitch_local.decoding.routers import EntropyRouter, Observation, Role
+from rstitch_local.decoding.sampling import Sampler, Sampling
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.pair import LoadOptions, Pair, Run, load_pair
+from rstitch_local.errors import EngineError, InputError
+
+SEED = 7
+QUESTIONS = [word_problems.generate(word_problems.EVALUATION_SEED, index).question for index in range(12)]
+
+# The demo pair's weights and what is multiplied with them have 8 bits: rounding in batches moves its logits by up to
+# 0.5, and so does cutting a prompt in other pieces; small entropies by up to two fifths of themselves.
+DEMO_LOGIT, DEMO_SHARE, DEMO_HIDDEN = 1.2, 0.45, 0.8
+# The tiny models' logits move by up to 0.003.
+TINY_LOGIT, TINY_SHARE, TINY_HIDDEN = 0.012, 0.003, 0.02
+
+SYSTEM = "You two are a pair of random models. Whatever you are asked, write noise, and never mind the question. " * 2
+
+
+class NotingRouter(EntropyRouter):
+    """Notes how close to tau an entropy came, by their ratio, for rounding could decide; and the hidden states."""
+
+    def __init__(self, tau: float, *, hidden: bool = False) -> None:
+        super().__init__(tau)
+        self.hidden = hidden
+        self.nearest = math.inf
+        self.states: list[tuple[int, NDArray[np.float32]]] = []
+
+    def route(self, observation: Observation) -> Role:
+        self.nearest = min(self.nearest, abs(math.log(max(observation.entropy, 1e-12) / self.tau)))
+        assert (observation.hidden is not None) == (self.hidden and observation.role is Role.SLM)
+        if observation.hidden is not None:
+            self.states.append((observation.position, observation.hidden.copy()))
+        return super().route(observation)
+
+
+class NotingSampler(Sampler):
+    """Notes whether any choice was so close that rounding could have made another."""
+
+    close_call = False
+
+    def __init__(self, sampling: Sampling, rounding: float) -> None:
+        super().__init__(sampling, SEED)
+        self.rounding = rounding
+
+    def choose(self, logits: NDArray[np.float32], position: int, likeliest: int) -> int:
+        token = super().choose(logits, position, likeliest)
+        lowered = logits.copy()
+        lowered[token] -= self.rounding
+        self.close_call |= super().choose(lowered, position, int(lowered.argmax())) != token
+        return token
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run, and how near it came to what rounding decides."""
+
+    run: Run
+    router: NotingRouter
+    sampler: NotingSampler
+
+    def is_safe(self, share: float) -> bool:
+        """Whether it must be the same however it is evaluated."""
+        return self.router.nearest > share and not self.sampler.close_call
+
+
+def watch(run: Run, sampling: Sampling, rounding: float, *, hidden: bool = False) -> Watched:
+    assert run.tau is not None
+    router, sampler = NotingRouter(run.tau, hidden=hidden), NotingSampler(sampling, rounding)
+    run.trajectory.router = router
+    run.trajectory._sampler = sampler
+    return Watched(run, router, sampler)
+
+
+def check_same(mine: Watched, theirs: Watched, rounding: float) -> None:
+    """The same tokens by the same models, and the same hidden states."""
+    assert written(mine.run) == written(theirs.run)
+    assert mine.run.trace.stop == theirs.run.trace.stop
+    assert [position for position, _ in mine.router.states] == [position for position, _ in theirs.router.states]
+    for (_, own), (_, other) in zip(mine.router.states, theirs.router.states, strict=True):
+        np.testing.assert_allclose(own, other, atol=rounding)
+
+
+def written(run: Run) -> list[tuple[Role, int]]:
+    return [(step.role, step.token) for step in run.trace.steps]
+
+
+def write_all(pair: Pair, *runs: Run) -> None:
+    for _ in pair.run_all(runs):
+        pass
+
+
+@pytest.fixture(scope="module")
+def one() -> Iterator[Pair]:
+    with load_pair("demo", options=LoadOptions(threads=1)) as loaded:
+        yield loaded
+
+
+@pytest.mark.parametrize(
+    ("temperature", "hidden", "cells"), [(0.0, False, None), (0.8, True, None), (0.0, True, 256), (0.8, False, 256)]
+)
+def test_the_demo_pair_answers_five_at_once_as_one_by_one(
+    one: Pair, temperature: float, hidden: bool, cells: int | None
+) -> None:
+    sampling = Sampling(temperature)
+
+    def start(pair: Pair) -> list[Watched]:
+        options: dict[str, Any] = {"router": "entropy:0.02", "sampling": sampling, "seed": SEED, "max_tokens": 200}
+        watched = [watch(pair.ask(question, **options), sampling, DEMO_LOGIT, hidden=hidden) for question in QUESTIONS]
+        write_all(pair, *(each.run for each in watched))
+        return watched
+
+    alone = start(one)
+    with load_pair("demo", options=LoadOptions(threads=1, context=256, sequences=5, cells=cells)) as five:
+        together = start(five)
+    for each in together:
+        assert each.run.trace.stop in ("eog", "length")
+        assert each.run.error is None
+        assert bool(each.router.states) == hidden
+    assert {role for each in together for role, _ in written(each.run)} == set(Role)
+    safe = [pair for pair in zip(alone, together, strict=True) if pair[0].is_safe(DEMO_SHARE)]
+    assert len(safe) > 3, "too much is left to rounding to say anything"
+    for mine, theirs in safe:
+        check_same(mine, theirs, DEMO_HIDDEN)
+    # And of all of them most are the same.
+    same = sum(written(mine.run) == written(theirs.run) for mine, theirs in zip(alone, together, strict=True))
+    assert same >= len(QUESTIONS) * 2 // 3
+
+
+@pytest.fixture(scope="module")
+def four(tiny_pair: TinyPair) -> Iterator[Pair]:
+    options = LoadOptions(threads=1, sequences=4, context=512)
+    with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=options) as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def fresh(four: Pair) -> Pair:
+    """The same pair with empty caches."""
+    for context in four.contexts.values():
+        context.clear()
+    return four
+
+
+@pytest.mark.parametrize("router", ["slm", "llm", "random:0.5"])
+def test_a_common_system_prompt_is_evaluated_once(fresh: Pair, router: str) -> None:
+    questions = [f"{chr(97 + i)}? " * (1 + i % 3) for i in range(10)]
+    runs = [
+        fresh.ask(question, system=SYSTEM, router=router, max_tokens=12, seed=SEED, reuse=True)
+        for question in questions
+    ]
+    prompts = [list(run.trajectory.ids(Role.SLM)) for run in runs]
+    common = next(i for i, column in enumerate(zip(*prompts, strict=False)) if len(set(column)) > 1)
+    assert common > len(SYSTEM)
+    write_all(fresh, *runs)
+    for role in Role:
+        found = [run.trace.usage[role].tokens[0] for run in runs]
+        asked = [(count, len(prompt)) for count, prompt in zip(found, prompts, strict=True) if count]
+        assert sum(count == length for count, length in asked) == (1 if asked else 0)
+        assert all(count in (length, length - common) for count, length in asked)
+        if router in (role.value, "random:0.5"):
+            assert len(asked) == len(runs)
+    # The answers are those of a pair that knows nothing yet.
+    for context in fresh.contexts.values():
+        context.clear()
+    again = [fresh.ask(question, system=SYSTEM, router=router, max_tokens=12, seed=SEED) for question in questions]
+    write_all(fresh, *again)
+    same = sum(written(mine) == written(theirs) for mine, theirs in zip(runs, again, strict=True))
+    # Near ties aside, and there are some among ten answers of noise.
+    assert same >= len(runs) - 2
+    for run in again:
+        assert run.trace.usage[Role.SLM].tokens[0] in (0, len(run.trajectory.ids(Role.SLM)) - 12)
+
+
+def test_runs_are_made_when_there_is_room_for_them(fresh: Pair) -> None:
+    made: list[Run] = []
+    ended: list[Run] = []
+
+    def runs() -> Iterator[Run]:
+        for i in range(11):
+            assert len(made) - len(ended) < 4
+            made.append(fresh.ask(f"Hi {i}", router="slm", max_tokens=3 + i % 5))
+            yield made[-1]
+
+    answers = fresh.run_all(runs())
+    assert made == []
+    for run, step in answers:
+        assert run in made
+        assert run not in ended
+        assert step is not None
+        assert step is run.trace.steps[-1]
+        if run.trace.stop is not None:
+            assert len(run.trace.steps) == run.trajectory.max_tokens
+            ended.append(run)
+    assert len(ended) == 11
+    # Not in the order in which they came: nobody waits for the slowest.
+    assert ended != made
+    assert fresh.status.live == fresh.status.put_back == 0
+
+
+def test_runs_that_have_ended_are_let_go(fresh: Pair) -> None:
+    made: list[weakref.ref[Run]] = []
+
+    def runs() -> Iterator[Run]:
+        for _ in range(20):
+            run = fresh.ask("Hi", router="slm", max_tokens=2)
+            made.append(weakref.ref(run))
+            yield run
+            del run
+
+    for run, _ in fresh.run_all(runs()):
+        del run
+        assert sum(ref() is not None for ref in made) <= 2 * 4
+
+
+def test_one_with_an_error_of_its_own_leaves_the_others_alone(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"nan_after": "Q"}, {"nan_after": "Q"})
+    options = LoadOptions(threads=1, sequences=3, context=256)
+    with load_pair(slm=files.slm, llm=files.llm, options=options) as pair:
+        expected = pair.ask("Hello", router="random:0.5", max_tokens=20)
+        write_all(pair, expected)
+        runs = [pair.ask(text, router="random:0.5", max_tokens=20) for text in ("Hello", "Q?", "Hello", "Hello", "Q")]
+        ended = [run for run, _ in pair.run_all(runs) if run.trace.stop is not None]
+        for run in runs:
+            broken = run in (runs[1], runs[4])
+            assert run in ended
+            assert run.trace.stop == ("error" if broken else "length")
+            assert (run.error is not None) is broken
+            assert written(run) == ([] if broken else written(expected))
+        # Alone, it is raised, and there is no step to show.
+        steps: list[Step] = []
+        with pytest.raises(EngineError, match="at position 0"):
+            steps.extend(pair.ask("Q!", max_tokens=20))
+        assert steps == []
+        again = pair.ask("Hello", router="random:0.5", max_tokens=20)
+        write_all(pair, again)
+        assert written(again) == written(expected)
+
+
+def test_one_that_goes_on_from_a_whole_answer_has_ended_without_a_step(fresh: Pair) -> None:
+    first = fresh.ask("Hi", router="slm", max_tokens=4)
+    steps = list(first)
+    runs = [fresh.ask("Hi", router="slm", max_tokens=count, kept=steps) for count in (4, 6)]
+    found = [(run, step) for run, step in fresh.run_all(runs)]
+    assert [run for run, _ in found] == [runs[0], runs[1], runs[1]]
+    assert [step is None for _, step in found] == [True, False, False]
+    assert [run.trace.stop for run in runs] == ["length", "length"]
+    assert list(fresh.ask("Hi", router="slm", max_tokens=4, kept=steps)) == []
+
+
+def test_a_stop_ends_all_that_are_open_and_their_own_is_not_looked_at(fresh: Pair) -> None:
+    runs = [fresh.ask(f"Hi {i}", router="slm", max_tokens=50, stop=lambda: pytest.fail("asked")) for i in range(6)]
+    for _ in fresh.run_all(runs, stop=lambda: len(runs[3].trace.steps) == 5):
+        pass
+    assert [run.trace.stop for run in runs] == ["interrupted"] * 4 + [None] * 2
+    assert len(runs[3].trace.steps) == 5
+    assert all(run.error is None for run in runs)
+
+
+def test_an_error_in_making_a_run_ends_those_that_are_open(fresh: Pair) -> None:
+    first = fresh.ask("Hi", router="slm", max_tokens=50)
+
+    def runs() -> Iterator[Run]:
+        yield first
+        yield fresh.ask("x" * 600)
+
+    with pytest.raises(InputError, match="too long"):
+        list(fresh.run_all(runs()))
+    assert first.trace.stop == "interrupted"
+    assert len(list(fresh.ask("Hi", router="slm", max_tokens=5))) == 5
+
+
+def test_a_failure_of_llama_cpp_ends_all_and_the_pair_goes_on(fresh: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode: Callable[[Any, Any], int] = llama_cpp.llama_decode
+    calls = 0
+
+    def fail(context: Any, batch: Any) -> int:
+        nonlocal calls
+        calls += 1
+        return -3 if calls == 6 else decode(context, batch)
+
+    runs = [fresh.ask(f"Hi {i}", router="slm", max_tokens=20) for i in range(6)]
+    with monkeypatch.context() as patch:
+        patch.setattr(llama_cpp, "llama_decode", fail)
+        with pytest.raises(EngineError, match="returned -3"):
+            list(fresh.run_all(runs))
+    assert [run.trace.stop for run in runs] == ["error"] * 4 + [None] * 2
+    later = [fresh.ask(f"Hi {i}", router="slm", max_tokens=20) for i in range(6)]
+    write_all(fresh, *later)
+    assert [run.trace.stop for run in later] == ["length"] * 6
+
+
+def test_many_at_once_are_refused_by_a_busy_or_closed_pair(tiny_pair: TinyPair) -> None:
+    options = LoadOptions(threads=1, sequences=2, context=128)
+    with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=options) as pair:
+        first = pair.run_all([pair.ask("Hi", router="slm", max_tokens=5)])
+        next(first)
+        with pytest.raises(EngineError, match="busy"):
+            list(pair.run_all([pair.ask("Ho")]))
+        with pytest.raises(EngineError, match="busy"):
+            list(pair.ask("Ho"))
+        assert len(list(first)) == 4
+        late = pair.ask("Ho")
+    with pytest.raises(EngineError, match="freed"):
+        list(pair.run_all([late]))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("cells", [None, 256])
+def test_slots_hidden_states_and_scarce_cells_change_no_answer(
+    tiny_pair: TinyPair, hidden: bool, cells: int | None
+) -> None:
+    def start(sequences: int, cells: int | None) -> list[Watched]:
+        options = LoadOptions(threads=1, context=256, sequences=sequences, cells=cells)
+        with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=options) as pair:
+            # The first are short, so that more are let in than there is room for in the end.
+            watched = [
+                watch(
+                    pair.ask(f"Question {i} " * (1 + i % 3), router="entropy:0.2", max_tokens=3 if i < 3 else 50),
+                    Sampling(),
+                    TINY_LOGIT,
+                    hidden=hidden,
+                )
+                for i in range(18)
+            ]
+            write_all(pair, *(each.run for each in watched))
+            assert all(context.used <= context.cells for context in pair.contexts.values())
+        return watched
+
+    def evaluated(watched: list[Watched]) -> int:
+        return sum(sum(each.run.trace.usage[role].tokens) for each in watched for role in Role)
+
+    alone, together = start(1, None), start(6, cells)
+    safe = [pair for pair in zip(alone, together, strict=True) if pair[0].is_safe(TINY_SHARE)]
+    assert len([mine for mine, _ in safe if len(written(mine.run)) == 50]) > 3
+    for mine, theirs in safe:
+        # Who was put back has seen some states twice.
+        assert bool(theirs.router.states) == hidden
+        check_same(mine, theirs, TINY_HIDDEN)
+    # Some had to begin again where cells are scarce.
+    assert (evaluated(together) > evaluated(alone)) == (cells is not None)
