@@ -22,6 +22,7 @@ from rstitch_local.decoding.routers import (
     RandomRouter,
     Role,
     Router,
+    SpeculativeRouter,
     StayRouter,
     WindowRouter,
 )
@@ -54,17 +55,22 @@ class Number(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How one kind of router is spelled: name and numbers; `make` takes the numbers and a seed."""
+    """How one kind of router is spelled: name and numbers; `make` takes the numbers and a seed.
+
+    optional: a further number, which is as good as 0 where it is left out.
+    """
 
     name: str
     numbers: tuple[Number, ...]
     usual: tuple[str, ...]
     make: Callable[[Sequence[float], int], Router]
+    optional: Number | None = None
 
     @property
     def spelling(self) -> str:
         """Such as `window:K:TAU`."""
-        return ":".join((self.name, *(number.name for number in self.numbers)))
+        needed = ":".join((self.name, *(number.name for number in self.numbers)))
+        return f"{needed}[:{self.optional.name}]" if self.optional else needed
 
     def nearest(self, texts: Sequence[str]) -> str:
         """A valid spec with as many of the given numbers as can be read in their places, and usual ones elsewhere."""
@@ -82,22 +88,27 @@ class Form:
 
     def read(self, texts: Sequence[str]) -> list[float]:
         """The numbers of a spec; raises ValueError with the end of a sentence that says what is wrong with them."""
-        if len(texts) != len(self.numbers):
-            takes = ("no number", "one number", "two numbers")[len(self.numbers)]
+        numbers = self.numbers
+        if self.optional and len(texts) > len(numbers):
+            numbers = (*numbers, self.optional)
+        if len(texts) != len(numbers):
+            takes = "one or two numbers" if self.optional else ("no number", "one number", "two numbers")[len(numbers)]
             raise ValueError(f"does not fit: {self.name} takes {takes}")
         values = []
-        for number, text in zip(self.numbers, texts, strict=True):
+        for number, text in zip(numbers, texts, strict=True):
             value = number.read(text)
             if value is None:
                 raise ValueError(f"needs {number.wanted} for {number.name}")
             values.append(value)
         if self.name == "hysteresis" and values[1] > values[0]:
             raise ValueError("has a LOW above its HIGH")
-        return values
+        return values[: len(self.numbers)] if values and self.optional and values[-1] == 0 else values
 
 
 _TAU = Number("TAU")
 _TOKENS_HIGH = 10_000
+# What a batch has room for on a CPU; llama.cpp's own programs draft 3 tokens unless told otherwise.
+_DRAFT_HIGH = 32
 
 _ALL = (
     Form("entropy", (_TAU,), ("0.02",), lambda n, _: EntropyRouter(n[0])),
@@ -125,6 +136,13 @@ _ALL = (
     Form("margin", (Number("M", 0, 1),), ("0.3",), lambda n, _: MarginRouter(n[0])),
     Form("confidence", (Number("T", 0, 1),), ("0.6",), lambda n, _: ConfidenceRouter(n[0])),
     Form("random", (Number("P", 0, 1),), ("0.2",), lambda n, seed: RandomRouter(n[0], seed)),
+    Form(
+        "spec",
+        (Number("N", 1, _DRAFT_HIGH, whole=True),),
+        ("4",),
+        lambda n, _: SpeculativeRouter(int(n[0]), *n[1:]),
+        Number("P", 0, 1),
+    ),
     Form("slm", (), (), lambda _, __: FixedRouter(Role.SLM)),
     Form("llm", (), (), lambda _, __: FixedRouter(Role.LLM)),
 )

@@ -196,6 +196,22 @@ class RandomRouter(Router):
         return Role.LLM if uniform(self._seed, position) < self.share else Role.SLM
 
 
+class SpeculativeRouter(Router):
+    """Not a rule for who writes but another way to decode: decoding/speculative.py goes by it (Leviathan et al., 2023).
+
+    The SLM drafts up to `length` tokens, and none where its top-1 probability is below `threshold`.
+    """
+
+    def __init__(self, length: int, threshold: float = 0.0) -> None:
+        self.length = length
+        self.threshold = threshold
+
+    def route(self, observation: Observation) -> Role:
+        """The LLM where the SLM is not to draft a token."""
+        unsure = observation.role is Role.SLM and observation.top1 < self.threshold
+        return Role.LLM if unsure else Role.SLM
+
+
 class FixedRouter(Router):
     """One model writes everything; the other one is never evaluated."""
 

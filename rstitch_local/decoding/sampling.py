@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from rstitch_local.errors import UsageError
 
 _GOLDEN = 0x9E3779B97F4A7C15
+# Set apart from the noise of `choose` and from each other: whatever they are, as long as they differ.
+_COIN, _SECOND = 0x5851F42D4C957F2D, 0xD1342543DE82EF95
 _MASK = (1 << 64) - 1
 
 
@@ -72,6 +74,34 @@ class Sampler:
         ids, scaled = self._filter(logits)
         noise = gumbel_noise(_mix(self._seed ^ (position * _GOLDEN & _MASK)), ids)
         return int(ids[np.argmax(scaled + noise)])
+
+    def distribution(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The distribution `choose` draws from: ids that pass the filters, and their probabilities.
+
+        Args:
+            logits: raw logits, float32, shape (n_vocab,); the temperature must not be 0.
+
+        Returns:
+            (ids, probabilities), int64 and float64, of one shape.
+        """
+        ids, scaled = self._filter(logits)
+        shares = np.exp(scaled)
+        return ids, shares / shares.sum()
+
+    def coin(self, position: int) -> float:
+        """One number in (0, 1) for a position, independent of all tokens drawn there."""
+        return uniform(self._seed ^ _COIN, position)
+
+    def draw_again(self, weights: NDArray[np.float64], position: int) -> int:
+        """An index with probability in proportion to its weight, independent of what `choose` draws at a position.
+
+        Args:
+            weights: float64, shape (n,), 0 or more, not all 0.
+            position: index of the token in the answer, from 0.
+        """
+        ids = np.flatnonzero(weights)
+        noise = gumbel_noise(_mix(_mix(self._seed ^ _SECOND) ^ (position * _GOLDEN & _MASK)), ids)
+        return int(ids[np.argmax(np.log(weights[ids]) + noise)])
 
     def _filter(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Ids that pass the filters and their logits over the temperature, shifted by the maximum."""

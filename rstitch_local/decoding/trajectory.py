@@ -23,12 +23,16 @@ from rstitch_local.errors import EngineError
 
 
 class Need(NamedTuple):
-    """What has to be evaluated next: tokens `ids` on the model of `role`, the first `prompt` of them prompt."""
+    """What has to be evaluated next: tokens `ids` on the model of `role`, the first `prompt` of them prompt.
+
+    The logits of the last `outputs` of them are wanted.
+    """
 
     role: Role
     ids: Sequence[int]
     prompt: int
     hidden: bool
+    outputs: int = 1
 
 
 @dataclass(slots=True)
@@ -137,6 +141,10 @@ class Trajectory:
         """Kept tokens this model has written."""
         return self._sides[role].tokens
 
+    def outputs(self, role: Role) -> int:  # noqa: ARG002
+        """How many tokens of one evaluation by this model may need their logits."""
+        return 1
+
     def need(self) -> Need:
         """The tokens the active model has missed since it last ran (at first, its prompt)."""
         side = self._active
@@ -194,19 +202,8 @@ class Trajectory:
             EngineError: a NaN or an infinity in the logits; names the model and the position.
         """
         side = self._active
-        self._pending_tokens += len(side.ids) - side.cached
-        self._pending_ms += ms
-        side.cached = len(side.ids)
-        try:
-            if measured is None:
-                measured = EntropyMeter(len(logits)).measure(logits)
-            else:
-                require_finite(measured, logits)
-        except EngineError as error:
-            raise EngineError(
-                error.title, f"{side.role.name} at position {self.position}: {error.message}", error.hint
-            ) from error
-        token, entropy, top1 = measured
+        self.note_evaluated(len(side.ids) - side.cached, ms)
+        token, entropy, top1 = self._checked(logits, measured, self.position)
         writer = side.role
         ahead = margin(logits, token, top1) if self.router.margin else None
         seen = Observation(writer, self.position, entropy, top1, hidden, ahead)
@@ -222,6 +219,18 @@ class Trajectory:
             self._pass_down(chosen)
         return step
 
+    def _checked(self, logits: NDArray[np.float32], measured: Uncertainty | None, position: int) -> Uncertainty:
+        """What an EntropyMeter says of the active model's logits, if they are numbers."""
+        try:
+            if measured is None:
+                return EntropyMeter(len(logits)).measure(logits)
+            require_finite(measured, logits)
+        except EngineError as error:
+            raise EngineError(
+                error.title, f"{self._active.role.name} at position {position}: {error.message}", error.hint
+            ) from error
+        return measured
+
     def _pass_down(self, chosen: Role) -> None:
         """After a token of the LLM: control to the SLM, if the router chose it."""
         if self.stop_reason is None and chosen is Role.SLM:
@@ -233,18 +242,22 @@ class Trajectory:
         writer = side.role
         other = self._sides[Role.LLM if writer is Role.SLM else Role.SLM]
         side.ids.append(token)
-        side.tokens += 1
         other.ids.extend(self._bridge.carry(token, writer))
+        return self._step(side, token, seen, side, token)
+
+    def _step(self, side: _Side, token: int, seen: Observation, reader: _Side, read: int) -> Step:
+        """Count a token that is among both models' ids; `read` is what `reader`, who says if it is the end, reads."""
+        side.tokens += 1
         position = self.position
         self.position += 1
-        if side.vocabulary.is_eog(token):
+        if reader.vocabulary.is_eog(read):
             self.stop_reason = "eog"
-        elif self.position >= self.max_tokens or len(side.ids) > side.capacity:
+        elif self.position >= self.max_tokens or len(reader.ids) > reader.capacity:
             self.stop_reason = "length"
-        text = self._decoder.decode(side.vocabulary.piece(token), final=self.stop_reason is not None)
+        text = self._decoder.decode(reader.vocabulary.piece(read), final=self.stop_reason is not None)
         step = Step(
             position,
-            writer,
+            side.role,
             token,
             text,
             seen.entropy,

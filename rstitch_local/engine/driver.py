@@ -48,7 +48,6 @@ class Live:
         trace, trajectory = self.trace, self.trajectory
         trace.wall_ms = (now_ns - self._started_ns) / 1e6 if self._started_ns else 0.0
         trace.swaps_up, trace.swaps_down = trajectory.swaps_up, trajectory.swaps_down
-        trace.stop = trajectory.stop_reason
         if step is not None:
             if trace.ttft_ms is None:
                 trace.ttft_ms = trace.wall_ms
@@ -124,15 +123,22 @@ class Driver:
                 if not self._lives:
                     break
                 # All at the end, so that a caller who uses the caches between two steps cannot overwrite logits in use.
-                yield from self._run_a_model()
+                kept = self._run_a_model()
+                for place, (live, step) in enumerate(kept):
+                    # Of several tokens kept at once only the last one comes with the end.
+                    if place + 1 == len(kept) or kept[place + 1][0] is not live:
+                        self._note_end(live)
+                    yield live, step
         except EngineError:
             ending = "error"
             raise
         finally:
             self._running = False
             for live in (*self._lives, *self._put_back):
-                live.trajectory.stop(ending)
-                live.note(None, time.perf_counter_ns())
+                if live.trajectory.stop_reason is None:
+                    live.trajectory.stop(ending)
+                    live.note(None, time.perf_counter_ns())
+                live.trace.stop = live.trajectory.stop_reason
             self._lives.clear()
             self._put_back.clear()
 
@@ -146,9 +152,11 @@ class Driver:
             if self._lives and (live._alone or self._lives[0]._alone):
                 self._put_back.appendleft(live)
                 break
+            self._allow_outputs(live)
             if live.trajectory.stop_reason is not None:
                 if live.trace.stop is None:
                     live.note(None, time.perf_counter_ns())
+                    live.trace.stop = live.trajectory.stop_reason
                 ended.append(live)
             elif self._lives and not self._has_room_for(live):
                 self._put_back.appendleft(live)
@@ -162,6 +170,30 @@ class Driver:
                     for context in self.contexts.values():
                         context.truncate(live.sequence, 0)
         return ended
+
+    def _allow_outputs(self, live: Live) -> None:
+        """Let the contexts give as many logits at once as a trajectory may ask for, in every sequence."""
+        for role, context in self.contexts.items():
+            outputs = live.trajectory.outputs(role)
+            wanted = min(self._slots * outputs, context.n_batch)
+            if outputs == 1 or wanted <= context.outputs:
+                continue
+            # The caches are lost by it.
+            for other in self._lives:
+                other.trajectory.note_cached(role, 0)
+                other._begun.discard(role)
+            try:
+                context.allow_outputs(wanted)
+            except EngineError as error:
+                live.error = error
+                live.trajectory.stop("error")
+
+    def _note_end(self, live: Live) -> None:
+        """Make the end of a trajectory known, if it is there."""
+        if live.trajectory.stop_reason is not None:
+            live.trace.stop = live.trajectory.stop_reason
+            self._lives.remove(live)
+            self._longest = max(self._longest, live.trajectory.position)
 
     def _has_room_for(self, live: Live) -> bool:
         """Whether the cells suffice for all that are live and this one, if each gets as long as the longest so far."""
@@ -230,7 +262,7 @@ class Driver:
                     need.ids if whole else need.ids[:count],
                     min(need.prompt, count),
                     whole and count == 1 and not need.prompt and not live._partly,
-                    whole,
+                    max(0, count - len(need.ids) + need.outputs),
                 )
             )
         return chosen, parts, hidden
@@ -247,7 +279,9 @@ class Driver:
                     most = max(common_length(ids, other) for other in on_the_way)
                     if most >= _WORTH_WAITING and most > context.common(ids)[1]:
                         continue
-                live.trajectory.note_cached(role, context.begin(live.sequence, ids) if live.reuse else 0)
+                # All tokens whose logits are wanted have to be evaluated, even if another sequence holds some already.
+                known = ids[: len(ids) + 1 - live.trajectory.need().outputs]
+                live.trajectory.note_cached(role, context.begin(live.sequence, known) if live.reuse else 0)
                 live._begun.add(role)
             if live.trajectory.need().prompt:
                 on_the_way.append(ids)
@@ -300,16 +334,16 @@ class Driver:
     def _hand_out(
         self, role: Role, chosen: Sequence[Live], parts: Sequence[Part], decoded: Decoded
     ) -> list[tuple[Live, Step | None]]:
-        """Give each trajectory its logits."""
+        """Give each trajectory its logits; the tokens kept of them, those of one trajectory in a row."""
         logits, hidden, times = decoded
         measured = self._meters[role].measure_rows(logits) if logits is not None else []
         kept: list[tuple[Live, Step | None]] = []
         now = time.perf_counter_ns()
         busy_ms = (now - self._marked_ns) / 1e6 / sum(len(part.ids) for part in parts)
         self._marked_ns = now
-        row = 0
-        with_output = [live for live, part in zip(chosen, parts, strict=True) if part.output]
-        broken = [live for live, found in zip(with_output, measured, strict=True) if math.isnan(found.entropy)]
+        end = 0
+        owners = [live for live, part in zip(chosen, parts, strict=True) for _ in range(part.output)]
+        broken = [live for live, found in zip(owners, measured, strict=True) if math.isnan(found.entropy)]
         if broken and len(self._lives) > 1:
             self._part(broken)
             return []
@@ -318,24 +352,38 @@ class Driver:
             trace.usage[role].add(part, ns)
             trace.busy_ms += busy_ms * len(part.ids)
             live.waited = 0
-            live._partly = not part.output
+            trajectory.note_evaluated(len(part.ids), ns / 1e6)
+            live._partly = trajectory.cached(role) < len(trajectory.ids(role))
+            start, end = end, end + part.output
             if logits is None or not part.output:
-                trajectory.note_evaluated(len(part.ids), ns / 1e6)
                 continue
             step = None
-            try:
-                step = trajectory.advance(
-                    logits[row], None if hidden is None else hidden[row], measured=measured[row], ms=ns / 1e6
-                )
-            except EngineError as error:
-                live.error = error
-                trajectory.stop("error")
-                self._clear()
-            row += 1
-            live.note(step, now)
-            if step is not None or trajectory.stop_reason is not None:
-                kept.append((live, step))
-            if trajectory.stop_reason is not None:
-                self._lives.remove(live)
-                self._longest = max(self._longest, trajectory.position)
+            for row in range(start, end):
+                try:
+                    step = trajectory.advance(
+                        logits[row], None if hidden is None else hidden[row], measured=measured[row]
+                    )
+                except EngineError as error:
+                    live.error, step = error, None
+                    trajectory.stop("error")
+                    self._clear()
+                live.note(step, now)
+                if step is not None:
+                    kept.append((live, step))
+                if self._cut_back(live, role) or trajectory.stop_reason is not None:
+                    break
+            if trajectory.stop_reason is not None and step is None:
+                kept.append((live, None))
         return kept
+
+    def _cut_back(self, live: Live, role: Role) -> bool:
+        """Take drafts that were dropped out of the caches; True if the model just evaluated had some of them."""
+        trajectory = live.trajectory
+        if trajectory.outputs(role) == 1:
+            return False
+        dropped = trajectory.cached(role) < self.contexts[role].length(live.sequence)
+        for each in live._begun:
+            context, cached = self.contexts[each], trajectory.cached(each)
+            if cached < context.length(live.sequence):
+                trajectory.note_cached(each, context.truncate(live.sequence, cached))
+        return dropped

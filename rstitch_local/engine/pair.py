@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import EntropyRouter, Role
+from rstitch_local.decoding.routers import EntropyRouter, Role, SpeculativeRouter
 from rstitch_local.decoding.sampling import Sampler, Sampling
+from rstitch_local.decoding.speculative import SpeculativeTrajectory
 from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.decoding.vocabulary import THINK_OPEN, Bridge, Vocabulary, compare
 from rstitch_local.engine.choice import PairChoice, PairDefaults, choose_pair
@@ -261,7 +262,8 @@ class Pair:
                     f"It has {len(prompt[role])} tokens; the {role.name}'s context holds {room}.",
                     "Shorten it, or give a larger --context.",
                 )
-        trajectory = Trajectory(
+        kind: type[Trajectory] = SpeculativeTrajectory if isinstance(rule, SpeculativeRouter) else Trajectory
+        trajectory = kind(
             prompt,
             bridge=self.bridge,
             router=rule,

@@ -61,20 +61,20 @@ class Part(NamedTuple):
     ids: the tokens.
     prompt: how many of them, the first ones, belong to the prompt.
     single: the answer's token is the only one since the last evaluation, so it counts as decode.
-    output: whether the last token's logits are wanted.
+    output: how many tokens' logits are wanted, the last ones: none, the last one's, or several (`Context.outputs`).
     """
 
     sequence: int
     ids: Sequence[int]
     prompt: int = 0
     single: bool = False
-    output: bool = True
+    output: int = 1
 
 
 class Decoded(NamedTuple):
     """What a `llama_decode` gave: views that hold until the next one.
 
-    logits: float32, shape (number of parts with output, n_vocab), in their order; None if there are none.
+    logits: float32, shape (sum of the parts' outputs, n_vocab), in their order; None if there are none.
     hidden: float32, shape (number of tokens, n_embd), or None where it was not asked for.
     ns: each part's share of the time spent in llama.cpp.
     """
@@ -141,6 +141,9 @@ class Context:
         threads: CPU threads.
         kv_type: a key of `KV_TYPES`.
 
+    Attributes:
+        outputs: tokens whose logits one `decode` can give: one a sequence, unless `allow_outputs` was told of more.
+
     Raises:
         ModelError: llama.cpp could not make the context (most often: not enough memory).
     """
@@ -165,43 +168,70 @@ class Context:
         params.kv_unified = True
         # Twice as many, so that where all sequences want a token there is room for a prompt beside them.
         params.n_batch = params.n_ubatch = max(n_batch, 2 * n_seq_max)
-        # One output a sequence: without this llama.cpp reserves logits for a whole batch, n_batch * n_vocab floats.
-        params.n_outputs_max = n_seq_max
         params.n_threads = params.n_threads_batch = threads
         params.type_k = params.type_v = KV_TYPES[kv_type]
         params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
         params.no_perf = True
-        library.take_errors()
-        with library.held_interrupts():
-            context = llama_cpp.llama_init_from_model(weights.model, params)
-        if not context:
-            raise ModelError(
-                "No room for the cache",
-                f"llama.cpp could not make a context of {cells} tokens for {weights.path.name}: "
-                f"{library.take_errors() or 'it gave no reason.'}",
-                "Try a smaller --context or --kv-type q8_0.",
-            )
         self.weights = weights
         self.n_ctx = n_ctx
         self.n_seq_max = n_seq_max
         self.cells = cells
-        # Never more than the cells, whatever was asked for.
-        self.n_batch: int = llama_cpp.llama_n_batch(context)
         self.threads = threads
         self.kv_type = kv_type
-        self.handle = context
-        self._memory = llama_cpp.llama_get_memory(context)
+        self._params = params
         self._can_share = not (
             llama_cpp.llama_model_is_recurrent(weights.model) or llama_cpp.llama_model_is_hybrid(weights.model)
         )
         self._slides = llama_cpp.llama_model_n_swa(weights.model) > 0
-        self._held: list[list[int]] = [[] for _ in range(n_seq_max)]
+        self._open(n_seq_max)
+        # Never more than the cells, whatever was asked for.
+        self.n_batch: int = llama_cpp.llama_n_batch(self.handle)
+        self._batch = _Batch(self.n_batch)
+
+    def _open(self, outputs: int) -> None:
+        """Have llama.cpp make its context, with empty caches."""
+        # Without this llama.cpp reserves logits for a whole batch, n_batch * n_vocab floats.
+        self._params.n_outputs_max = outputs
+        library.take_errors()
+        with library.held_interrupts():
+            context = llama_cpp.llama_init_from_model(self.weights.model, self._params)
+        if not context:
+            raise ModelError(
+                "No room for the cache",
+                f"llama.cpp could not make a context of {self.cells} tokens for {self.weights.path.name}: "
+                f"{library.take_errors() or 'it gave no reason.'}",
+                "Try a smaller --context or --kv-type q8_0.",
+            )
+        self.outputs = outputs
+        self.handle = context
+        self._memory = llama_cpp.llama_get_memory(context)
+        self._held: list[list[int]] = [[] for _ in range(self.n_seq_max)]
         # Of each sequence, how many of its first cells are counted as another's, and whose.
-        self._shared = [(0, 0)] * n_seq_max
+        self._shared = [(0, 0)] * self.n_seq_max
         self._embeddings = False
         self._views: dict[tuple[int, int, int], NDArray[np.float32]] = {}
-        self._batch = _Batch(self.n_batch)
         self._finalizer = weakref.finalize(self, llama_cpp.llama_free, context)
+
+    def allow_outputs(self, outputs: int) -> None:
+        """Let one `decode` give the logits of that many tokens; the caches are empty afterwards if that is new.
+
+        llama.cpp takes the number when a context is made, so for a larger one it is made anew. Each output takes
+        2 * 4 * n_vocab bytes: as it is computed, and as it is handed out.
+
+        Raises:
+            EngineError: there is no room for it; the caches are empty, and as many outputs allowed as before.
+        """
+        self._check_open()
+        if outputs <= self.outputs:
+            return
+        before = self.outputs
+        # Not two at once: there may be no room for both.
+        self._finalizer()
+        try:
+            self._open(outputs)
+        except ModelError as error:
+            self._open(before)
+            raise EngineError("No room for drafts", error.message, error.hint) from error
 
     def close(self) -> None:
         """Free the caches."""
@@ -340,7 +370,8 @@ class Context:
                 states on every token of a batch is an output.
 
         Raises:
-            EngineError: no room in the cache, or llama.cpp failed; the caches are trimmed to what holds.
+            EngineError: no room in the cache, or llama.cpp failed; the caches are trimmed to what holds. Or more
+                outputs than `allow_outputs` was told of.
         """
         self._check_open()
         batch, held = self._batch, self._held
@@ -361,8 +392,11 @@ class Context:
                 batch.pos[at:count] = range(length, length + count - at)
                 batch.seq[at:count] = part.sequence
                 batch.output[at:count] = 0
-                batch.output[count - 1] = part.output
+                batch.output[count - part.output : count] = 1
                 outputs += part.output
+            if outputs > self.outputs:
+                # llama.cpp would end the process.
+                raise EngineError("Too many outputs", f"{outputs} are wanted at once; {self.outputs} are allowed.")
         if hidden != self._embeddings:
             llama_cpp.llama_set_embeddings(self.handle, hidden)
             self._embeddings = hidden
