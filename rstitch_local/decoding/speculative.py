@@ -218,8 +218,10 @@ class SpeculativeTrajectory(Trajectory):
         side, llm = self._sides[step.role], self._sides[Role.LLM]
         seen = Observation(step.role, step.position, step.entropy, step.top1, margin=step.margin)
         ids = self._bridge.carry(step.token, Role.SLM) if step.role is Role.SLM else ()
+        if self._accepted == 0:
+            self._begin_round()
+        asked = self._accepted > 0 or self.active is Role.SLM
         self._unsure = step.unsure
-        self._active = llm
         if len(ids) == 1:
             side.ids.append(step.token)
             llm.ids.append(ids[0])
@@ -230,6 +232,9 @@ class SpeculativeTrajectory(Trajectory):
             self._accepted += 1
         else:
             self._accepted = 0
-            self.swaps_up += 1
-            self.swaps_down += self.stop_reason is None
+            self.swaps_up += asked
+            self._begin_round()
+            self.swaps_down += self.stop_reason is None and self.active is Role.SLM
+        # Whose turn it is in the end is found after the last of them.
+        self._active = llm
         return replace(step, position=again.position, text=again.text)

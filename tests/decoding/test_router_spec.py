@@ -33,7 +33,8 @@ def test_every_form_makes_a_router(name: str) -> None:
     assert one_spelling(usual) == usual
     assert router_from_spec(usual, seed=3)
     # Each number is asked for, and no more.
-    for texts in (form.usual[:-1] if form.usual else ("1",), (*form.usual, "1"), (*form.usual[:-1], "x")):
+    more = ("1", "1") if form.optional else ("1",)
+    for texts in (form.usual[:-1] if form.usual else ("1",), (*form.usual, *more), (*form.usual[:-1], "x")):
         spec = ":".join((name, *texts))
         if spec != "entropy":
             assert form.spelling in hint(spec)
@@ -72,6 +73,9 @@ def refusal(spec: str) -> str:
         ("slm:1", "Use slm."),
         ("llm:", "Use llm."),
         ("ranodm:0.3", "Did you mean random:0.3?"),
+        ("spec", "Use spec:N[:P], for example spec:4."),
+        ("spec:6:x", "Use spec:N[:P], for example spec:6."),
+        ("spek:6", "Did you mean spec:6?"),
     ],
 )
 def test_the_nearest_spec_is_named(spec: str, nearest: str) -> None:
@@ -96,6 +100,9 @@ def test_where_nothing_is_near_all_are_named(spec: str) -> None:
         ("window:99999999999999999999:0.1", "needs a whole number from 1 to 10,000 for K"),
         ("confidence", "takes one number"),
         ("stay:3", "takes two numbers"),
+        ("spec:0", "needs a whole number from 1 to 32 for N"),
+        ("spec:4:2", "needs a number from 0 to 1 for P"),
+        ("spec:4:0.5:1", "takes one or two numbers"),
         ("slm:1", "takes no number"),
     ],
 )
@@ -129,6 +136,9 @@ def test_there_is_one_spelling() -> None:
         ("window:08:3e-3", "window:8:0.003"),
         ("stay:4: 0.02", "stay:4:0.02"),
         ("slm", "slm"),
+        ("spec:04", "spec:4"),
+        ("spec:4:0", "spec:4"),
+        ("spec:4:.50", "spec:4:0.5"),
     ):
         assert one_spelling(spec) == one
 
