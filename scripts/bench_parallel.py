@@ -13,16 +13,14 @@ import argparse
 import gc
 import json
 import multiprocessing
-import socket
-import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
+from llama_peer import PeerError, Server
 
 from rstitch_local import Pair, load_pair
 from rstitch_local.decoding.routers import Role
@@ -170,46 +168,19 @@ def measure_server(arguments: argparse.Namespace, problems: Sequence[Problem], s
         prompt = prompt_of(pair.defaults.prompt, pair.defaults.prompt_suffix)
         prompts = [pair.render(prompt.messages(problem.question), Role.LLM) for problem in problems]
         file, threads = pair.weights[Role.LLM].path, arguments.threads or pair.contexts[Role.LLM].threads
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [arguments.server / "llama-server", "-m", file, "-np", slots, "-cb", "-c", arguments.context * slots]
-    command += ["-t", threads, "-tb", threads, "--host", "127.0.0.1", "--port", port, "--no-webui"]
-    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            await_health(port, server)
+    try:
+        with Server(arguments.server, file, slots=slots, context=arguments.context, threads=threads) as server:
             # One question first, so that the server has touched all it needs.
-            complete(port, prompts[0], 4)
+            server.complete(prompts[0], 4)
             started = time.perf_counter()
             with ThreadPoolExecutor(slots) as clients:
-                counts = list(clients.map(lambda ids: complete(port, ids, arguments.max_tokens), prompts))
+                answers = list(clients.map(lambda ids: server.complete(ids, arguments.max_tokens), prompts))
             seconds = time.perf_counter() - started
             rss = psutil.Process(server.pid).memory_info().rss
-        finally:
-            server.terminate()
-    return {"server": True, "slots": slots, "problems": len(problems), "seconds": seconds, "tokens": sum(counts),
-            "rss": rss}  # fmt: skip
-
-
-def await_health(port: int, server: subprocess.Popen[bytes]) -> None:
-    """Wait until the server has loaded its model."""
-    while server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise SystemExit("llama-server ended before it was ready")
-
-
-def complete(port: int, ids: Sequence[int], max_tokens: int) -> int:
-    """How many tokens the server writes after a prompt."""
-    body = {"prompt": ids, "n_predict": max_tokens, "temperature": 0, "cache_prompt": True}
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=3600) as answer:
-        return int(json.load(answer)["tokens_predicted"])
+    except PeerError as error:
+        raise SystemExit(str(error)) from error
+    tokens = sum(answer.tokens or 0 for answer in answers)
+    return {"server": True, "slots": slots, "problems": len(problems), "seconds": seconds, "tokens": tokens, "rss": rss}
 
 
 def tables(measured: Sequence[dict[str, Any]]) -> str:

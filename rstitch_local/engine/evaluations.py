@@ -1,6 +1,7 @@
 """Which evaluations an answer was made of, recovered from its trace: who, how many tokens, after how many cached.
 
-Knows Algorithm 1 and what a trace keeps of it; nothing of what an evaluation costs.
+Knows Algorithm 1, the rounds of speculative decoding and what a trace keeps of them; nothing of what an evaluation
+costs.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def evaluations(trace: Trace) -> list[Evaluation]:
     answer that did not come about that way, or whose steps are not kept, gives what its totals tell
     (`evaluations_of_totals`). Where a cache held something from before (`reuse`), `n_kv` counts from there.
     """
-    found = _by_steps(trace)
+    found = _by_steps(trace) or _by_rounds(trace)
     return evaluations_of_totals(trace.totals()) if found is None else found
 
 
@@ -76,12 +77,50 @@ def _by_steps(trace: Trace) -> list[Evaluation] | None:
             return None
         found.append(Evaluation(role, n_inf, cached[role], prompt))
         cached[role] += n_inf
+    return found if _add_up(found, trace) else None
+
+
+def _by_rounds(trace: Trace) -> list[Evaluation] | None:
+    """From the rounds of speculative decoding, each up to a token of the LLM; None where they do not add up.
+
+    What a round evaluated is known for both models together. If the SLM drafts n tokens, it evaluates those it has
+    missed, then all drafts but the last, and that one too where it was asked for another and passed; the LLM
+    evaluates what it has missed and all n. So n is half of what is left without the missed ones.
+    """
+    if trace.kept or not trace.steps:
+        return None
+    prompts = {role: trace.usage[role].tokens[0] for role in Role}
+    missed = dict(prompts)
+    found = []
+    kept = 0
+    while kept < len(trace.steps):
+        end = next((i for i, s in enumerate(trace.steps[kept:], kept) if s.role is Role.LLM), len(trace.steps) - 1) + 1
+        evaluated = sum(step.caught_up for step in trace.steps[kept:end])
+        left = evaluated - sum(missed.values()) + 1
+        drafts, passed = (left // 2, left % 2 == 1) if missed[Role.SLM] and left > 0 else (0, False)
+        turns = drafts + passed
+        first = {role: prompts[role] if kept == 0 else 0 for role in Role}
+        held = {role: max(0, prompts[role] + kept - missed[role]) if kept else 0 for role in Role}
+        sizes = [missed[Role.SLM], *[1] * (turns - 1)] if turns else []
+        for turn, size in enumerate(sizes):
+            at = held[Role.SLM] + (missed[Role.SLM] + turn - 1 if turn else 0)
+            found.append(Evaluation(Role.SLM, size, at, 0 if turn else first[Role.SLM]))
+        found.append(Evaluation(Role.LLM, missed[Role.LLM] + drafts, held[Role.LLM], first[Role.LLM]))
+        # The LLM's own token; and the last draft, if it was kept and the SLM not asked for another after it.
+        accepted = sum(step.role is Role.SLM for step in trace.steps[kept:end])
+        missed[Role.SLM] = (0 if turns else missed[Role.SLM]) + 1 + (0 < drafts == accepted and not passed)
+        missed[Role.LLM] = 1
+        kept = end
+    return found if _add_up(found, trace) else None
+
+
+def _add_up(found: list[Evaluation], trace: Trace) -> bool:
+    """Whether these are all evaluations of an answer, by its totals."""
     counted = {role: dict.fromkeys(KINDS, 0) for role in Role}
     for evaluation in found:
         for kind, count in evaluation.tokens().items():
             counted[evaluation.role][kind] += count
-    same = all(list(counted[role].values()) == trace.usage[role].tokens for role in Role)
-    return found if same else None
+    return all(list(counted[role].values()) == trace.usage[role].tokens for role in Role)
 
 
 def _unsure_tokens(trace: Trace, last: Mapping[Role, int], position: int) -> int:

@@ -96,3 +96,28 @@ def test_out_of_range_is_refused(settings: dict[str, float]) -> None:
 @pytest.mark.filterwarnings("error")
 def test_a_temperature_next_to_zero_takes_the_likeliest() -> None:
     assert draws(np.array([1.0, 3.0, 2.0]), Sampling(1e-320), 5).tolist() == [1] * 5
+
+
+def test_what_is_drawn_again_is_independent_of_what_was_drawn() -> None:
+    logits = np.log(np.array([0.5, 0.3, 0.15, 0.05])).astype(np.float32)
+    both = np.zeros((4, 4))
+    coins = []
+    for seed in range(3000):
+        sampler = Sampler(Sampling(1.0), seed)
+        ids, shares = sampler.distribution(logits)
+        first, again = sampler.choose(logits, 5, 0), sampler.draw_again(shares[np.argsort(ids)], 5)
+        both[first, again] += 1
+        coins.append((sampler.coin(5), first))
+    expected = 3000 * np.outer(np.exp(logits), np.exp(logits))
+    # A chi square with 15 degrees of freedom lies above 40 once in two thousand times.
+    assert ((both - expected) ** 2 / expected).sum() < 40
+    for token in range(3):
+        values = [coin for coin, first in coins if first == token]
+        assert 0.45 < np.mean(values) < 0.55
+    assert sampler.draw_again(np.array([0.0, 0.0, 2.0]), 9) == 2
+
+
+def test_the_distribution_is_what_passes_the_filters() -> None:
+    logits = np.log(np.array([0.1, 0.4, 0.2, 0.3])).astype(np.float32)
+    ids, shares = Sampler(Sampling(1.0, top_k=3, top_p=0.7), 0).distribution(logits)
+    assert dict(zip(ids.tolist(), shares.tolist(), strict=True)) == pytest.approx({1: 4 / 7, 3: 3 / 7}, abs=1e-6)

@@ -1,0 +1,344 @@
+"""The driver with drafts: exactly over scripted caches, and with llama.cpp over models that say what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scripted import ScriptedModel, make_trajectory, scripted_vocabulary
+from tiny_pair import TinyPair, write_pair
+
+from rstitch_local.decoding.router_spec import router_from_spec
+from rstitch_local.decoding.routers import Role, SpeculativeRouter
+from rstitch_local.decoding.sampling import Sampler, Sampling
+from rstitch_local.decoding.speculative import SpeculativeTrajectory
+from rstitch_local.decoding.vocabulary import Bridge
+from rstitch_local.engine.driver import Driver, Live
+from rstitch_local.engine.evaluations import Evaluation, evaluations
+from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.trace import Trace
+from rstitch_local.errors import EngineError, ModelError
+from rstitch_local.llama.context import Context, Decoded, Part, common_length
+
+N_VOCAB = 24
+SAYS, DRAFTS = "abcdefghijkl", "abcXefghYjkl"
+
+
+class ScriptedContext:
+    """Stands for llama/context.py: many caches over one scripted model, and a limit to the outputs of a call."""
+
+    def __init__(
+        self, model: ScriptedModel, sequences: int, n_batch: int, likeness: ScriptedModel | None = None
+    ) -> None:
+        self.weights = SimpleNamespace(n_vocab=N_VOCAB)
+        self.n_seq_max = self.outputs = sequences
+        self.n_ctx, self.cells, self.n_batch = 500, 500 * sequences, n_batch
+        self.held: list[list[int]] = [[] for _ in range(sequences)]
+        self.grown = self.drafted = 0
+        self.log: list[tuple[ScriptedContext, int, int, int]] = []
+        self._models = (model, likeness or model)
+
+    @property
+    def used(self) -> int:
+        return sum(map(len, self.held))
+
+    def length(self, sequence: int) -> int:
+        return len(self.held[sequence])
+
+    def truncate(self, sequence: int, length: int) -> int:
+        del self.held[sequence][length:]
+        return self.length(sequence)
+
+    def common(self, ids: Sequence[int]) -> tuple[int, int]:
+        lengths = [min(common_length(held, ids), len(ids) - 1) for held in self.held]
+        return lengths.index(max(lengths)), max(lengths)
+
+    def begin(self, sequence: int, ids: Sequence[int], *, grain: int = 1) -> int:
+        source, common = self.common(ids)
+        self.held[sequence] = self.held[source][: common - common % grain]
+        return self.length(sequence)
+
+    def allow_outputs(self, outputs: int) -> None:
+        if outputs > self.outputs:
+            self.outputs = outputs
+            self.grown += 1
+            for held in self.held:
+                held.clear()
+
+    def decode(self, parts: Sequence[Part], *, hidden: bool = False) -> Decoded:
+        assert not hidden
+        assert sum(len(part.ids) for part in parts) <= self.n_batch
+        assert sum(part.output for part in parts) <= self.outputs
+        rows = []
+        for part in parts:
+            held = self.held[part.sequence]
+            self.log.append((self, len(part.ids), len(held), part.prompt))
+            held += part.ids
+            self.drafted += max(0, part.output - 1)
+            assert len(held) <= self.n_ctx
+            rows += [self._logits(held[: len(held) - back]) for back in range(part.output - 1, -1, -1)]
+        return Decoded(np.array(rows) if rows else None, None, [1000 * len(part.ids) for part in parts])
+
+    def _logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        own, other = (model.logits(ids) for model in self._models)
+        return np.asarray(0.3 * own + 0.7 * other, np.float32)
+
+
+def contexts_of(seed: int, sequences: int, n_batch: int) -> dict[Role, ScriptedContext]:
+    slm, llm = (ScriptedModel(N_VOCAB, f"{role}{seed}", 6.0) for role in Role)
+    return {
+        Role.SLM: ScriptedContext(slm, sequences, n_batch, llm),
+        Role.LLM: ScriptedContext(llm, sequences, n_batch),
+    }
+
+
+def live_of(prompt: Sequence[int], spec: str, seed: int, temperature: float = 1.0) -> Live:
+    router = router_from_spec(spec)
+    if not isinstance(router, SpeculativeRouter):
+        plain = make_trajectory(
+            prompt, N_VOCAB, router=spec, max_tokens=20, sampling=Sampling(temperature), seed=seed, capacity=500
+        )
+        return Live(plain, Trace(seed))
+    trajectory = SpeculativeTrajectory(
+        {role: list(prompt) for role in Role},
+        bridge=Bridge(dict.fromkeys(Role, scripted_vocabulary(N_VOCAB, 0))),
+        router=router,
+        sampler=Sampler(Sampling(temperature), seed),
+        max_tokens=20,
+        capacity=dict.fromkeys(Role, 500),
+    )
+    return Live(trajectory, Trace(seed))
+
+
+def run(contexts: dict[Role, ScriptedContext], lives: Sequence[Live]) -> list[list[tuple[Role, int]]]:
+    """Drive to the end; a trace says why it ended with the last token and not before."""
+    kept: dict[int, list[tuple[Role, int]]] = {id(live): [] for live in lives}
+    ended = set()
+    for live, step in Driver(cast("dict[Role, Context]", contexts)).steps(iter(lives)):
+        assert id(live) not in ended
+        if step is not None:
+            kept[id(live)].append((step.role, step.token))
+        if live.trace.stop is not None:
+            ended.add(id(live))
+    assert ended == set(kept)
+    return list(kept.values())
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    prompts=st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=9), min_size=1, max_size=5),
+    specs=st.lists(st.sampled_from(["spec:1", "spec:4", "spec:7:0.5", "entropy:0.4", "llm"]), min_size=5, max_size=5),
+    seed=st.integers(0, 99),
+    n_batch=st.integers(10, 40),
+)
+def test_many_with_drafts_are_what_each_is_alone(
+    prompts: list[list[int]], specs: list[str], seed: int, n_batch: int
+) -> None:
+    lives = [live_of(prompt, spec, seed) for prompt, spec in zip(prompts, specs, strict=False)]
+    contexts = contexts_of(seed, min(5, max(1, len(prompts) - 1)), n_batch)
+    together = run(contexts, lives)
+    for live, prompt, spec, kept in zip(lives, prompts, specs, together, strict=False):
+        alone = live_of(prompt, spec, seed)
+        assert run(contexts_of(seed, 1, 100), [alone]) == [kept]
+        assert [(step.role, step.token) for step in live.trace.steps] == kept
+        assert live.trace.stop == alone.trace.stop == live.trajectory.stop_reason
+        assert live.trace.tokens == {role: sum(r is role for r, _ in kept) for role in Role}
+        assert (live.trace.swaps_up, live.trace.swaps_down) == (alone.trace.swaps_up, alone.trace.swaps_down)
+        assert live.trace.busy_ms <= live.trace.wall_ms + 1e-6
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_caches_are_cut_back_to_what_was_kept(seed: int) -> None:
+    contexts = contexts_of(seed, 2, 64)
+    lives = [live_of([1, 2, place], "spec:5", seed) for place in (1, 2)]
+    for _ in Driver(cast("dict[Role, Context]", contexts)).steps(iter(lives)):
+        for live in lives:
+            for role in live._begun:
+                held = contexts[role].held[live.sequence]
+                assert held == live.trajectory.ids(role)[: len(held)]
+                assert len(held) == live.trajectory.cached(role)
+    assert contexts[Role.LLM].outputs == 12
+    assert (contexts[Role.LLM].grown, contexts[Role.SLM].grown) == (1, 0)
+
+
+def test_the_acceptance_rate_follows_from_the_trace() -> None:
+    for seed in range(6):
+        live = live_of([1, 2], "spec:3", seed)
+        contexts = contexts_of(seed, 1, 64)
+        run(contexts, [live])
+        trace = live.trace
+        prompt, catch_up, single = trace.usage[Role.LLM].tokens
+        rounds = trace.tokens[Role.LLM] + (trace.steps[-1].role is Role.SLM)
+        assert prompt == 2
+        assert catch_up + single - rounds + 1 == contexts[Role.LLM].drafted
+        assert 0 < trace.tokens[Role.SLM] <= contexts[Role.LLM].drafted
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    spec=st.sampled_from(["spec:1", "spec:3", "spec:5:0.4", "spec:9:0.8"]),
+    prompt=st.lists(st.integers(1, 3), min_size=1, max_size=9),
+    temperature=st.sampled_from([0.0, 1.0]),
+)
+def test_the_evaluations_are_found_in_the_trace(seed: int, spec: str, prompt: list[int], temperature: float) -> None:
+    contexts = contexts_of(seed, 1, 100)
+    log = contexts[Role.SLM].log = contexts[Role.LLM].log
+    live = live_of(prompt, spec, seed, temperature)
+    run(contexts, [live])
+    roles = {id(context): role for role, context in contexts.items()}
+    made = [Evaluation(roles[id(context)], *counts) for context, *counts in log]
+    assert evaluations(live.trace) == made
+    # Of an answer that was left in the middle there is at least a guess that has as many tokens.
+    live.trace.steps.pop()
+    guessed = evaluations(live.trace)
+    for role in Role:
+        assert sum(e.n_inf for e in guessed if e.role is role) == sum(live.trace.usage[role].tokens)
+
+
+def test_no_room_for_drafts_ends_that_answer_alone() -> None:
+    contexts = contexts_of(3, 2, 64)
+
+    def refuse(outputs: int) -> None:
+        contexts[Role.LLM].allow_outputs(0)
+        raise EngineError("No room for drafts", f"{outputs} outputs")
+
+    contexts[Role.LLM].allow_outputs = refuse  # type: ignore[method-assign]
+    lives = [live_of([1, 2], "entropy:0.4", 3), live_of([1, 2], "spec:2", 3), live_of([1, 3], "llm", 3)]
+    kept = run(contexts, lives)
+    assert lives[1].trace.stop == "error"
+    assert lives[1].error is not None
+    assert kept[1] == []
+    assert kept[0] == run(contexts_of(3, 1, 64), [live_of([1, 2], "entropy:0.4", 3)])[0]
+    assert len(kept[2]) == len(lives[2].trace.steps) > 0
+
+
+def test_an_answer_left_between_two_tokens_kept_at_once_says_how_it_ended() -> None:
+    for seed in range(20):
+        whole = run(contexts_of(seed, 1, 64), [live_of([1], "spec:6", seed)])[0]
+        if whole[-1][0] is Role.SLM:
+            break
+    live = live_of([1], "spec:6", seed)
+    steps = Driver(cast("dict[Role, Context]", contexts_of(seed, 1, 64))).steps(iter([live]))
+    for _ in whole[:-1]:
+        next(steps)
+        assert live.trace.stop is None
+    steps.close()
+    assert live.trace.stop in ("eog", "length")
+    assert len(live.trace.steps) == len(whole)
+
+
+# With llama.cpp.
+
+
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory: pytest.TempPathFactory) -> TinyPair:
+    """The LLM says one thing, and the SLM something else in two places; after those it knows nothing."""
+    return write_pair(tmp_path_factory.mktemp("telling"), {"says": DRAFTS}, {"says": SAYS})
+
+
+def load(files: TinyPair, **options: int) -> Pair:
+    return load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(threads=1, context=256, **options))
+
+
+def test_the_llm_has_its_way(telling: TinyPair) -> None:
+    with load(telling) as pair:
+        traces = []
+        for router in ("llm", "spec:4", "spec:1", "spec:32", "spec:4:0.5", "llm"):
+            run = pair.ask("What?", router=router)
+            list(run)
+            traces.append(run.trace)
+            assert run.trace.text == SAYS
+            assert run.trace.stop == "eog"
+            # What the caches hold is what was kept.
+            for role in (Role.LLM, Role.SLM)[: 1 + (router != "llm")]:
+                held = list(pair.contexts[role].held(0))
+                assert held == list(run.trajectory.ids(role))[: run.trajectory.cached(role)]
+        # After d and i, which it would not have written, the SLM knows nothing.
+        assert "".join(step.role.value[0] for step in traces[1].steps) == "sssll" + "sssll" + "sss"
+        assert [step.position for step in traces[1].steps if step.unsure is not None] == [3, 4, 8, 9]
+        assert pair.contexts[Role.LLM].outputs == 33
+        assert pair.contexts[Role.SLM].outputs == 1
+        assert traces[0].usage[Role.LLM].tokens == traces[-1].usage[Role.LLM].tokens
+
+
+def test_drafts_beside_other_answers(telling: TinyPair) -> None:
+    with load(telling, sequences=3) as pair:
+        routers = ["llm", "spec:4", "entropy:0.5", "spec:2", "slm", "spec:4"]
+        runs = [pair.ask(f"What {place}?", router=router) for place, router in enumerate(routers)]
+        ended = [run for run, _ in pair.run_all(runs) if run.trace.stop is not None]
+        assert len(ended) == len(runs)
+        assert [run.trace.text for run in runs if run.trace.settings["router"] not in ("slm", "entropy:0.5")] == [
+            SAYS
+        ] * 4
+        assert pair.contexts[Role.LLM].outputs == 15
+
+
+def test_several_outputs_of_one_call(tiny_pair: TinyPair) -> None:
+    with load(tiny_pair, sequences=2) as pair:
+        context = pair.contexts[Role.LLM]
+        context.decode([Part(1, [9, 8])])
+        with pytest.raises(EngineError, match="3 are wanted at once; 2 are allowed"):
+            context.decode([Part(0, [1, 2, 3], output=3)])
+        context.allow_outputs(2)
+        assert context.length(1) == 2
+        context.allow_outputs(5)
+        assert context.length(1) == 0
+        ids = [40, 41, 42, 43, 44]
+        alone = []
+        for count in range(1, 6):
+            context.truncate(0, 0)
+            logits = context.decode([Part(0, ids[:count])]).logits
+            assert logits is not None
+            alone.append(logits[0].copy())
+        context.truncate(0, 0)
+        decoded = context.decode([Part(0, ids, output=3), Part(1, ids[:3], output=2)])
+        assert decoded.logits is not None
+        assert decoded.logits.shape == (5, context.weights.n_vocab)
+        # Rounding in batches moves the tiny models' logits by up to 0.003.
+        for row, count in enumerate((3, 4, 5, 2, 3)):
+            assert np.abs(decoded.logits[row] - alone[count - 1]).max() < 0.01
+        context.truncate(0, 3)
+        again = context.decode([Part(0, ids[3:], output=2)]).logits
+        assert again is not None
+        assert np.abs(again - np.array(alone[3:])).max() < 0.01
+
+
+def test_a_context_that_cannot_be_made_larger_stays_as_it_was(
+    tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with load(tiny_pair) as pair:
+        context = pair.contexts[Role.LLM]
+        make = Context._open
+
+        def refuse(self: Context, outputs: int) -> None:
+            if outputs > 1:
+                raise ModelError("No room for the cache", "no memory")
+            make(self, outputs)
+
+        monkeypatch.setattr(Context, "_open", refuse)
+        run = pair.ask("What?", router="spec:4")
+        with pytest.raises(EngineError, match="no memory"):
+            list(run)
+        assert run.trace.stop == "error"
+        assert context.outputs == 1
+        assert len(list(pair.ask("What?", router="llm", max_tokens=3))) == 3
+
+
+def test_an_answer_goes_on_with_drafts(telling: TinyPair) -> None:
+    with load(telling) as pair:
+        run = pair.ask("What?", router="spec:4")
+        steps = list(run)
+        again = pair.ask("What?", router="spec:4", kept=steps[:5], reuse=True)
+        assert [step.role for step in again] == [step.role for step in steps[5:]]
+        assert again.trace.text == SAYS
+        stopped = pair.ask("What?", router="spec:4", stop=lambda: len(stopped.trace.steps) > 3)
+        list(stopped)
+        assert stopped.trace.stop == "interrupted"
+        assert SAYS.startswith(stopped.trace.text)
