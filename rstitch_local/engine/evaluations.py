@@ -47,7 +47,8 @@ def evaluations(trace: Trace) -> list[Evaluation]:
     answer that did not come about that way, or whose steps are not kept, gives what its totals tell
     (`evaluations_of_totals`). Where a cache held something from before (`reuse`), `n_kv` counts from there.
     """
-    found = _by_steps(trace) or _by_rounds(trace)
+    drafted = str(trace.settings.get("router", "")).startswith("spec:")
+    found = _by_rounds(trace) if drafted else _by_steps(trace)
     return evaluations_of_totals(trace.totals()) if found is None else found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from types import SimpleNamespace
 from typing import cast
 
@@ -150,7 +150,6 @@ def test_many_with_drafts_are_what_each_is_alone(
         assert live.trace.stop == alone.trace.stop == live.trajectory.stop_reason
         assert live.trace.tokens == {role: sum(r is role for r, _ in kept) for role in Role}
         assert (live.trace.swaps_up, live.trace.swaps_down) == (alone.trace.swaps_up, alone.trace.swaps_down)
-        assert live.trace.busy_ms <= live.trace.wall_ms + 1e-6
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -191,6 +190,7 @@ def test_the_evaluations_are_found_in_the_trace(seed: int, spec: str, prompt: li
     contexts = contexts_of(seed, 1, 100)
     log = contexts[Role.SLM].log = contexts[Role.LLM].log
     live = live_of(prompt, spec, seed, temperature)
+    live.trace.settings = {"router": spec}
     run(contexts, [live])
     roles = {id(context): role for role, context in contexts.items()}
     made = [Evaluation(roles[id(context)], *counts) for context, *counts in log]
@@ -206,7 +206,8 @@ def test_no_room_for_drafts_ends_that_answer_alone() -> None:
     contexts = contexts_of(3, 2, 64)
 
     def refuse(outputs: int) -> None:
-        contexts[Role.LLM].allow_outputs(0)
+        for held in contexts[Role.LLM].held:
+            held.clear()
         raise EngineError("No room for drafts", f"{outputs} outputs")
 
     contexts[Role.LLM].allow_outputs = refuse  # type: ignore[method-assign]
@@ -229,6 +230,7 @@ def test_an_answer_left_between_two_tokens_kept_at_once_says_how_it_ended() -> N
     for _ in whole[:-1]:
         next(steps)
         assert live.trace.stop is None
+    assert isinstance(steps, Generator)
     steps.close()
     assert live.trace.stop in ("eog", "length")
     assert len(live.trace.steps) == len(whole)
@@ -243,8 +245,9 @@ def telling(tmp_path_factory: pytest.TempPathFactory) -> TinyPair:
     return write_pair(tmp_path_factory.mktemp("telling"), {"says": DRAFTS}, {"says": SAYS})
 
 
-def load(files: TinyPair, **options: int) -> Pair:
-    return load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(threads=1, context=256, **options))
+def load(files: TinyPair, sequences: int = 1) -> Pair:
+    options = LoadOptions(threads=1, context=256, sequences=sequences)
+    return load_pair(slm=files.slm, llm=files.llm, options=options)
 
 
 def test_the_llm_has_its_way(telling: TinyPair) -> None:
@@ -338,7 +341,8 @@ def test_an_answer_goes_on_with_drafts(telling: TinyPair) -> None:
         again = pair.ask("What?", router="spec:4", kept=steps[:5], reuse=True)
         assert [step.role for step in again] == [step.role for step in steps[5:]]
         assert again.trace.text == SAYS
-        stopped = pair.ask("What?", router="spec:4", stop=lambda: len(stopped.trace.steps) > 3)
-        list(stopped)
+        seen: list[str] = []
+        stopped = pair.ask("What?", router="spec:4", stop=lambda: len(seen) > 3)
+        seen += (step.text for step in stopped)
         assert stopped.trace.stop == "interrupted"
-        assert SAYS.startswith(stopped.trace.text)
+        assert "".join(seen) == stopped.trace.text == SAYS[: len(seen)]
