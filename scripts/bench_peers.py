@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -89,13 +90,18 @@ def main() -> None:
             print(f"llama.cpp's own programs: {version(folder)}\n")
             contestants |= peers(pair, folder, arguments, stack)
             print_bench(pair, folder, arguments, "before")
-        measure(contestants, conversations, arguments.max_tokens)
-        if folder is not None:
-            print_bench(pair, folder, arguments, "after")
-        print(table(contestants))
+        stopped = False
+        try:
+            measure(contestants, conversations, arguments.max_tokens)
+        except KeyboardInterrupt:
+            # What was measured until then is shown.
+            stopped = True
+        print(table(contestants) + "\n", flush=True)
         for name, one in contestants.items():
             for words in one.wrong:
-                print(f"\n{name}: {words}")
+                print(f"{name}: {words}\n")
+        if folder is not None and not stopped:
+            print_bench(pair, folder, arguments, "after")
 
 
 def by_engine(pair: Pair, router: str) -> Answer:
@@ -172,6 +178,7 @@ def measure(contestants: Mapping[str, Contestant], conversations: Sequence[Seque
         start = place % len(order)
         for one in order[start:] + order[:start]:
             try_one(one, messages, max_tokens)
+        print(f"{place + 1} of {len(conversations)} prompts", file=sys.stderr, flush=True)
 
 
 def try_one(one: Contestant, messages: Sequence[Message], max_tokens: int) -> None:
@@ -196,7 +203,8 @@ def table(contestants: Mapping[str, Contestant]) -> str:
         "|---" * 9 + "|",
     ]
     for name, one in contestants.items():
-        good = [(mine, theirs) for mine, theirs in zip(one.answers, base, strict=True) if mine and not mine.missing]
+        # One that was stopped may have left the last prompt out.
+        good = [(mine, theirs) for mine, theirs in zip(one.answers, base, strict=False) if mine and not mine.missing]
         if not good:
             lines.append(f"| {name} | 0 |  |  |  |  |  |  |  |")
             continue
