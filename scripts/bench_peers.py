@@ -96,6 +96,7 @@ def main() -> None:
         except KeyboardInterrupt:
             # What was measured until then is shown.
             stopped = True
+        compare_prompts(contestants)
         print(table(contestants) + "\n", flush=True)
         for name, one in contestants.items():
             for words in one.wrong:
@@ -192,6 +193,15 @@ def try_one(one: Contestant, messages: Sequence[Message], max_tokens: int) -> No
         if written.missing:
             one.wrong[f"not found in its output: {', '.join(written.missing)}"] = None
     one.answers.append(written)
+
+
+def compare_prompts(contestants: Mapping[str, Contestant]) -> None:
+    """Note where somebody read a prompt of another length than the engine's LLM."""
+    for one in contestants.values():
+        for mine, theirs in zip(one.answers, contestants[BASE].answers, strict=False):
+            if mine and theirs and mine.prompt_tokens is not None and mine.prompt_tokens != theirs.prompt_tokens:
+                words = f"a prompt had {mine.prompt_tokens} tokens, for the engine's LLM {theirs.prompt_tokens}"
+                one.wrong[words] = None
 
 
 def table(contestants: Mapping[str, Contestant]) -> str:

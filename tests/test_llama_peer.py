@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from bench_peers import Contestant, measure, table
+from bench_peers import Contestant, compare_prompts, measure, table
 from llama_peer import (
     PeerError,
     Written,
@@ -117,3 +117,7 @@ def test_all_answer_every_prompt_and_the_table_says_what_went_wrong() -> None:
     assert rows[3][7:] == ["60% of 20", "2 of 2"]
     assert rows[4][:2] == ["broken", "0"]
     assert list(contestants["broken"].wrong) == ["it ended with 1"]
+    contestants["spec"].answers[1] = Written(8, 50, 11, 20.0)
+    compare_prompts(contestants)
+    assert list(contestants["spec"].wrong) == ["a prompt had 11 tokens, for the engine's LLM 10"]
+    assert not contestants["engine, llm"].wrong

@@ -45,7 +45,8 @@ class Step:
     entropy: of the writer's distribution, normalised; top1: its likeliest token's probability.
     caught_up: tokens evaluated, on both models, since the step before.
     ms: time spent in the models on them.
-    unsure: the SLM's entropy at this position where it passed control to the LLM here; else None.
+    unsure: the SLM's entropy at this position where it passed control to the LLM here (in speculative decoding: where
+        the LLM refused its draft, or it had none); else None.
     margin: the top-1 probability less the second, where the router asked for it; else None.
     """
 

@@ -112,6 +112,12 @@ def _is_chosen(trace: Trace, index: int) -> bool:
 def _what_the_router_did(trace: Trace, index: int, spec: str) -> str:
     """The same for rules that look at something that is not in the record."""
     step = trace.steps[index]
+    if spec.startswith("spec:"):
+        if step.role is Role.SLM:
+            return "The SLM drafted this token, and the LLM kept it."
+        if step.unsure is None:
+            return "The LLM wrote this token after a draft of which it had kept everything."
+        return f"The LLM wrote this token in place of a draft; the SLM's entropy was {entropy_text(step.unsure)}."
     if step.role is Role.SLM:
         return f"The router {spec} let the SLM write this token."
     if step.unsure is None:

@@ -570,6 +570,13 @@ def test_why_by_other_routers(router: str) -> None:
     assert why(trace_of(step(LLM, 0.4), router="llm"), 0) == "The router is llm: the LLM writes every token."
 
 
+def test_why_by_a_draft() -> None:
+    trace = trace_of(step(SLM, 0.01), step(LLM, 0.3, unsure=0.084), step(LLM, 0.4), router="spec:4")
+    assert why(trace, 0) == "The SLM drafted this token, and the LLM kept it."
+    assert why(trace, 1) == "The LLM wrote this token in place of a draft; the SLM's entropy was 0.0840."
+    assert why(trace, 2) == "The LLM wrote this token after a draft of which it had kept everything."
+
+
 def test_swaps_are_where_control_passed() -> None:
     trace = trace_of(step(SLM, 0.1), step(LLM, 0.1, 0.9), step(LLM, 0.1), step(LLM, 0.1, 0.9), step(SLM, 0.1))
     assert swaps(trace) == [1, 3, 4]
