@@ -77,6 +77,7 @@ class ScriptedContext:
         assert sum(part.output for part in parts) <= self.outputs
         rows = []
         for part in parts:
+            assert part.output <= len(part.ids)
             held = self.held[part.sequence]
             self.log.append((self, len(part.ids), len(held), part.prompt))
             held += part.ids
