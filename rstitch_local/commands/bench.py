@@ -95,6 +95,7 @@ def bench(
     """
     from rstitch_local.commands.loading import choose_sampling, open_pair
     from rstitch_local.decoding.routers import Role
+    from rstitch_local.drawing import require_matplotlib
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.problems.reading import Fields
     from rstitch_local.problems.selection import Selection
@@ -107,7 +108,7 @@ def bench(
     # Before anything is read or loaded: a typing error, or a missing library, should cost nothing.
     specs = checked_specs(router or [])
     if plot:
-        plots.require()
+        require_matplotlib()
     chosen = choose_pair(pair, slm, llm)
     own = chosen.defaults.sampling
     sampling = choose_sampling(own, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)

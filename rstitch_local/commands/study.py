@@ -15,13 +15,16 @@ import typer
 
 from rstitch_local.commands.console import make_console
 from rstitch_local.commands.options import (
-    PROBLEMS,
     ContextOption,
+    FieldOption,
     GpuLayersOption,
     KvTypeOption,
+    LimitOption,
     LlmOption,
     MaxTokensOption,
     PairOption,
+    ProblemsArgument,
+    PromptOption,
     SlmOption,
     ThreadsOption,
 )
@@ -39,37 +42,14 @@ study = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Problems: JSONL or one JSON array, UTF-8.")]
 OutOption = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Where the report goes; made, or gone on with. One a study.")
-]
-LimitOption = Annotated[
-    int | None, typer.Option("--limit", min=1, help="Only the first N problems.", rich_help_panel=PROBLEMS)
-]
-FieldOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--field",
-        metavar="KIND=NAME",
-        help="Where the question, answer or id is: question=NAME.",
-        rich_help_panel=PROBLEMS,
-    ),
-]
-PromptOption = Annotated[
-    str | None,
-    typer.Option(
-        "--prompt",
-        metavar="NAME|TEXT",
-        help="math, plain, or a text, with {question} where the question goes.",
-        show_default="the pair's own",
-        rich_help_panel=PROBLEMS,
-    ),
 ]
 
 
 @study.command()
 def entropy(
-    file: FileArgument,
+    file: ProblemsArgument,
     out: OutOption,
     pair: PairOption = None,
     limit: LimitOption = None,
@@ -114,7 +94,7 @@ def entropy(
 
 @study.command()
 def agreement(
-    file: FileArgument,
+    file: ProblemsArgument,
     out: OutOption,
     pair: PairOption = None,
     limit: LimitOption = None,
@@ -169,12 +149,12 @@ def _study(
     """A loaded pair, the job and the progress; Ctrl-C inside says how to go on and ends with exit code 130."""
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.commands.loading import open_pair
+    from rstitch_local.drawing import require_matplotlib
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.problems.prompts import prompt_of
     from rstitch_local.problems.reading import Fields, read_problems
     from rstitch_local.problems.selection import Selection
     from rstitch_local.study.answering import StudyJob
-    from rstitch_local.study.entropy_plots import require_matplotlib
 
     # Before anything is read or computed: hours later would be too late.
     require_matplotlib()

@@ -5,22 +5,19 @@ Knows what is drawn and how; nothing of how a number came about. matplotlib is i
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rstitch_local.errors import StorageError, UsageError
+from rstitch_local.drawing import BLACK, BLUE, SKY, VERMILION, save
 
 if TYPE_CHECKING:
     from rstitch_local.study.agreement import AgreementFigures
     from rstitch_local.study.entropy_figures import Figures, WindowFigure
     from rstitch_local.study.rank_tests import Area
 
-# Okabe and Ito's palette, which people with any colour vision tell apart; marks and dashes differ as well.
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
 GREY = "#767676"
 _PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
 _STYLE: dict[Any, Any] = {
@@ -35,24 +32,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.wspace": 0.06,
-    # Two runs over the same numbers give the same file.
-    "svg.hashsalt": "rstitch",
-    "svg.fonttype": "none",
 }
-
-
-def require_matplotlib() -> None:
-    """Raise UsageError where figures cannot be drawn."""
-    try:
-        found = importlib.util.find_spec("matplotlib") is not None
-    except ValueError:  # somebody put None in its place
-        found = False
-    if not found:
-        raise UsageError(
-            "No matplotlib",
-            "The figures of a study are drawn by matplotlib, which is not installed.",
-            "Install it: pip install 'rstitch-local[study]'",
-        )
 
 
 def _draw(path: Path, size: tuple[float, float], paint: Callable[..., None], widths: Sequence[float] = (1,)) -> None:
@@ -64,11 +44,7 @@ def _draw(path: Path, size: tuple[float, float], paint: Callable[..., None], wid
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size)
         paint(*figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])
-        try:
-            figure.savefig(path.with_suffix(".png"), dpi=200, metadata={"Software": None})
-            figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-        except OSError as error:
-            raise StorageError("Cannot write", f"{path}: {error.strerror or error}.") from error
+        save(figure, path)
 
 
 def _normalised_axis(axes: Any, log_vocabulary: float, *, of: str, label: str) -> None:
@@ -96,10 +72,10 @@ def draw_histogram(figures: Figures, path: Path) -> None:
         axes.set_xlabel("token entropy of the SLM (nats)")
         axes.set_ylabel(f"share of {figures.tokens:,} tokens (%)")
         tau_nats = figures.tau * figures.log_vocabulary
-        axes.axvline(SURE_NATS, color=VERMILLION, linestyle="--", linewidth=1.2)
+        axes.axvline(SURE_NATS, color=VERMILION, linestyle="--", linewidth=1.2)
         axes.annotate(
             f"{figures.sure_share:.1%} at or below {SURE_NATS} nats",
-            (SURE_NATS, 0.98 * top), (-5, 0), textcoords="offset points", ha="right", va="top", color=VERMILLION,
+            (SURE_NATS, 0.98 * top), (-5, 0), textcoords="offset points", ha="right", va="top", color=VERMILION,
             bbox=_PLATE,
         )  # fmt: skip
         if edges[0] < tau_nats < edges[-1]:
@@ -132,7 +108,7 @@ def draw_right_and_wrong(figures: Figures, path: Path) -> None:
     def paint(axes: Any) -> None:
         compared = figures.compared
         _strip(axes, 1, compared.right, BLUE, "o")
-        _strip(axes, 2, compared.wrong, VERMILLION, "^")
+        _strip(axes, 2, compared.wrong, VERMILION, "^")
         axes.set_xticks([1, 2], [f"right\n({len(compared.right)} answers)", f"wrong\n({len(compared.wrong)} answers)"])
         axes.set_xlim(0.5, 2.5)
         axes.set_ylim(bottom=0)
@@ -170,7 +146,7 @@ def draw_before_harm(figures: Figures, path: Path) -> None:
         def points(windows: Sequence[WindowFigure], name: str) -> list[tuple[float, Any]]:
             return [(window.window, getattr(window, name)) for window in windows]
 
-        for place, name, colour, marker in ((1, "harmful", VERMILLION, "^"), (2, "other", BLUE, "o")):
+        for place, name, colour, marker in ((1, "harmful", VERMILION, "^"), (2, "other", BLUE, "o")):
             value, interval = getattr(figures.own, name)
             low, high = interval or (value, value)
             own.errorbar(place, value, [[value - low], [high - value]], fmt=marker, color=colour, capsize=4)
@@ -181,7 +157,7 @@ def draw_before_harm(figures: Figures, path: Path) -> None:
         own.set_ylabel("mean token entropy (nats)")
         own.set_title("at the token itself")
         _normalised_axis(own, figures.log_vocabulary, of="y", label="normalised (nats / ln V)")
-        _band(before, points(figures.windows, "harmful"), VERMILLION, "^", "before the harmful token")
+        _band(before, points(figures.windows, "harmful"), VERMILION, "^", "before the harmful token")
         _band(before, points(figures.windows, "other"), BLUE, "o", "before other tokens of these answers")
         if figures.mean_nats is not None:
             before.axhline(figures.mean_nats, color=GREY, linestyle=":", label="mean of all tokens")
@@ -206,7 +182,7 @@ def draw_prediction(figures: Figures, path: Path) -> None:
         def points(found: Sequence[Area | None]) -> list[tuple[float, Any]]:
             return [(float(window), area) for window, area in zip(WINDOWS, found, strict=True)]
 
-        _band(areas, points(figures.harm_areas), VERMILLION, "^", "the harmful token")
+        _band(areas, points(figures.harm_areas), VERMILION, "^", "the harmful token")
         _band(areas, points(figures.disagreement_areas), BLUE, "o", "disagreement of the LLM")
         areas.axhline(0.5, color=GREY, linestyle=":", label="chance")
         areas.set_xticks([1, 2, 4, 8, 12, 16])
@@ -240,7 +216,7 @@ def draw_agreement(figures: AgreementFigures, path: Path) -> None:
         best = figures.best or 0
         for verdict, colour, marker, name in (
             (True, BLUE, "o", "LLM's answer right"),
-            (False, VERMILLION, "^", "LLM's answer wrong"),
+            (False, VERMILION, "^", "LLM's answer wrong"),
             (None, GREY, "s", "no gold answer"),
         ):
             points = [
@@ -267,7 +243,7 @@ def draw_lengths(figures: AgreementFigures, path: Path) -> None:
     def paint(axes: Any) -> None:
         names, place = [], 0
         for model in ("slm", "llm"):
-            for verdict, colour, marker in ((True, BLUE, "o"), (False, VERMILLION, "^"), (None, GREY, "s")):
+            for verdict, colour, marker in ((True, BLUE, "o"), (False, VERMILION, "^"), (None, GREY, "s")):
                 lengths = [
                     getattr(problem, f"{model}_tokens")
                     for problem in figures.problems

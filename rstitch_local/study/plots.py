@@ -1,17 +1,26 @@
 """A bench in three pictures: accuracy against latency, accuracy against LLM share, latency taken apart.
 
-Knows figures and matplotlib, which it imports when something is drawn. Colours are those of Okabe and Ito, which
-colour-blind readers can tell apart; shapes and direct labels say the same.
+Knows figures and matplotlib, which it imports when something is drawn. Shapes and direct labels say what colours say.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rstitch_local.errors import StorageError, UsageError
+from rstitch_local.drawing import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    require_matplotlib,
+    save,
+)
 from rstitch_local.study.figures import BASE, PARTS, RouterFigures
 from rstitch_local.study.label_places import DOT, Box, places_of
 from rstitch_local.study.statistics import Interval, pareto
@@ -21,29 +30,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
 _STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"), (YELLOW, "X"))
 # The two models alone look the same in every picture, whatever else is in it.
 _ALONE = {"llm": (BLACK, "*"), "slm": ("#777777", "*")}
 _PART_COLOURS = dict(zip(PARTS, (SKY, BLUE, ORANGE, GREEN, "#BBBBBB"), strict=True))
 _PART_HATCHES = dict(zip(PARTS, ("", "", "///", "...", ""), strict=True))
 _GREY = "#666666"
-FORMATS = ("png", "svg")
-_DPI = 150
 # A wider range of times than this is drawn on a logarithmic axis.
 _LOG_FROM = 8
-
-
-def require() -> None:
-    """Raise UsageError, with the command that installs it, where matplotlib is missing."""
-    try:
-        found = importlib.util.find_spec("matplotlib") is not None
-    except ValueError:  # somebody put None in its place
-        found = False
-    if not found:
-        raise UsageError("No matplotlib", "Plots need it.", "Install it: pip install 'rstitch-local[study]'")
 
 
 def draw(figures: Sequence[RouterFigures], out: Path) -> list[Path]:
@@ -60,18 +54,18 @@ def draw(figures: Sequence[RouterFigures], out: Path) -> list[Path]:
         UsageError: matplotlib is not installed.
         StorageError: a file cannot be written.
     """
-    require()
+    require_matplotlib()
     graded = [own for own in figures if own.accuracy is not None]
     timed = [own for own in graded if own.seconds is not None]
     shared = [own for own in graded if own.llm_share is not None]
     parted = [own for own in figures if own.parts and own.seconds]
     files: list[Path] = []
     if timed:
-        files += _saved(accuracy_against_latency(timed), out / "accuracy-latency")
+        files += save(accuracy_against_latency(timed), out / "accuracy-latency")
     if shared:
-        files += _saved(accuracy_against_share(shared), out / "accuracy-share")
+        files += save(accuracy_against_share(shared), out / "accuracy-share")
     if parted:
-        files += _saved(latency_taken_apart(parted), out / "latency-parts")
+        files += save(latency_taken_apart(parted), out / "latency-parts")
     return files
 
 
@@ -294,19 +288,3 @@ def _halo() -> Any:
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=2.5, foreground="white")]
-
-
-def _saved(figure: Figure, stem: Path) -> list[Path]:
-    from matplotlib import rc_context
-
-    files = []
-    for kind in FORMATS:
-        path = stem.with_name(f"{stem.name}.{kind}")
-        try:
-            # Text stays text in an SVG, and the same figures make the same file.
-            with rc_context({"svg.fonttype": "none", "svg.hashsalt": stem.name}):
-                figure.savefig(path, dpi=_DPI, metadata={"Date": None} if kind == "svg" else None)
-        except OSError as error:
-            raise StorageError("Cannot write", f"{path}: {error.strerror or error}.") from error
-        files.append(path)
-    return files
