@@ -303,7 +303,7 @@ class PairLatency(_Part):
 
     def llm_alone_ms(self, answer: Trace | Mapping[str, Any]) -> float:
         """The LLM alone for the same prompt and as many tokens; left alone it may write more, or fewer."""
-        return self.alone_ms(Role.LLM, *_prompt_and_written(answer, Role.LLM))
+        return self.alone_ms(Role.LLM, *_prompt_and_written(answer))
 
     def llm_alone_seconds(self, answers: Iterable[Trace | Mapping[str, Any]]) -> float:
         """Seconds the LLM alone takes for all of these, one after the other."""
@@ -311,13 +311,12 @@ class PairLatency(_Part):
 
     def slm_alone_ms(self, answer: Trace | Mapping[str, Any]) -> float:
         """The SLM alone for the same prompt and as many tokens."""
-        return self.alone_ms(Role.SLM, *_prompt_and_written(answer, Role.SLM))
+        return self.alone_ms(Role.SLM, *_prompt_and_written(answer))
 
 
-def _prompt_and_written(answer: Trace | Mapping[str, Any], role: Role) -> tuple[int, int]:
+def _prompt_and_written(answer: Trace | Mapping[str, Any]) -> tuple[int, int]:
     totals = answer.totals() if isinstance(answer, Trace) else answer
-    prompts = {r: totals["evaluated"][r.value]["prompt"] for r in Role}
     kept = totals.get("kept", 0)
-    # A model that was never asked has evaluated no prompt; the other's is about as long.
-    prompt = prompts[role] or max(prompts.values())
+    # A model that was never asked, or found its prompt in the cache, has evaluated less of it than the other.
+    prompt = max(totals["evaluated"][role.value]["prompt"] for role in Role)
     return prompt + kept, sum(totals["tokens"].values()) - kept

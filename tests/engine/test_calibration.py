@@ -159,6 +159,14 @@ def test_each_way_of_loading_has_its_own(home: Path, pair: Pair, tiny_pair: Tiny
     assert len(list((home / "cache" / "calibrations").iterdir())) == 2
 
 
+def test_a_pair_for_many_answers_at_once_goes_by_the_same(home: Path, pair: Pair, tiny_pair: TinyPair) -> None:  # noqa: ARG001
+    store_calibration(pair, LATENCY)
+    with open_pair(tiny_pair, sequences=4) as many:
+        assert stored_latency(many) == LATENCY
+    with open_pair(tiny_pair, sequences=4, threads=7) as other:
+        assert stored_latency(other) is None
+
+
 def test_there_is_none(home: Path, pair: Pair) -> None:  # noqa: ARG001
     with pytest.raises(ModelError, match="was not measured on this machine yet") as caught:
         load_calibration(pair)
