@@ -48,7 +48,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         path = stem.with_name(f"{stem.name}.{kind}")
         try:
             # Text stays text in an SVG.
-            with rc_context({"svg.fonttype": "none", "svg.hashsalt": stem.name}):
+            with rc_context({"svg.fonttype": "none", "svg.hashsalt": "rstitch"}):
                 figure.savefig(path, dpi=_DPI, metadata={"Date": None} if kind == "svg" else {"Software": None})
         except OSError as error:
             raise StorageError("Cannot write", f"{path}: {error.strerror or error}.") from error

@@ -73,7 +73,9 @@ def measure(
 ) -> dict[str, Any]:
     """Solve all problems with that many slots; what it took, and the answers."""
     before = psutil.Process().memory_info().rss
-    options = LoadOptions(sequences=slots, context=arguments.context, threads=arguments.threads)
+    options = LoadOptions(
+        sequences=slots, context=arguments.context, threads=arguments.threads, swaps=router not in ("slm", "llm")
+    )
     with load_pair(arguments.pair, options=options) as pair:
         pair.driver.turn = policies()[policy] if policy else scheduling.Turns()
         names: dict[int, str] = {}

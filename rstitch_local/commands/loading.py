@@ -25,14 +25,15 @@ def open_pair(
     context: int | None = None,
     kv_type: str = "f16",
     sequences: int | None = 1,
+    swaps: bool = True,
 ) -> Pair:
-    """Load a pair; `sequences` answers can be written at once, None for what pays here.
+    """Load a pair; `sequences` answers can be written at once, None for what pays here. See LoadOptions for `swaps`.
 
     Raises:
         UsageError: options that mean nothing.
         ModelError: see `load_pair`.
     """
-    options = replace(load_options(gpu_layers, threads, context, kv_type), sequences=sequences)
+    options = replace(load_options(gpu_layers, threads, context, kv_type), sequences=sequences, swaps=swaps)
     from rich.progress import BarColumn, Progress, TextColumn
 
     from rstitch_local.decoding.routers import Role

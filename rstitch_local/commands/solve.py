@@ -146,6 +146,7 @@ def solve(
             kv_type=kv_type,
             # Slots that nobody would use only take memory.
             sequences=parallel if answers >= (parallel or AUTO_SEQUENCES) else answers,
+            swaps=spec not in ("slm", "llm"),
         )
         latency = stored_latency(opened)
         return opened

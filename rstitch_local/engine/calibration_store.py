@@ -18,6 +18,7 @@ from rstitch_local import paths
 from rstitch_local.catalog.checksums import cached_sha256, sha256_of, write_json
 from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.latency import PairLatency
+from rstitch_local.engine.machine import batch_size
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import ModelError, RStitchError, StorageError
 from rstitch_local.llama import library
@@ -62,7 +63,8 @@ def calibration_key(pair: Pair, *, read_files: bool = True) -> Key | None:
         key |= {
             f"{role.name} file": sha256,
             f"{role.name} context": context.n_ctx,
-            f"{role.name} batch": context.n_batch,
+            # What calibrations are of: one answer at a time.
+            f"{role.name} batch": batch_size(weights.gpu_layers),
             f"{role.name} threads": context.threads,
             f"{role.name} cache type": context.kv_type,
             f"{role.name} GPU layers": weights.gpu_layers,

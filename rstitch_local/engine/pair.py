@@ -20,6 +20,7 @@ from rstitch_local.engine.choice import PairChoice, PairDefaults, choose_pair
 from rstitch_local.engine.driver import Driver, Live, Status
 from rstitch_local.engine.machine import (
     Demand,
+    batch_size,
     cache_bytes,
     default_threads,
     fit_layers,
@@ -39,10 +40,6 @@ from rstitch_local.llama.weights import ALL_LAYERS, Weights
 LoadProgress = Callable[[Role, float], bool]
 """Called with the model being loaded and the share loaded, 0 to 1; returning False cancels."""
 
-# On a CPU a batch of 32 tokens costs as much a token as one of 512, and a stop is noticed between batches.
-_CPU_BATCH = 64
-_GPU_BATCH = 512
-
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
@@ -55,6 +52,8 @@ class LoadOptions:
     sequences: trajectories that can be live at once; None for as many as pay and the memory has room for.
     cells: tokens all of them can hold together in each cache; None for `context` tokens each, or as many of them as
         fit into half of the free memory.
+    swaps: whether both models will write the same answers. Where only one does, its sequences take single tokens side
+        by side, which is faster from caches of their own; where they catch up, from one store (`Context.unified`).
     """
 
     gpu_layers: tuple[int, int] | None = None
@@ -63,6 +62,7 @@ class LoadOptions:
     kv_type: str = "f16"
     sequences: int | None = 1
     cells: int | None = None
+    swaps: bool = True
 
 
 class Run:
@@ -147,9 +147,10 @@ class Pair:
                     n_ctx=tokens[role],
                     n_seq_max=sequences,
                     cells=cells,
-                    n_batch=_GPU_BATCH if weights[role].gpu_layers else _CPU_BATCH,
+                    n_batch=batch_size(weights[role].gpu_layers, sequences),
                     threads=options.threads or default_threads(weights[role].size_bytes),
                     kv_type=options.kv_type,
+                    unified=options.swaps,
                 )
         except BaseException:
             self.close()

@@ -130,7 +130,7 @@ def _chunks(spans: list[Span], n_batch: int) -> Iterator[list[Span]]:
 
 
 class Context:
-    """The caches of `n_seq_max` sequences over one model, in one store of cells that they share.
+    """The caches of `n_seq_max` sequences over one model, in one store of cells that they share, or in one each.
 
     Args:
         weights: the model; must outlive the context.
@@ -140,6 +140,9 @@ class Context:
         n_batch: tokens in one `llama_decode`; between two of them the stop flag is looked at.
         threads: CPU threads.
         kv_type: a key of `KV_TYPES`.
+        unified: one store of cells for all sequences. A batch in which they have different numbers of tokens stays one
+            piece of work, and a common beginning is kept once; but every token looks at everybody's cells. Without it,
+            `cells` must not be fewer than all sequences can fill, or there is one store all the same.
 
     Attributes:
         outputs: tokens whose logits one `decode` can give: one a sequence, unless `allow_outputs` was told of more.
@@ -158,14 +161,13 @@ class Context:
         n_batch: int = 64,
         threads: int = 1,
         kv_type: str = "f16",
+        unified: bool = True,
     ) -> None:
         params = llama_cpp.llama_context_default_params()
         cells = min(max(cells or n_ctx * n_seq_max, n_ctx), n_ctx * n_seq_max)
         params.n_ctx = cells
         params.n_seq_max = n_seq_max
-        # One store for all: a batch in which sequences have different numbers of tokens stays one piece of work, and a
-        # common beginning is kept once.
-        params.kv_unified = True
+        params.kv_unified = unified = unified or cells < n_ctx * n_seq_max
         # Twice as many, so that where all sequences want a token there is room for a prompt beside them.
         params.n_batch = params.n_ubatch = max(n_batch, 2 * n_seq_max)
         params.n_threads = params.n_threads_batch = threads
@@ -178,6 +180,7 @@ class Context:
         self.cells = cells
         self.threads = threads
         self.kv_type = kv_type
+        self.unified = unified
         self._params = params
         self._can_share = not (
             llama_cpp.llama_model_is_recurrent(weights.model) or llama_cpp.llama_model_is_hybrid(weights.model)
@@ -314,7 +317,12 @@ class Context:
         if source == sequence or own >= common:
             return self._whole(sequence, self.truncate(sequence, own))
         self.truncate(sequence, 0)
-        if common:
+        if common and not self.unified:
+            # From one store to another llama.cpp copies everything or nothing.
+            llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, -1, -1)
+            self._held[sequence] += self._held[source]
+            common = self.truncate(sequence, common)
+        elif common:
             llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, 0, common)
             self._held[sequence] += ids[:common]
             self._share(sequence, common, source)

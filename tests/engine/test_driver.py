@@ -189,8 +189,8 @@ def test_a_stop_in_the_middle_of_a_prompt_leaves_the_caches_known(pair: Pair) ->
     live = make_live(pair, "A long question. " * 12)
     assert run(pair, live, stop=lambda: next(looks, True)) == [[]]
     assert live.trace.stop == "interrupted"
-    assert live.trajectory.cached(Role.SLM) == 64
-    assert live.trace.usage[Role.SLM].tokens == [64, 0, 0]
+    assert live.trajectory.cached(Role.SLM) == pair.contexts[Role.SLM].n_batch
+    assert live.trace.usage[Role.SLM].tokens == [pair.contexts[Role.SLM].n_batch, 0, 0]
     check_caches(pair, live)
 
 

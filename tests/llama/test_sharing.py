@@ -367,6 +367,34 @@ def write_sliding_model(path: Path) -> Path:
     return path
 
 
+def test_stores_of_their_own_copy_a_beginning(weights: Weights) -> None:
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=SEQUENCES, unified=False)
+    assert not context.unified
+    ids = text(40)
+    evaluate(context, 0, [*ids, *text(30, 1)])
+    evaluate(context, 1, text(50, 2))
+    for sequence, wanted in ((1, [*ids, 9, 9]), (2, [*ids, 8]), (3, [*ids, 8, 7])):
+        left = context.begin(sequence, wanted)
+        assert left == (41 if sequence == 3 else 40)
+        if sequence == 2:
+            # Nothing was copied yet when the one it is copied from goes on.
+            context.truncate(0, 10)
+            evaluate(context, 0, [*ids[:10], *text(60, 4)])
+        np.testing.assert_allclose(evaluate(context, sequence, wanted), alone(weights, wanted), atol=TOLERANCE)
+    # No cell is anybody else's.
+    assert context.used == sum(context.length(sequence) for sequence in range(SEQUENCES))
+    context.truncate(2, 0)
+    np.testing.assert_allclose(evaluate(context, 3, [*ids, 8, 7, 6]), alone(weights, [*ids, 8, 7, 6]), atol=TOLERANCE)
+    context.close()
+
+
+def test_too_few_cells_for_stores_of_their_own_are_one_store(weights: Weights) -> None:
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=SEQUENCES, cells=2 * N_CTX, unified=False)
+    assert context.unified
+    evaluate(context, 0, text(2 * N_CTX - 20))
+    context.close()
+
+
 def test_a_model_with_a_sliding_window_shares_only_what_is_there(tmp_path: Path) -> None:
     weights = Weights(write_sliding_model(tmp_path / "gemma.gguf"))
     assert llama_cpp.llama_model_n_swa(weights.model) == 16
