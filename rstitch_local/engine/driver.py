@@ -250,6 +250,8 @@ class Driver:
         lengths = [lengths[i] - (needs[i].hidden and not hidden) for i in usable]
         needs = [needs[i] for i in usable]
         shares = scheduling.compose(lengths, [live.waited for live in ready], context.n_batch)
+        # From stores of their own llama.cpp computes only neighbours together.
+        shares.sort(key=lambda share: ready[share.index].sequence)
         chosen, parts = [], []
         for share in shares:
             live, need = ready[share.index], needs[share.index]
