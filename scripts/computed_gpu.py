@@ -3,9 +3,9 @@
     python scripts/computed_gpu.py BENCH_DIR
 
 BENCH_DIR is a folder of `rstitch bench`. Nothing is measured here: the evaluations each answer was made of (tokens fed
-in, tokens cached, on which model) are recorded in its trace, and priced by the paper's latency formula for a pair of
-1.5B and 7B (Qwen2.5, Q4_K_M) wholly on one card. That larger pair would write other answers and swap elsewhere; what the
-table says is what the same swaps cost where catching up is cheap.
+in, tokens cached, on which model) follow from its trace, and are priced by the paper's latency formula for a pair of
+1.5B and 7B (Qwen2.5, Q4_K_M) wholly on one card. That larger pair would write other answers and swap elsewhere; the
+table says what the same swaps cost where catching up is cheap.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from statistics import fmean
 
 import numpy as np
 
-from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
 from rstitch_local.problems.traces import KeptTraces
 from rstitch_local.study.statistics import ratio_interval, total_ratio
