@@ -16,6 +16,7 @@ from rstitch_local.engine import machine
 from rstitch_local.engine.machine import (
     TINY_MODEL_BYTES,
     Demand,
+    batch_size,
     cache_bytes,
     default_threads,
     fit_layers,
@@ -79,6 +80,13 @@ def test_a_real_model_gets_the_physical_cores_it_may_use(
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(allowed)), raising=False)
     assert default_threads(TINY_MODEL_BYTES) == threads
+
+
+@pytest.mark.parametrize(
+    ("gpu_layers", "sequences", "tokens"), [(0, 1, 64), (0, 4, 64), (0, 5, 80), (0, 16, 256), (0, 64, 256), (1, 1, 512)]
+)
+def test_many_sequences_get_larger_batches(gpu_layers: int, sequences: int, tokens: int) -> None:
+    assert batch_size(gpu_layers, sequences) == tokens
 
 
 def test_slots_follow_the_memory() -> None:

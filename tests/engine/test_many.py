@@ -189,6 +189,32 @@ def test_a_common_system_prompt_is_evaluated_once(fresh: Pair, router: str) -> N
         assert run.trace.usage[Role.SLM].tokens[0] in (0, len(run.trajectory.ids(Role.SLM)) - 12)
 
 
+@pytest.mark.parametrize("router", ["slm", "llm", "random:0.5"])
+def test_stores_of_their_own_change_no_answer(fresh: Pair, tiny_pair: TinyPair, router: str) -> None:
+    def start(pair: Pair) -> list[Run]:
+        # Of different lengths, so that slots are filled anew at different times and leave gaps at the end.
+        runs = [
+            pair.ask("Why? " * (1 + i % 4), system=SYSTEM, router=router, max_tokens=4 + 3 * i, seed=i, reuse=True)
+            for i in range(10)
+        ]
+        write_all(pair, *runs)
+        return runs
+
+    options = LoadOptions(threads=1, sequences=4, context=512, swaps=False)
+    with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=options) as apart:
+        assert not any(context.unified for context in apart.contexts.values())
+        own = start(apart)
+    common = start(fresh)
+    assert all(run.error is None and run.trace.stop in ("eog", "length") for run in own)
+    assert sum(written(mine) == written(theirs) for mine, theirs in zip(own, common, strict=True)) >= len(own) - 2
+    for mine, theirs in zip(own, common, strict=True):
+        if written(mine) == written(theirs):
+            # What prompts have in common is taken over from another store as well.
+            assert [mine.trace.usage[role].tokens[0] for role in Role] == [
+                theirs.trace.usage[role].tokens[0] for role in Role
+            ]
+
+
 def test_runs_are_made_when_there_is_room_for_them(fresh: Pair) -> None:
     made: list[Run] = []
     ended: list[Run] = []
