@@ -1,10 +1,12 @@
 """Measures how well the cost model predicts: calibrates a pair, solves problems, compares each answer's time.
 
     python scripts/bench_calibration.py PROBLEMS.jsonl [--pair qwen2.5-coder] [--limit 20] [--router SPEC ...]
+    python scripts/bench_calibration.py --answers BENCH_DIR [--pair qwen2.5-coder]
 
 Prints Markdown for docs/performance.md: the error of a whole answer's predicted wall time, from its steps and from its
 totals alone, and of the two models by themselves on points that nothing was fitted to. Nothing is stored. Problems
-are solved greedily, the routers in turns. Keep the machine idle while it runs.
+are solved greedily, the routers in turns. Keep the machine idle while it runs. With `--answers` nothing is measured
+either: the pair's stored calibration (`rstitch calibrate`) is held against the answers of a bench (`rstitch bench`).
 """
 
 from __future__ import annotations
@@ -12,24 +14,27 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rstitch_local import Pair, load_pair
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.calibration import SECONDS, measure
+from rstitch_local.engine.calibration_store import load_calibration
 from rstitch_local.engine.latency import PairLatency
 from rstitch_local.engine.outlook import plain_words
 from rstitch_local.engine.trace import Trace
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import Problem, read_problems
+from rstitch_local.problems.traces import KeptTraces
 
 
 def main() -> None:
     """Calibrate, solve, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("problems", type=Path)
+    parser.add_argument("problems", type=Path, nargs="?")
+    parser.add_argument("--answers", type=Path, metavar="BENCH_DIR")
     parser.add_argument("--pair", default="qwen2.5-coder")
     parser.add_argument("--limit", type=int, default=20)
     parser.add_argument("--router", action="append", help="may be given several times; default: the pair's own")
@@ -37,6 +42,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for measuring")
     arguments = parser.parse_args()
 
+    if arguments.answers:
+        with load_pair(arguments.pair) as pair:
+            latency = load_calibration(pair).latency
+        print_models(latency)
+        folders = map(KeptTraces, sorted(path.parent for path in arguments.answers.glob("*/answers.jsonl")))
+        print_answers(latency, {kept.path.parent.name: [answer.trace for answer in kept] for kept in folders})
+        return
+    if arguments.problems is None:
+        parser.error("a problem file, or --answers, is needed")
     problems = read_problems(arguments.problems).problems[: arguments.limit]
     with load_pair(arguments.pair) as pair:
         begun = time.monotonic()
@@ -45,10 +59,7 @@ def main() -> None:
         print_models(latency)
         routers = arguments.router or [pair.defaults.router]
         answers = solve(pair, problems, routers, arguments.max_tokens)
-    print(f"| router, {len(problems)} problems | " + " | ".join(HEADER) + " |")
-    print("|---" * (len(HEADER) + 1) + "|")
-    for router, traces in answers.items():
-        print(f"| {router} | {' | '.join(row(latency, traces))} |")
+    print_answers(latency, answers)
     print("\n" + "\n".join(plain_words(latency)))
 
 
@@ -82,6 +93,14 @@ def solve(pair: Pair, problems: Sequence[Problem], routers: Sequence[str], max_t
                 pass
             answers[router].append(run.trace)
     return answers
+
+
+def print_answers(latency: PairLatency, answers: Mapping[str, Sequence[Trace]]) -> None:
+    """How far the predicted times of whole answers are off, by router."""
+    print("| router | answers | " + " | ".join(HEADER) + " |")
+    print("|---" * (len(HEADER) + 2) + "|")
+    for router, traces in answers.items():
+        print(f"| {router} | {len(traces)} | {' | '.join(row(latency, traces))} |")
 
 
 def row(latency: PairLatency, traces: Sequence[Trace]) -> list[str]:
