@@ -1,0 +1,33 @@
+"""Writes generated word problems, which the demo pair can solve, as a problem file.
+
+    python scripts/make_problems.py FILE.jsonl [--count 1000] [--seed 5]
+
+Seed 5 is the one of the figures in docs/performance.md; nothing was trained, chosen or tuned on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rstitch_local.builtin.word_problems import EVALUATION_SEED, generate
+
+
+def main() -> None:
+    """Write them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=EVALUATION_SEED)
+    arguments = parser.parse_args()
+    problems = (generate(arguments.seed, index) for index in range(arguments.count))
+    rows = [
+        {"id": str(index), "question": problem.question, "answer": str(problem.answer)}
+        for index, problem in enumerate(problems)
+    ]
+    arguments.file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
