@@ -22,13 +22,17 @@ FORMATS = ("png", "svg")
 _DPI = 200
 
 
+def has_matplotlib() -> bool:
+    """Whether pictures can be drawn."""
+    try:
+        return importlib.util.find_spec("matplotlib") is not None
+    except ValueError:  # somebody put None in its place
+        return False
+
+
 def require_matplotlib() -> None:
     """Raise UsageError, with the command that installs it, where matplotlib is missing."""
-    try:
-        found = importlib.util.find_spec("matplotlib") is not None
-    except ValueError:  # somebody put None in its place
-        found = False
-    if not found:
+    if not has_matplotlib():
         raise UsageError("No matplotlib", "The figures need it.", "Install it: pip install 'rstitch-local[study]'")
 
 

@@ -70,7 +70,7 @@ def ask(
 ) -> None:
     """Ask one question; what the LLM wrote is coloured and underlined."""
     from rstitch_local.commands.loading import choose_sampling, open_pair
-    from rstitch_local.decoding.router_spec import router_from_spec
+    from rstitch_local.decoding.router_spec import usable_spec
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.errors import UsageError
 
@@ -80,7 +80,7 @@ def ask(
         raise UsageError("No question", "The question is empty.")
     if router is not None:
         # Before the models are loaded: a typing error should not cost their loading time.
-        router_from_spec(router)
+        usable_spec(router)
     choice = choose_pair(pair, slm, llm)
     own = choice.defaults.sampling
     sampling = choose_sampling(own, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)

@@ -149,9 +149,9 @@ def bench(
 
 def checked_specs(specs: Sequence[str]) -> list[str]:
     """The specs in one spelling, each once; raises UsageError for the first that names no router."""
-    from rstitch_local.decoding.router_spec import one_spelling
+    from rstitch_local.decoding.router_spec import usable_spec
 
-    return list(dict.fromkeys(one_spelling(spec) for spec in specs))
+    return list(dict.fromkeys(usable_spec(spec) for spec in specs))
 
 
 def job_of(

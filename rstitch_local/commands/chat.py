@@ -45,14 +45,14 @@ def chat(
             "`rstitch ask` answers in a pipe.",
         )
     from rstitch_local import paths
-    from rstitch_local.decoding.router_spec import router_from_spec
+    from rstitch_local.decoding.router_spec import usable_spec
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.tui import app_settings
     from rstitch_local.tui.app import ChatApp, Start
     from rstitch_local.tui.store.store import Store
 
     if router is not None:
-        router_from_spec(router)
+        usable_spec(router)
     settings = app_settings.load()
     choice = choose_pair(pair, slm, llm) if pair or slm or llm else None
     start = Start(choice, load_options(gpu_layers, threads, context, kv_type), router, resume)

@@ -15,7 +15,21 @@ from typing import Annotated
 import typer
 
 from rstitch_local import __version__
-from rstitch_local.commands import ask, bench, calibrate, chat, doctor, grade, pairs, pull, solve, study, trace, tune
+from rstitch_local.commands import (
+    ask,
+    bench,
+    calibrate,
+    chat,
+    doctor,
+    grade,
+    pairs,
+    pull,
+    solve,
+    study,
+    trace,
+    train_router,
+    tune,
+)
 from rstitch_local.commands.console import print_error
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, StorageError
 
@@ -38,6 +52,7 @@ for function in (
     bench.bench,
     tune.tune,
     calibrate.calibrate,
+    train_router.train_router,
     pairs.pairs,
     pull.pull,
     doctor.doctor,

@@ -77,7 +77,7 @@ RouterOption = Annotated[
     typer.Option(
         "--router",
         help="Who writes: entropy:TAU, window:K:TAU, hysteresis:HIGH:LOW, momentum:BETA:TAU, stay:N:TAU, one:TAU, "
-        "margin:M, confidence:T, random:P, spec:N[:P], slm or llm (docs/routers.md).",
+        "margin:M, confidence:T, random:P, spec:N[:P], learned:FILE, slm or llm (docs/routers.md).",
         show_default="entropy at the pair's tau",
     ),
 ]

@@ -97,7 +97,7 @@ def solve(
     """
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.commands.loading import choose_sampling, open_pair
-    from rstitch_local.decoding.router_spec import one_spelling
+    from rstitch_local.decoding.router_spec import usable_spec
     from rstitch_local.engine.calibration_store import stored_latency
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.engine.machine import AUTO_SEQUENCES
@@ -111,7 +111,7 @@ def solve(
     chosen = choose_pair(pair, slm, llm)
     defaults = chosen.defaults
     # Before anything is read or written: a typing error should cost nothing.
-    spec = one_spelling(defaults.router if router is None else router)
+    spec = usable_spec(defaults.router if router is None else router)
     sampling = choose_sampling(defaults.sampling, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
     screen = make_console(stderr=True)
     if samples > 1 and sampling.temperature == 0:
@@ -125,7 +125,12 @@ def solve(
             prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix),
             max_tokens,
         ),
-        model_settings={**sums_of(chosen), "context": context or defaults.context, "kv_type": kv_type},
+        model_settings={
+            **sums_of(chosen),
+            **_sum_of_router(spec),
+            "context": context or defaults.context,
+            "kv_type": kv_type,
+        },
         pair_name=chosen.name,
         fields=fields,
         selection=selection,
@@ -187,6 +192,16 @@ def sums_of(choice: PairChoice) -> dict[str, str]:
         except OSError as error:
             raise ModelError("No such model file", f"{path} cannot be read: {error.strerror}.") from error
     return found
+
+
+def _sum_of_router(spec: str) -> dict[str, str]:
+    """The sha256 of a learned router's file, which can be trained anew under the same name; nothing for others."""
+    from rstitch_local.catalog.checksums import sha256_of
+    from rstitch_local.decoding.learned import policy_path
+    from rstitch_local.decoding.router_spec import LEARNED
+
+    name, _, place = spec.partition(":")
+    return {"router_sha256": sha256_of(policy_path(place))} if name == LEARNED else {}
 
 
 def _run_until_stopped(job: Job, load: Callable[[int], AbstractContextManager[LoadedPair]]) -> Outcome:

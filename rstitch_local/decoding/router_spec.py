@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from rstitch_local.decoding.learned import BUILT_IN, LearnedRouter
 from rstitch_local.decoding.routers import (
     ConfidenceRouter,
     EntropyRouter,
@@ -149,7 +150,9 @@ _ALL = (
 FORMS = {form.name: form for form in _ALL}
 """Every kind of router by its name."""
 DEFAULT_SPEC = "entropy:0.02"
-_SPELLINGS = ", ".join(form.spelling for form in _ALL[:-1]) + f" or {_ALL[-1].spelling}"
+LEARNED = "learned"
+"""The name of the one router that is spelled with the path of a file: `learned:PATH`, or `learned:demo`."""
+_SPELLINGS = ", ".join([*(form.spelling for form in _ALL), f"{LEARNED}:PATH or {LEARNED}:{BUILT_IN}"])
 
 
 def router_from_spec(spec: str, *, seed: int = 0) -> Router:
@@ -162,6 +165,9 @@ def router_from_spec(spec: str, *, seed: int = 0) -> Router:
     Raises:
         UsageError: no such router, or a number is missing, too many, or out of range; the hint has the nearest spec.
     """
+    place = _learned(spec)
+    if place is not None:
+        return LearnedRouter(place)
     form, numbers = _parse(spec)
     return form.make(numbers, seed)
 
@@ -172,8 +178,24 @@ def one_spelling(spec: str) -> str:
     Raises:
         UsageError: as `router_from_spec`.
     """
+    place = _learned(spec)
+    if place is not None:
+        return f"{LEARNED}:{place}"
     form, numbers = _parse(spec)
     return ":".join((form.name, *(repr(number) for number in numbers)))
+
+
+def usable_spec(spec: str) -> str:
+    """The same, for a router that is about to be used: a learned one's file is read as well.
+
+    Raises:
+        UsageError: as `router_from_spec`.
+        ModelError: the file is missing or broken.
+    """
+    router = router_from_spec(spec)
+    if isinstance(router, LearnedRouter):
+        router.load()
+    return one_spelling(spec)
 
 
 def with_tau(spec: str, tau: float) -> str:
@@ -182,11 +204,25 @@ def with_tau(spec: str, tau: float) -> str:
     Raises:
         UsageError: as `router_from_spec`.
     """
+    if _learned(spec) is not None:
+        return f"entropy:{tau:g}"
     form, _ = _parse(spec)
     if _TAU not in form.numbers:
         return f"entropy:{tau:g}"
     # All but the last stay as they were written.
     return f"{one_spelling(spec).rpartition(':')[0]}:{tau:g}"
+
+
+def _learned(spec: str) -> str | None:
+    """What stands behind `learned:`, which may hold colons and is not read as numbers; None for other routers."""
+    name, colon, place = spec.strip().partition(":")
+    if name != LEARNED:
+        return None
+    if not (colon and place.strip()):
+        raise UsageError(
+            "No such router", f"'{spec}' names no file.", f"Use {LEARNED}:PATH, or {LEARNED}:{BUILT_IN} with that pair."
+        )
+    return place.strip()
 
 
 def _parse(spec: str) -> tuple[Form, list[float]]:
@@ -208,5 +244,7 @@ def _correction(name: str, texts: Sequence[str]) -> str:
     if _TAU.read(name) is not None:
         return f"Did you mean {FORMS['entropy'].nearest([name])}?"
     name = name.strip().lower()
+    if difflib.get_close_matches(name, [LEARNED], n=1):
+        return f"Did you mean {LEARNED}:{':'.join(texts) or BUILT_IN}?"
     near = difflib.get_close_matches(name, FORMS, n=1) or [each for each in FORMS if name and each.startswith(name)]
     return f"Did you mean {FORMS[near[0]].nearest(texts)}?" if near else f"Use {_SPELLINGS}."

@@ -28,8 +28,9 @@ class Role(StrEnum):
 class Observation:
     """What a router sees: the model that has just been evaluated, and how sure it is of the token at `position`.
 
-    entropy is normalised, top1 a probability, hidden the model's hidden state, float32 of shape (n_embd,), and
-    margin the likeliest token's probability less the second's; the last two for routers that ask for them.
+    entropy is normalised, top1 a probability, hidden the model's hidden state, float32 of shape (n_embd,), margin the
+    likeliest token's probability less the second's, and pending the number of tokens the other model has missed; these
+    three for routers that ask for them. token is the likeliest one, in that model's vocabulary.
     """
 
     role: Role
@@ -38,6 +39,8 @@ class Observation:
     top1: float
     hidden: NDArray[np.float32] | None = None
     margin: float | None = None
+    pending: int | None = None
+    token: int | None = None
 
 
 class Router(Protocol):
@@ -56,6 +59,8 @@ class Router(Protocol):
     """Whether the SLM's hidden state is wanted in the observations."""
     margin: bool = False
     """Whether the margin is wanted in the observations."""
+    pending: bool = False
+    """Whether it is wanted how much the other model has missed."""
 
     def route(self, observation: Observation) -> Role:
         """Who writes next."""

@@ -207,7 +207,10 @@ class Trajectory:
         token, entropy, top1 = self._checked(logits, measured, self.position)
         writer = side.role
         ahead = margin(logits, token, top1) if self.router.margin else None
-        seen = Observation(writer, self.position, entropy, top1, hidden, ahead)
+        seen = Observation(writer, self.position, entropy, top1, hidden, ahead, token=token)
+        if self.router.pending:
+            other = self._other(writer)
+            seen.pending = len(other.ids) - other.cached
         chosen = self.router.route(seen)
         if writer is Role.SLM and chosen is Role.LLM:
             self.swaps_up += 1
@@ -241,7 +244,7 @@ class Trajectory:
     def _keep(self, side: _Side, token: int, seen: Observation) -> Step:
         """Append a token for both models."""
         writer = side.role
-        other = self._sides[Role.LLM if writer is Role.SLM else Role.SLM]
+        other = self._other(writer)
         side.ids.append(token)
         other.ids.extend(self._bridge.carry(token, writer))
         return self._step(side, token, seen, side, token)
@@ -272,6 +275,9 @@ class Trajectory:
         self._pending_ms = 0.0
         self._unsure = None
         return step
+
+    def _other(self, role: Role) -> _Side:
+        return self._sides[Role.LLM if role is Role.SLM else Role.SLM]
 
     def _activate(self, role: Role) -> None:
         side = self._sides[role]

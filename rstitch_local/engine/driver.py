@@ -239,9 +239,13 @@ class Driver:
         ready = [live for live in ready if role in live._begun]
         needs = [live.trajectory.need() for live in ready]
         lengths = [len(need.ids) for need in needs]
-        # With hidden states on every token of a batch is an output: they are for single tokens alone, and others come
-        # in up to their last token before. Batches with and without take turns, so that nobody waits for either.
-        asking = [i for i, need in enumerate(needs) if need.hidden and lengths[i] == 1]
+        # With hidden states on every token of a batch is an output, so these have batches of their own, in turns with
+        # the others. A short catch-up is cheapest in one piece even so; a longer one comes in up to its last token.
+        asking, spare = [], context.outputs - len(needs)
+        for i, need in enumerate(needs):
+            if need.hidden and lengths[i] - 1 <= spare:
+                asking.append(i)
+                spare -= lengths[i] - 1
         others = [i for i in range(len(needs)) if i not in asking] if asking else range(len(needs))
         waited = [max((ready[i].waited for i in indices), default=0) for indices in (asking, others)]
         hidden = waited[0] > waited[1]

@@ -6,10 +6,11 @@ costs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.trace import Trace
 from rstitch_local.llama.context import KINDS
 
@@ -134,6 +135,24 @@ def _unsure_tokens(trace: Trace, last: Mapping[Role, int], position: int) -> int
     # Its cache held the whole prompt and some of the answer: what all its later turns leave.
     turns = [s.position for s in trace.steps[trace.kept :] if s.role is Role.SLM or s.unsure is not None]
     return sum(trace.usage[Role.SLM].tokens) - (turns[-1] - position)
+
+
+def evaluations_alone(steps: Iterable[Step], prompt: Mapping[Role, int]) -> list[Evaluation]:
+    """Every evaluation an answer takes that is written alone, from empty caches: what others left there is left out.
+
+    Args:
+        steps: of the whole answer.
+        prompt: tokens of the conversation before it, by role. What is exact for models that share their tokens is
+            close for others: a token of the one is taken for one of the other.
+    """
+    cached = dict.fromkeys(Role, 0)
+    found = []
+    for step in steps:
+        for role in (Role.SLM, Role.LLM) if step.unsure is not None and step.role is Role.LLM else (step.role,):
+            held = prompt[role] + step.position
+            found.append(Evaluation(role, held - cached[role], cached[role], 0 if cached[role] else prompt[role]))
+            cached[role] = held
+    return found
 
 
 def evaluations_of_totals(totals: Mapping[str, Any]) -> list[Evaluation]:

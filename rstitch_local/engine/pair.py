@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rstitch_local.catalog.checksums import sha256_of
+from rstitch_local.decoding.learned import LearnedRouter
 from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import EntropyRouter, Role, SpeculativeRouter
+from rstitch_local.decoding.routers import EntropyRouter, Role, Router, SpeculativeRouter
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.speculative import SpeculativeTrajectory
 from rstitch_local.decoding.trajectory import Step, Trajectory
@@ -30,7 +32,7 @@ from rstitch_local.engine.machine import (
     require_memory,
 )
 from rstitch_local.engine.trace import Trace
-from rstitch_local.errors import EngineError, InputError, UsageError
+from rstitch_local.errors import EngineError, InputError, ModelError, UsageError
 from rstitch_local.llama import library
 from rstitch_local.llama.chat_template import ChatTemplate, Message
 from rstitch_local.llama.context import Context
@@ -129,6 +131,7 @@ class Pair:
         }
         self.contexts: dict[Role, Context] = {}
         self._closed = False
+        self._fitting: set[str] = set()
         tokens = {role: options.context or min(defaults.context, w.n_ctx_train) for role, w in weights.items()}
         # Where all layers are on a GPU the cache is there too, and llama.cpp says when it does not fit.
         here = [w.summary.kv_bytes_per_token for w in weights.values() if w.gpu_layers <= w.n_layer]
@@ -216,7 +219,7 @@ class Pair:
         self,
         messages: Sequence[Message],
         *,
-        router: str | None = None,
+        router: str | Router | None = None,
         sampling: Sampling | None = None,
         seed: int = 0,
         max_tokens: int | None = None,
@@ -230,7 +233,7 @@ class Pair:
 
         Args:
             messages: the conversation, ending with the user's turn.
-            router: a router spec; the entropy router at the pair's tau if None.
+            router: a router spec, or a router of this answer's own; the entropy router at the pair's tau if None.
             sampling: how tokens are drawn; the pair's own way if None.
             seed: of all noise.
             max_tokens: budget of kept tokens; what the context holds if None.
@@ -244,6 +247,7 @@ class Pair:
         Raises:
             InputError: the conversation does not fit a context, or a template refuses it.
             UsageError: no such router, or a budget below one token.
+            ModelError: a learned router's file is missing or broken, or was learned with another SLM.
             EngineError: the pair is closed.
         """
         self.require_open()
@@ -253,7 +257,9 @@ class Pair:
             raise UsageError("No budget", f"max_tokens is {max_tokens}; it is 1 at least.")
         spec = router or self.defaults.router
         sampling = sampling or self.defaults.sampling
-        rule = router_from_spec(spec, seed=seed)
+        rule = router_from_spec(spec, seed=seed) if isinstance(spec, str) else spec
+        if isinstance(rule, LearnedRouter):
+            self.require_fit(rule)
         prompt = {role: self.render(messages, role, thinking=thinking, prefix=prefix) for role in Role}
         for role in Role:
             room = self.contexts[role].n_ctx
@@ -273,12 +279,35 @@ class Pair:
             capacity={role: self.contexts[role].n_ctx for role in Role},
             kept=kept,
         )
-        settings = {"pair": self.name, "router": spec, "sampling": asdict(sampling), "max_tokens": max_tokens}
+        named = spec if isinstance(spec, str) else type(spec).__name__
+        settings = {"pair": self.name, "router": named, "sampling": asdict(sampling), "max_tokens": max_tokens}
         settings["vocabulary"] = {role.value: len(self.bridge.vocabularies[role].texts) for role in Role}
         trace = Trace(seed, settings, steps=list(trajectory.kept), kept=len(kept), stop=trajectory.stop_reason)
         for step in trace.steps:
             trace.tokens[step.role] += 1
         return Run(self.driver, Live(trajectory, trace, reuse=reuse), stop)
+
+    def require_fit(self, router: LearnedRouter) -> None:
+        """Refuse a learned router whose policy was trained on the hidden states of another SLM.
+
+        Raises:
+            ModelError: it was, or its file or the SLM's cannot be read.
+        """
+        facts, weights = router.load().facts, self.weights[Role.SLM]
+        if facts.slm_sha256 in self._fitting:
+            return
+        try:
+            same = facts.n_embd == weights.n_embd and facts.slm_sha256 == sha256_of(weights.path)
+        except OSError as error:
+            raise ModelError("No such model file", f"{weights.path} cannot be read: {error.strerror}.") from error
+        if not same:
+            raise ModelError(
+                "Another model's router",
+                f"This router was learned on the hidden states of another SLM than {weights.path.name}, "
+                "and would decide by chance here.",
+                "Train one for this pair with `rstitch train-router`, or use another --router.",
+            )
+        self._fitting.add(facts.slm_sha256)
 
     def run_all(
         self, runs: Iterable[Run], *, stop: Callable[[], bool] | None = None

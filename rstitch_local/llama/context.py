@@ -28,6 +28,9 @@ KINDS = ("prompt", "catch_up", "decode")
 
 _PROMPT, _CATCH_UP, _DECODE = range(3)
 
+_MORE_OUTPUTS = 3
+"""Tokens with output beside one a sequence: 2 * 4 * n_vocab bytes each, so few."""
+
 
 @dataclass(slots=True)
 class Piece:
@@ -72,10 +75,10 @@ class Part(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What a `llama_decode` gave: views that hold until the next one.
+    """What a `llama_decode` gave: views that hold until the next one (or copies).
 
     logits: float32, shape (sum of the parts' outputs, n_vocab), in their order; None if there are none.
-    hidden: float32, shape (number of tokens, n_embd), or None where it was not asked for.
+    hidden: float32, shape (number of parts, n_embd), of their last tokens, or None where it was not asked for.
     ns: each part's share of the time spent in llama.cpp.
     """
 
@@ -186,7 +189,8 @@ class Context:
             llama_cpp.llama_model_is_recurrent(weights.model) or llama_cpp.llama_model_is_hybrid(weights.model)
         )
         self._slides = llama_cpp.llama_model_n_swa(weights.model) > 0
-        self._open(n_seq_max)
+        # A few more than one a sequence, for a short catch-up with hidden states.
+        self._open(min(params.n_batch, n_seq_max + _MORE_OUTPUTS))
         # Never more than the cells, whatever was asked for.
         self.n_batch: int = llama_cpp.llama_n_batch(self.handle)
         self._batch = _Batch(self.n_batch)
@@ -374,8 +378,8 @@ class Context:
 
         Args:
             parts: of different sequences, `n_batch` tokens together at most.
-            hidden: also give hidden states; all parts must then be single tokens with output, for with hidden
-                states on every token of a batch is an output.
+            hidden: also give hidden states, each part's last token's; all parts must then be with output, and
+                `outputs` tokens together at most, for with hidden states on every token of a batch is an output.
 
         Raises:
             EngineError: no room in the cache, or llama.cpp failed; the caches are trimmed to what holds. Or more
@@ -385,6 +389,7 @@ class Context:
         batch, held = self._batch, self._held
         count = len(parts)
         outputs = 0
+        ends: list[int] = []
         if all(len(part.ids) == 1 and part.output for part in parts):
             batch.token[:count] = [part.ids[0] for part in parts]
             batch.pos[:count] = [len(held[part.sequence]) for part in parts]
@@ -399,9 +404,10 @@ class Context:
                 batch.token[at:count] = part.ids
                 batch.pos[at:count] = range(length, length + count - at)
                 batch.seq[at:count] = part.sequence
-                batch.output[at:count] = 0
+                batch.output[at:count] = hidden
                 batch.output[count - part.output : count] = 1
-                outputs += part.output
+                outputs += len(part.ids) if hidden else part.output
+                ends.append(count - 1)
             if outputs > self.outputs:
                 # llama.cpp would end the process.
                 raise EngineError("Too many outputs", f"{outputs} are wanted at once; {self.outputs} are allowed.")
@@ -418,11 +424,13 @@ class Context:
         elapsed = time.perf_counter_ns() - started
         for part in parts:
             held[part.sequence] += part.ids
-        return Decoded(
-            logits,
-            self._view(llama_cpp.llama_get_embeddings(self.handle), count, self.weights.n_embd) if hidden else None,
-            [elapsed * len(part.ids) // count for part in parts],
-        )
+        states = None
+        if hidden:
+            states = self._view(llama_cpp.llama_get_embeddings(self.handle), count, self.weights.n_embd)
+            if ends:
+                assert logits is not None
+                logits, states = logits[ends], states[ends]
+        return Decoded(logits, states, [elapsed * len(part.ids) // count for part in parts])
 
     def _recover(self, code: int, parts: Sequence[Part], count: int) -> NoReturn:
         # Parts of a failed call may stay in the cache; what the caches hold is asked, not guessed.

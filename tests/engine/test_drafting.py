@@ -268,7 +268,7 @@ def test_the_llm_has_its_way(telling: TinyPair) -> None:
         assert "".join(step.role.value[0] for step in traces[1].steps) == "sssll" + "sssll" + "sss"
         assert [step.position for step in traces[1].steps if step.unsure is not None] == [3, 4, 8, 9]
         assert pair.contexts[Role.LLM].outputs == 33
-        assert pair.contexts[Role.SLM].outputs == 1
+        assert pair.contexts[Role.SLM].outputs == 4
         assert traces[0].usage[Role.LLM].tokens == traces[-1].usage[Role.LLM].tokens
 
 
@@ -288,11 +288,11 @@ def test_several_outputs_of_one_call(tiny_pair: TinyPair) -> None:
     with load(tiny_pair, sequences=2) as pair:
         context = pair.contexts[Role.LLM]
         context.decode([Part(1, [9, 8])])
-        with pytest.raises(EngineError, match="3 are wanted at once; 2 are allowed"):
-            context.decode([Part(0, [1, 2, 3], output=3)])
-        context.allow_outputs(2)
-        assert context.length(1) == 2
+        with pytest.raises(EngineError, match="6 are wanted at once; 5 are allowed"):
+            context.decode([Part(0, [1, 2, 3, 4, 5, 6], output=6)])
         context.allow_outputs(5)
+        assert context.length(1) == 2
+        context.allow_outputs(6)
         assert context.length(1) == 0
         ids = [40, 41, 42, 43, 44]
         alone = []
@@ -322,7 +322,7 @@ def test_a_context_that_cannot_be_made_larger_stays_as_it_was(
         make = Context._open
 
         def refuse(self: Context, outputs: int) -> None:
-            if outputs > 1:
+            if outputs > 4:
                 raise ModelError("No room for the cache", "no memory")
             make(self, outputs)
 
@@ -331,7 +331,7 @@ def test_a_context_that_cannot_be_made_larger_stays_as_it_was(
         with pytest.raises(EngineError, match="no memory"):
             list(run)
         assert run.trace.stop == "error"
-        assert context.outputs == 1
+        assert context.outputs == 4
         assert len(list(pair.ask("What?", router="llm", max_tokens=3))) == 3
 
 

@@ -62,6 +62,7 @@ class ScriptedContext:
         self.n_ctx = n_ctx
         self.cells = cells or n_ctx * sequences
         self.n_batch = max(n_batch, 2 * sequences)
+        self.outputs = min(self.n_batch, sequences + 3)
         self.calls: list[list[Part]] = []
         self.hidden: list[bool] = []
         self.most_used = 0
@@ -108,7 +109,7 @@ class ScriptedContext:
         assert 0 < wanted <= self.n_batch
         assert all(part.ids for part in parts)
         assert len({part.sequence for part in parts}) == len(parts)
-        assert not hidden or all(len(part.ids) == 1 and part.output for part in parts)
+        assert not hidden or (all(part.output for part in parts) and wanted <= self.outputs)
         if self.used + wanted > self.cells:
             raise CacheFullError("The cache is full", "No room.")
         self.calls.append(list(parts))

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rstitch_local.builtin import SLM_FILE
+from rstitch_local.builtin.word_problems import generate
+from rstitch_local.catalog.checksums import sha256_of
+from rstitch_local.decoding.learned import LearnedRouter
+from rstitch_local.decoding.policy import Policy, PolicyFacts, read_policy, write_policy
+from rstitch_local.decoding.routers import Role
+from rstitch_local.engine.evaluations import evaluations, evaluations_alone
+from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError
+from rstitch_local.learning.reward import Judge
+from rstitch_local.learning.rollouts import ComparingRouter, Rollout, SampledRouter, Workshop
+from rstitch_local.problems.reading import Problem
+from rstitch_local.problems.solve import seed_of
+
+SLM_COSTS = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 0.05, 0.05), decode=(0, 0.1)))
+LLM_COSTS = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 0.3, 0.3), decode=(0, 0.6)))
+LATENCY = PairLatency(slm=SLM_COSTS, llm=LLM_COSTS)
+
+
+def problems(seed: int, count: int) -> list[Problem]:
+    made = [generate(seed, index, steps=2) for index in range(count)]
+    return [Problem(f"{seed}-{i}", p.question, str(p.answer), i + 1) for i, p in enumerate(made)]
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with load_pair("demo", options=LoadOptions(sequences=8, threads=1)) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def workshop(pair: Pair) -> Workshop:
+    return Workshop(pair, LATENCY, Judge(), max_tokens=120)
+
+
+def demo_policy(scale: float = 0.0, bias: float = 0.0, sha256: str | None = None) -> Policy:
+    """A policy for the demo pair's SLM: random where `scale` is not 0, and inclined to switch by `bias`."""
+    facts = PolicyFacts(sha256 or sha256_of(SLM_FILE), 96, 0.001)
+    rng = np.random.default_rng(0)
+    shapes = {"inner_weight": (8, facts.width), "inner_bias": (8,), "outer_weight": (2, 8)}
+    tensors = {name: (rng.normal(size=shape) * scale).astype(np.float32) for name, shape in shapes.items()}
+    tensors |= {"norm_scale": np.ones(96, np.float32), "norm_shift": np.zeros(96, np.float32)}
+    return Policy(facts, {**tensors, "outer_bias": np.array([0, bias], np.float32)})
+
+
+def test_rollouts_are_the_same_again_and_decisions_have_their_odds(workshop: Workshop) -> None:
+    policy = demo_policy(scale=1.0)
+    written = [
+        workshop.write(problems(21, 6), lambda seed: SampledRouter(policy, seed), samples=4, seed=seed)
+        for seed in (5, 5, 6)
+    ]
+
+    def decided(rollouts: list[Rollout]) -> list[list[tuple[int, bool]]]:
+        return [[(d.position, d.switch) for d in rollout.decisions] for rollout in rollouts]
+
+    assert decided(written[0]) == decided(written[1]) != decided(written[2])
+    assert [r.problem for r in written[0]] == [f"21-{i}" for i in range(6) for _ in range(4)]
+    decisions = [d for rollout in written[0] for d in rollout.decisions]
+    assert len(decisions) > 50
+    for decision in decisions:
+        score = policy.score(decision.features)
+        assert decision.logp == pytest.approx(-np.logaddexp(0, -score if decision.switch else score))
+        assert decision.entropy > 0.001
+    assert {d.switch for d in decisions} == {True, False}
+
+
+def test_latency_is_that_of_an_answer_alone(workshop: Workshop) -> None:
+    policy = demo_policy(scale=1.0)
+    together = workshop.write(problems(22, 3), lambda seed: SampledRouter(policy, seed), samples=3, seed=1)
+    with load_pair("demo", options=LoadOptions(sequences=1, threads=1)) as single:
+        for rollout, sample in zip(together, [0, 1, 2] * 3, strict=True):
+            problem = next(p for p in problems(22, 3) if p.id == rollout.problem)
+            run = single.ask(
+                problem.question, router=SampledRouter(policy, seed_of(1, problem.id, sample)), max_tokens=120
+            )
+            lengths = {role: len(run.trajectory.ids(role)) for role in Role}
+            for _ in run:
+                pass
+            for context in single.contexts.values():
+                context.truncate(0, 0)
+            if run.trace.stop == "eog":
+                assert evaluations_alone(run.trace.steps, lengths) == evaluations(run.trace)
+            assert rollout.latency_ms == pytest.approx(LATENCY.predict_ms(run.trace), rel=0.05)
+
+
+def test_a_policy_of_another_slm_is_refused(pair: Pair, tmp_path: Path) -> None:
+    write_policy(tmp_path / "right", demo_policy(bias=1))
+    assert [step.role for step in pair.ask("What?", router=f"learned:{tmp_path / 'right'}", max_tokens=3)]
+    for name, policy in {"sum": demo_policy(sha256="b" * 64), "width": None}.items():
+        if policy is None:
+            right = demo_policy()
+            facts = replace(right.facts, n_embd=64, inputs=("hidden",), slm_sha256="c" * 64)
+            shapes = {"norm_scale": (64,), "norm_shift": (64,), "inner_weight": (8, 64)}
+            policy = Policy(facts, {**right.tensors, **{n: np.ones(s, np.float32) for n, s in shapes.items()}})
+        write_policy(tmp_path / name, policy)
+        with pytest.raises(ModelError, match="another SLM"):
+            pair.ask("What?", router=f"learned:{tmp_path / name}")
+
+
+def test_a_learned_router_says_who_writes(workshop: Workshop) -> None:
+    no, yes = demo_policy(bias=-1), demo_policy(bias=1)
+    never = workshop.write(problems(23, 6), lambda _: LearnedRouter(no))
+    always = workshop.write(problems(23, 6), lambda _: LearnedRouter(yes))
+    slm = workshop.write(problems(23, 6), lambda _: "slm")
+    asked = workshop.write(problems(23, 6), lambda _: "entropy:0.001")
+    assert [(r.right, r.tokens, r.llm_tokens) for r in never] == [(r.right, r.tokens, 0) for r in slm]
+    assert [(r.tokens, r.llm_tokens, r.visits) for r in always] == [(r.tokens, r.llm_tokens, r.visits) for r in asked]
+    assert sum(r.llm_tokens for r in always) > 0
+
+
+def test_where_the_models_differ_is_seen(workshop: Workshop) -> None:
+    policy = demo_policy()
+    written = workshop.write(problems(24, 20), lambda _: ComparingRouter(policy))
+    decisions = [decision for rollout in written for decision in rollout.decisions]
+    # Every visit was a decision; in some the LLM had another token, in most the same.
+    assert len(decisions) == sum(rollout.visits for rollout in written)
+    assert 0 < sum(decision.switch for decision in decisions) < len(decisions) / 2
+    # An SLM whose token is never changed writes the same answer without being helped.
+    alone = workshop.write(problems(24, 20), lambda _: "slm")
+    for helped, own in zip(written, alone, strict=True):
+        if not any(decision.switch for decision in helped.decisions):
+            assert helped.right == own.right
+
+
+torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
+
+from rstitch_local.learning import training as training_module  # noqa: E402
+from rstitch_local.learning.training import Training, TrainSettings  # noqa: E402
+
+SETTINGS = TrainSettings(steps=2, batch=4, group=4, units=16, validate_every=1, price=0.005)
+
+
+@pytest.fixture(autouse=True)
+def _less_warming(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_module, "_WARM_PROBLEMS", 12)
+    monkeypatch.setattr(training_module, "_COMPARED_PROBLEMS", 12)
+    monkeypatch.setattr(training_module, "_PRICED_PROBLEMS", 2)
+
+
+def training(workshop: Workshop, folder: Path, settings: TrainSettings = SETTINGS) -> Training:
+    return Training(workshop, problems(11, 40), problems(12, 6), settings, sha256_of(SLM_FILE), 96, folder)
+
+
+def same(one: Policy, other: Policy) -> bool:
+    return all(np.array_equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
+
+
+def test_training_is_the_same_again_and_goes_on_as_if_never_stopped(workshop: Workshop, tmp_path: Path) -> None:
+    whole = training(workshop, tmp_path / "whole")
+    policy = whole.run()
+    first = training(workshop, tmp_path / "parts", replace(SETTINGS, steps=1))
+    first.run()
+    rest = training(workshop, tmp_path / "parts")
+    assert same(rest.run(resume=True), policy)
+    assert json.dumps(rest.history) == json.dumps(whole.history)
+    assert [r["step"] for r in whole.history if "reward" in r] == [1, 2]
+    for record in whole.history:
+        for name in ("accuracy", "llm_share", "dropped"):
+            assert 0 <= record.get(name, 0) <= 1
+    about = policy.facts.training
+    assert about["price"] == 0.005
+    assert (
+        about["validation"]["accuracy"]
+        == max((r["validation"] for r in whole.history if "validation" in r), key=lambda v: v["reward"])["accuracy"]
+    )
+    # It lies in the folder as it was given.
+    assert same(read_policy(tmp_path / "whole" / "best.safetensors"), policy)
+
+
+def test_a_training_may_begin_with_where_the_models_differ(workshop: Workshop, tmp_path: Path) -> None:
+    own = training(workshop, tmp_path / "t", replace(SETTINGS, steps=1, warm="difference"))
+    assert own.run().facts.training["warm"] == "difference"
+    assert own.history[0]["imitated"] > 0
+
+
+def test_another_seed_is_another_training(workshop: Workshop, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=1, price=None)
+    rewards = []
+    for seed in (0, 1):
+        own = training(workshop, tmp_path / str(seed), replace(settings, seed=seed))
+        own.run()
+        rewards.append(own.history[0])
+        assert own.price > 0
+    assert rewards[0] != rewards[1]
+
+
+def test_what_cannot_be_resumed(workshop: Workshop, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint"):
+        training(workshop, tmp_path / "none").run(resume=True)
+    training(workshop, tmp_path / "t", replace(SETTINGS, steps=1)).run()
+    with pytest.raises(InputError, match="another batch, rate"):
+        training(workshop, tmp_path / "t", replace(SETTINGS, batch=5, rate=1.0)).run(resume=True)
+    (tmp_path / "t" / "checkpoint.pt").write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match="cannot be read"):
+        training(workshop, tmp_path / "t").run(resume=True)
+
+
+def test_a_number_that_is_none_stops_at_the_last_good_checkpoint(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = training(workshop, tmp_path / "t", replace(SETTINGS, steps=3))
+
+    def watch(record: Mapping[str, Any]) -> None:
+        if record["step"] == 1 and "validation" in record:
+            monkeypatch.setattr(training_module, "advantages", lambda rewards, _: np.full(rewards.shape, np.nan))
+
+    with pytest.raises(EngineError, match="NaN"):
+        own.run(watch)
+    monkeypatch.undo()
+    state = torch.load(tmp_path / "t" / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 1
+    assert all(torch.isfinite(value).all() for value in state["network"].values())
+    assert read_policy(tmp_path / "t" / "best.safetensors")
+
+
+def test_a_stop_keeps_the_checkpoint(workshop: Workshop, tmp_path: Path) -> None:
+    stopped = False
+    own = training(replace(workshop, stop=lambda: stopped), tmp_path / "t")
+
+    def watch(record: Mapping[str, Any]) -> None:
+        nonlocal stopped
+        stopped = record["step"] == 1
+
+    with pytest.raises(CancelledError):
+        own.run(watch)
+    assert torch.load(tmp_path / "t" / "checkpoint.pt", weights_only=True)["step"] == 0
