@@ -66,6 +66,9 @@ def write_model(
     spread: float = 5.0,
     special_spread: float = 0.0,
     nan_after: str | None = None,
+    padding: int = 0,
+    body_of: Sequence[str] | None = None,
+    merges: Sequence[str] = MERGES,
     says: str | None = None,
 ) -> Path:
     """Write one model.
@@ -82,19 +85,23 @@ def write_model(
         context_length: tokens the model claims to have been trained on.
         spread: standard deviation of the logits; the larger, the surer the model is.
         special_spread: the same of the special tokens; at 0 they are practically never written.
+        padding: ids without a token, at the end; the model finds them likelier than all others.
+        body_of: the ordinary tokens, if not `body`; the first 256 are the bytes.
+        merges: how they come about.
         nan_after: the character after which every logit is NaN; '' for all of them.
         says: what the model writes after a prompt that ends with a line end, before it ends its turn. No byte
             may come twice in it, for the model only looks at the last one, and none may be a line end.
     """
-    texts = body() + list(specials)
+    ordinary = list(body_of or body())
+    texts = ordinary + list(specials)
     if other_body:
         texts[ord("a")], texts[ord("b")] = texts[ord("b")], texts[ord("a")]
     rng = np.random.default_rng(seed)
     embedding = rng.normal(size=(len(texts), width)).astype(np.float32)
     embedding /= np.sqrt(np.mean(embedding**2, axis=1, keepdims=True))
     output = rng.normal(size=(len(texts), width)).astype(np.float32) / np.float32(np.sqrt(width))
-    output[: len(body())] *= spread
-    output[len(body()) :] *= special_spread
+    output[: len(ordinary)] *= spread
+    output[len(ordinary) :] *= special_spread
     mix = 1 / np.sqrt(width)
     if says is not None:
         mix = 0.0
@@ -108,6 +115,10 @@ def write_model(
         output[:] = np.nan
     elif nan_after is not None:
         embedding[ord(nan_after)] = np.nan
+    if padding:
+        # Of a generator of their own, so that the model is the same without them.
+        extra = np.random.default_rng(seed).normal(size=(padding, width)).astype(np.float32)
+        embedding, output = np.vstack([embedding, extra]), np.vstack([output, 100 * extra])
 
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(path.stem)
@@ -122,12 +133,12 @@ def write_model(
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(texts)
-    kinds = [gguf.TokenType.NORMAL] * len(body())
+    writer.add_token_list([*texts, *(f"[PAD{len(texts) + i}]" for i in range(padding))])
+    kinds = [gguf.TokenType.NORMAL] * len(ordinary)
     # As Qwen's own files have it: the marks around reasoning are part of the text, the others are not.
     kinds += [gguf.TokenType.CONTROL if "|" in text else gguf.TokenType.USER_DEFINED for text in specials]
-    writer.add_token_types(kinds)
-    writer.add_token_merges(list(MERGES))
+    writer.add_token_types([*kinds, *[gguf.TokenType.UNUSED] * padding])
+    writer.add_token_merges(list(merges))
     writer.add_eos_token_id(texts.index(END))
     if bos is not None:
         writer.add_bos_token_id(texts.index(bos))

@@ -75,6 +75,21 @@ class Sampler:
         noise = gumbel_noise(_mix(self._seed ^ (position * _GOLDEN & _MASK)), ids)
         return int(ids[np.argmax(scaled + noise)])
 
+    def choose_among(self, logits: NDArray[np.float32], ids: NDArray[np.int64], position: int) -> int:
+        """One of a few tokens for a position, by noise that is independent of what `choose` draws there.
+
+        Args:
+            logits: raw logits, float32, shape (n_vocab,).
+            ids: the tokens that may be chosen, int64, one at least.
+            position: index of the token in the answer, from 0.
+        """
+        if self.sampling.temperature == 0.0:
+            return int(ids[np.argmax(logits[ids])])
+        places, shares = self.distribution(logits[ids])
+        weights = np.zeros(len(logits))
+        weights[ids[places]] = shares
+        return self.draw_again(weights, position)
+
     def distribution(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The distribution `choose` draws from: ids that pass the filters, and their probabilities.
 

@@ -62,7 +62,7 @@ class Step:
     margin: float | None = None
 
 
-class _Side:
+class Side:
     """One model's view of the conversation: all its ids, and how many of them its cache holds."""
 
     __slots__ = ("cached", "capacity", "ids", "prompt", "role", "tokens", "vocabulary")
@@ -115,7 +115,7 @@ class Trajectory:
         self.stop_reason: str | None = None
         self._bridge = bridge
         self._sampler = sampler
-        self._sides = {role: _Side(role, prompt[role], capacity[role], bridge) for role in Role}
+        self._sides = {role: Side(role, prompt[role], capacity[role], bridge) for role in Role}
         self._active = self._sides[router.start]
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._pending_tokens = 0
@@ -204,15 +204,19 @@ class Trajectory:
         """
         side = self._active
         self.note_evaluated(len(side.ids) - side.cached, ms)
-        token, entropy, top1 = self._checked(logits, measured, self.position)
+        return self._take(logits, self._checked(logits, measured, self.position), hidden)
+
+    def _take(self, logits: NDArray[np.float32], found: Uncertainty, hidden: NDArray[np.float32] | None) -> Step | None:
+        """Ask the router, and keep a token or pass control."""
+        side = self._active
+        token, entropy, top1 = found
         writer = side.role
         ahead = margin(logits, token, top1) if self.router.margin else None
         seen = Observation(writer, self.position, entropy, top1, hidden, ahead, token=token)
         if self.router.pending:
-            other = self._other(writer)
-            seen.pending = len(other.ids) - other.cached
+            seen.pending = self._missed(self._other(writer))
         chosen = self.router.route(seen)
-        if writer is Role.SLM and chosen is Role.LLM:
+        if writer is Role.SLM and chosen is Role.LLM and self._may_swap():
             self.swaps_up += 1
             self._unsure = entropy
             self._activate(Role.LLM)
@@ -237,11 +241,19 @@ class Trajectory:
 
     def _pass_down(self, chosen: Role) -> None:
         """After a token of the LLM: control to the SLM, if the router chose it."""
-        if self.stop_reason is None and chosen is Role.SLM:
+        if self.stop_reason is None and chosen is Role.SLM and self._may_swap():
             self.swaps_down += 1
             self._activate(Role.SLM)
 
-    def _keep(self, side: _Side, token: int, seen: Observation) -> Step:
+    def _may_swap(self) -> bool:
+        """Whether the other model could read what there is; those that share their tokens always can."""
+        return True
+
+    def _missed(self, side: Side) -> int:
+        """How many tokens a model has to evaluate before it can write."""
+        return len(side.ids) - side.cached
+
+    def _keep(self, side: Side, token: int, seen: Observation) -> Step:
         """Append a token for both models."""
         writer = side.role
         other = self._other(writer)
@@ -249,7 +261,7 @@ class Trajectory:
         other.ids.extend(self._bridge.carry(token, writer))
         return self._step(side, token, seen, side, token)
 
-    def _step(self, side: _Side, token: int, seen: Observation, reader: _Side, read: int) -> Step:
+    def _step(self, side: Side, token: int, seen: Observation, reader: Side, read: int) -> Step:
         """Count a token that is among both models' ids; `read` is what `reader`, who says if it is the end, reads."""
         side.tokens += 1
         position = self.position
@@ -258,7 +270,7 @@ class Trajectory:
             self.stop_reason = "eog"
         elif self.position >= self.max_tokens or len(reader.ids) > reader.capacity:
             self.stop_reason = "length"
-        text = self._decoder.decode(reader.vocabulary.piece(read), final=self.stop_reason is not None)
+        text = self._decoder.decode(self._piece(reader, read), final=self.stop_reason is not None)
         step = Step(
             position,
             side.role,
@@ -276,7 +288,11 @@ class Trajectory:
         self._unsure = None
         return step
 
-    def _other(self, role: Role) -> _Side:
+    def _piece(self, reader: Side, token: int) -> bytes:
+        """What a token adds to the text."""
+        return reader.vocabulary.piece(token)
+
+    def _other(self, role: Role) -> Side:
         return self._sides[Role.LLM if role is Role.SLM else Role.SLM]
 
     def _activate(self, role: Role) -> None:

@@ -376,14 +376,19 @@ class Driver:
                 live.note(step, now)
                 if step is not None:
                     kept.append((live, step))
-                if self._cut_back(live, role) or trajectory.stop_reason is not None:
+                dropped = self._cut_back(live, role) or trajectory.active is not role
+                if dropped or trajectory.stop_reason is not None:
                     break
             if trajectory.stop_reason is not None and step is None:
                 kept.append((live, None))
         return kept
 
     def _cut_back(self, live: Live, role: Role) -> bool:
-        """Take drafts that were dropped out of the caches; True if the model just evaluated had some of them."""
+        """Take tokens that were dropped (drafts, or those a longer one has replaced) out of the caches.
+
+        Returns:
+            Whether the model just evaluated had some of them, so that their logits are of no more use.
+        """
         trajectory = live.trajectory
         if trajectory.outputs(role) == 1:
             return False

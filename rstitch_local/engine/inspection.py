@@ -5,13 +5,17 @@ Knows how to put a pair's caches at that place; nothing of screens or of why the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rstitch_local.decoding.entropy import EntropyMeter
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.foreign import ForeignBridge
+from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
+from rstitch_local.decoding.routers import FixedRouter, Role
+from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
@@ -87,15 +91,34 @@ def inspect_all(
 def _ids(
     pair: Pair, role: Role, messages: Sequence[Message], steps: Sequence[Step], prefix: str, thinking: bool | None
 ) -> list[int]:
-    ids = pair.render(messages, role, thinking=thinking, prefix=prefix)
-    for step in steps:
-        ids += (step.token,) if step.role is role else pair.bridge.carry(step.token, step.role)
+    ids = _ids_after(pair, role, messages, steps, prefix, thinking)
     if len(ids) > pair.contexts[role].n_ctx:
         raise InputError(
             "Beyond the context",
             f"The place is {len(ids)} tokens in; the {role.name}'s context holds {pair.contexts[role].n_ctx}.",
             "Load the pair with a larger context.",
         )
+    return ids
+
+
+def _ids_after(
+    pair: Pair, role: Role, messages: Sequence[Message], steps: Sequence[Step], prefix: str, thinking: bool | None
+) -> list[int]:
+    if isinstance(pair.bridge, ForeignBridge):
+        # Where a model read what the other one had written is part of how it read it.
+        replayed = ForeignTrajectory(
+            {each: pair.render(messages, each, thinking=thinking, prefix=prefix) for each in Role},
+            bridge=pair.bridge,
+            router=FixedRouter(Role.LLM),
+            sampler=Sampler(Sampling(), 0),
+            max_tokens=len(steps) + 1,
+            capacity=dict.fromkeys(Role, sys.maxsize),
+            kept=steps,
+        )
+        return list(replayed.ids(role))
+    ids = pair.render(messages, role, thinking=thinking, prefix=prefix)
+    for step in steps:
+        ids += (step.token,) if step.role is role else pair.bridge.carry(step.token, step.role)
     return ids
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from rstitch_local.catalog.checksums import sha256_of
+from rstitch_local.decoding.foreign import ForeignBridge, thinking_format
+from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
 from rstitch_local.decoding.learned import LearnedRouter
 from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.decoding.routers import EntropyRouter, Role, Router, SpeculativeRouter
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.speculative import SpeculativeTrajectory
+from rstitch_local.decoding.thought import closed_by, opened_by
 from rstitch_local.decoding.trajectory import Step, Trajectory
-from rstitch_local.decoding.vocabulary import THINK_OPEN, Bridge, Vocabulary, compare
+from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.engine.choice import PairChoice, PairDefaults, choose_pair
 from rstitch_local.engine.driver import Driver, Live, Status
 from rstitch_local.engine.machine import (
@@ -32,6 +35,7 @@ from rstitch_local.engine.machine import (
     require_memory,
 )
 from rstitch_local.engine.trace import Trace
+from rstitch_local.engine.vocabularies import bridge_of, notice_of
 from rstitch_local.errors import EngineError, InputError, ModelError, UsageError
 from rstitch_local.llama import library
 from rstitch_local.llama.chat_template import ChatTemplate, Message
@@ -41,6 +45,17 @@ from rstitch_local.llama.weights import ALL_LAYERS, Weights
 
 LoadProgress = Callable[[Role, float], bool]
 """Called with the model being loaded and the share loaded, 0 to 1; returning False cancels."""
+
+_OTHER = {Role.SLM: Role.LLM, Role.LLM: Role.SLM}
+
+
+class _Rest(TypedDict):
+    """What all kinds of trajectories are given alike."""
+
+    sampler: Sampler
+    max_tokens: int
+    capacity: Mapping[Role, int]
+    kept: Sequence[Step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +131,23 @@ class Pair:
     """Two models in memory. Made by `load_pair`; a context manager that frees them.
 
     name: the catalogue's name, or the two files'.
+    bridge: how tokens, or text, get from one model to the other.
+    formats: how each marks its reasoning; None for one without tokens for that.
     """
 
     def __init__(
-        self, name: str, weights: Mapping[Role, Weights], bridge: Bridge, defaults: PairDefaults, options: LoadOptions
+        self,
+        name: str,
+        weights: Mapping[Role, Weights],
+        bridge: Bridge | ForeignBridge,
+        defaults: PairDefaults,
+        options: LoadOptions,
     ) -> None:
         self.name = name
         self.defaults = defaults
         self.weights = weights
         self.bridge = bridge
+        self.formats = {role: thinking_format(vocabulary) for role, vocabulary in bridge.vocabularies.items()}
         self.templates = {
             role: ChatTemplate(w.chat_template, name=w.path.name, bos=w.special_text(w.bos), eos=w.special_text(w.eos))
             for role, w in weights.items()
@@ -179,14 +202,49 @@ class Pair:
         if self._closed:
             raise EngineError("The pair is closed", f"{self.name} was freed; load it again.")
 
+    @property
+    def notice(self) -> str | None:
+        """What is to be known of the two before they write, in one line; None where they plainly share their tokens."""
+        return notice_of(self.bridge, self.weights)
+
+    def shared_bridge(self, what: str) -> Bridge:
+        """The bridge of a pair that shares its tokens, for those who need that.
+
+        Args:
+            what: what they are, for the error: "Speculative decoding".
+
+        Raises:
+            ModelError: the two models have different tokenisers.
+        """
+        if isinstance(self.bridge, ForeignBridge):
+            raise ModelError(
+                "The two models do not share a tokeniser",
+                f"{what} compares single tokens, and {self.name} have none in common.",
+                "Take a pair of one family, as those of `rstitch pairs` are; all routers of `--router` that swap work.",
+            )
+        return self.bridge
+
     def render_text(self, messages: Sequence[Message], role: Role, *, thinking: bool | None = None) -> str:
         """The conversation as one model reads it, by its own template.
+
+        Where the other's template opens the reasoning and this one does not, its opening mark is put behind it: the
+        answer begins inside the reasoning for both, and neither has to write the mark.
 
         Args:
             messages: the turns so far.
             role: whose template.
             thinking: the switch of templates that have one; None leaves it as the template has it.
         """
+        text, others = (self._by_template(messages, each, thinking) for each in (role, _OTHER[role]))
+        own, theirs = self.formats[role], opened_by(others)
+        if opened_by(text) is not None or closed_by(text) is not None:
+            return text
+        if theirs is not None:
+            return text + (own or theirs).open + others[len(others.rstrip()) :]
+        # A model of channels names one before all it says; one that knows nothing of reasoning answers at once.
+        return text + own.plain if own is not None and self.formats[_OTHER[role]] is None else text
+
+    def _by_template(self, messages: Sequence[Message], role: Role, thinking: bool | None) -> str:
         template = self.templates[role]
         if thinking is None or not template.has_thinking_switch:
             return template.render(messages)
@@ -247,7 +305,8 @@ class Pair:
         Raises:
             InputError: the conversation does not fit a context, or a template refuses it.
             UsageError: no such router, or a budget below one token.
-            ModelError: a learned router's file is missing or broken, or was learned with another SLM.
+            ModelError: a learned router's file is missing or broken, or was learned with another SLM; or speculative
+                decoding of a pair with two tokenisers.
             EngineError: the pair is closed.
         """
         self.require_open()
@@ -269,16 +328,20 @@ class Pair:
                     f"It has {len(prompt[role])} tokens; the {role.name}'s context holds {room}.",
                     "Shorten it, or give a larger --context.",
                 )
-        kind: type[Trajectory] = SpeculativeTrajectory if isinstance(rule, SpeculativeRouter) else Trajectory
-        trajectory = kind(
-            prompt,
-            bridge=self.bridge,
-            router=rule,
-            sampler=Sampler(sampling, seed),
-            max_tokens=max_tokens,
-            capacity={role: self.contexts[role].n_ctx for role in Role},
-            kept=kept,
-        )
+        rest: _Rest = {
+            "sampler": Sampler(sampling, seed),
+            "max_tokens": max_tokens,
+            "capacity": {role: self.contexts[role].n_ctx for role in Role},
+            "kept": kept,
+        }
+        trajectory: Trajectory
+        if isinstance(rule, SpeculativeRouter):
+            bridge = self.shared_bridge("Speculative decoding")
+            trajectory = SpeculativeTrajectory(prompt, bridge=bridge, router=rule, **rest)
+        elif isinstance(self.bridge, ForeignBridge):
+            trajectory = ForeignTrajectory(prompt, bridge=self.bridge, router=rule, **rest)
+        else:
+            trajectory = Trajectory(prompt, bridge=self.bridge, router=rule, **rest)
         named = spec if isinstance(spec, str) else type(spec).__name__
         settings = {"pair": self.name, "router": named, "sampling": asdict(sampling), "max_tokens": max_tokens}
         settings["vocabulary"] = {role.value: len(self.bridge.vocabularies[role].texts) for role in Role}
@@ -346,8 +409,7 @@ class Pair:
 
     def opens_thinking(self, messages: Sequence[Message], *, thinking: bool | None = None) -> bool:
         """Whether a template ends inside the reasoning, so that the answer begins with it and shows only its end."""
-        text = self.render_text(messages, Role.SLM, thinking=thinking).rstrip()
-        return text.endswith(tuple(mark.decode() for mark in THINK_OPEN))
+        return opened_by(self.render_text(messages, Role.SLM, thinking=thinking)) is not None
 
     def describe(self) -> dict[str, Any]:
         """What was loaded and how, ready for JSON (for the header of a run)."""
@@ -408,8 +470,7 @@ def load_choice(choice: PairChoice, options: LoadOptions | None = None, progress
     try:
         for role, layers in zip(Role, options.gpu_layers or (0, 0), strict=True):
             weights[role] = Weights(paths[role], gpu_layers=layers, progress=_for_role(progress, role))
-        bridge = compare(_vocabulary(weights[Role.SLM]), _vocabulary(weights[Role.LLM]))
-        return Pair(choice.name, weights, bridge, choice.defaults, options)
+        return Pair(choice.name, weights, bridge_of(weights), choice.defaults, options)
     except BaseException:
         # Not left to the garbage collector: the error's traceback would keep gigabytes alive.
         for loaded in weights.values():
@@ -419,17 +480,6 @@ def load_choice(choice: PairChoice, options: LoadOptions | None = None, progress
 
 def _for_role(progress: LoadProgress | None, role: Role) -> Callable[[float], bool] | None:
     return None if progress is None else lambda share: progress(role, share)
-
-
-def _vocabulary(weights: Weights) -> Vocabulary:
-    return Vocabulary(
-        texts=weights.token_texts(),
-        end_of_turn=weights.eot if weights.eot >= 0 else weights.eos,
-        is_special=weights.is_special,
-        is_eog=weights.is_eog,
-        piece=weights.piece,
-        spell=lambda text: weights.tokenize(text, parse_special=False),
-    )
 
 
 def _plan_offload(summaries: Mapping[Role, GgufSummary], cells: int) -> tuple[int, int]:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rstitch_local.decoding.thought import CLOSES, OPENS, PLAINS
 from rstitch_local.decoding.trajectory import Step
-from rstitch_local.decoding.vocabulary import THINK_CLOSE, THINK_OPEN
 
-_OPEN = tuple(mark.decode() for mark in THINK_OPEN)
-_CLOSE = tuple(mark.decode() for mark in THINK_CLOSE)
 _QUOTES = "`'\"“‘"
 
 
@@ -51,9 +49,12 @@ def thinking_steps(steps: Sequence[Step], opened: bool = False) -> int:
 def _places(text: str, opened: bool) -> tuple[int, int, int | None]:
     """Where the thinking begins and ends, and where the answer begins: 0 without any thinking, None not yet."""
     start = len(text) - len(text.lstrip())
-    mark = next((mark for mark in _OPEN if text.startswith(mark, start)), None)
+    plain = next((mark for mark in PLAINS if text.startswith(mark, start)), None)
+    if plain is not None and not opened:
+        return start, start, start + len(plain)
+    mark = next((mark for mark in OPENS if text.startswith(mark, start)), None)
     first = 0 if mark is None else start + len(mark)
-    closing = min(((place, close) for close in _CLOSE if (place := text.find(close, first)) >= 0), default=None)
+    closing = min(((place, close) for close in CLOSES if (place := text.find(close, first)) >= 0), default=None)
     if closing is None:
         return first, len(text), None if opened or mark is not None else 0
     last, close = closing
@@ -65,13 +66,13 @@ def _places(text: str, opened: bool) -> tuple[int, int, int | None]:
 def _is_mentioned(text: str, place: int) -> bool:
     """Whether a closing mark that nothing opened is spoken of, not used: after an opening one, quoted, or in code."""
     return (
-        any(0 <= text.find(mark) < place for mark in _OPEN)
+        any(0 <= text.find(mark) < place for mark in OPENS)
         or (place > 0 and text[place - 1] in _QUOTES)
         or text.count("```", 0, place) % 2 == 1
     )
 
 
 def _begins_a_mark(text: str) -> bool:
-    """Whether the text, so far, is the beginning of an opening mark."""
+    """Whether the text, so far, is the beginning of a mark that an answer may begin with."""
     begun = text.strip()
-    return begun != "" and any(mark.startswith(begun) for mark in _OPEN)
+    return begun != "" and any(mark.startswith(begun) for mark in (*OPENS, *PLAINS))

@@ -29,7 +29,7 @@ KINDS = ("prompt", "catch_up", "decode")
 _PROMPT, _CATCH_UP, _DECODE = range(3)
 
 _MORE_OUTPUTS = 3
-"""Tokens with output beside one a sequence: 2 * 4 * n_vocab bytes each, so few."""
+"""Tokens with output beside one a sequence: 2 * 4 * n_logits bytes each, so few."""
 
 
 @dataclass(slots=True)
@@ -185,9 +185,7 @@ class Context:
         self.kv_type = kv_type
         self.unified = unified
         self._params = params
-        self._can_share = not (
-            llama_cpp.llama_model_is_recurrent(weights.model) or llama_cpp.llama_model_is_hybrid(weights.model)
-        )
+        self._can_share = weights.can_forget_parts
         self._slides = llama_cpp.llama_model_n_swa(weights.model) > 0
         # A few more than one a sequence, for a short catch-up with hidden states.
         self._open(min(params.n_batch, n_seq_max + _MORE_OUTPUTS))
@@ -197,7 +195,7 @@ class Context:
 
     def _open(self, outputs: int) -> None:
         """Have llama.cpp make its context, with empty caches."""
-        # Without this llama.cpp reserves logits for a whole batch, n_batch * n_vocab floats.
+        # Without this llama.cpp reserves logits for a whole batch, n_batch * n_logits floats.
         self._params.n_outputs_max = outputs
         library.take_errors()
         with library.held_interrupts():
@@ -223,7 +221,7 @@ class Context:
         """Let one `decode` give the logits of that many tokens; the caches are empty afterwards if that is new.
 
         llama.cpp takes the number when a context is made, so for a larger one it is made anew. Each output takes
-        2 * 4 * n_vocab bytes: as it is computed, and as it is handed out.
+        2 * 4 * n_logits bytes: as it is computed, and as it is handed out.
 
         Raises:
             EngineError: there is no room for it; the caches are empty, and as many outputs allowed as before.
@@ -420,7 +418,7 @@ class Context:
         if code != 0:
             self._recover(code, parts, count)
         # A GPU's decode is only over when its results are asked for.
-        logits = self._view(llama_cpp.llama_get_logits(self.handle), outputs, self.weights.n_vocab) if outputs else None
+        logits = self._logits(outputs) if outputs else None
         elapsed = time.perf_counter_ns() - started
         for part in parts:
             held[part.sequence] += part.ids
@@ -431,6 +429,11 @@ class Context:
                 assert logits is not None
                 logits, states = logits[ends], states[ends]
         return Decoded(logits, states, [elapsed * len(part.ids) // count for part in parts])
+
+    def _logits(self, rows: int) -> NDArray[np.float32]:
+        """The logits of the last evaluation, without those of padding: what is no token is never likely, nor drawn."""
+        weights = self.weights
+        return self._view(llama_cpp.llama_get_logits(self.handle), rows, weights.n_logits)[:, : weights.n_vocab]
 
     def _recover(self, code: int, parts: Sequence[Part], count: int) -> NoReturn:
         # Parts of a failed call may stay in the cache; what the caches hold is asked, not guessed.

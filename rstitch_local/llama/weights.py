@@ -28,6 +28,7 @@ class Weights:
 
     Args:
         path: the GGUF file (the first one of a split model).
+        vocab_only: leave the weights on the disk: texts can be tokenised, nothing can be evaluated.
         gpu_layers: how many layers go to the GPU; `ALL_LAYERS` for all, 0 for none. Without effect in a
             build of llama.cpp that cannot offload.
         progress: called with the share loaded, 0 to 1; returning False cancels.
@@ -35,27 +36,42 @@ class Weights:
     Raises:
         ModelError: the file is missing, broken, of a kind that cannot write text, or too large for memory.
         CancelledError: `progress` returned False.
+
+    Attributes:
+        n_logits: how many logits the model computes for a token.
+        n_vocab: how many of them, the first ones, are of tokens; the rest is padding up to a round number.
     """
 
-    def __init__(self, path: Path, *, gpu_layers: int = 0, progress: Callable[[float], bool] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        gpu_layers: int = 0,
+        vocab_only: bool = False,
+        progress: Callable[[float], bool] | None = None,
+    ) -> None:
         self.path = path
         self.summary = check_gguf(path)
         library.start()
         library.take_errors()
-        self.model = self._load(gpu_layers, progress)
+        self.model = self._load(gpu_layers, vocab_only, progress)
         self._finalizer = weakref.finalize(self, llama_cpp.llama_model_free, self.model)
         self._vocab = llama_cpp.llama_model_get_vocab(self.model)
         self.gpu_layers = min(gpu_layers, self.n_layer + 1) if library.build().gpu_offload else 0
-        self.n_vocab = llama_cpp.llama_vocab_n_tokens(self._vocab)
+        self.n_logits = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
         self.add_bos = bool(llama_cpp.llama_vocab_get_add_bos(self._vocab))
         self.bos = llama_cpp.llama_vocab_bos(self._vocab)
         self.eos = llama_cpp.llama_vocab_eos(self._vocab)
         self.eot = llama_cpp.llama_vocab_eot(self._vocab)
+        self.n_vocab = self._without_padding()
         self._pieces: dict[int, bytes] = {}
         self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
 
-    def _load(self, gpu_layers: int, progress: Callable[[float], bool] | None) -> llama_cpp.llama_model_p:
+    def _load(
+        self, gpu_layers: int, vocab_only: bool, progress: Callable[[float], bool] | None
+    ) -> llama_cpp.llama_model_p:
         params = llama_cpp.llama_model_default_params()
+        params.vocab_only = vocab_only
         params.n_gpu_layers = gpu_layers
         # AMX comes in through an extra buffer type; without those, weights stay in their plain layout.
         params.use_extra_bufts = not library.build().broken_amx
@@ -130,6 +146,27 @@ class Weights:
         """The chat template stored in the file (untrusted text), or None."""
         template = llama_cpp.llama_model_chat_template(self.model, None)
         return template.decode("utf-8", "replace") if template else None
+
+    @property
+    def can_forget_parts(self) -> bool:
+        """Whether a cache of it can forget its last tokens alone; recurrent and hybrid models forget all or nothing."""
+        model = self.model
+        return not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))
+
+    def _without_padding(self) -> int:
+        """The number of tokens up to the last one that means something.
+
+        Converters fill a vocabulary up to the number of logits: Qwen2.5's 151,665 tokens up to 151,936 and 152,064.
+        """
+        count = self.n_logits
+        while count > max(1, self.bos + 1, self.eos + 1, self.eot + 1) and self._is_padding(count - 1):
+            count -= 1
+        return count
+
+    def _is_padding(self, token: int) -> bool:
+        text = llama_cpp.llama_vocab_get_text(self._vocab, token) or b""
+        unused = llama_cpp.llama_vocab_get_attr(self._vocab, token) & llama_cpp.LLAMA_TOKEN_ATTR_UNUSED
+        return bool(unused) or text in (b"", f"[PAD{token}]".encode())
 
     def is_eog(self, token: int) -> bool:
         """Whether this token ends a generation."""

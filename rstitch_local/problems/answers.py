@@ -15,11 +15,6 @@ _HASH_MARKED = re.compile(r"####[ \t]*(-?\$?[\d.,]*\d%?)[ \t]*\.?[ \t]*$", re.MU
 _STATED = re.compile(r"(?i:answer)(?: is)?[ \t]*:?[ \t]+([^\n]{1,80}?)(?:\.?[ \t]*$|\.[ \t])", re.MULTILINE)
 
 
-def strip_thinking(text: str) -> str:
-    """What follows the last `</think>`; the whole text when there is none (a thought cut off has none)."""
-    return text.rpartition("</think>")[2]
-
-
 def boxes(text: str) -> list[tuple[int, int, str]]:
     r"""Every balanced `\boxed{...}` (or `\fbox`) that is not inside another: its start, end and content.
 

@@ -10,8 +10,9 @@ from fractions import Fraction
 
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
+from rstitch_local.decoding.thought import strip_thinking
 from rstitch_local.problems import notation
-from rstitch_local.problems.answers import hash_marked, last_boxed, stated_answer, strip_thinking
+from rstitch_local.problems.answers import hash_marked, last_boxed, stated_answer
 
 LONGEST_ANSWER = 2000
 """Characters; a longer answer is compared by its spelling alone and never parsed."""

@@ -19,10 +19,11 @@ from pathlib import Path
 from types import TracebackType
 
 import rstitch_local
+from rstitch_local.decoding.thought import strip_thinking
 from rstitch_local.errors import RStitchError
-from rstitch_local.problems.answers import last_boxed, strip_thinking
+from rstitch_local.problems.answers import last_boxed
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised whenever extraction or equivalence changes a verdict, so that two runs can be told apart."""
 TIME_LIMIT_SECONDS = 10.0
 _START_LIMIT_SECONDS = 120.0

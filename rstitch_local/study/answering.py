@@ -187,9 +187,11 @@ def read_along(pair: Pair, reader: Role, messages: Sequence[Message], written: S
 
     Raises:
         EngineError: the pair is busy, broken logits, or llama.cpp failed.
+        ModelError: the two models have different tokenisers.
     """
     pair.require_open()
     pair.driver.require_idle()
+    bridge = pair.shared_bridge("Reading along")
     context, writer = pair.contexts[reader], OTHER[reader]
     meter = EntropyMeter(pair.weights[reader].n_vocab)
     missing = pair.render(messages, reader)
@@ -207,8 +209,8 @@ def read_along(pair: Pair, reader: Role, messages: Sequence[Message], written: S
                 nanoseconds, passes = nanoseconds + elapsed, passes + 1
         reading.tokens.append(found.token)
         reading.entropies.append(found.entropy)
-        reading.agrees.append(same_token(pair.bridge, token, writer, found.token))
-        missing = list(pair.bridge.carry(token, writer))
+        reading.agrees.append(same_token(bridge, token, writer, found.token))
+        missing = list(bridge.carry(token, writer))
     return reading._replace(decode_ms=nanoseconds / 1e6 / passes if passes else None)
 
 

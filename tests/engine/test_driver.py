@@ -74,7 +74,7 @@ def make_live(
     messages = [{"role": "user", "content": question}]
     trajectory = Trajectory(
         {role: pair.render(messages, role) for role in Role},
-        bridge=pair.bridge,
+        bridge=pair.shared_bridge("A trajectory"),
         router=router or EntropyRouter(TAU),
         sampler=sampler or Sampler(Sampling(), 7),
         max_tokens=max_tokens,

@@ -80,5 +80,5 @@ def test_at_the_ends_of_tau_one_model_writes_alone(pair: Pair) -> None:
 
 
 def test_the_two_vocabularies_are_the_same(pair: Pair) -> None:
-    assert pair.bridge.exceptions == {Role.SLM: {}, Role.LLM: {}}
+    assert pair.shared_bridge("This").exceptions == {Role.SLM: {}, Role.LLM: {}}
     assert pair.weights[Role.SLM].n_vocab == pair.weights[Role.LLM].n_vocab

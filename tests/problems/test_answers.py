@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from rstitch_local.problems.answers import last_boxed, strip_thinking
+from rstitch_local.decoding.thought import strip_thinking
+from rstitch_local.problems.answers import last_boxed
 from rstitch_local.problems.equivalence import extract
 
 
@@ -33,6 +34,10 @@ def test_last_boxed(text: str, answer: str | None) -> None:
 def test_strip_thinking() -> None:
     assert strip_thinking("<think>a</think>b</think>c") == "c"
     assert strip_thinking("<think>cut off") == "<think>cut off"
+    assert strip_thinking("[THINK]\\boxed{1}[/THINK]4") == "4"
+    channels = "<|channel|>analysis<|message|>3<|end|><|start|>assistant<|channel|>final<|message|>4"
+    assert strip_thinking(channels) == "4"
+    assert strip_thinking("<|channel|>final<|message|>4") == "4"
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,11 @@ from textual.widgets import Footer, Static
 
 from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.decoding.routers import EntropyRouter, Role
+from rstitch_local.decoding.thought import strip_thinking
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import RStitchError
-from rstitch_local.problems.answers import hash_marked, last_boxed, strip_thinking
+from rstitch_local.problems.answers import hash_marked, last_boxed
 from rstitch_local.problems.notation import normal_form, number
 from rstitch_local.text import one_line, safe_text
 from rstitch_local.tui.widgets.entropy_strip import EntropyStrip
