@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scripted import ScriptedModel, algorithm_1
 
 from rstitch_local.decoding.foreign import ForeignBridge, bridge_between, spelled
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.routers import FixedRouter, Observation, Role
 from rstitch_local.decoding.thought import FORMATS
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
@@ -85,7 +85,7 @@ scenes = st.fixed_dictionaries(
         "seed": st.integers(0, 9999),
         "spread": st.floats(2, 30),
         "router": st.sampled_from(
-            ["entropy:0.3", "entropy:0.6", "one:0.4", "window:3:0.5", "random:0.5", "margin:0.3"]
+            ["entropy:0.1", "entropy:0.3", "entropy:0.6", "one:0.4", "window:3:0.5", "random:0.5", "margin:0.3"]
         ),
         "temperature": st.sampled_from([0.0, 0.8]),
         "max_tokens": st.integers(1, 30),
@@ -138,6 +138,21 @@ def test_an_answer_that_goes_on_is_the_one_that_never_stopped(scene: dict[str, o
     assert again.stop_reason == trajectory.stop_reason
     for role in Role:
         assert list(again.ids(role)) == list(trajectory.ids(role))
+
+
+@pytest.mark.parametrize("names", [("words", "bytes"), ("parts", "bytes"), ("bytes", "words")])
+@pytest.mark.parametrize("router", ["entropy:0.1", "entropy:0.5"])
+def test_it_goes_on_from_every_place_the_tokens_it_was_at(names: tuple[str, str], router: str) -> None:
+    for seed in range(8):
+        trajectory, models = trajectory_of(names, seed=seed, spread=6.0, router=router)
+        steps: list[Step] = []
+        run(trajectory, models, steps)
+        for kept in range(1, len(steps)):
+            again, models = trajectory_of(names, seed=seed, spread=6.0, router=router, kept=steps[:kept])
+            rest: list[Step] = []
+            run(again, models, rest)
+            assert said([*steps[:kept], *rest]) == said(steps)
+            assert [list(again.ids(role)) for role in Role] == [list(trajectory.ids(role)) for role in Role]
 
 
 @settings(deadline=None, max_examples=60)
@@ -321,20 +336,21 @@ def test_the_other_model_can_be_told_to_go_on_from_part_of_a_character() -> None
     steps: list[Step] = []
     run(again, models, steps)
     assert {step.role for step in steps} == {Role.LLM}
-    assert again.stop_reason is not None
+    # What was no character yet is gone, for both.
+    assert text_of(again.ids(Role.LLM)[2:], again.vocabulary(Role.LLM)) == "".join(step.text for step in steps)
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_pending_counts_what_is_unread(temperature: float) -> None:
-    trajectory, models = trajectory_of(names=("words", "bytes"), router="entropy:0.4", temperature=temperature)
-    trajectory.router.pending = True
+def test_a_router_may_ask_how_much_is_unread() -> None:
+    class Noting(FixedRouter):
+        pending = True
+
+        def route(self, observation: Observation) -> Role:
+            seen.append(observation.pending)
+            return super().route(observation)
+
     seen: list[int | None] = []
-    route = trajectory.router.route
-
-    def noting(observation):  # type: ignore[no-untyped-def]
-        seen.append(observation.pending)
-        return route(observation)
-
-    trajectory.router.route = noting  # type: ignore[method-assign]
+    trajectory, models = trajectory_of(max_tokens=9)
+    trajectory.router = Noting(Role.SLM)
     run(trajectory, models, [])
-    assert all(pending is not None and pending >= 0 for pending in seen)
+    # The prompt, and a token for each that was written.
+    assert seen == [2 + count for count in range(9)]

@@ -282,15 +282,6 @@ def test_a_special_only_one_model_knows_is_spelled_out(tmp_path: Path, role: Rol
         assert b"<tool>" in read
 
 
-def test_another_tokeniser_is_refused_and_nothing_stays_loaded(tmp_path: Path, freed: list[str]) -> None:
-    files = write_pair(tmp_path, {"other_body": True})
-    with pytest.raises(ModelError) as caught:
-        open_pair(files)
-    assert caught.value.title == "The two models do not share a tokeniser"
-    assert "token 97, is 'b' in the SLM and 'a' in the LLM" in caught.value.message
-    assert freed == ["llama_model_free"] * 2
-
-
 @pytest.mark.parametrize("role", Role)
 def test_a_model_without_a_template_is_refused(tmp_path: Path, role: Role, freed: list[str]) -> None:
     files = write_pair(tmp_path, **{role.value: {"template": None}})

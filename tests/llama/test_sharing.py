@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tiny_pair import MERGES, SPECIALS, TinyPair, body
+from tiny_pair import MERGES, SPECIALS, TinyPair, body, write_recurrent_model
 
 from rstitch_local.errors import CacheFullError
 from rstitch_local.llama.context import Context, Part, Piece
@@ -274,52 +274,6 @@ def test_its_own_cache_is_preferred_where_another_holds_no_more(
     assert context.begin(1, [*ids, 40]) == 20
     assert cells.copies[1:] == [(2, 1, 20)]
     check(context, cells)
-
-
-def write_recurrent_model(path: Path) -> Path:
-    """A Mamba of one layer with random weights: its state is one for the whole text, and cannot be cut back."""
-    width, inner, state, rank, kernel = 32, 64, 4, 2, 4
-    rng = np.random.default_rng(3)
-    texts = body() + list(SPECIALS)
-    writer = gguf.GGUFWriter(path, "mamba")
-    writer.add_block_count(1)
-    writer.add_context_length(512)
-    writer.add_embedding_length(width)
-    writer.add_feed_forward_length(0)
-    writer.add_head_count(0)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_ssm_conv_kernel(kernel)
-    writer.add_ssm_inner_size(inner)
-    writer.add_ssm_state_size(state)
-    writer.add_ssm_time_step_rank(rank)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(texts)
-    writer.add_token_types([gguf.TokenType.NORMAL] * len(texts))
-    writer.add_token_merges(list(MERGES))
-    writer.add_eos_token_id(len(texts) - 1)
-    ones = {"output_norm.weight": (width,), "blk.0.attn_norm.weight": (width,), "blk.0.ssm_d": (inner,)}
-    for name, length in ones.items():
-        writer.add_tensor(name, np.ones(length, np.float32))
-    writer.add_tensor("blk.0.ssm_a", -np.tile(np.arange(1, state + 1, dtype=np.float32), (inner, 1)))
-    for name, shape in {
-        "token_embd.weight": (len(texts), width),
-        "output.weight": (len(texts), width),
-        "blk.0.ssm_in.weight": (2 * inner, width),
-        "blk.0.ssm_conv1d.weight": (inner, kernel),
-        "blk.0.ssm_conv1d.bias": (inner,),
-        "blk.0.ssm_x.weight": (rank + 2 * state, inner),
-        "blk.0.ssm_dt.weight": (inner, rank),
-        "blk.0.ssm_dt.bias": (inner,),
-        "blk.0.ssm_out.weight": (width, inner),
-    }.items():
-        writer.add_tensor(name, rng.normal(size=shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 def write_sliding_model(path: Path) -> Path:

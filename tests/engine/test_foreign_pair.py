@@ -1,0 +1,303 @@
+"""Pairs with two tokenisers, or with other specials and widths, over real models: loaded, asked, gone on with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from retokenised import write_retokenised
+from tiny_pair import (
+    CHATML,
+    SPECIALS,
+    TinyPair,
+    body,
+    byte_letters,
+    write_model,
+    write_pair,
+    write_recurrent_model,
+)
+
+from rstitch_local import builtin
+from rstitch_local.builtin import word_problems
+from rstitch_local.decoding.foreign import ForeignBridge
+from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
+from rstitch_local.decoding.routers import HysteresisRouter, Role
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.decoding.trajectory import Step
+from rstitch_local.engine.inspection import inspect
+from rstitch_local.engine.pair import LoadOptions, Pair, Run, load_pair
+from rstitch_local.engine.trace import Trace
+from rstitch_local.errors import ModelError
+
+QUESTION = "What is the inner thing, then?"
+OTHER_MERGES = ("h e", "n g", "i s", "t h", "th i", "thi n", "thin g")
+THREAD = LoadOptions(threads=1)
+
+
+def question(index: int) -> str:
+    return word_problems.generate(word_problems.EVALUATION_SEED, index).question
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Pair]:
+    with load_pair("demo", options=THREAD) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def shuffled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """The demo pair, the tokens of its LLM under other ids."""
+    llm = write_retokenised(builtin.LLM_FILE, tmp_path_factory.mktemp("shuffled") / "llm.gguf")
+    with load_pair(slm=builtin.SLM_FILE, llm=llm, options=LoadOptions(threads=1, context=1024)) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> TinyPair:
+    """Two random models, each with merges and ids of its own."""
+    other = [*byte_letters()[::-1], *(merge.replace(" ", "") for merge in OTHER_MERGES)]
+    return write_pair(
+        tmp_path_factory.mktemp("foreign"), {"body_of": other, "merges": OTHER_MERGES, "specials": SPECIALS[::-1]}
+    )
+
+
+@pytest.fixture(scope="module")
+def foreign(files: TinyPair) -> Iterator[Pair]:
+    with load_pair(slm=files.slm, llm=files.llm) as loaded:
+        yield loaded
+
+
+def finish(run: Run) -> Trace:
+    for _ in run:
+        pass
+    return run.trace
+
+
+def said(trace: Trace) -> list[tuple[Role, int, str, float | None]]:
+    return [(step.role, step.token, step.text, step.unsure) for step in trace.steps]
+
+
+def answer_of(pair: Pair, run: Run, role: Role, text: str) -> str:
+    """The answer as one model's ids have it."""
+    vocabulary = pair.bridge.vocabularies[role]
+    prompt = len(pair.render([{"role": "user", "content": text}], role))
+    return b"".join(map(vocabulary.piece, run.trajectory.ids(role)[prompt:])).decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("router", ["entropy:0.005", "entropy:0.001", "one:0.003", "window:4:0.003", "llm"])
+def test_it_is_the_shared_pairs_answer(demo: Pair, shuffled: Pair, router: str) -> None:
+    assert isinstance(shuffled.bridge, ForeignBridge)
+    swaps = 0
+    for index in range(3):
+        own, other = (
+            pair.ask(question(index), router=router, sampling=Sampling(), max_tokens=400) for pair in (demo, shuffled)
+        )
+        shared, text = finish(own), finish(other)
+        assert text.text == shared.text
+        assert [step.role for step in text.steps] == [step.role for step in shared.steps]
+        assert (text.swaps_up, text.swaps_down, text.stop) == (shared.swaps_up, shared.swaps_down, "eog")
+        # The same tokens under other ids: reading them anew evaluates no more of them.
+        for role in Role:
+            assert text.usage[role].tokens == shared.usage[role].tokens
+        swaps += text.swaps_up
+    assert (swaps > 0) == (router != "llm")
+
+
+@pytest.mark.parametrize("router", ["entropy:0.25", "random:0.3", "one:0.2", "hysteresis:0.3:0.2"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_record_adds_up(foreign: Pair, router: str, temperature: float) -> None:
+    run = foreign.ask(QUESTION, router=router, sampling=Sampling(temperature), seed=5, max_tokens=60)
+    trace = finish(run)
+    assert min(trace.tokens.values()) > 2
+    assert trace.swaps_up > 1
+    assert trace.text == "".join(step.text for step in trace.steps)
+    # What was dropped for a longer token was evaluated all the same.
+    evaluated = {role: sum(trace.usage[role].tokens) for role in Role}
+    assert sum(step.caught_up for step in trace.steps) == sum(evaluated.values())
+    for role in Role:
+        cached = run.trajectory.cached(role)
+        assert evaluated[role] >= cached == foreign.contexts[role].length()
+        assert list(foreign.contexts[role].held(0)) == list(run.trajectory.ids(role)[:cached])
+        assert answer_of(foreign, run, role, QUESTION) == trace.text
+
+
+def test_a_model_unsure_of_a_longer_token_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The SLM has a token for any two letters, so that every letter it reads may be the beginning of one.
+    merges = [f"{a} {b}" for a in ascii_lowercase for b in ascii_lowercase]
+    texts = [*byte_letters(), *(merge.replace(" ", "") for merge in merges)]
+    files = write_pair(tmp_path, {"body_of": texts, "merges": merges})
+    outcomes: Counter[str] = Counter()
+    reconsider = ForeignTrajectory._reconsider
+
+    def noting(self: ForeignTrajectory, place: int, logits: NDArray[np.float32]) -> Step | None:
+        role = self.active
+        step = reconsider(self, place, logits)
+        outcomes["written" if step is not None else "stands" if self.active is role else "gave way"] += 1
+        return step
+
+    monkeypatch.setattr(ForeignTrajectory, "_reconsider", noting)
+    with load_pair(slm=files.slm, llm=files.llm) as pair:
+        for seed in range(12):
+            text = f"{seed} {QUESTION}"
+            # The SLM gives way as soon as it has much of a choice, and is asked again soon.
+            run = pair.ask(text, router=HysteresisRouter(0.05, 0.3), sampling=Sampling(1.0), seed=seed, max_tokens=60)
+            trace = finish(run)
+            for role in Role:
+                assert answer_of(pair, run, role, text) == trace.text
+                assert pair.contexts[role].length() == run.trajectory.cached(role)
+    assert min(outcomes[each] for each in ("written", "stands", "gave way")) > 0, outcomes
+
+
+def test_many_at_once_write_what_each_writes_alone(files: TinyPair, foreign: Pair) -> None:
+    questions = [f"{QUESTION} {index}" for index in range(7)]
+    alone = [finish(foreign.ask(text, router="entropy:0.25", max_tokens=40)).text for text in questions]
+    with load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(sequences=3)) as pair:
+        runs = [pair.ask(text, router="entropy:0.25", max_tokens=40) for text in questions]
+        for _ in pair.run_all(iter(runs)):
+            pass
+        for run, text in zip(runs, questions, strict=True):
+            assert run.error is None
+            for role in Role:
+                assert answer_of(pair, run, role, text) == run.trace.text
+    # The entropy of a batch is rounded differently, so a swap may come elsewhere; not in most of them.
+    assert sum(run.trace.text == text for run, text in zip(runs, alone, strict=True)) >= 5
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_it_goes_on_from_any_step(foreign: Pair, temperature: float) -> None:
+    options: dict[str, Any] = {"router": "entropy:0.25", "sampling": Sampling(temperature), "seed": 2}
+    whole = finish(foreign.ask(QUESTION, max_tokens=30, **options))
+    for kept in (1, 7, 16, 29):
+        again = foreign.ask(QUESTION, max_tokens=30, kept=whole.steps[:kept], reuse=True, **options)
+        assert said(finish(again)) == said(whole)
+
+
+def test_a_place_is_looked_at_as_it_was_written(foreign: Pair) -> None:
+    messages = [{"role": "user", "content": QUESTION}]
+    trace = finish(foreign.start(messages, router="entropy:0.25", max_tokens=30))
+    checked = 0
+    for index, step in enumerate(trace.steps):
+        view = inspect(foreign, messages, trace.steps[:index])[step.role]
+        if step.caught_up == 1:
+            checked += 1
+            assert view.entropy == pytest.approx(step.entropy, abs=1e-3)
+            assert view.candidates[0].token == step.token
+    assert checked > 5
+
+
+def test_drafts_need_one_tokeniser(foreign: Pair) -> None:
+    with pytest.raises(ModelError, match="Speculative decoding compares single tokens"):
+        foreign.ask(QUESTION, router="spec:4")
+
+
+def test_a_pair_says_what_it_is(foreign: Pair, demo: Pair, tmp_path: Path) -> None:
+    assert demo.notice is None
+    assert foreign.notice is not None
+    assert "different tokenisers" in foreign.notice
+    with load_pair(**vars(write_pair(tmp_path, {"specials": SPECIALS[::-1]}))) as pair:
+        assert pair.notice is not None
+        assert "by a table (4 of the SLM's, 4 of the LLM's)" in pair.notice
+
+
+def test_padding_is_never_written_nor_counted(tmp_path: Path) -> None:
+    plain = write_pair(tmp_path / "plain")
+    padded = write_pair(tmp_path / "padded", {"padding": 60}, {"padding": 28})
+    traces = []
+    for each in (plain, padded):
+        with load_pair(slm=each.slm, llm=each.llm) as pair:
+            for role in Role:
+                assert pair.weights[role].n_vocab == len(body()) + len(SPECIALS)
+            assert pair.notice is None
+            run = pair.ask(QUESTION, router="entropy:0.25", sampling=Sampling(1.0), seed=1, max_tokens=40)
+            traces.append(finish(run))
+            views = inspect(pair, [{"role": "user", "content": QUESTION}], [])
+            assert all(view.candidates[0].token < pair.weights[role].n_vocab for role, view in views.items())
+    assert said(traces[1]) == [
+        (role, token, text, None if unsure is None else pytest.approx(unsure, abs=1e-5))
+        for role, token, text, unsure in said(traces[0])
+    ]
+    assert traces[1].settings["vocabulary"] == traces[0].settings["vocabulary"]
+
+
+def opening(tmp_path: Path, slm: dict[str, Any], llm: dict[str, Any]) -> dict[Role, str]:
+    """How the prompts of a pair of templates end."""
+    pair = write_pair(tmp_path, slm, llm)
+    with load_pair(slm=pair.slm, llm=pair.llm) as loaded:
+        messages = [{"role": "user", "content": "Hi"}]
+        assert len({loaded.opens_thinking(messages)}) == 1
+        return {role: loaded.render_text(messages, role).partition("assistant\n")[2] for role in Role}
+
+
+OPENED = CHATML + "{{ '<think>\n' }}"
+CHANNELS = ("<|im_end|>", "<|im_start|>", "<|channel|>", "<|message|>", "<|start|>", "<|end|>")
+
+
+def test_thinking_that_one_template_opens_is_open_for_both(tmp_path: Path) -> None:
+    assert set(opening(tmp_path / "slm", {"template": OPENED}, {}).values()) == {"<think>\n"}
+    assert set(opening(tmp_path / "llm", {}, {"template": OPENED}).values()) == {"<think>\n"}
+    assert set(opening(tmp_path / "both", {"template": OPENED}, {"template": OPENED}).values()) == {"<think>\n"}
+    assert set(opening(tmp_path / "none", {}, {}).values()) == {""}
+
+
+def test_each_opens_it_in_its_own_way(tmp_path: Path) -> None:
+    mistral = (*SPECIALS[:2], "[THINK]", "[/THINK]")
+    found = opening(tmp_path / "a", {"template": OPENED}, {"specials": mistral})
+    assert found == {Role.SLM: "<think>\n", Role.LLM: "[THINK]\n"}
+    # One that knows no marks reads the other's.
+    found = opening(tmp_path / "b", {"template": OPENED}, {"specials": SPECIALS[:2]})
+    assert found == {Role.SLM: "<think>\n", Role.LLM: "<think>\n"}
+    found = opening(tmp_path / "c", {"template": OPENED}, {"specials": CHANNELS})
+    assert found[Role.LLM] == "<|channel|>analysis<|message|>\n"
+    # A model of channels says which one it is in, and here its partner answers at once.
+    found = opening(tmp_path / "d", {"specials": SPECIALS[:2]}, {"specials": CHANNELS})
+    assert found == {Role.SLM: "", Role.LLM: "<|channel|>final<|message|>"}
+
+
+def test_thinking_that_was_left_out_stays_closed(tmp_path: Path) -> None:
+    closed = CHATML + "{{ '<think>\n\n</think>\n\n' }}"
+    found = opening(tmp_path, {"template": OPENED}, {"template": closed})
+    assert found == {Role.SLM: "<think>\n", Role.LLM: "<think>\n\n</think>\n\n"}
+
+
+@pytest.mark.parametrize("recurrent", Role)
+@pytest.mark.parametrize("one_tokeniser", [True, False])
+def test_a_model_that_cannot_forget_writes_all_the_same(tmp_path: Path, recurrent: Role, one_tokeniser: bool) -> None:
+    mamba = write_recurrent_model(tmp_path / "mamba.gguf")
+    llama = write_model(
+        tmp_path / "llama.gguf", body_of=body() if one_tokeniser else [*byte_letters()[::-1], *body()[256:]]
+    )
+    slm, llm = (mamba, llama) if recurrent is Role.SLM else (llama, mamba)
+    with load_pair(slm=slm, llm=llm) as pair:
+        assert isinstance(pair.bridge, ForeignBridge) != one_tokeniser
+        assert pair.notice is not None
+        assert f"cache of the {recurrent.name} cannot be cut back" in pair.notice
+        run = pair.ask(QUESTION, router="random:0.4", max_tokens=40)
+        trace = finish(run)
+        assert min(trace.tokens.values()) > 2
+        # Swapping alone never asks it to forget.
+        assert sum(trace.usage[recurrent].tokens) == run.trajectory.cached(recurrent)
+        again = finish(pair.ask(QUESTION, router="random:0.4", max_tokens=40, reuse=True))
+        assert again.text == trace.text
+        if one_tokeniser:
+            assert finish(pair.ask(QUESTION, router="spec:3", max_tokens=20)).stop in ("length", "eog")
+
+
+def test_real_tokenisers_give_any_text_back(foreign: Pair, shuffled: Pair) -> None:
+    texts = [
+        "👩‍🚀🇩🇪 flies", "e\u0301 é ﬁ", "漢字かな交じり文", "for i in range(3):\n\tx += 1\n\n", "$\\frac{1}{2}$",
+        " the then thing", "<think>two</think>4", "<|im_end|>", "\ufffd\x00\x7f", "  ", "12345,67",
+    ]  # fmt: skip
+    for pair in (foreign, shuffled):
+        assert isinstance(pair.bridge, ForeignBridge)
+        for role, vocabulary in pair.bridge.vocabularies.items():
+            for text in texts:
+                ids = pair.bridge.read(text, role)
+                assert b"".join(map(vocabulary.piece, ids)).decode("utf-8") == text
+                assert all(0 <= token < pair.weights[role].n_vocab for token in ids)
+                assert not any(vocabulary.is_eog(token) for token in ids)
