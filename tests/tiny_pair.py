@@ -62,6 +62,7 @@ def write_model(
     specials: Sequence[str] = SPECIALS,
     other_body: bool = False,
     bos: str | None = None,
+    end: str = END,
     context_length: int = 512,
     spread: float = 5.0,
     special_spread: float = 0.0,
@@ -81,6 +82,7 @@ def write_model(
         template: the chat template, None for none.
         specials: the special tokens, in the order of their ids; the first ones come right after the body.
         other_body: swap two ordinary tokens, so that the tokeniser is another one.
+        end: the special token that ends a turn.
         bos: the special token every text begins with, None for none.
         context_length: tokens the model claims to have been trained on.
         spread: standard deviation of the logits; the larger, the surer the model is.
@@ -105,7 +107,7 @@ def write_model(
     mix = 1 / np.sqrt(width)
     if says is not None:
         mix = 0.0
-        chain = [ord("\n"), *says.encode("utf-8"), texts.index(END)]
+        chain = [ord("\n"), *says.encode("utf-8"), texts.index(end)]
         if len(set(chain)) != len(chain):
             raise ValueError(f"a byte comes twice in {says!r}")
         output[:] = 0
@@ -139,7 +141,7 @@ def write_model(
     kinds += [gguf.TokenType.CONTROL if "|" in text else gguf.TokenType.USER_DEFINED for text in specials]
     writer.add_token_types([*kinds, *[gguf.TokenType.UNUSED] * padding])
     writer.add_token_merges(list(merges))
-    writer.add_eos_token_id(texts.index(END))
+    writer.add_eos_token_id(texts.index(end))
     if bos is not None:
         writer.add_bos_token_id(texts.index(bos))
     writer.add_add_bos_token(bos is not None)

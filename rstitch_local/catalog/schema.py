@@ -43,6 +43,7 @@ class ModelFile(_Strict):
     revision: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
     parts: Parts | None = None
     path: str | None = None
+    chat_template: str | None = None
     builtin: FileName | None = None
 
     @model_validator(mode="after")
@@ -57,6 +58,11 @@ class ModelFile(_Strict):
     def local_path(self) -> Path | None:
         """The file the user pointed at, absolute; None when the entry names none."""
         return paths.expanded(self.path) if self.path else None
+
+    @property
+    def template_path(self) -> Path | None:
+        """The file with the chat template to be used instead of the model's own, absolute; None for none."""
+        return paths.expanded(self.chat_template) if self.chat_template else None
 
 
 class SamplingDefaults(_Strict):

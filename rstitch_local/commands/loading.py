@@ -49,7 +49,10 @@ def open_pair(
             bars.update(tasks[role], completed=share)
             return True
 
-        return load_choice(choice, options, report)
+        pair = load_choice(choice, options, report)
+    if pair.notice is not None:
+        screen.print(pair.notice, style="dim", soft_wrap=True)
+    return pair
 
 
 def load_options(gpu_layers: str, threads: int | None, context: int | None, kv_type: str) -> LoadOptions:

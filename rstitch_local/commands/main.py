@@ -53,11 +53,11 @@ for function in (
     tune.tune,
     calibrate.calibrate,
     train_router.train_router,
-    pairs.pairs,
     pull.pull,
     doctor.doctor,
 ):
     app.command()(function)
+app.add_typer(pairs.group)
 app.add_typer(study.study)
 
 

@@ -1,24 +1,124 @@
-"""`rstitch pairs`: what the catalogue holds and what of it is on this disk.
+"""`rstitch pairs`: what the catalogue holds and what of it is on this disk; whether any two models are a pair.
 
-Knows how the list looks, on a terminal, in a pipe and as JSON.
+Knows how the list and the report look, on a terminal, in a pipe and as JSON.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rstitch_local.commands.console import safe_json
 from rstitch_local.commands.options import JsonOption
+from rstitch_local.errors import ModelError
+from rstitch_local.text import safe_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from rstitch_local.catalog.schema import PairEntry
     from rstitch_local.catalog.store import FileState, PairState
+    from rstitch_local.engine.pair_check import PairReport
 
 _STYLES = {"on disk": "green", "partial": "yellow", "wrong size": "red", "missing": "dim"}
+
+
+_MOST_SPECIALS = 12
+
+group = typer.Typer(
+    name="pairs",
+    help="List the pairs: files, sizes, what is on disk, licence, memory needed. `check` looks at any two models.",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@group.callback()
+def _list_or_more(context: typer.Context, as_json: JsonOption = False) -> None:
+    if context.invoked_subcommand is None:
+        pairs(as_json)
+
+
+@group.command()
+def check(
+    first: Annotated[str, typer.Argument(metavar="A", help="The small model's GGUF file, or a pair of the catalogue.")],
+    second: Annotated[str | None, typer.Argument(metavar="[B]", help="The large model's GGUF file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether two models share their tokens, what is done where they do not, and what a swap costs.
+
+    Ends with exit code 3 where they cannot work together.
+    """
+    from rstitch_local.engine.choice import choose_pair
+    from rstitch_local.engine.pair_check import check_pair
+
+    choice = choose_pair(first) if second is None else choose_pair(slm=Path(first), llm=Path(second))
+    report = check_pair(choice)
+    if as_json:
+        typer.echo(safe_json(report.to_dict()))
+    else:
+        typer.echo(safe_text("\n".join(_words(report))))
+    if report.problems:
+        raise typer.Exit(ModelError.exit_code)
+
+
+def _words(report: PairReport) -> list[str]:
+    """The report as lines."""
+    from rstitch_local.decoding.routers import Role
+    from rstitch_local.text import one_line
+
+    lines = [f"{report.name}: {report.kind}", report.why, ""]
+    for role, facts in report.models.items():
+        padding = f" and {facts.padding:,} of padding, which are never drawn" if facts.padding else ""
+        marks = facts.thinking or "no marks"
+        lines.append(f"{role.name}  {one_line(facts.file)}: {facts.tokens:,} tokens{padding}; reasoning: {marks}")
+    if report.matches:
+        counts: dict[str, int] = {}
+        for match in report.matches:
+            counts[match.how] = counts.get(match.how, 0) + 1
+        told = ", ".join(f"{count:,} by {how}" for how, count in counts.items())
+        lines += ["", f"Special tokens that differ, found in the other model: {told}"]
+        for match in report.matches[:_MOST_SPECIALS]:
+            ids = " ".join(map(str, match.ids)) or "nothing"
+            text = one_line(match.text.decode("utf-8", "replace"), 40)
+            lines.append(f"  {match.writer.name} {match.token} {text}  is read as {ids}  ({match.how})")
+        if len(report.matches) > _MOST_SPECIALS:
+            lines.append(f"  and {len(report.matches) - _MOST_SPECIALS:,} more; --json has all of them")
+    if report.kind == "foreign":
+        lines += ["", "The end of a turn ends the answer, whoever writes it; other special tokens are not read."]
+        given = [report.models[role].thinking for role in Role]
+        if all(given) and given[0] != given[1]:
+            lines.append(f"The marks around reasoning are read as each model's own: {given[0]} and {given[1]}.")
+    lines += ["", *_cost(report)]
+    lines += [f"Warning: {one_line(warning, 400)}" for warning in report.warnings]
+    lines += [f"Cannot work: {one_line(problem, 400)}" for problem in report.problems]
+    return lines
+
+
+def _cost(report: PairReport) -> list[str]:
+    """What a swap costs, in words, and in ms where that is known."""
+    from rstitch_local.decoding.routers import Role
+    from rstitch_local.engine.pair_check import CACHED, VISITS
+
+    lines = ["A swap: whoever takes over evaluates what the other has written, in one go."]
+    if report.kind == "foreign":
+        slm, llm = (report.models[role].sample_tokens for role in Role)
+        lines = [
+            "A swap: whoever takes over reads the text the other has written in its own tokens, and evaluates those.",
+            f"A sample of text is {slm} tokens to the SLM and {llm} to the LLM: {report.ratio:.2f} of the LLM's for "
+            f"one of the SLM's. Reading it anew took {report.read_ms:.2f} ms.",
+        ]
+    if report.swap_ms is None:
+        return [*lines, "`rstitch calibrate` measures what evaluating costs here."]
+    up, down = report.swap_ms[Role.LLM], report.swap_ms[Role.SLM]
+    return [
+        *lines,
+        f"As calibrated, with {CACHED} tokens in the caches: up to the LLM after {VISITS[Role.LLM]} tokens of the SLM "
+        f"{up:.1f} ms, down to the SLM after {VISITS[Role.SLM]} of the LLM {down:.1f} ms.",
+    ]
 
 
 def pairs(as_json: JsonOption = False) -> None:

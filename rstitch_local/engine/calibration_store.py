@@ -147,6 +147,21 @@ def stored_latency(pair: Pair) -> PairLatency | None:
     return found.latency if found is not None and not different(found.key, key or {}) else None
 
 
+def calibration_of_files(slm: Path, llm: Path) -> Calibration | None:
+    """The latest calibration of two files here, however they were loaded; never reads a model file, and never fails."""
+    sums = [cached_sha256(path) for path in (slm, llm)]
+    if None in sums:
+        return None
+    names = [f"{role.name} file" for role in Role]
+    pattern = "-".join(str(sha256)[:8] for sha256 in sums)
+    found = [
+        each
+        for each in _readable(paths.calibrations_dir(), f"{pattern}-*.json")
+        if [each.key.get(name) for name in names] == sums
+    ]
+    return max(found, key=lambda each: each.created, default=None)
+
+
 def read_calibration(path: Path) -> Calibration:
     """Read a calibration file, of whatever machine; raises ModelError where it is missing or broken."""
     try:

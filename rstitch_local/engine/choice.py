@@ -5,13 +5,14 @@ Knows the catalogue's names and the disk; nothing of llama.cpp.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rstitch_local import paths
 from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import EntropyRouter
+from rstitch_local.decoding.routers import EntropyRouter, Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.errors import UsageError
 
@@ -45,12 +46,13 @@ class PairDefaults:
 
 @dataclass(frozen=True, slots=True)
 class PairChoice:
-    """A pair before it is loaded."""
+    """A pair before it is loaded; `templates` are files to be used in place of the models' own chat templates."""
 
     name: str
     slm: Path
     llm: Path
     defaults: PairDefaults = field(default_factory=PairDefaults)
+    templates: Mapping[Role, Path] = field(default_factory=dict)
 
 
 def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Path | str | None = None) -> PairChoice:
@@ -86,7 +88,9 @@ def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Pat
         single_turn=entry.single_turn,
         own_router=entry.router,
     )
-    return PairChoice(entry.name, files.slm, files.llm, defaults)
+    given = zip(Role, (file.template_path for file in entry.files), strict=True)
+    templates = {role: path for role, path in given if path is not None}
+    return PairChoice(entry.name, files.slm, files.llm, defaults, templates)
 
 
 def _tau_of(entry: PairEntry) -> float:

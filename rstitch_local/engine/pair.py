@@ -35,10 +35,10 @@ from rstitch_local.engine.machine import (
     require_memory,
 )
 from rstitch_local.engine.trace import Trace
-from rstitch_local.engine.vocabularies import bridge_of, notice_of
+from rstitch_local.engine.vocabularies import bridge_of, notice_of, template_of
 from rstitch_local.errors import EngineError, InputError, ModelError, UsageError
 from rstitch_local.llama import library
-from rstitch_local.llama.chat_template import ChatTemplate, Message
+from rstitch_local.llama.chat_template import Message
 from rstitch_local.llama.context import Context
 from rstitch_local.llama.gguf_check import GgufSummary, check_gguf
 from rstitch_local.llama.weights import ALL_LAYERS, Weights
@@ -142,16 +142,14 @@ class Pair:
         bridge: Bridge | ForeignBridge,
         defaults: PairDefaults,
         options: LoadOptions,
+        templates: Mapping[Role, Path] | None = None,
     ) -> None:
         self.name = name
         self.defaults = defaults
         self.weights = weights
         self.bridge = bridge
         self.formats = {role: thinking_format(vocabulary) for role, vocabulary in bridge.vocabularies.items()}
-        self.templates = {
-            role: ChatTemplate(w.chat_template, name=w.path.name, bos=w.special_text(w.bos), eos=w.special_text(w.eos))
-            for role, w in weights.items()
-        }
+        self.templates = {role: template_of(w, (templates or {}).get(role)) for role, w in weights.items()}
         self.contexts: dict[Role, Context] = {}
         self._closed = False
         self._fitting: set[str] = set()
@@ -470,7 +468,7 @@ def load_choice(choice: PairChoice, options: LoadOptions | None = None, progress
     try:
         for role, layers in zip(Role, options.gpu_layers or (0, 0), strict=True):
             weights[role] = Weights(paths[role], gpu_layers=layers, progress=_for_role(progress, role))
-        return Pair(choice.name, weights, bridge_of(weights), choice.defaults, options)
+        return Pair(choice.name, weights, bridge_of(weights), choice.defaults, options, choice.templates)
     except BaseException:
         # Not left to the garbage collector: the error's traceback would keep gigabytes alive.
         for loaded in weights.values():

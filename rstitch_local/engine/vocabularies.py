@@ -6,11 +6,14 @@ Knows weights and how they are compared; nothing of caches or answers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from rstitch_local.decoding.foreign import ForeignBridge, bridge_between
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.thought import TOKENS
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
+from rstitch_local.errors import ModelError
+from rstitch_local.llama.chat_template import ChatTemplate
 from rstitch_local.llama.weights import Weights
 
 
@@ -33,6 +36,23 @@ def vocabulary_of(weights: Weights) -> Vocabulary:
 
 
 _MARKS = frozenset(token.encode() for token in TOKENS)
+
+
+def template_of(weights: Weights, path: Path | None = None) -> ChatTemplate:
+    """A model's chat template: that of its file, or the one in the file at `path`.
+
+    Raises:
+        ModelError: there is none, it is not valid jinja, or the file cannot be read.
+    """
+    source, name = weights.chat_template, weights.path.name
+    if path is not None:
+        name = path.name
+        try:
+            source = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise ModelError("No chat template", f"{path} cannot be read: {reason}.") from error
+    return ChatTemplate(source, name=name, bos=weights.special_text(weights.bos), eos=weights.special_text(weights.eos))
 
 
 def bridge_of(weights: Mapping[Role, Weights]) -> Bridge | ForeignBridge:

@@ -231,6 +231,8 @@ class ChatApp(App[None]):
         self.remember("pair", choice.name)
         self.chat_screen.show_busy("")
         self.chat_screen.show_settings()
+        if event.facts.notice is not None:
+            self.notify(event.facts.notice, markup=False, timeout=10)
         demo = choice.slm == builtin.SLM_FILE
         pair = [f"{builtin.GREETING} {_FOR_EXAMPLE}"] if demo else []
         self.chat_screen.log_view.greet("\n\n".join([*pair, _NOT_LOSSLESS, _GREETING]))

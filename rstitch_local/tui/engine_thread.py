@@ -147,6 +147,8 @@ class PairFacts:
     """The longest context both models were trained on."""
     thinking_switch: bool
     seconds: float
+    notice: str | None = None
+    """What is to be known of the two before they write."""
 
 
 class EngineThread:
@@ -246,7 +248,8 @@ class EngineThread:
             context = {role: pair.contexts[role].n_ctx for role in Role}
             limit = min(weights.n_ctx_train for weights in pair.weights.values())
             seconds = time.monotonic() - begun
-            self._post(Loaded(PairFacts(choice, options, context, limit, pair.has_thinking_switch, seconds)))
+            facts = PairFacts(choice, options, context, limit, pair.has_thinking_switch, seconds, pair.notice)
+            self._post(Loaded(facts))
 
     def _unload(self) -> None:
         self._free()

@@ -211,12 +211,20 @@ def test_files_that_are_no_models_end_with_3(rstitch: Rstitch, tiny_pair: TinyPa
 
 def test_pairs_that_cannot_work_end_with_3(rstitch: Rstitch, tmp_path: Path) -> None:
     for name, changes, words in (
-        ("body", {"other_body": True}, ["do not share a tokeniser", "token 97"]),
         ("template", {"template": None}, ["No chat template", "slm.gguf"]),
         ("broken", {"template": "{% if %}"}, ["Broken chat template", "slm.gguf"]),
     ):
         files = write_pair(tmp_path / name, changes)
         refused(rstitch("ask", QUESTION, *files.options), 3, *words)
+
+
+def test_a_pair_of_two_tokenisers_says_so_in_one_line(rstitch: Rstitch, tmp_path: Path, tiny_pair: TinyPair) -> None:
+    files = write_pair(tmp_path, {"other_body": True})
+    done = rstitch("ask", QUESTION, *files.options, "--max-tokens", "5")
+    assert done.code == 0
+    assert sum("different tokenisers" in line for line in done.err.splitlines()) == 1
+    assert "tokeniser" not in rstitch("ask", QUESTION, *tiny_pair.options, "--max-tokens", "5").err
+    refused(rstitch("ask", QUESTION, *files.options, "--router", "spec:4"), 3, "Speculative decoding", "tokeniser")
 
 
 def test_a_prompt_too_long_ends_with_4(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
