@@ -52,7 +52,7 @@ class ForeignBridge:
         vocabulary = self.vocabularies[reader]
         ids = {
             mark: tuple(mark_ids(instead, own, vocabulary))
-            for mark, instead in ((theirs.open, own.open), (theirs.close, own.close), (theirs.plain, own.plain))
+            for mark, instead in zip(theirs.marks_by_use, own.marks_by_use, strict=True)
             if mark
         }
         return re.compile("(" + "|".join(map(re.escape, theirs.marks)) + ")"), ids

@@ -27,9 +27,14 @@ class ThinkingFormat:
     plain: str = ""
 
     @property
+    def marks_by_use(self) -> tuple[str, str, str]:
+        """open, close and plain."""
+        return self.open, self.close, self.plain
+
+    @property
     def marks(self) -> tuple[str, ...]:
-        """All of them, those that contain another one first."""
-        return tuple(mark for mark in (self.open, self.close, self.plain) if mark)
+        """Those of them that there are, in the same order: one that contains another comes first."""
+        return tuple(mark for mark in self.marks_by_use if mark)
 
     @property
     def in_pieces(self) -> bool:
@@ -58,14 +63,26 @@ FORMATS = (
 OPENS = tuple(each.open for each in FORMATS)
 CLOSES = tuple(each.close for each in FORMATS)
 PLAINS = tuple(each.plain for each in FORMATS if each.plain)
-TOKENS = frozenset(token for each in FORMATS for token in each.tokens)
 
+_ANY = re.compile("|".join(map(re.escape, (*OPENS, *CLOSES, *PLAINS))))
 _CLOSING = re.compile("|".join(map(re.escape, (*CLOSES, *PLAINS))))
 
 
 def format_of(texts: Container[bytes]) -> ThinkingFormat | None:
     """The format of a model with these special tokens; None for one that has none."""
     return next((each for each in FORMATS if all(token.encode() in texts for token in each.tokens)), None)
+
+
+def respelled(text: str, form: ThinkingFormat | None) -> str:
+    """A text with the marks of any format in those of one; as it is where that is None."""
+    if form is None:
+        return text
+
+    def own(found: re.Match[str]) -> str:
+        theirs = next(each for each in FORMATS if found[0] in each.marks)
+        return form.marks_by_use[theirs.marks.index(found[0])]
+
+    return _ANY.sub(own, text)
 
 
 def opened_by(prompt: str) -> ThinkingFormat | None:

@@ -18,7 +18,7 @@ from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.decoding.routers import EntropyRouter, Role, Router, SpeculativeRouter
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.speculative import SpeculativeTrajectory
-from rstitch_local.decoding.thought import closed_by, opened_by
+from rstitch_local.decoding.thought import closed_by, opened_by, respelled
 from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.engine.choice import PairChoice, PairDefaults, choose_pair
@@ -251,10 +251,13 @@ class Pair:
     def render(
         self, messages: Sequence[Message], role: Role, *, thinking: bool | None = None, prefix: str = ""
     ) -> list[int]:
-        """The conversation, and the beginning of the answer if there is one, as one model's token ids."""
+        """The conversation, and the beginning of the answer if there is one, as one model's token ids.
+
+        Marks around reasoning in `prefix` are read as the model's own.
+        """
         weights = self.weights[role]
-        text = self.render_text(messages, role, thinking=thinking)
-        ids = weights.tokenize(text + prefix, parse_special=True)
+        text = self.render_text(messages, role, thinking=thinking) + respelled(prefix, self.formats[role])
+        ids = weights.tokenize(text, parse_special=True)
         if weights.add_bos and weights.bos >= 0 and ids[:1] != [weights.bos]:
             ids.insert(0, weights.bos)
         return ids

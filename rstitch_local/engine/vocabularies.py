@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rstitch_local.decoding.foreign import ForeignBridge, bridge_between
 from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.thought import TOKENS
+from rstitch_local.decoding.thought import format_of
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
 from rstitch_local.errors import ModelError
 from rstitch_local.llama.chat_template import ChatTemplate
@@ -20,7 +20,9 @@ from rstitch_local.llama.weights import Weights
 def vocabulary_of(weights: Weights) -> Vocabulary:
     """A model's tokens for comparing, carrying and showing; marks around reasoning are part of what it says."""
     texts = weights.token_texts()
-    marks = {token: texts[token] for token, text in enumerate(texts) if text in _MARKS}
+    form = format_of(texts)
+    shown = set() if form is None else {token.encode() for token in form.tokens}
+    marks = {token: text for token, text in enumerate(texts) if text in shown and not weights.is_eog(token)}
 
     def piece(token: int) -> bytes:
         return weights.piece(token) or marks.get(token, b"")
@@ -33,9 +35,6 @@ def vocabulary_of(weights: Weights) -> Vocabulary:
         piece=piece if marks else weights.piece,
         spell=lambda text: weights.tokenize(text, parse_special=False),
     )
-
-
-_MARKS = frozenset(token.encode() for token in TOKENS)
 
 
 def template_of(weights: Weights, path: Path | None = None) -> ChatTemplate:

@@ -235,7 +235,16 @@ def opening(tmp_path: Path, slm: dict[str, Any], llm: dict[str, Any]) -> dict[Ro
 
 
 OPENED = CHATML + "{{ '<think>\n' }}"
-CHANNELS = ("<|im_end|>", "<|im_start|>", "<|channel|>", "<|message|>", "<|start|>", "<|end|>")
+CHANNELS = (
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|channel|>",
+    "<|message|>",
+    "<|start|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+)
 
 
 def test_thinking_that_one_template_opens_is_open_for_both(tmp_path: Path) -> None:
@@ -257,6 +266,29 @@ def test_each_opens_it_in_its_own_way(tmp_path: Path) -> None:
     # A model of channels says which one it is in, and here its partner answers at once.
     found = opening(tmp_path / "d", {"specials": SPECIALS[:2]}, {"specials": CHANNELS})
     assert found == {Role.SLM: "", Role.LLM: "<|channel|>final<|message|>"}
+
+
+def test_channels_are_part_of_what_is_said(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"specials": CHANNELS}, {"specials": ("<|im_end|>", "<|im_start|>", "<|end|>")})
+    with load_pair(slm=files.slm, llm=files.llm) as pair:
+        shown = {
+            text: pair.bridge.vocabularies[role].piece(pair.bridge.vocabularies[role].texts.index(text.encode()))
+            for role, text in [*((Role.SLM, text) for text in CHANNELS), (Role.LLM, "<|end|>")]
+        }
+        ended = pair.bridge.vocabularies[Role.SLM].piece(pair.bridge.vocabularies[Role.SLM].texts.index(b"<|end|>"))
+    # In the LLM, which has no channels, it is the end of a turn like any other.
+    assert shown["<|end|>"] == b""
+    assert ended == b"<|end|>"
+    assert all(shown[text] == text.encode() for text in CHANNELS[2:5])
+    assert all(shown[text] == b"" for text in (*CHANNELS[:2], "<|return|>", "<|call|>"))
+
+
+def test_a_given_beginning_is_read_with_each_models_marks(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"specials": (*SPECIALS[:2], "[THINK]", "[/THINK]")})
+    with load_pair(slm=files.slm, llm=files.llm) as pair:
+        for role, mark in ((Role.SLM, b"[THINK]"), (Role.LLM, b"<think>")):
+            ids = pair.render([{"role": "user", "content": "Hi"}], role, prefix="<think>\nfirst")
+            assert pair.bridge.vocabularies[role].texts.index(mark) in ids
 
 
 def test_thinking_that_was_left_out_stays_closed(tmp_path: Path) -> None:

@@ -22,6 +22,13 @@ def steps_of(*texts: str) -> list[Step]:
         ("<think>two and two</think>Four.", ("two and two", "Four.")),
         ("\n <think>\ntwo\n</think>\n\nFour.\n", ("two", "Four.\n")),
         ("[THINK]two[/THINK]Four.", ("two", "Four.")),
+        (
+            "<|channel|>analysis<|message|>two<|end|><|start|>assistant<|channel|>final<|message|>Four.",
+            ("two", "Four."),
+        ),
+        ("<|channel|>analysis<|message|>two and", ("two and", "")),
+        ("<|channel|>final<|message|>Four.", ("", "Four.")),
+        ("<|channel|>", ("", "")),
         ("<|begin_of_thought|>two<|end_of_thought|>Four.", ("two", "Four.")),
         ("<think>\n\n</think>\n\nFour.", ("", "Four.")),
         ("<think>two and", ("two and", "")),
