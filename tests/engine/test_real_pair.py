@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rstitch_local import builtin
 from rstitch_local.catalog.catalogue import load_catalogue
 from rstitch_local.catalog.store import locate
 from rstitch_local.decoding.routers import Role
@@ -82,3 +83,20 @@ def test_at_the_ends_of_tau_one_model_writes_alone(pair: Pair) -> None:
 def test_the_two_vocabularies_are_the_same(pair: Pair) -> None:
     assert pair.shared_bridge("This").exceptions == {Role.SLM: {}, Role.LLM: {}}
     assert pair.weights[Role.SLM].n_vocab == pair.weights[Role.LLM].n_vocab
+
+
+def test_a_real_model_and_one_of_another_tokeniser_write_one_text(pair: Pair) -> None:
+    options = LoadOptions(context=256, threads=1)
+    with load_pair(slm=builtin.SLM_FILE, llm=pair.weights[Role.SLM].path, options=options) as foreign:
+        assert foreign.notice is not None
+        run = foreign.ask("Tom has 12 pens. He buys 30 more pens.", router="random:0.5", sampling=GREEDY, max_tokens=24)
+        texts = [step.text for step in run]
+        assert run.trace.swaps_up > 2 < run.trace.swaps_down
+        assert "".join(texts) == run.trace.text
+        # Each reads the whole answer in its own tokens, as far as its cache goes.
+        for role in Role:
+            ids = run.trajectory.ids(role)
+            prompt = len(foreign.render([{"role": "user", "content": "Tom has 12 pens. He buys 30 more pens."}], role))
+            read = b"".join(foreign.bridge.vocabularies[role].piece(token) for token in ids[prompt:])
+            assert run.trace.text.encode().startswith(read)
+            assert all(0 <= token < foreign.weights[role].n_vocab for token in ids)
