@@ -13,7 +13,7 @@ import typer
 
 from rstitch_local.commands.console import safe_json
 from rstitch_local.commands.options import JsonOption
-from rstitch_local.errors import ModelError
+from rstitch_local.errors import ModelError, UsageError
 from rstitch_local.text import safe_text
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def check(
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.engine.pair_check import check_pair
 
+    if second is None and Path(first).suffix == ".gguf":
+        raise UsageError("One model is no pair", f"{first} is one file.", "Give the large model's file as well.")
     choice = choose_pair(first) if second is None else choose_pair(slm=Path(first), llm=Path(second))
     report = check_pair(choice)
     if as_json:

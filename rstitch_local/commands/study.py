@@ -186,6 +186,8 @@ def _study(
             open_pair(chosen, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as loaded,
             _progress() as watch,
         ):
+            # Not for every answer by itself, after the SLM has written all of them.
+            loaded.shared_bridge("A study")
             yield loaded, job, watch
     except KeyboardInterrupt:
         screen.print(f"Stopped. What was done is kept in {out}. The same command goes on from there.", soft_wrap=True)

@@ -17,7 +17,7 @@ from rstitch_local.engine.choice import choose_pair
 from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
 from rstitch_local.engine.pair import load_choice, load_pair
 from rstitch_local.engine.pair_check import CACHED, check_pair
-from rstitch_local.errors import ModelError
+from rstitch_local.errors import ModelError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,13 @@ def test_a_pair_of_the_catalogue_by_its_name() -> None:
     assert done.exit_code == 0
     assert done.stdout.startswith("demo: shared\n")
     # Without a second word it is a name, whatever there is of that name on the disk.
-    assert isinstance(CliRunner().invoke(app, ["pairs", "check", "none.gguf"]).exception, ModelError)
+    assert isinstance(CliRunner().invoke(app, ["pairs", "check", "none"]).exception, ModelError)
+
+
+def test_one_file_is_no_pair(tiny_pair: TinyPair) -> None:
+    error = CliRunner().invoke(app, ["pairs", "check", str(tiny_pair.slm)]).exception
+    assert isinstance(error, UsageError)
+    assert "as well" in error.hint
 
 
 def test_the_list_is_what_it_was() -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tiny_pair import write_pair
 from typer.testing import CliRunner, Result
 
 from rstitch_local.builtin import word_problems
 from rstitch_local.commands.main import app
 from rstitch_local.engine.pair import Pair
-from rstitch_local.errors import InputError, RStitchError, UsageError
+from rstitch_local.errors import InputError, ModelError, RStitchError, UsageError
 from rstitch_local.problems.grading import Grader
 from rstitch_local.study import agreement as study_of_agreement
 from rstitch_local.study import entropy_plots, entropy_study
@@ -244,3 +245,13 @@ def test_without_matplotlib_nothing_is_computed(tmp_path: Path, monkeypatch: pyt
     said = refused(study(name, write(tmp_path), tmp_path / "out"), UsageError)
     assert "pip install 'rstitch-local[study]'" in said
     assert not (tmp_path / "out").exists()
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("name", ["entropy", "agreement"])
+def test_two_tokenisers_are_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
+    files = write_pair(tmp_path, {"other_body": True})
+    arguments = ["study", name, str(write(tmp_path)), "--out", str(tmp_path / "out"), "--threads", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--slm", str(files.slm), "--llm", str(files.llm)])
+    assert "A study compares single tokens" in refused(result, ModelError)
+    assert "SLM answers" not in result.output
