@@ -147,13 +147,8 @@ class ForeignTrajectory(Trajectory):
         entropy = float(-(present * np.log(present)).sum() / np.log(len(logits)))
         ahead = float(chances[0] - chances[1]) if self.router.margin else None
         seen = Observation(role, self.position, entropy, float(chances[0]), margin=ahead, token=token)
-        if self.router.pending:
-            seen.pending = self._missed(self._other(role))
-        chosen = self.router.route(seen)
-        if role is Role.SLM and chosen is Role.LLM:
-            self.swaps_up += 1
-            self._unsure = entropy
-            self._activate(Role.LLM)
+        chosen = self._ask(seen)
+        if self._pass_up(seen, chosen):
             return None
         self._skipped = self._cut(side, place)
         step = self._keep(side, token, seen)

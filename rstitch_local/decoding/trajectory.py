@@ -213,13 +213,8 @@ class Trajectory:
         writer = side.role
         ahead = margin(logits, token, top1) if self.router.margin else None
         seen = Observation(writer, self.position, entropy, top1, hidden, ahead, token=token)
-        if self.router.pending:
-            seen.pending = self._missed(self._other(writer))
-        chosen = self.router.route(seen)
-        if writer is Role.SLM and chosen is Role.LLM and self._may_swap():
-            self.swaps_up += 1
-            self._unsure = entropy
-            self._activate(Role.LLM)
+        chosen = self._ask(seen)
+        if self._pass_up(seen, chosen):
             return None
         token = self._sampler.choose(logits, self.position, token)
         step = self._keep(side, token, seen)
@@ -238,6 +233,21 @@ class Trajectory:
                 error.title, f"{self._active.role.name} at position {position}: {error.message}", error.hint
             ) from error
         return measured
+
+    def _ask(self, seen: Observation) -> Role:
+        """Who is to write, by the router, which is told how much the other model has missed if it wants to know."""
+        if self.router.pending:
+            seen.pending = self._missed(self._other(seen.role))
+        return self.router.route(seen)
+
+    def _pass_up(self, seen: Observation, chosen: Role) -> bool:
+        """Control from the SLM to the LLM, if the router chose it; whether it passed."""
+        if seen.role is not Role.SLM or chosen is not Role.LLM or not self._may_swap():
+            return False
+        self.swaps_up += 1
+        self._unsure = seen.entropy
+        self._activate(Role.LLM)
+        return True
 
     def _pass_down(self, chosen: Role) -> None:
         """After a token of the LLM: control to the SLM, if the router chose it."""
