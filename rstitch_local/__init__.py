@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+    from rstitch_local.engine.loading import LoadOptions, load_pair
+    from rstitch_local.engine.pair import Pair
 
 __version__ = "0.1.0"
 __all__ = ["LoadOptions", "Pair", "__version__", "load_pair"]
@@ -25,7 +26,7 @@ __all__ = ["LoadOptions", "Pair", "__version__", "load_pair"]
 def __getattr__(name: str) -> Any:
     # Lazy, because importing llama.cpp takes longer than all of `rstitch --help` may.
     if name in __all__:
-        from rstitch_local.engine import pair
+        from rstitch_local.engine import loading
 
-        return getattr(pair, name)
+        return getattr(loading, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

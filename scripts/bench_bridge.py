@@ -26,7 +26,8 @@ from rstitch_local.builtin.word_problems import EVALUATION_SEED, WordProblem, ge
 from rstitch_local.decoding.foreign import ForeignBridge
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 from rstitch_local.problems.answers import last_boxed
 
 TEXT = "Now multiply the 12 apples by 7, which makes 84, and give 3 of them to each of the others. "

@@ -19,7 +19,8 @@ from rstitch_local.decoding.policy import INPUTS, TENSORS, Policy, PolicyFacts
 from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.decoding.routers import Observation, Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 
 BENCH_SEED = 5
 

@@ -27,8 +27,8 @@ from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine import scheduling
 from rstitch_local.engine.driver import Live
+from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.engine.machine import predict_memory
-from rstitch_local.engine.pair import LoadOptions
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import Problem, read_problems
 

@@ -39,7 +39,7 @@ from llama_peer import (
 from rstitch_local import Pair, load_pair
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.engine.pair import LoadOptions
+from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.llama.chat_template import Message
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import read_problems

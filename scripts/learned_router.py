@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -26,13 +26,15 @@ from rstitch_local.builtin.word_problems import generate
 from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.decoding.learned import LearnedRouter
 from rstitch_local.decoding.policy import INPUTS, Policy, PolicyFacts, read_policy, write_policy
-from rstitch_local.decoding.routers import Role, Router
+from rstitch_local.decoding.routers import Observation, Role, Router
 from rstitch_local.engine.calibration_store import load_calibration
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 from rstitch_local.learning.reward import Judge
 from rstitch_local.learning.rollouts import ComparingRouter, Decision, Rollout, Workshop
 from rstitch_local.problems.metrics import wilson
 from rstitch_local.problems.reading import Problem
+from rstitch_local.problems.solve import seed_of
 from rstitch_local.study.statistics import difference_interval, mcnemar, ratio_interval, total_ratio
 
 TRAIN_SEED, VALIDATION_SEED, REPORT_SEED = 11, 12, 13
@@ -65,7 +67,7 @@ def main() -> None:
     train_parser.add_argument("--tau-ask", type=float, default=0.001)
     train_parser.add_argument("--warm-tau", type=float, default=0.005)
     train_parser.add_argument("--rate", type=float, default=1e-3)
-    train_parser.add_argument("--floor", type=float, default=0.0)
+    train_parser.add_argument("--floor", type=float, default=0.35)
     train_parser.add_argument("--inputs", default=",".join(INPUTS))
     train_parser.add_argument("--validation", type=int, default=300)
     train_parser.add_argument("--warm", choices=("rule", "difference"), default="rule")
@@ -140,9 +142,16 @@ def differences(arguments: argparse.Namespace) -> None:
         facts = PolicyFacts(sha256_of(slm.path), slm.n_embd, 0.001)
         blank = Network(facts, 8, 0).policy()
         workshop = Workshop(pair, load_calibration(pair).latency, Judge(), max_tokens=400)
-        written = workshop.write(problems(TRAIN_SEED, arguments.count), lambda _: ComparingRouter(blank))
-    short = [r for r in written if not any(d.position == 0 and d.switch for d in r.decisions)]
-    border = len(short) * 4 // 5
+        asked = problems(TRAIN_SEED, arguments.count)
+        written = workshop.write(asked, lambda _: ComparingRouter(blank))
+        short = [r for r in written if not any(d.position == 0 and d.switch for d in r.decisions)]
+        border = len(short) * 4 // 5
+        changed = {r.problem: {d.position for d in r.decisions if d.switch} for r in short[border:]}
+        looked_at = [problem for problem in asked if problem.id in changed]
+        knowing = {seed_of(0, problem.id, 0): KnowingRouter(blank, changed[problem.id]) for problem in looked_at}
+        bounds = {"one that knows": workshop.write(looked_at, lambda seed: knowing[seed])}
+        for spec in ("entropy:0.005", "entropy:0.02", "slm"):
+            bounds[spec] = workshop.write(looked_at, _made_of(spec))
     learned_from = [d for r in short[:border] for d in r.decisions]
     seen = [d for r in short[border:] for d in r.decisions]
     count = len(short) - border
@@ -160,6 +169,24 @@ def differences(arguments: argparse.Namespace) -> None:
         tell_apart(network, [d._replace(features=d.features[places]) for d in learned_from], 0.5)
         policy = network.policy()
         _found(" + ".join(inputs), [policy.score(d.features[places]) for d in seen], seen, count, shares)
+    print("\n| router, on the answers looked at | right | visits | modelled ms |\n|---|---|---|---|")
+    for name, own in bounds.items():
+        print(
+            f"| {name} | {fmean(r.right for r in own):.1%} | {fmean(r.visits for r in own):.2f} "
+            f"| {fmean(r.latency_ms for r in own):.2f} |"
+        )
+
+
+class KnowingRouter(LearnedRouter):
+    """Asks at the positions it was told of, where the LLM changed the token when it was asked everywhere: a bound."""
+
+    def __init__(self, policy: Policy, positions: Collection[int]) -> None:
+        super().__init__(policy)
+        self._positions = positions
+
+    def asks(self, observation: Observation) -> bool:
+        """Where it was told to."""
+        return observation.position in self._positions
 
 
 def _found(name: str, scores: Sequence[float], seen: Sequence[Decision], count: int, shares: Sequence[float]) -> None:

@@ -14,7 +14,8 @@ from rstitch_local.errors import UsageError
 if TYPE_CHECKING:
     from rstitch_local.decoding.sampling import Sampling
     from rstitch_local.engine.choice import PairChoice
-    from rstitch_local.engine.pair import LoadOptions, Pair
+    from rstitch_local.engine.loading import LoadOptions
+    from rstitch_local.engine.pair import Pair
 
 
 def open_pair(
@@ -37,7 +38,7 @@ def open_pair(
     from rich.progress import BarColumn, Progress, TextColumn
 
     from rstitch_local.decoding.routers import Role
-    from rstitch_local.engine.pair import load_choice
+    from rstitch_local.engine.loading import load_choice
 
     screen = make_console(stderr=True)
     with Progress(
@@ -57,7 +58,7 @@ def open_pair(
 
 def load_options(gpu_layers: str, threads: int | None, context: int | None, kv_type: str) -> LoadOptions:
     """What the options say about loading; raises UsageError where they mean nothing."""
-    from rstitch_local.engine.pair import LoadOptions
+    from rstitch_local.engine.loading import LoadOptions
     from rstitch_local.llama.context import KV_TYPES
 
     if kv_type not in KV_TYPES:

@@ -14,7 +14,7 @@ from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.latency import ModelLatency, PairLatency, Sample
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import CancelledError
-from rstitch_local.llama.context import Part
+from rstitch_local.llama.batch import Part
 
 Progress = Callable[[float], object]
 """Told the share of the time that has gone, 0 to 1."""

@@ -18,7 +18,9 @@ from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.engine import scheduling
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import CacheFullError, EngineError
-from rstitch_local.llama.context import Context, Decoded, Part, common_length
+from rstitch_local.llama.batch import Part
+from rstitch_local.llama.context import Context, Decoded
+from rstitch_local.llama.holdings import common_length
 
 _WORTH_WAITING = 16
 """Tokens of a common beginning for which a prompt waits until another one's are in the cache."""

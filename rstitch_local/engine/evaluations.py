@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.trace import Trace
-from rstitch_local.llama.context import KINDS
+from rstitch_local.llama.batch import KINDS
 
 
 class Evaluation(NamedTuple):

@@ -1,13 +1,13 @@
 """Two loaded models that can work together, and the way to ask them something.
 
-Knows how to load, compare and prompt a pair; the loop itself is the driver's, the rule the trajectory's.
+Knows how to prompt a pair and what an answer needs; how models get into memory is loading's, the loop itself the
+driver's, the rule the trajectory's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypedDict
 
 from rstitch_local.catalog.checksums import sha256_of
@@ -15,36 +15,22 @@ from rstitch_local.decoding.foreign import ForeignBridge, thinking_format
 from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
 from rstitch_local.decoding.learned import LearnedRouter
 from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import EntropyRouter, Role, Router, SpeculativeRouter
+from rstitch_local.decoding.routers import Role, Router, SpeculativeRouter
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.speculative import SpeculativeTrajectory
 from rstitch_local.decoding.thought import closed_by, opened_by, respelled
 from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
-from rstitch_local.engine.choice import PairChoice, PairDefaults, choose_pair
+from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.engine.driver import Driver, Live, Status
-from rstitch_local.engine.machine import (
-    Demand,
-    batch_size,
-    cache_bytes,
-    default_threads,
-    fit_layers,
-    free_gpu_bytes,
-    free_memory_bytes,
-    plan_slots,
-    require_memory,
-)
+from rstitch_local.engine.run import Run
 from rstitch_local.engine.trace import Trace
-from rstitch_local.engine.vocabularies import bridge_of, notice_of, template_of
+from rstitch_local.engine.vocabularies import notice_of
 from rstitch_local.errors import EngineError, InputError, ModelError, UsageError
 from rstitch_local.llama import library
-from rstitch_local.llama.chat_template import Message
+from rstitch_local.llama.chat_template import ChatTemplate, Message
 from rstitch_local.llama.context import Context
-from rstitch_local.llama.gguf_check import GgufSummary, check_gguf
-from rstitch_local.llama.weights import ALL_LAYERS, Weights
-
-LoadProgress = Callable[[Role, float], bool]
-"""Called with the model being loaded and the share loaded, 0 to 1; returning False cancels."""
+from rstitch_local.llama.weights import Weights
 
 _OTHER = {Role.SLM: Role.LLM, Role.LLM: Role.SLM}
 
@@ -58,79 +44,11 @@ class _Rest(TypedDict):
     kept: Sequence[Step]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """How a pair is put into memory.
-
-    gpu_layers: layers on the GPU for (SLM, LLM); None for as many as fit.
-    threads: CPU threads; None for the physical cores.
-    context: tokens each cache holds; None for the pair's own number.
-    kv_type: cache precision, f16, q8_0 or q4_0.
-    sequences: trajectories that can be live at once; None for as many as pay and the memory has room for.
-    cells: tokens all of them can hold together in each cache; None for `context` tokens each, or as many of them as
-        fit into half of the free memory.
-    swaps: whether both models will write the same answers. Where only one does, its sequences take single tokens side
-        by side, which is faster from caches of their own; where they catch up, from one store (`Context.unified`).
-    """
-
-    gpu_layers: tuple[int, int] | None = None
-    threads: int | None = None
-    context: int | None = None
-    kv_type: str = "f16"
-    sequences: int | None = 1
-    cells: int | None = None
-    swaps: bool = True
-
-
-class Run:
-    """One answer in the making: iterate over it for its Steps; `trace` is its record, complete at the end.
-
-    Many are written at once by `Pair.run_all`.
-    """
-
-    def __init__(self, driver: Driver, live: Live, stop: Callable[[], bool] | None) -> None:
-        self.trace = live.trace
-        self.trajectory = live.trajectory
-        self.live = live
-        self._driver = driver
-        self._stop = stop
-
-    def __iter__(self) -> Generator[Step, None, None]:
-        """Generate. Closing the generator ends the answer as `interrupted`.
-
-        Raises:
-            EngineError: broken logits or a failure of llama.cpp; the trace keeps what came before.
-        """
-        for _, step in self._driver.steps([self.live], stop=self._stop):
-            if step is not None:
-                yield step
-        if self.error is not None:
-            raise self.error
-
-    @property
-    def error(self) -> EngineError | None:
-        """What ended it, where that was an error of its own."""
-        return self.live.error
-
-    @property
-    def tau(self) -> float | None:
-        """The threshold on the entropy, or on a mean of entropies; None where another kind of router decides."""
-        router = self.trajectory.router
-        return router.tau if isinstance(router, EntropyRouter) else None
-
-    @tau.setter
-    def tau(self, value: float) -> None:
-        """Change the threshold from the next token on; without effect on another kind of router."""
-        router = self.trajectory.router
-        if isinstance(router, EntropyRouter) and router.tau != value:
-            router.tau = value
-            self.trace.taus.append((self.trajectory.position, value))
-
-
 class Pair:
     """Two models in memory. Made by `load_pair`; a context manager that frees them.
 
     name: the catalogue's name, or the two files'.
+    weights, contexts, templates: each model, its caches, and how it reads a conversation.
     bridge: how tokens, or text, get from one model to the other.
     formats: how each marks its reasoning; None for one without tokens for that.
     """
@@ -139,46 +57,20 @@ class Pair:
         self,
         name: str,
         weights: Mapping[Role, Weights],
+        contexts: Mapping[Role, Context],
         bridge: Bridge | ForeignBridge,
+        templates: Mapping[Role, ChatTemplate],
         defaults: PairDefaults,
-        options: LoadOptions,
-        templates: Mapping[Role, Path] | None = None,
     ) -> None:
         self.name = name
         self.defaults = defaults
         self.weights = weights
         self.bridge = bridge
         self.formats = {role: thinking_format(vocabulary) for role, vocabulary in bridge.vocabularies.items()}
-        self.templates = {role: template_of(w, (templates or {}).get(role)) for role, w in weights.items()}
-        self.contexts: dict[Role, Context] = {}
+        self.templates = templates
+        self.contexts = contexts
         self._closed = False
         self._fitting: set[str] = set()
-        tokens = {role: options.context or min(defaults.context, w.n_ctx_train) for role, w in weights.items()}
-        # Where all layers are on a GPU the cache is there too, and llama.cpp says when it does not fit.
-        here = [w.summary.kv_bytes_per_token for w in weights.values() if w.gpu_layers <= w.n_layer]
-        sequences, cells = options.sequences or 1, options.cells
-        if options.sequences != 1 and cells is None:
-            kv = here or [w.summary.kv_bytes_per_token for w in weights.values()]
-            per_token = sum(cache_bytes(each, 1, options.kv_type) for each in kv)
-            # The files count as free memory as long as they have not been read.
-            free = free_memory_bytes() - sum(w.size_bytes for w in weights.values()) if here else free_gpu_bytes()
-            sequences, cells = plan_slots(per_token, max(tokens.values()), free, options.sequences)
-        require_memory(sum(cache_bytes(each, cells or max(tokens.values()), options.kv_type) for each in here))
-        try:
-            for role in Role:
-                self.contexts[role] = Context(
-                    weights[role],
-                    n_ctx=tokens[role],
-                    n_seq_max=sequences,
-                    cells=cells,
-                    n_batch=batch_size(weights[role].gpu_layers, sequences),
-                    threads=options.threads or default_threads(weights[role].size_bytes),
-                    kv_type=options.kv_type,
-                    unified=options.swaps,
-                )
-        except BaseException:
-            self.close()
-            raise
         self.driver = Driver(self.contexts)
 
     def __enter__(self) -> Pair:
@@ -430,72 +322,3 @@ class Pair:
                 "kv_type": context.kv_type,
             }
         return {"pair": self.name, **models, "binding": build.binding, "llama_cpp": build.llama_cpp}
-
-
-def load_pair(
-    name: str | None = None,
-    *,
-    slm: Path | str | None = None,
-    llm: Path | str | None = None,
-    options: LoadOptions | None = None,
-    progress: LoadProgress | None = None,
-) -> Pair:
-    """Load a pair of the catalogue by name, or any two local files.
-
-    Args:
-        name: a pair of the catalogue that is on this disk; the first one there if None.
-        slm: the small model's GGUF file, instead of a name.
-        llm: the large one's, together with `slm`.
-        options: how to put them into memory.
-        progress: told how far loading is.
-
-    Raises:
-        UsageError: only one of the two files was named, or files and a name.
-        ModelError: no such pair, a file is missing or broken, the two cannot work together, or too little memory.
-        CancelledError: `progress` returned False.
-    """
-    return load_choice(choose_pair(name, slm, llm), options, progress)
-
-
-def load_choice(choice: PairChoice, options: LoadOptions | None = None, progress: LoadProgress | None = None) -> Pair:
-    """Load a pair that was chosen already; the rest is as in `load_pair`."""
-    options = options or LoadOptions()
-    paths = {Role.SLM: choice.slm, Role.LLM: choice.llm}
-    summaries = {role: check_gguf(path) for role, path in paths.items()}
-    if options.gpu_layers is None:
-        context = options.context or choice.defaults.context
-        # Many trajectories share what two whole contexts take, where the GPU has no more.
-        cells = options.cells or context * min(options.sequences or 2, 2)
-        options = replace(options, gpu_layers=_plan_offload(summaries, cells))
-    weights: dict[Role, Weights] = {}
-    try:
-        for role, layers in zip(Role, options.gpu_layers or (0, 0), strict=True):
-            weights[role] = Weights(paths[role], gpu_layers=layers, progress=_for_role(progress, role))
-        return Pair(choice.name, weights, bridge_of(weights), choice.defaults, options, choice.templates)
-    except BaseException:
-        # Not left to the garbage collector: the error's traceback would keep gigabytes alive.
-        for loaded in weights.values():
-            loaded.close()
-        raise
-
-
-def _for_role(progress: LoadProgress | None, role: Role) -> Callable[[float], bool] | None:
-    return None if progress is None else lambda share: progress(role, share)
-
-
-def _plan_offload(summaries: Mapping[Role, GgufSummary], cells: int) -> tuple[int, int]:
-    """GPU layers for both models: all that fit into what the GPUs have free."""
-    if not library.build().gpu_offload:
-        return (0, 0)
-    free = free_gpu_bytes()
-    demands = []
-    for role in Role:
-        summary = summaries[role]
-        layers = (summary.block_count or 32) + 1
-        cache = summary.kv_bytes_per_token * cells
-        demands.append(Demand(layers, (summary.file_size + cache) // layers))
-    slm, llm = (
-        ALL_LAYERS if count == demand.layers else count
-        for count, demand in zip(fit_layers(demands, free), demands, strict=True)
-    )
-    return slm, llm

@@ -13,7 +13,7 @@ from typing import Any
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.columns import pack, unpack
-from rstitch_local.llama.context import KINDS, Usage
+from rstitch_local.llama.batch import KINDS, Usage
 
 
 @dataclass(slots=True)

@@ -19,7 +19,8 @@ from rstitch_local.decoding.routers import Observation, Role, Router
 from rstitch_local.decoding.sampling import uniform
 from rstitch_local.engine.evaluations import evaluations_alone
 from rstitch_local.engine.latency import PairLatency
-from rstitch_local.engine.pair import Pair, Run
+from rstitch_local.engine.pair import Pair
+from rstitch_local.engine.run import Run
 from rstitch_local.errors import CancelledError
 from rstitch_local.learning.reward import Judge
 from rstitch_local.problems.prompts import Prompt, prompt_of

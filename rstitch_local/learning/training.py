@@ -43,7 +43,8 @@ class TrainSettings:
     tau_ask: entropy above which the policy is asked; warm_tau: the rule it imitates first.
     inputs, units: what the policy looks at, and the width of its inner layer.
     epochs, parts: passes over a batch, and updates in each; rate: Adam's learning rate.
-    floor: least standard deviation rewards of a group are divided by (`advantages`).
+    floor: least standard deviation rewards of a group are divided by (`advantages`); 0 is DAPO, 0.35 about the spread
+        of a group with right and wrong answers.
     validate_every: steps between two looks at the validation problems.
     warm: what the network learns first: "rule", to imitate the entropy rule at `warm_tau`; "difference", where the two
         models prefer different tokens, asking as often as that rule.
@@ -60,7 +61,7 @@ class TrainSettings:
     epochs: int = 4
     parts: int = 2
     rate: float = 1e-3
-    floor: float = 0.0
+    floor: float = 0.35
     validate_every: int = 10
     warm: str = "rule"
     seed: int = 0

@@ -9,8 +9,8 @@ import ctypes
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from dataclasses import dataclass
+from typing import NamedTuple, NoReturn
 
 import llama_cpp
 import numpy as np
@@ -18,15 +18,12 @@ from numpy.typing import NDArray
 
 from rstitch_local.errors import CacheFullError, CancelledError, EngineError, ModelError
 from rstitch_local.llama import library
+from rstitch_local.llama.batch import Batch, Part, chunks
+from rstitch_local.llama.holdings import Holdings
 from rstitch_local.llama.weights import Weights
 
 KV_TYPES = {"f16": llama_cpp.GGML_TYPE_F16, "q8_0": llama_cpp.GGML_TYPE_Q8_0, "q4_0": llama_cpp.GGML_TYPE_Q4_0}
 """Cache precisions by the name the command line gives them."""
-
-KINDS = ("prompt", "catch_up", "decode")
-"""What a token is evaluated as; the order of `Usage`'s lists."""
-
-_PROMPT, _CATCH_UP, _DECODE = range(3)
 
 _MORE_OUTPUTS = 3
 """Tokens with output beside one a sequence: 2 * 4 * n_logits bytes each, so few."""
@@ -57,23 +54,6 @@ class Output(NamedTuple):
     hidden: NDArray[np.float32] | None
 
 
-class Part(NamedTuple):
-    """What one sequence has in a single `llama_decode`: tokens that follow those in its cache.
-
-    sequence: whose they are.
-    ids: the tokens.
-    prompt: how many of them, the first ones, belong to the prompt.
-    single: the answer's token is the only one since the last evaluation, so it counts as decode.
-    output: how many tokens' logits are wanted, the last ones: none, the last one's, or several (`Context.outputs`).
-    """
-
-    sequence: int
-    ids: Sequence[int]
-    prompt: int = 0
-    single: bool = False
-    output: int = 1
-
-
 class Decoded(NamedTuple):
     """What a `llama_decode` gave: views that hold until the next one (or copies).
 
@@ -85,51 +65,6 @@ class Decoded(NamedTuple):
     logits: NDArray[np.float32] | None
     hidden: NDArray[np.float32] | None
     ns: list[int]
-
-
-@dataclass(slots=True)
-class Usage:
-    """Tokens evaluated and nanoseconds spent, by kind in the order of `KINDS`.
-
-    The answer's tokens count as decode when they are evaluated one in a pass, else as catch-up.
-    """
-
-    tokens: list[int] = field(default_factory=lambda: [0, 0, 0])
-    ns: list[int] = field(default_factory=lambda: [0, 0, 0])
-
-    def add(self, part: Part, elapsed_ns: int) -> None:
-        """Account for a part that was evaluated."""
-        count = len(part.ids)
-        if part.prompt:
-            prompt_ns = elapsed_ns * part.prompt // count
-            self.tokens[_PROMPT] += part.prompt
-            self.ns[_PROMPT] += prompt_ns
-            elapsed_ns -= prompt_ns
-        kind = _DECODE if part.single else _CATCH_UP
-        self.tokens[kind] += count - part.prompt
-        self.ns[kind] += elapsed_ns
-
-
-Span = tuple[int, int, int]
-"""Part of a piece: (index of the piece, index of its first token, number of tokens)."""
-
-
-def _chunks(spans: list[Span], n_batch: int) -> Iterator[list[Span]]:
-    """Cut spans so that no chunk holds more than n_batch tokens; their order stays."""
-    chunk: list[Span] = []
-    room = n_batch
-    for index, at, count in spans:
-        end = at + count
-        while at < end:
-            tokens = min(room, end - at)
-            chunk.append((index, at, tokens))
-            at += tokens
-            room -= tokens
-            if room == 0:
-                yield chunk
-                chunk, room = [], n_batch
-    if chunk:
-        yield chunk
 
 
 class Context:
@@ -191,7 +126,7 @@ class Context:
         self._open(min(params.n_batch, n_seq_max + _MORE_OUTPUTS))
         # Never more than the cells, whatever was asked for.
         self.n_batch: int = llama_cpp.llama_n_batch(self.handle)
-        self._batch = _Batch(self.n_batch)
+        self._batch = Batch(self.n_batch)
 
     def _open(self, outputs: int) -> None:
         """Have llama.cpp make its context, with empty caches."""
@@ -210,9 +145,8 @@ class Context:
         self.outputs = outputs
         self.handle = context
         self._memory = llama_cpp.llama_get_memory(context)
-        self._held: list[list[int]] = [[] for _ in range(self.n_seq_max)]
-        # Of each sequence, how many of its first cells are counted as another's, and whose.
-        self._shared = [(0, 0)] * self.n_seq_max
+        self._holdings = Holdings(self.n_seq_max)
+        self._held = self._holdings.tokens
         self._embeddings = False
         self._views: dict[tuple[int, int, int], NDArray[np.float32]] = {}
         self._finalizer = weakref.finalize(self, llama_cpp.llama_free, context)
@@ -258,7 +192,7 @@ class Context:
     @property
     def used(self) -> int:
         """Cells in use: the tokens of all sequences, a beginning that several share counted once."""
-        return sum(map(len, self._held)) - sum(count for count, _ in self._shared)
+        return self._holdings.used
 
     def truncate(self, sequence: int, length: int) -> int:
         """Forget all tokens of a sequence from position `length` on.
@@ -273,34 +207,14 @@ class Context:
         if not llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1):
             llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
             length = 0
-        self._forget(sequence, length)
+        self._holdings.forget(sequence, length)
         return length
-
-    def _forget(self, sequence: int, length: int) -> None:
-        """Take note that a sequence holds `length` tokens now; cells that others use as well become one of theirs."""
-        del self._held[sequence][length:]
-        kept = self._shared[sequence]
-        heirs = [other for other, (count, owner) in enumerate(self._shared) if owner == sequence and count > length]
-        if heirs:
-            heir = max(heirs, key=lambda other: self._shared[other][0])
-            for other in heirs:
-                self._shared[other] = (self._shared[other][0], heir)
-            self._shared[heir] = kept if kept[0] > length else (length, sequence)
-        self._share(sequence, min(kept[0], length), kept[1])
-
-    def _share(self, sequence: int, count: int, owner: int) -> None:
-        """Take note that a sequence's first `count` cells are those of `owner`, or of whoever that has them from."""
-        while count and self._shared[owner][0] >= count:
-            owner = self._shared[owner][1]
-        self._shared[sequence] = (count, owner)
 
     def clear(self) -> None:
         """Forget everything, and overwrite it: a NaN in a cell can reach those who do not look at the cell."""
         self._check_open()
         llama_cpp.llama_memory_clear(self._memory, True)
-        for sequence in range(self.n_seq_max):
-            self._held[sequence].clear()
-            self._shared[sequence] = (0, 0)
+        self._holdings.clear()
 
     def begin(self, sequence: int, ids: Sequence[int]) -> int:
         """Make a sequence hold as much of `ids` as any sequence holds already, and nothing else.
@@ -314,8 +228,8 @@ class Context:
         Returns:
             The number of tokens it holds.
         """
-        source, common = self.common(ids) if self._can_share else (sequence, self._common(sequence, ids))
-        own = self._common(sequence, ids)
+        source, common = self.common(ids) if self._can_share else (sequence, self._holdings.common(sequence, ids))
+        own = self._holdings.common(sequence, ids)
         if source == sequence or own >= common:
             return self._whole(sequence, self.truncate(sequence, own))
         self.truncate(sequence, 0)
@@ -327,7 +241,7 @@ class Context:
         elif common:
             llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, 0, common)
             self._held[sequence] += ids[:common]
-            self._share(sequence, common, source)
+            self._holdings.share(sequence, common, source)
         return self._whole(sequence, common)
 
     def _whole(self, sequence: int, length: int) -> int:
@@ -338,12 +252,7 @@ class Context:
 
     def common(self, ids: Sequence[int]) -> tuple[int, int]:
         """The sequence whose beginning has most in common with `ids`, and how many tokens, all but one at most."""
-        lengths = [self._common(sequence, ids) for sequence in range(self.n_seq_max)]
-        best = max(range(self.n_seq_max), key=lengths.__getitem__)
-        return best, lengths[best]
-
-    def _common(self, sequence: int, ids: Sequence[int]) -> int:
-        return min(common_length(self._held[sequence], ids), len(ids) - 1)
+        return self._holdings.most_common(ids)
 
     def evaluate(self, pieces: Sequence[Piece], *, stop: Callable[[], bool] | None = None) -> Iterator[Output]:
         """Evaluate all pieces in as few calls as `n_batch` allows; one Output a piece, as soon as it is there.
@@ -358,7 +267,7 @@ class Context:
         early = [(i, 0, len(piece.ids) - piece.hidden) for i, piece in enumerate(pieces)]
         late = [(i, len(piece.ids) - 1, 1) for i, piece in enumerate(pieces) if piece.hidden]
         for hidden, spans in ((False, early), (True, late)):
-            for chunk in _chunks(spans, self.n_batch):
+            for chunk in chunks(spans, self.n_batch):
                 if stop is not None and stop():
                     raise CancelledError("Stopped", "The evaluation was stopped between two batches.")
                 ends = [index for index, at, count in chunk if at + count == len(pieces[index].ids)]
@@ -385,34 +294,13 @@ class Context:
         """
         self._check_open()
         batch, held = self._batch, self._held
-        count = len(parts)
-        outputs = 0
-        ends: list[int] = []
-        if all(len(part.ids) == 1 and part.output for part in parts):
-            batch.token[:count] = [part.ids[0] for part in parts]
-            batch.pos[:count] = [len(held[part.sequence]) for part in parts]
-            batch.seq[:count] = [part.sequence for part in parts]
-            batch.output[:count] = 1
-            outputs = count
-        else:
-            count = 0
-            for part in parts:
-                at, count = count, count + len(part.ids)
-                length = len(held[part.sequence])
-                batch.token[at:count] = part.ids
-                batch.pos[at:count] = range(length, length + count - at)
-                batch.seq[at:count] = part.sequence
-                batch.output[at:count] = hidden
-                batch.output[count - part.output : count] = 1
-                outputs += len(part.ids) if hidden else part.output
-                ends.append(count - 1)
-            if outputs > self.outputs:
-                # llama.cpp would end the process.
-                raise EngineError("Too many outputs", f"{outputs} are wanted at once; {self.outputs} are allowed.")
+        count, outputs, ends = batch.fill(parts, held, hidden=hidden)
+        if outputs > self.outputs:
+            # llama.cpp would end the process.
+            raise EngineError("Too many outputs", f"{outputs} are wanted at once; {self.outputs} are allowed.")
         if hidden != self._embeddings:
             llama_cpp.llama_set_embeddings(self.handle, hidden)
             self._embeddings = hidden
-        batch.struct.n_tokens = count
         started = time.perf_counter_ns()
         code = llama_cpp.llama_decode(self.handle, batch.struct)
         if code != 0:
@@ -440,7 +328,7 @@ class Context:
         for part in parts:
             sequence = part.sequence
             llama_cpp.llama_memory_seq_rm(self._memory, sequence, len(self._held[sequence]), -1)
-            self._forget(
+            self._holdings.forget(
                 sequence,
                 min(len(self._held[sequence]), llama_cpp.llama_memory_seq_pos_max(self._memory, sequence) + 1),
             )
@@ -470,32 +358,3 @@ class Context:
             flat = np.ctypeslib.as_array((ctypes.c_float * (rows * width)).from_address(address))
             view = self._views[address, rows, width] = flat.reshape(rows, width)
         return view
-
-
-class _Batch:
-    """A `llama_batch` over arrays of numpy, so that it is filled by slices; one sequence a token."""
-
-    def __init__(self, n_batch: int) -> None:
-        self.token = np.zeros(n_batch, np.int32)
-        self.pos = np.zeros(n_batch, np.int32)
-        self.seq = np.zeros(n_batch, np.int32)
-        self.output = np.zeros(n_batch, np.int8)
-        # Kept as attributes: the struct only points at them.
-        self._counts = np.ones(n_batch, np.int32)
-        self._pointers = self.seq.ctypes.data + 4 * np.arange(n_batch, dtype=np.uintp)
-        self.struct = llama_cpp.llama_batch()
-        ints = ctypes.POINTER(ctypes.c_int32)
-        fields: list[tuple[str, int, type[ctypes._Pointer[Any]]]] = [
-            ("token", self.token.ctypes.data, ints),
-            ("pos", self.pos.ctypes.data, ints),
-            ("n_seq_id", self._counts.ctypes.data, ints),
-            ("seq_id", self._pointers.ctypes.data, ctypes.POINTER(ints)),
-            ("logits", self.output.ctypes.data, ctypes.POINTER(ctypes.c_int8)),
-        ]
-        for name, address, kind in fields:
-            setattr(self.struct, name, ctypes.cast(address, kind))
-
-
-def common_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two conversations have in common at their beginning."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -15,8 +15,9 @@ import numpy as np
 from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
+from rstitch_local.llama.batch import Part
 from rstitch_local.llama.chat_template import Message
-from rstitch_local.llama.context import Part, Piece
+from rstitch_local.llama.context import Piece
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.run_folder import Answer, RunFolder
 from rstitch_local.study.answering import StudyJob, Watch, write_answers

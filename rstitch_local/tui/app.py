@@ -27,8 +27,8 @@ from rstitch_local.catalog.catalogue import load_catalogue
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.choice import PairChoice, choose_pair
+from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.engine.machine import free_gpu_bytes
-from rstitch_local.engine.pair import LoadOptions
 from rstitch_local.errors import InputError, RStitchError, StorageError, UsageError
 from rstitch_local.text import one_line
 from rstitch_local.tui import app_settings, slash

@@ -22,7 +22,9 @@ from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.calibration_store import stored_latency
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.inspection import View, inspect
-from rstitch_local.engine.pair import LoadOptions, Pair, Run, load_choice
+from rstitch_local.engine.loading import LoadOptions, load_choice
+from rstitch_local.engine.pair import Pair
+from rstitch_local.engine.run import Run
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError, RStitchError
 from rstitch_local.tui.estimate import LlmAlone

@@ -13,7 +13,8 @@ from pathlib import Path
 from rstitch_local.builtin import word_problems
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 
 BOXED = re.compile(r"\\boxed\{(\d+)\}")
 MAX_TOKENS = 800

@@ -11,7 +11,8 @@ from rstitch_local import builtin
 from rstitch_local.builtin import word_problems
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 from rstitch_local.llama.gguf_check import check_gguf
 
 BOXED = re.compile(r"\\boxed\{(\d+)\}")

@@ -22,8 +22,9 @@ from tiny_pair import TinyPair, write_pair
 from rstitch_local.commands import loading
 from rstitch_local.commands.main import main
 from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine import pair as engine_pair
+from rstitch_local.engine import loading as engine_loading
 from rstitch_local.engine.choice import PairChoice
+from rstitch_local.engine.pair import Pair
 from rstitch_local.llama import library
 from rstitch_local.text import safe_text
 
@@ -109,14 +110,14 @@ def test_json_is_one_object_with_everything(rstitch: Rstitch, tiny_pair: TinyPai
 
 
 def test_options_reach_the_models(rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded: list[engine_pair.LoadOptions] = []
-    load = engine_pair.load_choice
+    loaded: list[engine_loading.LoadOptions] = []
+    load = engine_loading.load_choice
 
-    def note(choice: PairChoice, options: engine_pair.LoadOptions, *more: Any) -> engine_pair.Pair:
+    def note(choice: PairChoice, options: engine_loading.LoadOptions, *more: Any) -> Pair:
         loaded.append(options)
         return load(choice, options, *more)
 
-    monkeypatch.setattr(engine_pair, "load_choice", note)
+    monkeypatch.setattr(engine_loading, "load_choice", note)
     options = "--temperature 0.5 --top-p 0.9 --top-k 40 --min-p 0.01 --context 128 --threads 2 --kv-type q8_0"
     done = rstitch(
         "ask", "Hi", *tiny_pair.options, *options.split(), "--gpu-layers", "9,3", "--system", "Be brief.",
@@ -127,7 +128,7 @@ def test_options_reach_the_models(rstitch: Rstitch, tiny_pair: TinyPair, monkeyp
     assert record["settings"]["max_tokens"] == 4
     short = json.loads(rstitch("ask", "Hi", *tiny_pair.options, "--max-tokens", "4", "--json").out)
     assert record["evaluated"]["slm"]["prompt"] > short["evaluated"]["slm"]["prompt"] + len("Be brief.")
-    assert loaded == [engine_pair.LoadOptions((9, 3), 2, 128, "q8_0"), engine_pair.LoadOptions()]
+    assert loaded == [engine_loading.LoadOptions((9, 3), 2, 128, "q8_0"), engine_loading.LoadOptions()]
 
 
 def test_a_question_can_come_from_standard_input(tiny_pair: TinyPair) -> None:

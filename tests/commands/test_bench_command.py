@@ -112,7 +112,8 @@ HANGING = """
 import sys, time
 from pathlib import Path
 from rstitch_local.commands import main
-from rstitch_local.engine.pair import Pair, Run
+from rstitch_local.engine.pair import Pair
+from rstitch_local.engine.run import Run
 
 folder = Path(sys.argv[1])
 asked = 0

@@ -18,7 +18,7 @@ from rstitch_local.commands.main import app
 from rstitch_local.engine import calibration
 from rstitch_local.engine.calibration_store import load_calibration
 from rstitch_local.engine.latency import PairLatency
-from rstitch_local.engine.pair import LoadOptions, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.errors import UsageError
 
 

@@ -15,7 +15,7 @@ from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.calibration_store import calibration_of_files, store_calibration
 from rstitch_local.engine.choice import choose_pair
 from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
-from rstitch_local.engine.pair import load_choice, load_pair
+from rstitch_local.engine.loading import load_choice, load_pair
 from rstitch_local.engine.pair_check import CACHED, check_pair
 from rstitch_local.errors import ModelError, UsageError
 

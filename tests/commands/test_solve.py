@@ -19,7 +19,7 @@ from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine import calibration_store, choice
 from rstitch_local.engine.choice import PairChoice, PairDefaults
 from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
-from rstitch_local.engine.pair import load_pair
+from rstitch_local.engine.loading import load_pair
 from rstitch_local.errors import InputError, ModelError, RStitchError, UsageError
 
 if TYPE_CHECKING:

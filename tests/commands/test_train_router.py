@@ -13,7 +13,7 @@ from rstitch_local.commands.train_router import read_price, require_torch, split
 from rstitch_local.decoding.policy import read_policy
 from rstitch_local.engine.calibration_store import store_calibration
 from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
-from rstitch_local.engine.pair import LoadOptions, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.errors import UsageError
 from rstitch_local.problems.reading import Problem
 

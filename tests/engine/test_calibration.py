@@ -25,9 +25,11 @@ from rstitch_local.engine.calibration_store import (
     stored_latency,
 )
 from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError, StorageError
-from rstitch_local.llama.context import Context, Decoded, Part
+from rstitch_local.llama.batch import Part
+from rstitch_local.llama.context import Context, Decoded
 
 MODEL = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 1, 2), decode=(0, 3)))
 LATENCY = PairLatency(slm=MODEL, llm=MODEL)

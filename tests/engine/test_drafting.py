@@ -21,10 +21,13 @@ from rstitch_local.decoding.speculative import SpeculativeTrajectory
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.engine.driver import Driver, Live
 from rstitch_local.engine.evaluations import Evaluation, evaluations
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError, ModelError
-from rstitch_local.llama.context import Context, Decoded, Part, common_length
+from rstitch_local.llama.batch import Part
+from rstitch_local.llama.context import Context, Decoded
+from rstitch_local.llama.holdings import common_length
 
 N_VOCAB = 24
 SAYS, DRAFTS = "abcdefghijkl", "abcXefghYjkl"

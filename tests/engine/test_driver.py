@@ -17,10 +17,12 @@ from rstitch_local.decoding.routers import EntropyRouter, FixedRouter, Observati
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Trajectory
 from rstitch_local.engine.driver import Live
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError
-from rstitch_local.llama.context import Context, Decoded, Part
+from rstitch_local.llama.batch import Part
+from rstitch_local.llama.context import Context, Decoded
 
 SEQUENCES = 6
 CONTEXT = 256

@@ -22,7 +22,9 @@ from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.engine.driver import Driver, Live
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import CacheFullError, EngineError
-from rstitch_local.llama.context import Context, Decoded, Part, common_length
+from rstitch_local.llama.batch import Part
+from rstitch_local.llama.context import Context, Decoded
+from rstitch_local.llama.holdings import common_length
 
 VOCABULARY = 30
 END = 0

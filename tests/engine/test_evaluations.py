@@ -13,9 +13,12 @@ from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.evaluations import Evaluation, evaluations, evaluations_of_totals
-from rstitch_local.engine.pair import Pair, Run, load_pair
+from rstitch_local.engine.loading import load_pair
+from rstitch_local.engine.pair import Pair
+from rstitch_local.engine.run import Run
 from rstitch_local.engine.trace import Trace
-from rstitch_local.llama.context import KINDS, Context, Part, Usage
+from rstitch_local.llama.batch import KINDS, Part, Usage
+from rstitch_local.llama.context import Context
 
 Made = list[tuple[Role, int, int]]
 ROUTERS = ["slm", "llm", "entropy:0.2", "entropy:0.5", "confidence:0.5", "random:0.1", "random:0.4", "random:0.9"]
@@ -147,7 +150,7 @@ def test_of_an_answer_that_was_stopped(tiny: Pair, made: Made, count: int) -> No
 
 
 def test_of_an_answer_without_room(tiny_pair: TinyPair, made: Made) -> None:
-    from rstitch_local.engine.pair import LoadOptions
+    from rstitch_local.engine.loading import LoadOptions
 
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(context=100)) as small:
         for seed in range(6):

@@ -31,7 +31,9 @@ from rstitch_local.decoding.routers import HysteresisRouter, Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.inspection import inspect
-from rstitch_local.engine.pair import LoadOptions, Pair, Run, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
+from rstitch_local.engine.run import Run
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import ModelError
 

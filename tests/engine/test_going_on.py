@@ -12,7 +12,8 @@ from rstitch_local.builtin import word_problems
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.trace import Trace
 
 ROUTERS = [

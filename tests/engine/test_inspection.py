@@ -14,7 +14,8 @@ from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.inspection import View, inspect
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError, InputError
 from rstitch_local.llama.context import Output, Piece

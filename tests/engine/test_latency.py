@@ -16,7 +16,7 @@ from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.evaluations import Evaluation
 from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency, Sample, Table, medians, nnls
 from rstitch_local.engine.trace import Trace
-from rstitch_local.llama.context import Usage
+from rstitch_local.llama.batch import Usage
 
 SIZES = (1, 2, 3, 4, 6, 8, 16, 64)
 DEPTHS = (0, 512, 1024)

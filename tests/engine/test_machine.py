@@ -110,7 +110,7 @@ def test_a_pair_stays_within_the_memory_that_was_predicted() -> None:
         "from rstitch_local import load_pair\n"
         "from rstitch_local.decoding.routers import Role\n"
         "from rstitch_local.engine.machine import predict_memory\n"
-        "from rstitch_local.engine.pair import LoadOptions\n"
+        "from rstitch_local.engine.loading import LoadOptions\n"
         "before = psutil.Process().memory_info().rss\n"
         "with load_pair('demo', options=LoadOptions(sequences=16, threads=1)) as pair:\n"
         "    runs = (pair.ask(f'Tom has {n} apples and buys 4 more. How many now?') for n in range(40))\n"

@@ -19,7 +19,9 @@ from rstitch_local.builtin import word_problems
 from rstitch_local.decoding.routers import EntropyRouter, Observation, Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.pair import LoadOptions, Pair, Run, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
+from rstitch_local.engine.run import Run
 from rstitch_local.errors import EngineError, InputError
 
 SEED = 7

@@ -15,7 +15,9 @@ from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.choice import PairDefaults
-from rstitch_local.engine.pair import LoadOptions, Pair, Run, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair, open_contexts
+from rstitch_local.engine.pair import Pair
+from rstitch_local.engine.run import Run
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError, UsageError
 
@@ -147,7 +149,8 @@ def test_runs_can_be_started_before_others_are_read(pair: Pair) -> None:
 def test_defaults_are_the_pairs_own(tiny_pair: TinyPair, pair: Pair) -> None:
     defaults = PairDefaults(context=128, tau=0.25, sampling=Sampling(0.5), prompt_suffix="Think for 9 tokens.")
     with open_pair(tiny_pair) as other:
-        own = Pair("own", other.weights, other.bridge, defaults, LoadOptions())
+        contexts = open_contexts(other.weights, defaults, LoadOptions())
+        own = Pair("own", other.weights, contexts, other.bridge, other.templates, defaults)
         trace = finish(own.ask("Why?", max_tokens=5))
         assert trace.settings["router"] == "entropy:0.25"
         assert trace.settings["sampling"]["temperature"] == 0.5

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.trace import Trace
-from rstitch_local.llama.context import Usage
+from rstitch_local.llama.batch import Usage
 
 counts = st.lists(st.integers(0, 10_000), min_size=3, max_size=3)
 shares = st.floats(0, 1)

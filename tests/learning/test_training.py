@@ -17,7 +17,8 @@ from rstitch_local.decoding.policy import Policy, PolicyFacts, read_policy, writ
 from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.evaluations import evaluations, evaluations_alone
 from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError
 from rstitch_local.learning.reward import Judge
 from rstitch_local.learning.rollouts import ComparingRouter, Rollout, SampledRouter, Workshop

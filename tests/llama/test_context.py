@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from tiny_pair import TinyPair
 
 from rstitch_local.errors import CacheFullError, CancelledError, EngineError, ModelError
-from rstitch_local.llama.context import KINDS, KV_TYPES, Context, Part, Piece, Usage
+from rstitch_local.llama.batch import KINDS, Part, Usage
+from rstitch_local.llama.context import KV_TYPES, Context, Piece
 from rstitch_local.llama.weights import Weights
 
 N_CTX = 256

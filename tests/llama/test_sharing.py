@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from tiny_pair import MERGES, SPECIALS, TinyPair, body, write_recurrent_model
 
 from rstitch_local.errors import CacheFullError
-from rstitch_local.llama.context import Context, Part, Piece
+from rstitch_local.llama.batch import Part
+from rstitch_local.llama.context import Context, Piece
 from rstitch_local.llama.weights import Weights
 
 N_CTX = 256

@@ -9,7 +9,8 @@ from rstitch_local.builtin import word_problems
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
-from rstitch_local.engine.pair import LoadOptions, Pair, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.engine.pair import Pair
 from rstitch_local.study.answering import read_along, same_token, steps_of
 
 MESSAGES = [{"role": "user", "content": word_problems.generate(word_problems.EVALUATION_SEED, 3).question}]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rstitch_local.builtin import word_problems
-from rstitch_local.engine.pair import LoadOptions, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.errors import InputError, StorageError
 from rstitch_local.problems.grading import Grader
 from rstitch_local.study.harm import (

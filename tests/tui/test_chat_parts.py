@@ -13,10 +13,10 @@ from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.calibration_store import store_calibration
 from rstitch_local.engine.choice import choose_pair
 from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
-from rstitch_local.engine.pair import load_pair
+from rstitch_local.engine.loading import load_pair
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import UsageError
-from rstitch_local.llama.context import Usage
+from rstitch_local.llama.batch import Usage
 from rstitch_local.tui import slash
 from rstitch_local.tui.chat_settings import ChatSettings
 from rstitch_local.tui.engine_thread import Answer, AnswerEnded, EngineThread, Request

@@ -12,7 +12,7 @@ from textual.widgets import TextArea
 
 from rstitch_local import builtin
 from rstitch_local.decoding.routers import Role
-from rstitch_local.engine.pair import LoadOptions, load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.tui.widgets.entropy_strip import EntropyStrip
 from rstitch_local.tui.widgets.message_view import MessageView
 from rstitch_local.tui.widgets.tau_slider import TauSlider

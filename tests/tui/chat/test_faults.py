@@ -18,7 +18,8 @@ from tiny_pair import write_pair
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.choice import PairChoice
-from rstitch_local.engine.pair import LoadOptions, LoadProgress, Run, load_choice
+from rstitch_local.engine.loading import LoadOptions, LoadProgress, load_choice
+from rstitch_local.engine.run import Run
 from rstitch_local.errors import CancelledError, StorageError
 from rstitch_local.tui import engine_thread, slash
 from rstitch_local.tui.keys import ACTIONS

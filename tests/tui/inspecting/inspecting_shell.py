@@ -13,7 +13,7 @@ from tiny_pair import TinyPair
 
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.choice import PairChoice
-from rstitch_local.engine.pair import LoadOptions
+from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.engine.trace import Trace
 from rstitch_local.tui.engine_thread import Answer, AnswerEnded, EngineThread, Loaded, LoadFailed, Request, Unloaded
 

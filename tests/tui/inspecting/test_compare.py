@@ -15,7 +15,7 @@ from tiny_pair import TinyPair, write_pair
 from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.trace import Trace
-from rstitch_local.llama.context import Usage
+from rstitch_local.llama.batch import Usage
 from rstitch_local.tui.engine_thread import Answer
 from rstitch_local.tui.screens.compare import CompareScreen, final_answer, same_answer, verdict
 from rstitch_local.tui.widgets.entropy_strip import EntropyStrip

@@ -24,7 +24,7 @@ from rstitch_local.decoding.routers import Role
 from rstitch_local.decoding.trajectory import Step
 from rstitch_local.engine.choice import PairChoice, choose_pair
 from rstitch_local.engine.inspection import Candidate, View
-from rstitch_local.engine.pair import LoadOptions
+from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import RStitchError
 from rstitch_local.tui import machine_fit

@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 
 from rstitch_local.decoding.routers import Role
 from rstitch_local.engine.trace import Trace
-from rstitch_local.llama.context import Usage
+from rstitch_local.llama.batch import Usage
 from rstitch_local.tui.widgets.figures import Figures, figures_text
 
 SLM, LLM = Role.SLM, Role.LLM

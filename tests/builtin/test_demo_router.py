@@ -1,0 +1,66 @@
+"""The learned router that ships with the demo pair: that it belongs to it, says how it was made, and decides."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from rstitch_local import builtin
+from rstitch_local.builtin import word_problems
+from rstitch_local.catalog.checksums import sha256_of
+from rstitch_local.commands.main import app
+from rstitch_local.decoding.learned import policy_at
+from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.engine.loading import LoadOptions, load_pair
+
+PROBLEMS = 60
+LARGEST_BYTES = 100_000
+
+
+def test_it_is_of_the_demo_slm_and_says_how_it_was_trained() -> None:
+    facts = policy_at("demo").facts
+    assert facts.slm_sha256 == sha256_of(builtin.SLM_FILE)
+    assert facts.tau_ask == facts.training["tau_ask"]
+    assert facts.training["warm"] in {"rule", "difference"}
+    assert {"seed", "steps", "step", "price", "group", "batch", "floor"} <= facts.training.keys()
+    assert facts.training["validation"]["accuracy"] > 0.9
+    assert (builtin.FOLDER / "demo-router.safetensors").stat().st_size <= LARGEST_BYTES
+
+
+def test_it_is_right_far_more_often_than_the_slm_and_asks_less_than_a_threshold_at_tau_ask() -> None:
+    problems = [word_problems.generate(word_problems.EVALUATION_SEED, index) for index in range(PROBLEMS)]
+    tau_ask = policy_at("demo").facts.tau_ask
+    right, visits = {}, {}
+    with load_pair("demo", options=LoadOptions(threads=1, context=1024)) as pair:
+        for router in ("learned:demo", f"entropy:{tau_ask:g}", "slm"):
+            runs = [pair.ask(p.question, router=router, sampling=Sampling(), max_tokens=400) for p in problems]
+            right[router] = visits[router] = 0
+            for problem, run in zip(problems, runs, strict=True):
+                text = "".join(step.text for step in run)
+                right[router] += f"\\boxed{{{problem.answer}}}" in text
+                visits[router] += run.trace.swaps_up
+                assert run.trace.tokens[Role.SLM]
+    assert right["learned:demo"] >= right["slm"] + 0.15 * PROBLEMS
+    assert visits["learned:demo"] < visits[f"entropy:{tau_ask:g}"]
+
+
+@pytest.mark.parametrize("command", ["ask", "solve"])
+def test_the_commands_take_it_by_name(command: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("named")
+    if command == "ask":
+        arguments = ["Tom has 12 pens. He buys 30 more pens. How many pens does Tom have?", "--json"]
+    else:
+        file = folder / "one.jsonl"
+        file.write_text(
+            '{"question": "Tom has 12 pens. He buys 30 more pens. How many pens does Tom have?", "answer": "42"}\n'
+        )
+        arguments = [str(file), "--out", str(folder / "run"), "--json"]
+    done = CliRunner(env={"RSTITCH_HOME": str(folder)}).invoke(
+        app, [command, *arguments, "--pair", "demo", "--router", "learned:demo"]
+    )
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert "42" in record["text"] if command == "ask" else record["accuracy"] == 1.0
