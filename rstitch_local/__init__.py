@@ -26,7 +26,7 @@ __all__ = ["LoadOptions", "Pair", "__version__", "load_pair"]
 def __getattr__(name: str) -> Any:
     # Lazy, because importing llama.cpp takes longer than all of `rstitch --help` may.
     if name in __all__:
-        from rstitch_local.engine import loading
+        from rstitch_local.engine import loading, pair
 
-        return getattr(loading, name)
+        return pair.Pair if name == "Pair" else getattr(loading, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

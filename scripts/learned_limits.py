@@ -1,5 +1,8 @@
 """What there is to be learned on the demo pair: how well one can tell beforehand where the LLM changes a token.
 
+Prints how many visits it takes to catch these tokens, told by entropy and by networks that see more; and what the
+answers would cost if one knew.
+
     python scripts/learned_limits.py [--count 2500]
 
 Needs `rstitch calibrate --pair demo --threads 1` once before, and the extra `train`.
@@ -78,7 +81,11 @@ def main() -> None:
 
 
 class KnowingRouter(LearnedRouter):
-    """Asks at the positions it was told of, where the LLM changed the token when it was asked everywhere: a bound."""
+    """Asks at the positions it was told of: where the LLM changed the token when it was asked everywhere.
+
+    Nearly what one who knows everything would pay. Where the LLM, asked everywhere, went on writing because it was
+    unsure itself, the SLM writes now, and the answer may take another way.
+    """
 
     def __init__(self, policy: Policy, positions: Collection[int]) -> None:
         super().__init__(policy)

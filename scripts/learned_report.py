@@ -44,11 +44,11 @@ def report(record: Mapping[str, Mapping[str, Any]], file: Path) -> None:
             continue
         print(f"\n{name}:")
         for kind in ("entropy", "window"):
-            fixed = {spec: other for spec, other in record.items() if spec.startswith(kind)}
+            fixed = {spec: other for spec, other in record.items() if spec.startswith(kind) and not other["learned"]}
             if fixed:
                 _against(own, fixed)
     if has_matplotlib():
-        picture(record, file.with_suffix(""))
+        picture(record, file.with_name(file.name.removesuffix(".json")))
 
 
 def _against(own: Mapping[str, Any], fixed: Mapping[str, Mapping[str, Any]]) -> None:
@@ -63,11 +63,11 @@ def _against(own: Mapping[str, Any], fixed: Mapping[str, Mapping[str, Any]]) -> 
     as_right = [spec for spec in fixed if accuracy(spec) >= fmean(own["right"])]
     as_fast = [spec for spec in fixed if cost(spec) <= fmean(own["latency_ms"])]
     # Where no tau is as accurate, the most accurate one; where none is as fast, the fastest.
-    chosen = {
-        "at its accuracy": min(as_right, key=cost) if as_right else max(fixed, key=accuracy),
-        "at its latency": max(as_fast, key=accuracy) if as_fast else min(fixed, key=cost),
-    }
-    for when, spec in chosen.items():
+    chosen = [
+        ("at its accuracy", min(as_right, key=cost)) if as_right else ("the most accurate,", max(fixed, key=accuracy)),
+        ("at its latency", max(as_fast, key=accuracy)) if as_fast else ("the fastest,", min(fixed, key=cost)),
+    ]
+    for when, spec in chosen:
         other = fixed[spec]
         ours, theirs = [float(x) for x in own["right"]], [float(x) for x in other["right"]]
         better = sum(a > b for a, b in zip(ours, theirs, strict=True))
@@ -94,17 +94,21 @@ def picture(record: Mapping[str, Mapping[str, Any]], stem: Path) -> None:
     axes = figure.subplots()
     kinds = (("entropy:", "threshold, over tau", BLUE, "o"), ("window:", "windows of 2 and 4", GREEN, "^"))
     for start, label, colour, marker in kinds:
-        points = sorted(_point(own) for spec, own in record.items() if spec.startswith(start))
-        line = "-" if start == "entropy:" else ""
-        axes.plot(*zip(*points, strict=True), line, color=colour, marker=marker, markersize=4, label=label)
+        points = sorted(_point(own) for spec, own in record.items() if spec.startswith(start) and not own["learned"])
+        if points:
+            line = "-" if start == "entropy:" else "none"
+            axes.plot(
+                *zip(*points, strict=True), linestyle=line, color=colour, marker=marker, markersize=4, label=label
+            )
     for name, own in record.items():
         if own["learned"]:
             ms, right = _point(own)
             low, high = wilson(right / 100, len(own["right"]))
             errors = [[right - 100 * low], [100 * high - right]]
             axes.errorbar(ms, right, errors, color=VERMILION, marker="s", markersize=5, linewidth=0.7)
-            axes.annotate(name.split("/")[0], (ms, right), (5, 3), textcoords="offset points", fontsize=7)
-    axes.plot([], [], color=VERMILION, marker="s", label="learned, with 95 % intervals")
+            axes.annotate(name.removesuffix("/router"), (ms, right), (5, 3), textcoords="offset points", fontsize=7)
+    if any(own["learned"] for own in record.values()):
+        axes.plot([], [], color=VERMILION, marker="s", label="learned, with 95 % intervals")
     axes.set_xlabel("Modelled latency of an answer (ms)")
     axes.set_ylabel("Right answers (%)")
     axes.grid(alpha=0.3)

@@ -125,12 +125,7 @@ def solve(
             prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix),
             max_tokens,
         ),
-        model_settings={
-            **sums_of(chosen),
-            **_sum_of_router(spec),
-            "context": context or defaults.context,
-            "kv_type": kv_type,
-        },
+        model_settings={**sums_of(chosen), "context": context or defaults.context, "kv_type": kv_type},
         pair_name=chosen.name,
         fields=fields,
         selection=selection,
@@ -192,16 +187,6 @@ def sums_of(choice: PairChoice) -> dict[str, str]:
         except OSError as error:
             raise ModelError("No such model file", f"{path} cannot be read: {error.strerror}.") from error
     return found
-
-
-def _sum_of_router(spec: str) -> dict[str, str]:
-    """The sha256 of a learned router's file, which can be trained anew under the same name; nothing for others."""
-    from rstitch_local.catalog.checksums import sha256_of
-    from rstitch_local.decoding.learned import policy_path
-    from rstitch_local.decoding.router_spec import LEARNED
-
-    name, _, place = spec.partition(":")
-    return {"router_sha256": sha256_of(policy_path(place))} if name == LEARNED else {}
 
 
 def _run_until_stopped(job: Job, load: Callable[[int], AbstractContextManager[LoadedPair]]) -> Outcome:

@@ -149,7 +149,8 @@ def train_router(
         try:
             policy = training.run(display.show, resume=resume)
         except CancelledError:
-            screen.print(f"Stopped. The same command with --resume goes on from {folder}.", soft_wrap=True)
+            how = f"with --resume goes on from {folder}" if training.has_checkpoint else "begins again"
+            screen.print(f"Stopped. The same command {how}.", soft_wrap=True)
             raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
         finally:
             if has_matplotlib() and training.history and folder.exists():

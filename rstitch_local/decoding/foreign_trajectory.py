@@ -160,7 +160,7 @@ class ForeignTrajectory(Trajectory):
         """Drop the tokens from a place on; the bytes they were."""
         count = sum(len(side.vocabulary.piece(token)) for token in side.ids[place:])
         del side.ids[place:]
-        side.cached = min(side.cached, place)
+        side.cached, side.read = min(side.cached, place), min(side.read, place)
         self._places.clear()
         return count
 

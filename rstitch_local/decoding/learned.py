@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rstitch_local.decoding.policy import Policy, read_policy
 from rstitch_local.decoding.routers import Observation, Role, Router
+from rstitch_local.errors import ModelError
 
 BUILT_IN = "demo"
 """The name of the learned router that ships with the package, for the demo pair."""
@@ -47,6 +48,22 @@ class LearnedRouter(Router):
         if self._policy is None:
             self._take(policy_at(self._place))
         return self.policy
+
+    def require_slm(self, sha256: str) -> None:
+        """Refuse another SLM than the one whose hidden states the policy was trained on.
+
+        Args:
+            sha256: of the SLM's file.
+
+        Raises:
+            ModelError: it is another one; or as `load`.
+        """
+        if self.load().facts.slm_sha256 != sha256:
+            raise ModelError(
+                "Another model's router",
+                "This router was learned on the hidden states of another SLM, and would decide by chance here.",
+                "Train one for this pair with `rstitch train-router`, or use another --router.",
+            )
 
     def _take(self, policy: Policy) -> None:
         self._policy = policy

@@ -63,15 +63,18 @@ class Step:
 
 
 class Side:
-    """One model's view of the conversation: all its ids, and how many of them its cache holds."""
+    """One model's view of the conversation: all its ids, how many of them its cache holds, and how many it has read.
 
-    __slots__ = ("cached", "capacity", "ids", "prompt", "role", "tokens", "vocabulary")
+    What was read stays read when a cache is given up, and when an answer goes on from steps it had a part in.
+    """
+
+    __slots__ = ("cached", "capacity", "ids", "prompt", "read", "role", "tokens", "vocabulary")
 
     def __init__(self, role: Role, prompt: Sequence[int], capacity: int, bridge: Bridge) -> None:
         self.role = role
         self.ids = list(prompt)
         self.prompt = len(prompt)
-        self.cached = 0
+        self.cached = self.read = 0
         self.capacity = capacity
         self.vocabulary = bridge.vocabularies[role]
         self.tokens = 0
@@ -154,11 +157,14 @@ class Trajectory:
 
     def note_cached(self, role: Role, count: int) -> None:
         """Say how many tokens a model holds, where that has changed without its being evaluated."""
-        self._sides[role].cached = count
+        side = self._sides[role]
+        side.cached, side.read = count, max(side.read, count)
 
     def note_evaluated(self, count: int, ms: float) -> None:
         """Say that the first `count` tokens of `need` were evaluated, in `ms` milliseconds; the rest is to come."""
-        self._active.cached += count
+        side = self._active
+        side.cached += count
+        side.read = max(side.read, side.cached)
         self._pending_tokens += count
         self._pending_ms += ms
 
@@ -169,8 +175,10 @@ class Trajectory:
     def _replay(self, step: Step) -> Step:
         """Take over a step that was made before, and show the router what it saw then."""
         self._active = self._sides[step.role]
+        self._active.read = len(self._active.ids)
         if step.unsure is not None:
             self.swaps_up += 1
+            self._sides[Role.SLM].read = len(self._sides[Role.SLM].ids)
             self.router.route(Observation(Role.SLM, step.position, step.unsure, math.nan))
         seen = Observation(step.role, step.position, step.entropy, step.top1, margin=step.margin)
         chosen = self.router.route(seen)
@@ -260,8 +268,8 @@ class Trajectory:
         return True
 
     def _missed(self, side: Side) -> int:
-        """How many tokens a model has to evaluate before it can write."""
-        return len(side.ids) - side.cached
+        """How many tokens a model has not read yet, whatever its cache has had to give up meanwhile."""
+        return len(side.ids) - side.read
 
     def _keep(self, side: Side, token: int, seen: Observation) -> Step:
         """Append a token for both models."""

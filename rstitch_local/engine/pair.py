@@ -249,21 +249,15 @@ class Pair:
         Raises:
             ModelError: it was, or its file or the SLM's cannot be read.
         """
-        facts, weights = router.load().facts, self.weights[Role.SLM]
-        if facts.slm_sha256 in self._fitting:
+        own = router.load().facts.slm_sha256
+        if own in self._fitting:
             return
+        path = self.weights[Role.SLM].path
         try:
-            same = facts.n_embd == weights.n_embd and facts.slm_sha256 == sha256_of(weights.path)
+            router.require_slm(sha256_of(path))
         except OSError as error:
-            raise ModelError("No such model file", f"{weights.path} cannot be read: {error.strerror}.") from error
-        if not same:
-            raise ModelError(
-                "Another model's router",
-                f"This router was learned on the hidden states of another SLM than {weights.path.name}, "
-                "and would decide by chance here.",
-                "Train one for this pair with `rstitch train-router`, or use another --router.",
-            )
-        self._fitting.add(facts.slm_sha256)
+            raise ModelError("No such model file", f"{path} cannot be read: {error.strerror}.") from error
+        self._fitting.add(own)
 
     def run_all(
         self, runs: Iterable[Run], *, stop: Callable[[], bool] | None = None

@@ -138,7 +138,7 @@ def update(network: Network, optimiser: torch.optim.Optimizer, batch: Batch, *, 
     """Several epochs over one batch, each in `parts` steps.
 
     Raises:
-        EngineError: a loss that is no number; the network is then as it was before that step.
+        EngineError: a loss or a gradient that is no number; the network is then as it was before that step.
     """
     losses, clipped = [], []
     with torch.no_grad():
@@ -153,7 +153,8 @@ def update(network: Network, optimiser: torch.optim.Optimizer, batch: Batch, *, 
                 raise broken("the loss")
             optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            if not torch.isfinite(nn.utils.clip_grad_norm_(network.parameters(), 1.0)):
+                raise broken("the gradient")
             optimiser.step()
             losses.append(float(loss.detach()))
             clipped.append(float(share.detach()))

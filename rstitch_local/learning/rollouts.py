@@ -21,7 +21,7 @@ from rstitch_local.engine.evaluations import evaluations_alone
 from rstitch_local.engine.latency import PairLatency
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
-from rstitch_local.errors import CancelledError
+from rstitch_local.errors import CancelledError, InputError
 from rstitch_local.learning.reward import Judge
 from rstitch_local.problems.prompts import Prompt, prompt_of
 from rstitch_local.problems.reading import Problem
@@ -151,6 +151,7 @@ class Workshop:
             seed: of all noise.
 
         Raises:
+            InputError: no problem's prompt fits into the contexts; one that does not is left out.
             CancelledError: stopped; what was written is lost.
             EngineError: broken logits, or llama.cpp failed.
         """
@@ -168,9 +169,13 @@ class Workshop:
                 for sample in range(samples):
                     own = seed_of(seed, problem.id, sample)
                     rule = router(own)
-                    run = self.pair.start(
-                        prompt.messages(problem.question), router=rule, seed=own, max_tokens=self.max_tokens
-                    )
+                    try:
+                        run = self.pair.start(
+                            prompt.messages(problem.question), router=rule, seed=own, max_tokens=self.max_tokens
+                        )
+                    except InputError:
+                        # Its prompt is longer than a context: one row of a file shall not end a training.
+                        break
                     lengths = {role: len(run.trajectory.ids(role)) for role in Role}
                     wanted[id(run)] = (len(wanted) + len(found), problem, rule, lengths)
                     yield run
@@ -184,6 +189,8 @@ class Workshop:
             found[place] = self._rollout(run, problem, rule, lengths)
         if self.stop is not None and self.stop():
             raise CancelledError("Stopped", "The answers that were being written are lost.")
+        if problems and not found:
+            raise InputError("No problem fits", "The prompts of all problems are longer than a context holds.")
         return [found[place] for place in sorted(found)]
 
     def _rollout(self, run: Run, problem: Problem, rule: Router | str, lengths: dict[Role, int]) -> Rollout:

@@ -6,7 +6,9 @@ dapo, and how it looks is the command's.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,8 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.decoding.learned import LearnedRouter
 from rstitch_local.decoding.policy import INPUTS, Policy, PolicyFacts, read_policy, write_policy
+from rstitch_local.decoding.routers import Role
 from rstitch_local.errors import InputError, StorageError
 from rstitch_local.learning.dapo import Batch, Network, Update, update
 from rstitch_local.learning.imitation import imitate, tell_apart
@@ -43,8 +47,8 @@ class TrainSettings:
     tau_ask: entropy above which the policy is asked; warm_tau: the rule it imitates first.
     inputs, units: what the policy looks at, and the width of its inner layer.
     epochs, parts: passes over a batch, and updates in each; rate: Adam's learning rate.
-    floor: least standard deviation rewards of a group are divided by (`advantages`); 0 is DAPO, 0.35 about the spread
-        of a group with right and wrong answers.
+    floor: least standard deviation rewards of a group are divided by (`advantages`); 0 is DAPO, 0.35 about the
+        least spread of a group of eight with right and wrong answers.
     validate_every: steps between two looks at the validation problems.
     warm: what the network learns first: "rule", to imitate the entropy rule at `warm_tau`; "difference", where the two
         models prefer different tokens, asking as often as that rule.
@@ -119,14 +123,15 @@ class Training:
     history: list[dict[str, Any]] = field(default_factory=list)
     price: float = 0.0
     best: Policy | None = None
-    _best_reward: float = -1.0
+    _best_reward: float = -math.inf
 
     def run(self, watch: Watch = _nobody, *, resume: bool = False) -> Policy:
         """Train to the end, and give the policy that did best on the validation problems.
 
         Raises:
-            InputError: nothing to train on, nothing to resume, or it was begun with other settings.
-            CancelledError: stopped; the checkpoint holds all but the step that was being made.
+            InputError: nothing to train on, nothing to resume, or it was begun with other settings or problems; or
+                there is a training already that is not to be resumed.
+            CancelledError: stopped; the checkpoint holds all steps up to the last look at the validation problems.
             EngineError: a number became NaN, or llama.cpp failed; the last checkpoint is a good one.
             StorageError: the folder cannot be written.
         """
@@ -139,6 +144,12 @@ class Training:
         optimiser = torch.optim.Adam(network.parameters(), lr=settings.rate)
         if resume:
             begun = self._load(network, optimiser)
+        elif self.has_checkpoint:
+            raise InputError(
+                "There is a training already",
+                f"{self.folder} holds one that was begun earlier.",
+                "Go on with --resume, or give another --out.",
+            )
         else:
             begun = 0
             self._warm_up(network, watch)
@@ -247,6 +258,8 @@ class Training:
             for j, rollout in enumerate(group)
             for decision in rollout.decisions
         ]
+        if not rows:
+            return None
         batch = Batch.of(
             [decision.features for decision, _ in rows],
             [decision.switch for decision, _ in rows],
@@ -276,6 +289,25 @@ class Training:
         watch(record)
 
     @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to resume."""
+        return self._state.exists()
+
+    @property
+    def _basis(self) -> str:
+        """A sum of what rewards depend on beside the policy: problems, prompt, budget, LLM and cost model."""
+        workshop = self.workshop
+        parts = (
+            [(problem.id, problem.question, problem.gold) for problem in (*self.train, *self.validation)],
+            len(self.train),
+            workshop.prompt.template if workshop.prompt is not None else None,
+            workshop.max_tokens,
+            sha256_of(workshop.pair.weights[Role.LLM].path),
+            workshop.latency.to_dict(),
+        )
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @property
     def _state(self) -> Path:
         return self.folder / "checkpoint.pt"
 
@@ -291,6 +323,7 @@ class Training:
             "best_reward": self._best_reward,
             "settings": json.dumps(asdict(self.settings)),
             "slm": self.slm_sha256,
+            "basis": self._basis,
             "history": json.dumps(self.history),
             "network": network.state_dict(),
             "optimiser": optimiser.state_dict(),
@@ -306,7 +339,7 @@ class Training:
 
     def _load(self, network: Network, optimiser: torch.optim.Optimizer) -> int:
         """Go on from the checkpoint; returns the number of steps that are done."""
-        if not self._state.exists():
+        if not self.has_checkpoint:
             raise InputError("Nothing to resume", f"There is no checkpoint in {self.folder}.", "Leave --resume out.")
         try:
             # weights_only: a checkpoint is data, and may have come from somewhere else.
@@ -315,6 +348,13 @@ class Training:
             self.history[:] = json.loads(state["history"])
             if state["format"] != FORMAT or state["slm"] != self.slm_sha256:
                 raise InputError("Another training", f"{self.folder} holds the training of another pair or version.")
+            if state["basis"] != self._basis:
+                raise InputError(
+                    "Another training",
+                    f"The one in {self.folder} was begun with other problems, another prompt, budget or LLM, or "
+                    "another calibration: its rewards are not comparable.",
+                    "Give the same ones again, or another --out.",
+                )
             network.load_state_dict(state["network"])
             optimiser.load_state_dict(state["optimiser"])
             self.price, self._best_reward = float(state["price"]), float(state["best_reward"])

@@ -1,6 +1,6 @@
 """What a single `llama_decode` is given: the parts of its sequences, the arrays it reads them from, what it cost.
 
-Knows how tokens are laid out and accounted for; nothing of caches or of when something is evaluated.
+Knows how tokens are laid out and accounted for; nothing of what a cache holds or of when something is evaluated.
 """
 
 from __future__ import annotations
@@ -114,10 +114,10 @@ class Batch:
 
         Returns:
             The number of tokens, the number of outputs, and at which token each part ends; the last is empty where all
-            of them are single tokens.
+            of them are single tokens with output.
         """
-        count = len(parts)
-        outputs, ends = count, list[int]()
+        count = outputs = len(parts)
+        ends: list[int] = []
         if all(len(part.ids) == 1 and part.output for part in parts):
             self.token[:count] = [part.ids[0] for part in parts]
             self.pos[:count] = [len(held[part.sequence]) for part in parts]

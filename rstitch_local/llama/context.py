@@ -1,4 +1,4 @@
-"""KV caches of one model: evaluate tokens, truncate, look at logits and hidden states, count what it cost.
+"""KV caches of one model: evaluate tokens, truncate, look at logits and hidden states, time it.
 
 Knows tokens and sequences of one model; nothing of the other model, of routing or of text.
 """
@@ -142,6 +142,7 @@ class Context:
                 f"{library.take_errors() or 'it gave no reason.'}",
                 "Try a smaller --context or --kv-type q8_0.",
             )
+        self._finalizer = weakref.finalize(self, llama_cpp.llama_free, context)
         self.outputs = outputs
         self.handle = context
         self._memory = llama_cpp.llama_get_memory(context)
@@ -149,7 +150,6 @@ class Context:
         self._held = self._holdings.tokens
         self._embeddings = False
         self._views: dict[tuple[int, int, int], NDArray[np.float32]] = {}
-        self._finalizer = weakref.finalize(self, llama_cpp.llama_free, context)
 
     def allow_outputs(self, outputs: int) -> None:
         """Let one `decode` give the logits of that many tokens; the caches are empty afterwards if that is new.

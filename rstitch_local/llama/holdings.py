@@ -15,7 +15,7 @@ class Holdings:
         sequences: how many there are.
 
     Attributes:
-        tokens: of each sequence; appended to by whoever evaluates them.
+        tokens: of each sequence; whoever evaluates or copies tokens appends them.
     """
 
     def __init__(self, sequences: int) -> None:

@@ -16,6 +16,9 @@ from typing import Any, Protocol
 from rich.console import Console
 
 import rstitch_local
+from rstitch_local.catalog.checksums import sha256_of
+from rstitch_local.decoding.learned import LearnedRouter, policy_path
+from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.errors import InputError
 from rstitch_local.problems.grading import Grader, grader_identity
 from rstitch_local.problems.metrics import summary
@@ -87,6 +90,7 @@ def run_job(
 
     Raises:
         InputError: the problem file, the choice of problems or the folder cannot be used.
+        ModelError: the router is a learned one of another SLM.
         StorageError: the folder is in use or cannot be written.
         RStitchError: whatever `load` raises.
     """
@@ -111,18 +115,33 @@ def run_job(
 
 
 def settings_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
-    """What makes answers comparable, for run.json."""
+    """What makes answers comparable, for run.json.
+
+    Raises:
+        ModelError: the router is a learned one of another SLM, or its file cannot be read.
+    """
     return {
         "problems_sha256": problem_file.sha256,
         "fields": asdict(job.fields),
         "prompt": job.settings.prompt.template,
-        "models": dict(job.model_settings),
+        "models": {**job.model_settings, **_sum_of_router(job)},
         "router": job.settings.router,
         "sampling": asdict(job.settings.sampling),
         "seed": job.seed,
         "max_tokens": job.settings.max_tokens,
         "grader": grader_identity(),
     }
+
+
+def _sum_of_router(job: Job) -> dict[str, str]:
+    """The sha256 of a learned router's file, which can be trained anew under the same name; nothing for others."""
+    router = router_from_spec(job.settings.router)
+    if not isinstance(router, LearnedRouter):
+        return {}
+    slm = job.model_settings.get("slm_sha256")
+    if slm is not None:
+        router.require_slm(slm)
+    return {"router_sha256": sha256_of(policy_path(job.settings.router.partition(":")[2]))}
 
 
 def information_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Record(Protocol):
 
 
 class Run(Protocol):
-    """One answer in the making: engine.pair.Run."""
+    """One answer in the making: engine.run.Run."""
 
     @property
     def trace(self) -> Record:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rstitch_local.problems.metrics import wilson
 from rstitch_local.problems.run_folder import Answer
 from rstitch_local.study.entropy_study import StudyRun
-from rstitch_local.study.harm import Probe, candidates_of
+from rstitch_local.study.harm import Probe
 from rstitch_local.study.rank_tests import Area, MannWhitney, Mean, area_under_roc, mann_whitney, mean_of
 
 WINDOWS = range(1, 17)
@@ -231,7 +231,8 @@ def _harm_area(
 ) -> Area | None:
     """Harmful tokens against the tokens before them and all tokens of right answers.
 
-    What comes after a harmful token is left out: it is too late there.
+    What comes after a harmful token is left out: it is too late there. Among disagreements only, a token the LLM has
+    not read is none.
     """
     scores, labels, clusters = [], [], []
     for place, row in enumerate(rows):
@@ -240,7 +241,7 @@ def _harm_area(
             continue
         values = trailing_means(nats[row["id"]], window)
         end = len(values) if position is None else position + 1
-        chosen = [i for i in candidates_of(row) if i < end] if disagreements_only else list(range(end))
+        chosen = [i for i in range(end) if not disagreements_only or (i < len(row["agrees"]) and not row["agrees"][i])]
         scores.append(values[chosen])
         labels.append(np.asarray(chosen) == (-1 if position is None else position))
         clusters.append(np.full(len(chosen), place))

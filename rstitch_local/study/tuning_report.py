@@ -52,7 +52,7 @@ def findings(found: Tuning, wish: Wish) -> list[str]:
 def _reported(own: RouterFigures, base: RouterFigures, wish: Wish) -> list[str]:
     if own is base:
         return [
-            f"On the {own.problems} problems of the reporting part it has {shares(own.accuracy, own.interval)} % right."
+            f"On the {own.problems} problems of the reporting part it has {shares(own.accuracy, own.interval)} right."
         ]
     speed = f"{own.speed_up or 0:.2f}x"
     if own.speed_up_interval is not None:

@@ -21,7 +21,7 @@ from scripted import (
 
 from rstitch_local.decoding.entropy import EntropyMeter
 from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import EntropyRouter, Role
+from rstitch_local.decoding.routers import EntropyRouter, Observation, Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Step, Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
@@ -221,6 +221,49 @@ def test_broken_logits_name_model_and_position(value: float) -> None:
     broken = np.array([0, 5, value, 0, 0, 0, 0, 0], np.float32)
     with pytest.raises(EngineError, match=r"SLM at position 1: The logit of token 2 is"):
         trajectory.advance(broken)
+
+
+class Noting(EntropyRouter):
+    """The entropy rule, and how much the other model had missed at every position it was asked at."""
+
+    pending = True
+
+    def __init__(self, tau: float) -> None:
+        super().__init__(tau)
+        self.noted: dict[tuple[int, Role], int | None] = {}
+
+    def route(self, observation: Observation) -> Role:
+        self.noted[observation.position, observation.role] = observation.pending
+        return super().route(observation)
+
+
+@settings(deadline=None)
+@given(scene=scenes, where=st.floats(0, 1), forgets=st.integers(0, 40))
+def test_what_a_model_has_missed_does_not_depend_on_caches_given_up_or_on_going_on(
+    scene: Scene, where: float, forgets: int
+) -> None:
+    def made(kept: list[Step]) -> tuple[Noting, Trajectory]:
+        trajectory = make_trajectory(
+            scene.prompt, scene.n_vocab, router="entropy:0.5", max_tokens=scene.max_tokens, seed=scene.seed, kept=kept
+        )
+        trajectory.router = router = Noting(0.5)
+        return router, trajectory
+
+    router, trajectory = made([])
+    steps = run_to_end(trajectory, scene.models)
+    assert all(count is not None for count in router.noted.values())
+    kept = steps[: int(where * (len(steps) - 1))]
+    again, resumed = made(kept)
+    turn = 0
+    while resumed.stop_reason is None:
+        if turn == forgets:
+            for role in Role:
+                resumed.note_cached(role, 0)
+        turn += 1
+        need = resumed.need()
+        resumed.advance(scene.models[need.role].logits(resumed.ids(need.role)))
+    later = {at: count for at, count in router.noted.items() if at[0] >= len(kept)}
+    assert {at: count for at, count in again.noted.items() if at[0] >= len(kept)} == later
 
 
 @pytest.mark.parametrize(("capacity", "kept"), [(3, 1), (4, 2), (5, 3)])

@@ -135,6 +135,15 @@ def test_where_the_models_differ_is_seen(workshop: Workshop) -> None:
             assert helped.right == own.right
 
 
+def test_a_prompt_that_does_not_fit_is_left_out(workshop: Workshop) -> None:
+    fitting = problems(25, 3)
+    long = Problem("long", "Why? " * 5000, "1", 9)
+    written = workshop.write([fitting[0], long, *fitting[1:]], lambda _: "slm", samples=2)
+    assert [r.problem for r in written] == [p.id for p in fitting for _ in range(2)]
+    with pytest.raises(InputError, match="No problem fits"):
+        workshop.write([long], lambda _: "slm")
+
+
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 
 from rstitch_local.learning import training as training_module  # noqa: E402
@@ -203,6 +212,16 @@ def test_what_cannot_be_resumed(workshop: Workshop, tmp_path: Path) -> None:
     training(workshop, tmp_path / "t", replace(SETTINGS, steps=1)).run()
     with pytest.raises(InputError, match="another batch, rate"):
         training(workshop, tmp_path / "t", replace(SETTINGS, batch=5, rate=1.0)).run(resume=True)
+    for other in (
+        replace(workshop, max_tokens=99),
+        replace(workshop, latency=PairLatency(slm=LLM_COSTS, llm=LLM_COSTS)),
+    ):
+        with pytest.raises(InputError, match="another prompt, budget"):
+            training(other, tmp_path / "t").run(resume=True)
+    held = (tmp_path / "t" / "checkpoint.pt").read_bytes()
+    with pytest.raises(InputError, match="begun earlier"):
+        training(workshop, tmp_path / "t").run()
+    assert (tmp_path / "t" / "checkpoint.pt").read_bytes() == held
     (tmp_path / "t" / "checkpoint.pt").write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match="cannot be read"):
         training(workshop, tmp_path / "t").run(resume=True)
@@ -224,6 +243,11 @@ def test_a_number_that_is_none_stops_at_the_last_good_checkpoint(
     assert state["step"] == 1
     assert all(torch.isfinite(value).all() for value in state["network"].values())
     assert read_policy(tmp_path / "t" / "best.safetensors")
+
+
+def test_a_price_that_no_answer_is_worth_still_gives_a_policy(workshop: Workshop, tmp_path: Path) -> None:
+    own = training(workshop, tmp_path / "t", replace(SETTINGS, steps=1, price=10.0))
+    assert own.run().facts.training["validation"]["reward"] < -1
 
 
 def test_a_stop_keeps_the_checkpoint(workshop: Workshop, tmp_path: Path) -> None:

@@ -111,6 +111,14 @@ def test_prediction_leaves_out_what_comes_after_the_harmful_token() -> None:
     assert figures.agreement == pytest.approx(4 / 6)
 
 
+def test_among_disagreements_there_is_no_token_the_llm_agrees_with() -> None:
+    right = line("r", True, [0.6, 0.9])
+    wrong = line("w", False, [0.05, 0.7, 0.3, 0.9], agrees=[False, True, False, True])
+    figures = study([right, wrong], {"w": Harm("found", 2, 3)})
+    assert figures.harm_areas[0] != (1.0, None)
+    assert figures.harm_among_disagreements == (1.0, None)
+
+
 def test_thresholds() -> None:
     wrong = line("w", False, [0.01, 0.02, 0.03, 0.2], agrees=[True, False, False, True])
     figures = study([wrong], {"w": Harm("found", 2, 3)}, tau=0.0201)
