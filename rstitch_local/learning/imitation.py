@@ -5,6 +5,7 @@ Needs torch; import it late.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -55,7 +56,7 @@ def tell_apart(
     decisions: Sequence[Decision],
     share: float,
     *,
-    epochs: int = 10,
+    steps: int = 800,
     rate: float = 3e-3,
     seed: int = 0,
 ) -> float:
@@ -68,7 +69,7 @@ def tell_apart(
         network: changed in place.
         decisions: with whether the LLM preferred another token.
         share: of the decisions that are to be switches, between 0 and 1.
-        epochs: of AdamW over all decisions.
+        steps: of AdamW, each over 256 decisions; all are seen before any is seen again.
         rate: learning rate at the beginning; it falls to 0.
         seed: of the order.
 
@@ -82,16 +83,16 @@ def tell_apart(
     differ = torch.tensor([float(decision.switch) for decision in decisions])
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01)
     generator = torch.Generator().manual_seed(seed)
-    for epoch in range(epochs):
+    orders = (torch.randperm(len(differ), generator=generator).split(256) for _ in itertools.count())
+    for step, chosen in enumerate(itertools.islice(itertools.chain.from_iterable(orders), steps)):
         for group in optimiser.param_groups:
-            group["lr"] = rate * (1 - epoch / epochs)
-        for chosen in torch.randperm(len(differ), generator=generator).split(256):
-            loss = nn.functional.binary_cross_entropy_with_logits(network(features[chosen]), differ[chosen])
-            if not torch.isfinite(loss):
-                raise broken("the warm start")
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+            group["lr"] = rate * (1 - step / steps)
+        loss = nn.functional.binary_cross_entropy_with_logits(network(features[chosen]), differ[chosen])
+        if not torch.isfinite(loss):
+            raise broken("the warm start")
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
     with torch.no_grad():
         scores = network(features)
         border = float(torch.quantile(scores, 1 - share))
