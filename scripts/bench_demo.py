@@ -64,7 +64,7 @@ def main() -> None:
         problem = generate(BENCH_SEED, index)
         rows.append({"id": str(index), "question": problem.question, "answer": str(problem.answer)})
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    routers = ["slm", "llm", *(RULES if arguments.rules else TAUS)]
+    routers = ["slm", "llm", "spec:4", *(RULES if arguments.rules else TAUS)]
     with load_pair("demo") as pair:
         job = Job(
             file=file,

@@ -24,7 +24,7 @@ CATCH_UPS = (1, 2, 4, 8, 16, 32)
 class Picture:
     """An answer as the outlook imagines it: tokens of the prompt, tokens written, length of a visit to the LLM.
 
-    Measured stays with the entropy router, LLM tokens over swaps up in docs/performance.md: 1.6 to 2.4 tokens with
+    Measured stays with the entropy router, LLM tokens over swaps up in docs/performance.md: 1.5 to 2.2 tokens with
     Qwen2.5-Coder 0.5B + 1.5B (2.2 at tau 0.02), 1.1 with the demo pair.
     """
 
