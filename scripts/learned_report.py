@@ -19,6 +19,9 @@ from rstitch_local.drawing import BLUE, GREEN, VERMILION, has_matplotlib, save
 from rstitch_local.problems.metrics import wilson
 from rstitch_local.study.statistics import difference_interval, mcnemar, ratio_interval, total_ratio
 
+_CLOSE = 7
+"""Points below the best accuracy that the close-up shows."""
+
 
 def main() -> None:
     """Report on a file."""
@@ -87,32 +90,46 @@ def _against(own: Mapping[str, Any], fixed: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def picture(record: Mapping[str, Mapping[str, Any]], stem: Path) -> None:
-    """Accuracy against modelled latency: the fixed rules as curves over tau, each learned router with its interval."""
+    """Accuracy against modelled latency, whole and close up: fixed rules over tau, each learned router with its number.
+
+    Args:
+        record: of `compare`.
+        stem: the files' path without their suffix; there will be stem.png and stem.svg.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
-    axes = figure.subplots()
-    kinds = (("entropy:", "threshold, over tau", BLUE, "o"), ("window:", "windows of 2 and 4", GREEN, "^"))
-    for start, label, colour, marker in kinds:
-        points = sorted(_point(own) for spec, own in record.items() if spec.startswith(start) and not own["learned"])
-        if points:
-            line = "-" if start == "entropy:" else "none"
-            axes.plot(
-                *zip(*points, strict=True), linestyle=line, color=colour, marker=marker, markersize=4, label=label
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    learned = {name: _point(own) for name, own in record.items() if own["learned"]}
+    panels = figure.subplots(1, 2)
+    for axes in panels:
+        for start, label, colour, marker in (
+            ("entropy:", "threshold, over tau", BLUE, "o"),
+            ("window:", "windows of 2 and 4", GREEN, "^"),
+        ):
+            points = sorted(
+                _point(own) for spec, own in record.items() if spec.startswith(start) and spec not in learned
             )
-    for name, own in record.items():
-        if own["learned"]:
-            ms, right = _point(own)
-            low, high = wilson(right / 100, len(own["right"]))
-            errors = [[right - 100 * low], [100 * high - right]]
-            axes.errorbar(ms, right, errors, color=VERMILION, marker="s", markersize=5, linewidth=0.7)
-            axes.annotate(name.removesuffix("/router"), (ms, right), (5, 3), textcoords="offset points", fontsize=7)
-    if any(own["learned"] for own in record.values()):
-        axes.plot([], [], color=VERMILION, marker="s", label="learned, with 95 % intervals")
-    axes.set_xlabel("Modelled latency of an answer (ms)")
-    axes.set_ylabel("Right answers (%)")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+            line = "-" if start == "entropy:" else "none"
+            if points:
+                ms, right = zip(*points, strict=True)
+                axes.plot(ms, right, linestyle=line, color=colour, marker=marker, markersize=4, label=label)
+        for number, (name, (at, share)) in enumerate(learned.items(), 1):
+            low, high = wilson(share / 100, len(record[name]["right"]))
+            errors = [[share - 100 * low], [100 * high - share]]
+            axes.errorbar(at, share, errors if axes is panels[0] else None, color=VERMILION, linewidth=0.6)
+            shown = f"{number}  {name.removesuffix('/router')}"
+            axes.plot(at, share, color=VERMILION, marker="s", markersize=4, linestyle="none", label=shown)
+            axes.annotate(
+                str(number), (at, share), (4, -9 if number % 2 else 4), textcoords="offset points", fontsize=8
+            )
+        axes.set_xlabel("Modelled latency of an answer (ms)")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("Right answers (%), 95 % intervals")
+    best = max(_point(own)[1] for own in record.values())
+    near = [_point(own)[0] for own in record.values() if _point(own)[1] > best - _CLOSE]
+    panels[1].set_xlim(min(near) - 1, sorted(near)[-1 - len(near) // 10] + 1)
+    panels[1].set_ylim(best - _CLOSE, best + 0.5)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right", fontsize=8, frameon=False)
     save(figure, stem)
 
 
