@@ -129,7 +129,7 @@ def picture(record: Mapping[str, Mapping[str, Any]], stem: Path) -> None:
     near = [_point(own)[0] for own in record.values() if _point(own)[1] > best - _CLOSE]
     panels[1].set_xlim(min(near) - 1, sorted(near)[-1 - len(near) // 10] + 1)
     panels[1].set_ylim(best - _CLOSE, best + 0.5)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right", fontsize=8, frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
     save(figure, stem)
 
 
