@@ -147,6 +147,8 @@ def compare(arguments: argparse.Namespace) -> None:
         policy = read_policy(path)
         for shift in arguments.shift or [0.0]:
             name = f"{path.parent.name}/{path.stem}" + (f"{shift:+g}" if shift else "")
+            if name in routers:
+                raise SystemExit(f"{name} is given twice: policies are told apart by their folder and file.")
             routers[name] = made_of(shifted(policy, shift))
     rows: Rows = {name: [] for name in routers}
     asked = problems(arguments.seed, arguments.count)

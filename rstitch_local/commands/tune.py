@@ -198,12 +198,15 @@ def _save(pair: str, router: str | None, why: str) -> None:
     from rstitch_local import paths
     from rstitch_local.catalog.catalogue import user_says_router
     from rstitch_local.catalog.tuned import save_tuned
+    from rstitch_local.decoding.router_spec import absolute_spec
     from rstitch_local.text import one_line
 
     screen = make_console(stderr=True)
     if router is None:
         screen.print("Nothing was chosen, so nothing is saved.")
         return
+    # A relative path would name another file, or none, where the settings are used.
+    router = absolute_spec(router)
     path = save_tuned(pair, router, one_line(f"{why}, {datetime.now(UTC):%Y-%m-%d}", 120))
     screen.print(f"{router} is now the router of the pair {pair}, by {path}.", soft_wrap=True)
     if user_says_router(pair):

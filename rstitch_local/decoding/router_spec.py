@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rstitch_local.decoding.learned import BUILT_IN, LearnedRouter
+from rstitch_local.decoding.learned import BUILT_IN, LearnedRouter, policy_path
 from rstitch_local.decoding.routers import (
     ConfidenceRouter,
     EntropyRouter,
@@ -196,6 +196,16 @@ def usable_spec(spec: str) -> str:
     if isinstance(router, LearnedRouter):
         router.load()
     return one_spelling(spec)
+
+
+def absolute_spec(spec: str) -> str:
+    """The same router, found from any folder: the path of a learned one in full.
+
+    Raises:
+        UsageError: as `router_from_spec`.
+    """
+    place = _learned(spec)
+    return spec if place is None or place == BUILT_IN else f"{LEARNED}:{policy_path(place).resolve()}"
 
 
 def with_tau(spec: str, tau: float) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rstitch_local.decoding import learned
 from rstitch_local.decoding.learned import LearnedRouter
 from rstitch_local.decoding.policy import INPUTS, TENSORS, Policy, PolicyFacts, read_policy, write_policy
-from rstitch_local.decoding.router_spec import one_spelling, router_from_spec, usable_spec, with_tau
+from rstitch_local.decoding.router_spec import absolute_spec, one_spelling, router_from_spec, usable_spec, with_tau
 from rstitch_local.decoding.routers import Observation, Role
 from rstitch_local.errors import ModelError, UsageError
 
@@ -185,6 +185,9 @@ def test_a_learned_router_by_its_spec(tmp_path: Path, monkeypatch: pytest.Monkey
     assert router.hidden
     assert one_spelling(f" {spec}") == spec
     assert with_tau(spec, 0.5) == "entropy:0.5"
+    assert [absolute_spec(own) for own in ("one", "learned:demo", spec)] == ["one", "learned:demo", spec]
+    monkeypatch.chdir(tmp_path)
+    assert absolute_spec("learned:a:b.safetensors") == f"learned:{path.resolve()}"
     # A file that was trained anew is read anew.
     write_policy(path, random_policy(tau_ask=0.125, inputs=("hidden",)))
     again = router_from_spec(spec)
