@@ -611,8 +611,8 @@ def test_the_process_ends_and_the_text_is_kept(tmp_path: Path, how: str) -> None
     database = tmp_path / "home" / "data" / "chats.sqlite3"
     with Store(database) as store:
         deadline = time.monotonic() + 30
-        # While it is at work: the answer is read off the database like another app would. A chat is there a moment before
-        # its first message.
+        # While it is at work: the answer is read off the database like another app would. A chat is there a moment
+        # before its first message.
         while not (found := store.chats()) or not any(m.text[20:] for m in store.path(found[0].id)[-1:]):
             if select.select([terminal], [], [], 0.05)[0]:
                 seen += os.read(terminal, 65536)
