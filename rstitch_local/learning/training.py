@@ -124,6 +124,7 @@ class Training:
     price: float = 0.0
     best: Policy | None = None
     _best_reward: float = -math.inf
+    _basis: str = ""
 
     def run(self, watch: Watch = _nobody, *, resume: bool = False) -> Policy:
         """Train to the end, and give the policy that did best on the validation problems.
@@ -138,6 +139,7 @@ class Training:
         if not self.train or not self.validation:
             raise InputError("Nothing to train on", "Problems for training and for validation are needed.")
         torch.set_num_threads(1)
+        self._basis = self._sum_of_basis()
         settings = self.settings
         facts = PolicyFacts(self.slm_sha256, self.n_embd, settings.tau_ask, settings.inputs)
         network = Network(facts, settings.units, settings.seed)
@@ -293,8 +295,7 @@ class Training:
         """Whether there is something to resume."""
         return self._state.exists()
 
-    @property
-    def _basis(self) -> str:
+    def _sum_of_basis(self) -> str:
         """A sum of what rewards depend on beside the policy: problems, prompt, budget, LLM and cost model."""
         workshop = self.workshop
         parts = (
