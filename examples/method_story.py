@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rstitch_local import load_pair
 from rstitch_local.builtin.word_problems import generate
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.inspection import inspect_all
 from rstitch_local.problems.answers import last_boxed
 from rstitch_local.study.trace_page import trace_page

@@ -24,7 +24,7 @@ from retokenised import write_retokenised
 from rstitch_local import builtin
 from rstitch_local.builtin.word_problems import EVALUATION_SEED, WordProblem, generate
 from rstitch_local.decoding.foreign import ForeignBridge
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair

@@ -18,16 +18,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rstitch_local import Pair, load_pair
-from rstitch_local.decoding.routers import Role
+from rstitch_local.costs.calibration import SECONDS, measure
+from rstitch_local.costs.latency import PairLatency
+from rstitch_local.costs.speedup import plain_words
+from rstitch_local.costs.store import load_calibration
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.engine.calibration import SECONDS, measure
-from rstitch_local.engine.calibration_store import load_calibration
-from rstitch_local.engine.latency import PairLatency
-from rstitch_local.engine.outlook import plain_words
-from rstitch_local.engine.trace import Trace
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import Problem, read_problems
 from rstitch_local.problems.traces import KeptTraces
+from rstitch_local.trace.record import Trace
 
 
 def main() -> None:

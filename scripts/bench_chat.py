@@ -39,9 +39,9 @@ from rstitch_local import paths
 from rstitch_local.builtin.word_problems import generate
 from rstitch_local.engine.choice import choose_pair
 from rstitch_local.errors import RStitchError
-from rstitch_local.tui.app import ChatApp, Start
-from rstitch_local.tui.screens.chat import ChatScreen
-from rstitch_local.tui.store.store import Store
+from rstitch_tui.app import ChatApp, Start
+from rstitch_tui.screens.chat import ChatScreen
+from rstitch_tui.store.store import Store
 
 BENCH_SEED = 5
 PAINTED = b"sk something;"  # the cursor stands on the first letter

@@ -20,11 +20,11 @@ from rich.console import Console
 
 from rstitch_local import load_pair
 from rstitch_local.builtin.word_problems import generate
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.llama import library
 from rstitch_local.problems.prompts import prompt_of
-from rstitch_local.problems.session import Job
+from rstitch_local.problems.runner import Job
 from rstitch_local.problems.solve import Settings
 from rstitch_local.study.bench import compared, run_bench
 from rstitch_local.study.report import cost_table, figures_table, parts_table

@@ -15,12 +15,13 @@ import time
 import numpy as np
 
 from rstitch_local.builtin.word_problems import generate
-from rstitch_local.decoding.policy import INPUTS, TENSORS, Policy, PolicyFacts
-from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import Observation, Role
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Observation
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
+from rstitch_local.routing.policy import INPUTS, TENSORS, Policy, PolicyFacts
+from rstitch_local.routing.spec import router_from_spec
 
 BENCH_SEED = 5
 

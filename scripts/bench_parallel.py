@@ -23,7 +23,7 @@ import psutil
 from llama_peer import PeerError, Server
 
 from rstitch_local import Pair, load_pair
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine import scheduling
 from rstitch_local.engine.driver import Live

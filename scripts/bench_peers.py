@@ -37,7 +37,7 @@ from llama_peer import (
 )
 
 from rstitch_local import Pair, load_pair
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.llama.chat_template import Message

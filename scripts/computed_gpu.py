@@ -17,7 +17,7 @@ from statistics import fmean
 
 import numpy as np
 
-from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
 from rstitch_local.problems.traces import KeptTraces
 from rstitch_local.study.statistics import ratio_interval, total_ratio
 

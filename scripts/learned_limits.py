@@ -19,13 +19,14 @@ import numpy as np
 from learned_router import TRAIN_SEED, demo_pair, made_of, problems
 
 from rstitch_local.catalog.checksums import sha256_of
-from rstitch_local.decoding.learned import LearnedRouter
-from rstitch_local.decoding.policy import INPUTS, Policy, PolicyFacts
-from rstitch_local.decoding.routers import Observation, Role
-from rstitch_local.engine.calibration_store import load_calibration
+from rstitch_local.costs.store import load_calibration
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Observation
 from rstitch_local.learning.reward import Judge
 from rstitch_local.learning.rollouts import ComparingRouter, Decision, Workshop
 from rstitch_local.problems.solve import seed_of
+from rstitch_local.routing.learned import LearnedRouter
+from rstitch_local.routing.policy import INPUTS, Policy, PolicyFacts
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rstitch_local.drawing import BLUE, GREEN, VERMILION, has_matplotlib, save
+from rstitch_local.plotting import BLUE, GREEN, VERMILION, has_matplotlib, save
 from rstitch_local.problems.metrics import wilson
 from rstitch_local.study.statistics import difference_interval, mcnemar, ratio_interval, total_ratio
 

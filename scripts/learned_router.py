@@ -22,15 +22,17 @@ from learned_report import report
 
 from rstitch_local.builtin.word_problems import generate
 from rstitch_local.catalog.checksums import sha256_of
-from rstitch_local.decoding.learned import LearnedRouter
-from rstitch_local.decoding.policy import INPUTS, Policy, read_policy, write_policy
-from rstitch_local.decoding.routers import Role, Router
-from rstitch_local.engine.calibration_store import load_calibration
+from rstitch_local.costs.store import load_calibration
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Router
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.learning.reward import Judge
 from rstitch_local.learning.rollouts import Rollout, Workshop
 from rstitch_local.problems.reading import Problem
+from rstitch_local.routing.learned import LearnedRouter
+from rstitch_local.routing.policy import INPUTS, Policy
+from rstitch_local.routing.policy_file import read_policy, write_policy
 
 TRAIN_SEED, VALIDATION_SEED, REPORT_SEED = 11, 12, 13
 TRAIN_PROBLEMS = 8000

@@ -26,11 +26,11 @@ from textual.pilot import Pilot
 from rstitch_local import paths
 from rstitch_local.builtin import word_problems
 from rstitch_local.engine.choice import choose_pair
-from rstitch_local.tui.app import ChatApp, Start
-from rstitch_local.tui.app_settings import AppSettings
-from rstitch_local.tui.screens.compare import CompareScreen
-from rstitch_local.tui.screens.inspector import InspectorScreen
-from rstitch_local.tui.store.store import Store
+from rstitch_tui.app import ChatApp, Start
+from rstitch_tui.app_settings import AppSettings
+from rstitch_tui.screens.compare import CompareScreen
+from rstitch_tui.screens.inspector import InspectorScreen
+from rstitch_tui.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 5

@@ -12,13 +12,13 @@ from typing import Any
 from problem_fakes import FakeStep, right_reply, row, totals
 from rich.console import Console
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.driver import Status
 from rstitch_local.errors import EngineError, RStitchError
 from rstitch_local.problems.grading import Verdict
 from rstitch_local.problems.prompts import prompt_of
-from rstitch_local.problems.session import Job
+from rstitch_local.problems.runner import Job
 from rstitch_local.problems.solve import Settings
 from rstitch_local.study.figures import BASE, RouterFigures, figures_of
 

@@ -10,11 +10,11 @@ from scripted import ScriptedModel
 
 from rstitch_local.decoding.foreign import ForeignBridge
 from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
-from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.vocabulary import Vocabulary
+from rstitch_local.routing.spec import router_from_spec
 
 Models = Mapping[Role, Callable[[Sequence[int]], NDArray[np.float32]]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 
 
 class Seen(NamedTuple):

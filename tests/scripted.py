@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from router_rules import Rule, Seen, entropy
 
-from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
-from rstitch_local.decoding.trajectory import Step, Trajectory
+from rstitch_local.decoding.step import Step
+from rstitch_local.decoding.trajectory import Trajectory
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
+from rstitch_local.routing.spec import router_from_spec
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 SLM_FILE = FOLDER / "demo-slm.gguf"
 LLM_FILE = FOLDER / "demo-llm.gguf"
+ROUTER_FILE = FOLDER / "demo-router.safetensors"
 DATA_CARD = FOLDER / "DATA_CARD.md"
 
 GREETING = (

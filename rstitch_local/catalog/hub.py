@@ -33,7 +33,7 @@ from rstitch_local.catalog.transfer import (
     require_space,
     storage_errors,
 )
-from rstitch_local.text import one_line
+from rstitch_local.sanitize import one_line
 
 TIMEOUT_S = 10.0
 """The longest wait for a connection, or for the next bytes."""

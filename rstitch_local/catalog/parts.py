@@ -29,7 +29,7 @@ from rstitch_local.catalog.transfer import (
     require_space,
     storage_errors,
 )
-from rstitch_local.text import one_line
+from rstitch_local.sanitize import one_line
 
 POLL_S = 0.25
 """How often a running pip is looked at."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rstitch_local.errors import CancelledError, DownloadError, StorageError
-from rstitch_local.text import human_bytes
+from rstitch_local.sanitize import human_bytes
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the file's name, the bytes there are and the bytes there will be (None when not known)."""

@@ -31,13 +31,13 @@ from rstitch_local.commands.options import (
     TopPOption,
 )
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError
-from rstitch_local.text import safe_text
+from rstitch_local.sanitize import safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rstitch_local.decoding.trajectory import Step
-    from rstitch_local.engine.trace import Trace
+    from rstitch_local.decoding.step import Step
+    from rstitch_local.trace.record import Trace
 
 _DEMO_ONLY = (
     "(By the demo pair, which solves short word problems and nothing else; `rstitch pull qwen2.5-coder` brings a pair "
@@ -70,9 +70,9 @@ def ask(
 ) -> None:
     """Ask one question; what the LLM wrote is coloured and underlined."""
     from rstitch_local.commands.loading import choose_sampling, open_pair
-    from rstitch_local.decoding.router_spec import usable_spec
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.errors import UsageError
+    from rstitch_local.routing.spec import usable_spec
 
     if question == "-":
         question = sys.stdin.read()

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from rstitch_local.decoding.sampling import Sampling
     from rstitch_local.engine.choice import PairChoice
     from rstitch_local.engine.pair import Pair
-    from rstitch_local.problems.session import Job, LoadedPair
+    from rstitch_local.problems.runner import Job, LoadedPair
     from rstitch_local.study.figures import RouterFigures
 
 
@@ -94,9 +94,9 @@ def bench(
     routers adds them. The report is DIR/report.md, its figures are in DIR/figures.csv and DIR/figures.json.
     """
     from rstitch_local.commands.loading import choose_sampling, open_pair
-    from rstitch_local.decoding.routers import Role
-    from rstitch_local.drawing import require_matplotlib
+    from rstitch_local.decoding.roles import Role
     from rstitch_local.engine.choice import choose_pair
+    from rstitch_local.plotting import require_matplotlib
     from rstitch_local.problems.reading import Fields
     from rstitch_local.problems.selection import Selection
     from rstitch_local.study import plots
@@ -149,7 +149,7 @@ def bench(
 
 def checked_specs(specs: Sequence[str]) -> list[str]:
     """The specs in one spelling, each once; raises UsageError for the first that names no router."""
-    from rstitch_local.decoding.router_spec import usable_spec
+    from rstitch_local.routing.spec import usable_spec
 
     return list(dict.fromkeys(usable_spec(spec) for spec in specs))
 
@@ -168,7 +168,7 @@ def job_of(
 ) -> Job:
     """What `solve` would be asked to do, for any router; `more` goes into the Job as it is."""
     from rstitch_local.problems.prompts import prompt_of
-    from rstitch_local.problems.session import Job
+    from rstitch_local.problems.runner import Job
     from rstitch_local.problems.solve import Settings
 
     defaults = chosen.defaults
@@ -206,7 +206,7 @@ def stoppable(
 
 def show(figures: Sequence[RouterFigures], words: Sequence[str]) -> None:
     """Print the plain words and the table."""
-    from rstitch_local.text import safe_text
+    from rstitch_local.sanitize import safe_text
 
     screen = make_console()
     for paragraph in words:

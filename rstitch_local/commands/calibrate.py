@@ -23,12 +23,12 @@ from rstitch_local.commands.options import (
     SlmOption,
     ThreadsOption,
 )
-from rstitch_local.text import safe_text
+from rstitch_local.sanitize import safe_text
 
 if TYPE_CHECKING:
-    from rstitch_local.engine.latency import PairLatency
+    from rstitch_local.costs.latency import PairLatency
     from rstitch_local.engine.pair import Pair
-    from rstitch_local.engine.trace import Trace
+    from rstitch_local.trace.record import Trace
 
 # Asked of every pair but the demo pair, which solves word problems only.
 _QUESTIONS = (
@@ -74,7 +74,7 @@ def calibrate(
 ) -> None:
     """Measure what a pair's tokens cost on this machine; takes about a minute. Leave the machine alone meanwhile."""
     from rstitch_local.commands.loading import open_pair
-    from rstitch_local.engine.calibration_store import store_calibration
+    from rstitch_local.costs.store import store_calibration
     from rstitch_local.engine.choice import choose_pair
 
     choice = choose_pair(pair, slm, llm)
@@ -98,7 +98,7 @@ def calibrate(
 def _measure(pair: Pair) -> PairLatency:
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from rstitch_local.engine.calibration import measure
+    from rstitch_local.costs.calibration import measure
 
     screen = make_console(stderr=True)
     with Progress(
@@ -140,8 +140,8 @@ def check_answers(pair: Pair) -> list[Trace]:
 
 
 def _words(latency: PairLatency, traces: list[Trace], check: Check) -> list[str]:
-    from rstitch_local.decoding.routers import Role
-    from rstitch_local.engine.outlook import plain_words
+    from rstitch_local.costs.speedup import plain_words
+    from rstitch_local.decoding.roles import Role
 
     lines = plain_words(latency, _picture(traces))
     lines.append("On points that nothing was fitted to, the formula and the measured table were wrong by")
@@ -165,7 +165,7 @@ def _words(latency: PairLatency, traces: list[Trace], check: Check) -> list[str]
 def _report(latency: PairLatency, traces: list[Trace], check: Check) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from rstitch_local.engine.outlook import SHARES, break_even_share, speed_up
+    from rstitch_local.costs.speedup import SHARES, break_even_share, speed_up
 
     picture = _picture(traces)
     return {
@@ -179,8 +179,8 @@ def _report(latency: PairLatency, traces: list[Trace], check: Check) -> dict[str
 
 def _picture(traces: list[Trace]) -> Any:
     """The outlook's picture of an answer, with the stay of the answers just written if they say enough of it."""
-    from rstitch_local.decoding.routers import Role
-    from rstitch_local.engine.outlook import Picture
+    from rstitch_local.costs.speedup import Picture
+    from rstitch_local.decoding.roles import Role
 
     visits = sum(trace.swaps_up for trace in traces)
     if visits < _LEAST_VISITS:

@@ -45,11 +45,11 @@ def chat(
             "`rstitch ask` answers in a pipe.",
         )
     from rstitch_local import paths
-    from rstitch_local.decoding.router_spec import usable_spec
     from rstitch_local.engine.choice import choose_pair
-    from rstitch_local.tui import app_settings
-    from rstitch_local.tui.app import ChatApp, Start
-    from rstitch_local.tui.store.store import Store
+    from rstitch_local.routing.spec import usable_spec
+    from rstitch_tui import app_settings
+    from rstitch_tui.app import ChatApp, Start
+    from rstitch_tui.store.store import Store
 
     if router is not None:
         usable_spec(router)

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rstitch_local.errors import RStitchError
-from rstitch_local.text import commands_terminal, safe_text
+from rstitch_local.sanitize import commands_terminal, safe_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,7 +16,7 @@ from rstitch_local import __version__, paths
 from rstitch_local.commands.console import make_console, safe_json
 from rstitch_local.commands.options import JsonOption
 from rstitch_local.errors import RStitchError
-from rstitch_local.text import human_bytes, safe_text
+from rstitch_local.sanitize import human_bytes, safe_text
 
 if TYPE_CHECKING:
     from rstitch_local.catalog.store import PairState

@@ -61,6 +61,6 @@ def grade(
 
 
 def _named(identity: object) -> str:
-    from rstitch_local.text import one_line
+    from rstitch_local.sanitize import one_line
 
     return one_line(" ".join(map(str, identity.values()))) if isinstance(identity, dict) else "an unknown grader"

@@ -37,7 +37,7 @@ def open_pair(
     options = replace(load_options(gpu_layers, threads, context, kv_type), sequences=sequences, swaps=swaps)
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from rstitch_local.decoding.routers import Role
+    from rstitch_local.decoding.roles import Role
     from rstitch_local.engine.loading import load_choice
 
     screen = make_console(stderr=True)

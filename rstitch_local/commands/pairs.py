@@ -14,14 +14,14 @@ import typer
 from rstitch_local.commands.console import safe_json
 from rstitch_local.commands.options import JsonOption
 from rstitch_local.errors import ModelError, UsageError
-from rstitch_local.text import safe_text
+from rstitch_local.sanitize import safe_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from rstitch_local.catalog.schema import PairEntry
     from rstitch_local.catalog.store import FileState, PairState
-    from rstitch_local.engine.pair_check import PairReport
+    from rstitch_local.costs.pair_check import PairReport
 
 _STYLES = {"on disk": "green", "partial": "yellow", "wrong size": "red", "missing": "dim"}
 
@@ -52,8 +52,8 @@ def check(
 
     Ends with exit code 3 where they cannot work together.
     """
+    from rstitch_local.costs.pair_check import check_pair
     from rstitch_local.engine.choice import choose_pair
-    from rstitch_local.engine.pair_check import check_pair
 
     if second is None and Path(first).suffix == ".gguf":
         raise UsageError("One model is no pair", f"{first} is one file.", "Give the large model's file as well.")
@@ -69,8 +69,8 @@ def check(
 
 def _words(report: PairReport) -> list[str]:
     """The report as lines."""
-    from rstitch_local.decoding.routers import Role
-    from rstitch_local.text import one_line
+    from rstitch_local.decoding.roles import Role
+    from rstitch_local.sanitize import one_line
 
     lines = [f"{report.name}: {report.kind}", report.why, ""]
     for role, facts in report.models.items():
@@ -102,8 +102,8 @@ def _words(report: PairReport) -> list[str]:
 
 def _cost(report: PairReport) -> list[str]:
     """What a swap costs, in words, and in ms where that is known."""
-    from rstitch_local.decoding.routers import Role
-    from rstitch_local.engine.pair_check import CACHED, VISITS
+    from rstitch_local.costs.pair_check import CACHED, VISITS
+    from rstitch_local.decoding.roles import Role
 
     lines = ["A swap: whoever takes over evaluates what the other has written, in one go."]
     if report.kind == "foreign":
@@ -149,7 +149,7 @@ def _table(listed: list[tuple[PairEntry, PairState]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from rstitch_local.text import human_bytes
+    from rstitch_local.sanitize import human_bytes
 
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 1, 0, 1))
     table.add_column("pair", no_wrap=True, overflow="ellipsis", max_width=17)

@@ -67,7 +67,7 @@ def _progress(screen: Console) -> Progress:
 
 def _reporter(bars: Progress, screen: Console) -> Callable[[str, int, int | None], None]:
     """A callback that keeps one bar a file, or prints one line a file where there is no terminal."""
-    from rstitch_local.text import human_bytes
+    from rstitch_local.sanitize import human_bytes
 
     tasks: dict[str, TaskID] = {}
 

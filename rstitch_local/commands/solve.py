@@ -45,10 +45,10 @@ from rstitch_local.commands.options import (
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, ModelError
 
 if TYPE_CHECKING:
+    from rstitch_local.costs.latency import PairLatency
     from rstitch_local.engine.choice import PairChoice
-    from rstitch_local.engine.latency import PairLatency
     from rstitch_local.engine.pair import Pair
-    from rstitch_local.problems.session import Job, LoadedPair, Outcome
+    from rstitch_local.problems.runner import Job, LoadedPair, Outcome
 
 
 def solve(
@@ -97,15 +97,15 @@ def solve(
     """
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.commands.loading import choose_sampling, open_pair
-    from rstitch_local.decoding.router_spec import usable_spec
-    from rstitch_local.engine.calibration_store import stored_latency
+    from rstitch_local.costs.store import stored_latency
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.engine.machine import AUTO_SEQUENCES
     from rstitch_local.problems.prompts import prompt_of
     from rstitch_local.problems.reading import Fields
+    from rstitch_local.problems.runner import Job
     from rstitch_local.problems.selection import Selection
-    from rstitch_local.problems.session import Job
     from rstitch_local.problems.solve import Settings
+    from rstitch_local.routing.spec import usable_spec
 
     fields, selection = Fields.parse(field or []), Selection.parse(ids, limit, shard)
     chosen = choose_pair(pair, slm, llm)
@@ -191,7 +191,7 @@ def sums_of(choice: PairChoice) -> dict[str, str]:
 
 def _run_until_stopped(job: Job, load: Callable[[int], AbstractContextManager[LoadedPair]]) -> Outcome:
     """Run the job. The first Ctrl-C ends it after the tokens being written, a second one at once."""
-    from rstitch_local.problems.session import run_job
+    from rstitch_local.problems.runner import run_job
 
     stopped = threading.Event()
 

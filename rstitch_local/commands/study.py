@@ -149,8 +149,8 @@ def _study(
     """A loaded pair, the job and the progress; Ctrl-C inside says how to go on and ends with exit code 130."""
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.commands.loading import open_pair
-    from rstitch_local.drawing import require_matplotlib
     from rstitch_local.engine.choice import choose_pair
+    from rstitch_local.plotting import require_matplotlib
     from rstitch_local.problems.prompts import prompt_of
     from rstitch_local.problems.reading import Fields, read_problems
     from rstitch_local.problems.selection import Selection

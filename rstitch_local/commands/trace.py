@@ -16,7 +16,7 @@ from rstitch_local.commands.options import GpuLayersOption, LlmOption, PairOptio
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rstitch_local.decoding.routers import Role
+    from rstitch_local.decoding.roles import Role
     from rstitch_local.engine.choice import PairChoice
     from rstitch_local.engine.inspection import View
     from rstitch_local.study.trace_source import Looked

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.text import Text
 
 from rstitch_local.commands.ask import STYLES, summary_line
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.page.chart import level, tau_at, tau_at_start
-from rstitch_local.engine.page.figures import STOPS, circumstances
-from rstitch_local.engine.page.tokens import entropy_words
-from rstitch_local.engine.trace import Trace
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
+from rstitch_local.sanitize import one_line, safe_text, visible
 from rstitch_local.study.trace_source import Looked
-from rstitch_local.text import one_line, safe_text, visible
+from rstitch_local.trace.page.chart import level, tau_at, tau_at_start
+from rstitch_local.trace.page.figures import STOPS, circumstances
+from rstitch_local.trace.page.tokens import entropy_words
+from rstitch_local.trace.record import Trace
 
 OPEN, CLOSE = "⟦", "⟧"
 """What the LLM wrote, where there are no colours."""

@@ -99,19 +99,19 @@ def train_router(
     from rstitch_local.catalog.checksums import sha256_of
     from rstitch_local.commands.loading import open_pair
     from rstitch_local.commands.solve import ctrl_c_sets
-    from rstitch_local.decoding.policy import write_policy
-    from rstitch_local.decoding.routers import Role
-    from rstitch_local.drawing import has_matplotlib
-    from rstitch_local.engine.calibration_store import load_calibration
+    from rstitch_local.costs.store import load_calibration
+    from rstitch_local.decoding.roles import Role
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.errors import CancelledError
     from rstitch_local.learning.plots import draw_training
     from rstitch_local.learning.reward import Judge
     from rstitch_local.learning.rollouts import Workshop
     from rstitch_local.learning.training import Training, TrainSettings
+    from rstitch_local.plotting import has_matplotlib
     from rstitch_local.problems.prompts import prompt_of
     from rstitch_local.problems.reading import Fields, read_problems
     from rstitch_local.problems.selection import Selection
+    from rstitch_local.routing.policy_file import write_policy
 
     found = read_problems(file, Fields.parse(field or []))
     train, validation = split(Selection(limit=limit).of(found.problems))

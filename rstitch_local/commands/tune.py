@@ -42,7 +42,7 @@ from rstitch_local.errors import UsageError
 
 if TYPE_CHECKING:
     from rstitch_local.engine.pair import Pair
-    from rstitch_local.problems.session import LoadedPair
+    from rstitch_local.problems.runner import LoadedPair
     from rstitch_local.study.tuning import Wish
 
 WISH = "What to keep to (one of them)"
@@ -117,7 +117,7 @@ def tune(
     command again goes on where it stopped.
     """
     from rstitch_local.commands.loading import choose_sampling, open_pair
-    from rstitch_local.decoding.routers import Role
+    from rstitch_local.decoding.roles import Role
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.problems.reading import Fields
     from rstitch_local.problems.selection import Selection
@@ -198,8 +198,8 @@ def _save(pair: str, router: str | None, why: str) -> None:
     from rstitch_local import paths
     from rstitch_local.catalog.catalogue import user_says_router
     from rstitch_local.catalog.tuned import save_tuned
-    from rstitch_local.decoding.router_spec import absolute_spec
-    from rstitch_local.text import one_line
+    from rstitch_local.routing.spec import absolute_spec
+    from rstitch_local.sanitize import one_line
 
     screen = make_console(stderr=True)
     if router is None:

@@ -14,8 +14,8 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.thought import ThinkingFormat, format_of
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.thinking import ThinkingFormat, format_of
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary, compare
 
 STRADDLING = 3
@@ -26,7 +26,6 @@ _CONSIDERED = 8
 _LEAST_LIKELY = 7.0
 # Characters of the writer's text that are enough to see where its tokens end.
 _TAIL = 32
-_OTHER = {Role.SLM: Role.LLM, Role.LLM: Role.SLM}
 
 
 class ForeignBridge:
@@ -46,7 +45,7 @@ class ForeignBridge:
 
     def _marks_of(self, reader: Role) -> tuple[re.Pattern[str], dict[str, tuple[int, ...]]] | None:
         """The writer's marks around reasoning, to be found in a text, and the ids of the reader's own."""
-        theirs, own = self.formats[_OTHER[reader]], self.formats[reader]
+        theirs, own = self.formats[reader.other], self.formats[reader]
         if theirs is None or own is None:
             return None
         vocabulary = self.vocabularies[reader]
@@ -116,7 +115,7 @@ class ForeignBridge:
             # From a space on, where a token is likely to begin.
             tail = tail[-_TAIL:]
             tail = tail[max(0, tail.find(" ")) :]
-        writer = self.vocabularies[_OTHER[reader]]
+        writer = self.vocabularies[reader.other]
         ends = accumulate(len(writer.piece(token)) for token in spelled(tail + following, writer))
         return len(tail.encode("utf-8")) in ends
 

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from rstitch_local.decoding.entropy import Uncertainty
 from rstitch_local.decoding.foreign import STRADDLING, ForeignBridge
-from rstitch_local.decoding.routers import Observation, Role, Router
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Observation, Router
 from rstitch_local.decoding.sampling import Sampler
-from rstitch_local.decoding.trajectory import Need, Side, Step, Trajectory
+from rstitch_local.decoding.step import Step
+from rstitch_local.decoding.trajectory import Need, Side, Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.errors import EngineError
 

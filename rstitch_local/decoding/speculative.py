@@ -15,10 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rstitch_local.decoding.entropy import Uncertainty
-from rstitch_local.decoding.routers import Observation, Role, SpeculativeRouter
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Observation, Router
 from rstitch_local.decoding.sampling import Sampler
-from rstitch_local.decoding.trajectory import Need, Step, Trajectory
+from rstitch_local.decoding.step import Step
+from rstitch_local.decoding.trajectory import Need, Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
+
+
+class SpeculativeRouter(Router):
+    """Not a rule for who writes but another way to decode: decoding/speculative.py goes by it (Leviathan et al., 2023).
+
+    The SLM drafts up to `length` tokens, and none where its top-1 probability is below `threshold`.
+    """
+
+    def __init__(self, length: int, threshold: float = 0.0) -> None:
+        self.length = length
+        self.threshold = threshold
+
+    def route(self, observation: Observation) -> Role:
+        """The LLM where the SLM is not to draft a token."""
+        unsure = observation.role is Role.SLM and observation.top1 < self.threshold
+        return Role.LLM if unsure else Role.SLM
 
 
 class _Draft(NamedTuple):

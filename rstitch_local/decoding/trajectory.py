@@ -9,15 +9,17 @@ from __future__ import annotations
 import codecs
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rstitch_local.decoding.entropy import EntropyMeter, Uncertainty, margin, require_finite
-from rstitch_local.decoding.routers import Observation, Role, Router
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Observation, Router
 from rstitch_local.decoding.sampling import Sampler
+from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.errors import EngineError
 
@@ -33,33 +35,6 @@ class Need(NamedTuple):
     prompt: int
     hidden: bool
     outputs: int = 1
-
-
-@dataclass(slots=True)
-class Step:
-    """One token that was kept.
-
-    position: index in the answer, from 0.
-    role: who wrote it; token: its id in that model's vocabulary.
-    text: the whole characters completed by it, often one word, sometimes none.
-    entropy: of the writer's distribution, normalised; top1: its likeliest token's probability.
-    caught_up: tokens evaluated, on both models, since the step before.
-    ms: time spent in the models on them.
-    unsure: the SLM's entropy at this position where it passed control to the LLM here (in speculative decoding: where
-        the LLM refused its draft, or it had none); else None.
-    margin: the top-1 probability less the second, where the router asked for it; else None.
-    """
-
-    position: int
-    role: Role
-    token: int
-    text: str
-    entropy: float
-    top1: float
-    caught_up: int
-    ms: float
-    unsure: float | None = None
-    margin: float | None = None
 
 
 class Side:

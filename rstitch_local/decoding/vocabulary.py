@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.thought import CLOSES, OPENS
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.thinking import CLOSES, OPENS
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rstitch_local import paths
-from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import EntropyRouter, Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.errors import UsageError
+from rstitch_local.routing.rules import EntropyRouter
+from rstitch_local.routing.spec import router_from_spec
 
 if TYPE_CHECKING:
     from rstitch_local.catalog.schema import PairEntry

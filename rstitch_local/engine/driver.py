@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rstitch_local.decoding.entropy import EntropyMeter
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step, Trajectory
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
+from rstitch_local.decoding.trajectory import Trajectory
 from rstitch_local.engine import scheduling
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import CacheFullError, EngineError
 from rstitch_local.llama.batch import Part
 from rstitch_local.llama.context import Context, Decoded
-from rstitch_local.llama.holdings import common_length
+from rstitch_local.llama.sequence_cache import common_length
+from rstitch_local.trace.record import Trace
 
 _WORTH_WAITING = 16
 """Tokens of a common beginning for which a prompt waits until another one's are in the cache."""

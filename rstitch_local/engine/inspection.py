@@ -14,13 +14,14 @@ import numpy as np
 from rstitch_local.decoding.entropy import EntropyMeter
 from rstitch_local.decoding.foreign import ForeignBridge
 from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
-from rstitch_local.decoding.routers import FixedRouter, Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
 from rstitch_local.llama.chat_template import Message
 from rstitch_local.llama.context import Piece
+from rstitch_local.routing.rules import FixedRouter
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import psutil
 from rstitch_local.errors import ModelError
 from rstitch_local.llama import library
 from rstitch_local.llama.gguf_check import GgufSummary
-from rstitch_local.text import human_bytes
+from rstitch_local.sanitize import human_bytes
 
 TINY_MODEL_BYTES = 64 << 20
 """Models below this run fastest on one thread: waking a second one costs more than it computes."""

@@ -13,26 +13,26 @@ from typing import Any, TypedDict
 from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.decoding.foreign import ForeignBridge, thinking_format
 from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
-from rstitch_local.decoding.learned import LearnedRouter
-from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import Role, Router, SpeculativeRouter
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Router
 from rstitch_local.decoding.sampling import Sampler, Sampling
-from rstitch_local.decoding.speculative import SpeculativeTrajectory
-from rstitch_local.decoding.thought import closed_by, opened_by, respelled
-from rstitch_local.decoding.trajectory import Step, Trajectory
+from rstitch_local.decoding.speculative import SpeculativeRouter, SpeculativeTrajectory
+from rstitch_local.decoding.step import Step
+from rstitch_local.decoding.thinking import closed_by, opened_by, respelled
+from rstitch_local.decoding.trajectory import Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.engine.driver import Driver, Live, Status
 from rstitch_local.engine.run import Run
-from rstitch_local.engine.trace import Trace
 from rstitch_local.engine.vocabularies import notice_of
 from rstitch_local.errors import EngineError, InputError, ModelError, UsageError
 from rstitch_local.llama import library
 from rstitch_local.llama.chat_template import ChatTemplate, Message
 from rstitch_local.llama.context import Context
 from rstitch_local.llama.weights import Weights
-
-_OTHER = {Role.SLM: Role.LLM, Role.LLM: Role.SLM}
+from rstitch_local.routing.learned import LearnedRouter
+from rstitch_local.routing.spec import router_from_spec
+from rstitch_local.trace.record import Trace
 
 
 class _Rest(TypedDict):
@@ -125,14 +125,14 @@ class Pair:
             role: whose template.
             thinking: the switch of templates that have one; None leaves it as the template has it.
         """
-        text, others = (self._by_template(messages, each, thinking) for each in (role, _OTHER[role]))
+        text, others = (self._by_template(messages, each, thinking) for each in (role, role.other))
         own, theirs = self.formats[role], opened_by(others)
         if opened_by(text) is not None or closed_by(text) is not None:
             return text
         if theirs is not None:
             return text + (own or theirs).open + others[len(others.rstrip()) :]
         # A model of channels names one before all it says; one that knows nothing of reasoning answers at once.
-        return text + own.plain if own is not None and self.formats[_OTHER[role]] is None else text
+        return text + own.plain if own is not None and self.formats[role.other] is None else text
 
     def _by_template(self, messages: Sequence[Message], role: Role, thinking: bool | None) -> str:
         template = self.templates[role]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
-from rstitch_local.decoding.routers import EntropyRouter
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.driver import Driver, Live
 from rstitch_local.errors import EngineError
+from rstitch_local.routing.rules import EntropyRouter
 
 
 class Run:

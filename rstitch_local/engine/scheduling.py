@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 
 LONGEST_WAIT = 8
 """Turns for which a model with work stands still at the most."""

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rstitch_local.decoding.foreign import ForeignBridge, bridge_between
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.thought import format_of
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.thinking import format_of
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
 from rstitch_local.errors import ModelError
 from rstitch_local.llama.chat_template import ChatTemplate

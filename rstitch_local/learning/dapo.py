@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rstitch_local.decoding.policy import Policy, PolicyFacts
 from rstitch_local.errors import EngineError
+from rstitch_local.routing.policy import Policy, PolicyFacts
 
 CLIP_LOW, CLIP_HIGH = 0.2, 0.28
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rstitch_local.drawing import BLUE, VERMILION, save
+from rstitch_local.plotting import BLUE, VERMILION, save
 
 _PANELS = (
     ("reward", "Reward", 1.0),

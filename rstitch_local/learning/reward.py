@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.decoding.thought import strip_thinking
+from rstitch_local.decoding.thinking import strip_thinking
 from rstitch_local.problems import notation
 from rstitch_local.problems.answers import last_boxed
 from rstitch_local.problems.grading import Grader

@@ -13,12 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.decoding.learned import LearnedRouter
-from rstitch_local.decoding.policy import Policy
-from rstitch_local.decoding.routers import Observation, Role, Router
+from rstitch_local.costs.evaluations import evaluations_alone
+from rstitch_local.costs.latency import PairLatency
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Observation, Router
 from rstitch_local.decoding.sampling import uniform
-from rstitch_local.engine.evaluations import evaluations_alone
-from rstitch_local.engine.latency import PairLatency
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
 from rstitch_local.errors import CancelledError, InputError
@@ -26,6 +25,8 @@ from rstitch_local.learning.reward import Judge
 from rstitch_local.problems.prompts import Prompt, prompt_of
 from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.solve import seed_of
+from rstitch_local.routing.learned import LearnedRouter
+from rstitch_local.routing.policy import Policy
 
 
 class Decision(NamedTuple):

@@ -19,15 +19,16 @@ import numpy as np
 import torch
 
 from rstitch_local.catalog.checksums import sha256_of
-from rstitch_local.decoding.learned import LearnedRouter
-from rstitch_local.decoding.policy import INPUTS, Policy, PolicyFacts, read_policy, write_policy
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.errors import InputError, StorageError
 from rstitch_local.learning.dapo import Batch, Network, Update, update
 from rstitch_local.learning.imitation import imitate, tell_apart
 from rstitch_local.learning.reward import advantages, informative, price_of, reward
 from rstitch_local.learning.rollouts import ComparingRouter, Rollout, SampledRouter, WatchingRouter, Workshop
 from rstitch_local.problems.reading import Problem
+from rstitch_local.routing.learned import LearnedRouter
+from rstitch_local.routing.policy import INPUTS, Policy, PolicyFacts
+from rstitch_local.routing.policy_file import read_policy, write_policy
 
 FORMAT = 1
 _PRICED_PROBLEMS = 32

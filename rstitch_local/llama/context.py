@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rstitch_local.errors import CacheFullError, CancelledError, EngineError, ModelError
 from rstitch_local.llama import library
 from rstitch_local.llama.batch import Batch, Part, chunks
-from rstitch_local.llama.holdings import Holdings
+from rstitch_local.llama.sequence_cache import Holdings
 from rstitch_local.llama.weights import Weights
 
 KV_TYPES = {"f16": llama_cpp.GGML_TYPE_F16, "q8_0": llama_cpp.GGML_TYPE_Q8_0, "q4_0": llama_cpp.GGML_TYPE_Q4_0}

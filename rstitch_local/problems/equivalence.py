@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-from rstitch_local.decoding.thought import strip_thinking
+from rstitch_local.decoding.thinking import strip_thinking
 from rstitch_local.problems import notation
 from rstitch_local.problems.answers import hash_marked, last_boxed, stated_answer
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 import rstitch_local
-from rstitch_local.decoding.thought import strip_thinking
+from rstitch_local.decoding.thinking import strip_thinking
 from rstitch_local.errors import RStitchError
 from rstitch_local.problems.answers import last_boxed
 

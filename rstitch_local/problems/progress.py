@@ -19,7 +19,7 @@ from rstitch_local.engine.driver import Status
 from rstitch_local.problems.metrics import accuracy
 from rstitch_local.problems.run_folder import Answer
 from rstitch_local.problems.solve import Task
-from rstitch_local.text import one_line
+from rstitch_local.sanitize import one_line
 
 _REFRESH_PER_SECOND = 4
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rstitch_local.errors import InputError, UsageError
 from rstitch_local.problems.gold import UnusableGoldError, gold_of
-from rstitch_local.text import one_line, shown_list
+from rstitch_local.sanitize import one_line, shown_list
 
 QUESTION_FIELDS = ("question", "problem")
 ID_FIELDS = ("id", "unique_id", "idx", "problem_id", "question_id")

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from rstitch_local.errors import InputError, StorageError
 from rstitch_local.problems.lines import append_line, cut_last_line, storage_error
-from rstitch_local.text import one_line
+from rstitch_local.sanitize import one_line
 
 FORMAT = 1
 RUN_FILE, ANSWERS_FILE, TRACES_FILE, LOCK_FILE = "run.json", "answers.jsonl", "traces.jsonl", "run.lock"

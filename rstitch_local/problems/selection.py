@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rstitch_local.errors import InputError, UsageError
 from rstitch_local.problems.reading import Problem
-from rstitch_local.text import shown_list
+from rstitch_local.sanitize import shown_list
 
 _SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 

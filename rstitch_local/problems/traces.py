@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import InputError
 from rstitch_local.problems.run_folder import TRACES_FILE, Key
-from rstitch_local.text import one_line
+from rstitch_local.sanitize import one_line
+from rstitch_local.trace.record import Trace
 
 NOT_A_TRACE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 """What `Trace.from_dict` raises for something else."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
 from rstitch_local.llama.batch import Part

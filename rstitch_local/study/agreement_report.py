@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.study import entropy_plots
 from rstitch_local.study.agreement import AgreementFigures, AgreementRun, agreement_figures
 from rstitch_local.study.answering import StudyJob

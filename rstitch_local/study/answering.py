@@ -14,12 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 import rstitch_local
 from rstitch_local.decoding.entropy import EntropyMeter
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.engine.pair import Pair
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError, InputError, ModelError
 from rstitch_local.llama.chat_template import Message
 from rstitch_local.llama.context import Piece
@@ -27,7 +26,8 @@ from rstitch_local.problems.grading import Grader, grader_identity
 from rstitch_local.problems.prompts import Prompt
 from rstitch_local.problems.reading import Fields, Problem, ProblemFile
 from rstitch_local.problems.run_folder import Answer, RunFolder
-from rstitch_local.text import one_line
+from rstitch_local.sanitize import one_line
+from rstitch_local.trace.record import Trace
 
 OTHER = {Role.SLM: Role.LLM, Role.LLM: Role.SLM}
 _DIGITS = 7

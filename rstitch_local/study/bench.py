@@ -18,14 +18,14 @@ from typing import Any
 
 from rich.console import Console
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.machine import cache_bytes
 from rstitch_local.errors import InputError, RStitchError, StorageError
 from rstitch_local.llama.gguf_check import check_gguf
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.reading import Problem, ProblemFile, read_problems
 from rstitch_local.problems.run_folder import RUN_FILE, Answer, RunFolder
-from rstitch_local.problems.session import Job, LoadedPair, information_of, report_bad_rows, settings_of
+from rstitch_local.problems.runner import Job, LoadedPair, information_of, report_bad_rows, settings_of
 from rstitch_local.problems.solve import Task, solve, tasks_of
 from rstitch_local.study.bench_progress import BenchProgress
 from rstitch_local.study.figures import BASE, Footprint, RouterFigures, figures_of

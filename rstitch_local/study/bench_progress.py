@@ -17,9 +17,9 @@ from rich.text import Text
 from rstitch_local.problems.metrics import accuracy
 from rstitch_local.problems.run_folder import Answer, Key
 from rstitch_local.problems.solve import Task
+from rstitch_local.sanitize import one_line
 from rstitch_local.study.figures import BASE, paired_ms
 from rstitch_local.study.statistics import total_ratio
-from rstitch_local.text import one_line
 
 _REFRESH_PER_SECOND = 4
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rstitch_local.drawing import BLACK, BLUE, SKY, VERMILION, save
+from rstitch_local.plotting import BLACK, BLUE, SKY, VERMILION, save
 
 if TYPE_CHECKING:
     from rstitch_local.study.agreement import AgreementFigures

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.run_folder import Answer, RunFolder
+from rstitch_local.sanitize import one_line
 from rstitch_local.study.answering import StudyJob, Watch, write_answers
 from rstitch_local.study.harm import (
     CONTINUATIONS_FILE,
@@ -29,7 +30,6 @@ from rstitch_local.study.harm import (
     probe,
     probes_of,
 )
-from rstitch_local.text import one_line
 
 
 @dataclass(frozen=True, slots=True)

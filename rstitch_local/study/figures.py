@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.llama.batch import KINDS
 from rstitch_local.problems.metrics import Row, accuracy, summary
 from rstitch_local.study.statistics import Interval, difference_interval, mcnemar, ratio_interval, total_ratio

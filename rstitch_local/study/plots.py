@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rstitch_local.drawing import (
+from rstitch_local.plotting import (
     BLACK,
     BLUE,
     GREEN,

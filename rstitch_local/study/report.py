@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from rstitch_local.errors import StorageError
+from rstitch_local.sanitize import one_line
 from rstitch_local.study.bench import BenchOutcome
 from rstitch_local.study.figures import PARTS, RouterFigures
 from rstitch_local.study.statistics import Interval
 from rstitch_local.study.verdict import PART_NAMES, p_text
-from rstitch_local.text import one_line
 
 REPORT, CSV, JSON = "report.md", "figures.csv", "figures.json"
 _SHOWN_FAILURES = 20

@@ -16,8 +16,8 @@ from typing import Any
 import rstitch_local
 from rstitch_local.errors import StorageError
 from rstitch_local.problems.metrics import wilson
+from rstitch_local.sanitize import one_line
 from rstitch_local.study.answering import StudyJob
-from rstitch_local.text import one_line
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&$:])")
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.inspection import View
-from rstitch_local.engine.page.document import answer_parts, document
-from rstitch_local.engine.page.figures import STOPS
-from rstitch_local.engine.page.tokens import View as PageView
-from rstitch_local.engine.page.tokens import answer_html, entropy_words, html_text
-from rstitch_local.engine.trace import Trace
 from rstitch_local.study.trace_source import Looked
+from rstitch_local.trace.page.document import answer_parts, document
+from rstitch_local.trace.page.figures import STOPS
+from rstitch_local.trace.page.tokens import View as PageView
+from rstitch_local.trace.page.tokens import answer_html, entropy_words, html_text
+from rstitch_local.trace.record import Trace
 
 _VERDICTS = {True: ("right", "✓"), False: ("wrong", "✗"), None: ("open", "·")}
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import InputError
 from rstitch_local.problems.prompts import Prompt
 from rstitch_local.problems.run_folder import (
@@ -25,7 +24,8 @@ from rstitch_local.problems.run_folder import (
     read_header,
 )
 from rstitch_local.problems.traces import NOT_A_TRACE, KeptTraces
-from rstitch_local.text import one_line, shown_list
+from rstitch_local.sanitize import one_line, shown_list
+from rstitch_local.trace.record import Trace
 
 CHAT_FORMAT = "rstitch-chat"
 

@@ -16,11 +16,11 @@ from typing import Literal
 
 from rich.console import Console
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.errors import InputError
 from rstitch_local.problems.metrics import Row
 from rstitch_local.problems.reading import Problem, read_problems
-from rstitch_local.problems.session import Job, LoadedPair, report_bad_rows
+from rstitch_local.problems.runner import Job, LoadedPair, report_bad_rows
 from rstitch_local.study.bench import BenchOutcome, compared, run_bench_on
 from rstitch_local.study.figures import BASE, Footprint, RouterFigures
 

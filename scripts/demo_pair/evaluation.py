@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rstitch_local.builtin import word_problems
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair

@@ -9,7 +9,7 @@ import pytest
 
 from rstitch_local import builtin
 from rstitch_local.builtin import word_problems
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair

@@ -11,10 +11,10 @@ from rstitch_local import builtin
 from rstitch_local.builtin import word_problems
 from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.commands.main import app
-from rstitch_local.decoding.learned import policy_at
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_local.routing.learned import policy_at
 
 PROBLEMS = 60
 LARGEST_BYTES = 100_000

@@ -21,12 +21,12 @@ from tiny_pair import TinyPair, write_pair
 
 from rstitch_local.commands import loading
 from rstitch_local.commands.main import main
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine import loading as engine_loading
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.pair import Pair
 from rstitch_local.llama import library
-from rstitch_local.text import safe_text
+from rstitch_local.sanitize import safe_text
 
 QUESTION = "What is the inner thing?"
 SUMMARY = re.compile(

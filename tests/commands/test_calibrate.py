@@ -15,9 +15,9 @@ from tiny_pair import TinyPair, write_pair
 from typer.testing import CliRunner, Result
 
 from rstitch_local.commands.main import app
-from rstitch_local.engine import calibration
-from rstitch_local.engine.calibration_store import load_calibration
-from rstitch_local.engine.latency import PairLatency
+from rstitch_local.costs import calibration
+from rstitch_local.costs.latency import PairLatency
+from rstitch_local.costs.store import load_calibration
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.errors import UsageError
 

@@ -14,8 +14,9 @@ from rstitch_local.builtin.word_problems import generate
 from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.commands import loading
 from rstitch_local.commands.main import app
-from rstitch_local.decoding.policy import Policy, PolicyFacts, write_policy
 from rstitch_local.errors import InputError, ModelError
+from rstitch_local.routing.policy import Policy, PolicyFacts
+from rstitch_local.routing.policy_file import write_policy
 
 
 def write_router(path: Path, sha256: str, bias: float) -> None:

@@ -17,7 +17,7 @@ from rstitch_local import __version__, errors
 from rstitch_local.commands import console, main
 from rstitch_local.commands.console import make_console, print_error, safe_json
 from rstitch_local.errors import RStitchError
-from rstitch_local.text import safe_text
+from rstitch_local.sanitize import safe_text
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RStitchError)]
 

@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 
 from rstitch_local import paths
 from rstitch_local.commands.main import app
-from rstitch_local.decoding.routers import Role
-from rstitch_local.engine.calibration_store import calibration_of_files, store_calibration
+from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.costs.pair_check import CACHED, check_pair
+from rstitch_local.costs.store import calibration_of_files, store_calibration
+from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.choice import choose_pair
-from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
 from rstitch_local.engine.loading import load_choice, load_pair
-from rstitch_local.engine.pair_check import CACHED, check_pair
 from rstitch_local.errors import ModelError, UsageError
 
 

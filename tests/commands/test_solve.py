@@ -15,10 +15,11 @@ from typer.testing import CliRunner, Result
 
 from rstitch_local.commands import loading
 from rstitch_local.commands.main import app
+from rstitch_local.costs import store as calibration_store
+from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.engine import calibration_store, choice
+from rstitch_local.engine import choice
 from rstitch_local.engine.choice import PairChoice, PairDefaults
-from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
 from rstitch_local.engine.loading import load_pair
 from rstitch_local.errors import InputError, ModelError, RStitchError, UsageError
 
@@ -171,7 +172,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from problem_fakes import FakePair, right_reply
 from rstitch_local.commands import loading, main
-from rstitch_local.engine import calibration_store
+from rstitch_local.costs import store as calibration_store
 
 folder = Path(sys.argv[2])
 answers = folder / "run" / "answers.jsonl"

@@ -16,12 +16,12 @@ from typer.testing import CliRunner, Result
 
 from rstitch_local.commands.main import app
 from rstitch_local.commands.trace_text import entropy_lines, height, print_answer
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.trace import Trace
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
 from rstitch_local.errors import InputError, ModelError, RStitchError, StorageError, UsageError
 from rstitch_local.problems.traces import KeptTraces
 from rstitch_local.study.trace_source import Looked
+from rstitch_local.trace.record import Trace
 
 if TYPE_CHECKING:
     from tiny_pair import TinyPair

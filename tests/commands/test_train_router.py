@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from rstitch_local.builtin.word_problems import generate
 from rstitch_local.commands.main import app
 from rstitch_local.commands.train_router import read_price, require_torch, split
-from rstitch_local.decoding.policy import read_policy
-from rstitch_local.engine.calibration_store import store_calibration
-from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.costs.store import store_calibration
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.errors import UsageError
 from rstitch_local.problems.reading import Problem
+from rstitch_local.routing.policy_file import read_policy
 
 
 def test_lambda_is_auto_or_a_number() -> None:

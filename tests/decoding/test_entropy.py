@@ -12,7 +12,7 @@ from scripted import entropy_reference, seen_reference
 
 from rstitch_local.decoding import entropy
 from rstitch_local.decoding.entropy import EntropyMeter, margin, require_finite
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.errors import EngineError
 
 

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from scripted import ScriptedModel, algorithm_1
 
 from rstitch_local.decoding.foreign import ForeignBridge, bridge_between, spelled
-from rstitch_local.decoding.routers import FixedRouter, Observation, Role
-from rstitch_local.decoding.thought import FORMATS
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Observation
+from rstitch_local.decoding.step import Step
+from rstitch_local.decoding.thinking import FORMATS
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
+from rstitch_local.routing.rules import FixedRouter
 
 OTHER = {Role.SLM: Role.LLM, Role.LLM: Role.SLM}
 TEXTS = [

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scripted import ScriptedModel, algorithm_1, scripted_vocabulary
 
-from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import Role, SpeculativeRouter
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
-from rstitch_local.decoding.speculative import SpeculativeTrajectory
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.speculative import SpeculativeRouter, SpeculativeTrajectory
+from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.errors import EngineError
+from rstitch_local.routing.spec import router_from_spec
 
 END = 0
 Models = dict[Role, Callable[[Sequence[int]], NDArray[np.float32]]]

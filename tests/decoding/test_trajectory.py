@@ -20,12 +20,15 @@ from scripted import (
 )
 
 from rstitch_local.decoding.entropy import EntropyMeter
-from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import EntropyRouter, Observation, Role
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Observation
 from rstitch_local.decoding.sampling import Sampler, Sampling
-from rstitch_local.decoding.trajectory import Step, Trajectory
+from rstitch_local.decoding.step import Step
+from rstitch_local.decoding.trajectory import Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.errors import EngineError
+from rstitch_local.routing.rules import EntropyRouter
+from rstitch_local.routing.spec import router_from_spec
 
 
 def models_of(n_vocab: int, seed: int, spread: float) -> dict[Role, ScriptedModel]:

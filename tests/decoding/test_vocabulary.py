@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
 from rstitch_local.decoding.vocabulary import compare as compare_vocabularies
 

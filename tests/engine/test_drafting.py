@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from scripted import ScriptedModel, make_trajectory, scripted_vocabulary
 from tiny_pair import TinyPair, write_pair
 
-from rstitch_local.decoding.router_spec import router_from_spec
-from rstitch_local.decoding.routers import Role, SpeculativeRouter
+from rstitch_local.costs.evaluations import Evaluation, evaluations
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
-from rstitch_local.decoding.speculative import SpeculativeTrajectory
+from rstitch_local.decoding.speculative import SpeculativeRouter, SpeculativeTrajectory
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.engine.driver import Driver, Live
-from rstitch_local.engine.evaluations import Evaluation, evaluations
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError, ModelError
 from rstitch_local.llama.batch import Part
 from rstitch_local.llama.context import Context, Decoded
-from rstitch_local.llama.holdings import common_length
+from rstitch_local.llama.sequence_cache import common_length
+from rstitch_local.routing.spec import router_from_spec
+from rstitch_local.trace.record import Trace
 
 N_VOCAB = 24
 SAYS, DRAFTS = "abcdefghijkl", "abcXefghYjkl"

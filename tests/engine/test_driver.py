@@ -13,16 +13,18 @@ import pytest
 from numpy.typing import NDArray
 from tiny_pair import TinyPair, write_pair
 
-from rstitch_local.decoding.routers import EntropyRouter, FixedRouter, Observation, Role, Router
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Observation, Router
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Trajectory
 from rstitch_local.engine.driver import Live
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError
 from rstitch_local.llama.batch import Part
 from rstitch_local.llama.context import Context, Decoded
+from rstitch_local.routing.rules import EntropyRouter, FixedRouter
+from rstitch_local.trace.record import Trace
 
 SEQUENCES = 6
 CONTEXT = 256

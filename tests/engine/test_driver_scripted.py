@@ -16,15 +16,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scripted import CheckedCache, ScriptedModel, make_trajectory, run_to_end
 
-from rstitch_local.decoding.routers import EntropyRouter, Observation, Role
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Observation
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.decoding.trajectory import Step, Trajectory
+from rstitch_local.decoding.step import Step
+from rstitch_local.decoding.trajectory import Trajectory
 from rstitch_local.engine.driver import Driver, Live
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import CacheFullError, EngineError
 from rstitch_local.llama.batch import Part
 from rstitch_local.llama.context import Context, Decoded
-from rstitch_local.llama.holdings import common_length
+from rstitch_local.llama.sequence_cache import common_length
+from rstitch_local.routing.rules import EntropyRouter
+from rstitch_local.trace.record import Trace
 
 VOCABULARY = 30
 END = 0

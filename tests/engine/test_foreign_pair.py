@@ -27,15 +27,16 @@ from rstitch_local import builtin
 from rstitch_local.builtin import word_problems
 from rstitch_local.decoding.foreign import ForeignBridge
 from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
-from rstitch_local.decoding.routers import HysteresisRouter, Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.inspection import inspect
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import ModelError
+from rstitch_local.routing.rules import HysteresisRouter
+from rstitch_local.trace.record import Trace
 
 QUESTION = "What is the inner thing, then?"
 OTHER_MERGES = ("h e", "n g", "i s", "t h", "th i", "thi n", "thin g")

@@ -9,12 +9,12 @@ import pytest
 from tiny_pair import CHATML, write_model
 
 from rstitch_local.builtin import word_problems
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
-from rstitch_local.engine.trace import Trace
+from rstitch_local.trace.record import Trace
 
 ROUTERS = [
     *("slm", "llm", "entropy:0.005", "entropy:0", "hysteresis:0.01:0.002", "one:0.005"),

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from tiny_pair import END, SPECIALS, TinyPair, write_pair
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.inspection import View, inspect
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import EngineError, InputError
 from rstitch_local.llama.context import Output, Piece
+from rstitch_local.trace.record import Trace
 
 QUESTION = [{"role": "user", "content": "Hello, you two."}]
 ROUTER = "entropy:0.2"

@@ -108,7 +108,7 @@ def test_a_pair_stays_within_the_memory_that_was_predicted() -> None:
     script = (
         "import psutil\n"
         "from rstitch_local import load_pair\n"
-        "from rstitch_local.decoding.routers import Role\n"
+        "from rstitch_local.decoding.roles import Role\n"
         "from rstitch_local.engine.machine import predict_memory\n"
         "from rstitch_local.engine.loading import LoadOptions\n"
         "before = psutil.Process().memory_info().rss\n"

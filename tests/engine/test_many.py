@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from tiny_pair import TinyPair, write_pair
 
 from rstitch_local.builtin import word_problems
-from rstitch_local.decoding.routers import EntropyRouter, Observation, Role
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.router import Observation
 from rstitch_local.decoding.sampling import Sampler, Sampling
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
 from rstitch_local.errors import EngineError, InputError
+from rstitch_local.routing.rules import EntropyRouter
 
 SEED = 7
 QUESTIONS = [word_problems.generate(word_problems.EVALUATION_SEED, index).question for index in range(12)]

@@ -11,15 +11,15 @@ import llama_cpp
 import pytest
 from tiny_pair import CHATML, END, SPECIALS, START, THINK, TinyPair, body, write_pair
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.engine.loading import LoadOptions, load_pair, open_contexts
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError, UsageError
+from rstitch_local.trace.record import Trace
 
 QUESTION = "What is the inner thing?"
 ROUTERS = ["slm", "llm", "entropy:0.2", "confidence:0.5", "random:0.4"]

@@ -9,13 +9,13 @@ import pytest
 from rstitch_local import builtin
 from rstitch_local.catalog.catalogue import load_catalogue
 from rstitch_local.catalog.store import locate
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import ModelError
+from rstitch_local.trace.record import Trace
 
 pytestmark = pytest.mark.real_pair
 

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.scheduling import LONGEST_WAIT, Turns, compose
 
 

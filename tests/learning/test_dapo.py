@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rstitch_local.decoding.policy import INPUTS, PolicyFacts
 from rstitch_local.errors import EngineError
+from rstitch_local.routing.policy import INPUTS, PolicyFacts
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 

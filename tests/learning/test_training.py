@@ -12,11 +12,9 @@ import pytest
 from rstitch_local.builtin import SLM_FILE
 from rstitch_local.builtin.word_problems import generate
 from rstitch_local.catalog.checksums import sha256_of
-from rstitch_local.decoding.learned import LearnedRouter
-from rstitch_local.decoding.policy import Policy, PolicyFacts, read_policy, write_policy
-from rstitch_local.decoding.routers import Role
-from rstitch_local.engine.evaluations import evaluations, evaluations_alone
-from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.costs.evaluations import evaluations, evaluations_alone
+from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError
@@ -24,6 +22,9 @@ from rstitch_local.learning.reward import Judge
 from rstitch_local.learning.rollouts import ComparingRouter, Rollout, SampledRouter, Workshop
 from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.solve import seed_of
+from rstitch_local.routing.learned import LearnedRouter
+from rstitch_local.routing.policy import Policy, PolicyFacts
+from rstitch_local.routing.policy_file import read_policy, write_policy
 
 SLM_COSTS = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 0.05, 0.05), decode=(0, 0.1)))
 LLM_COSTS = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 0.3, 0.3), decode=(0, 0.6)))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rstitch_local.decoding.thought import strip_thinking
+from rstitch_local.decoding.thinking import strip_thinking
 from rstitch_local.problems.answers import last_boxed
 from rstitch_local.problems.equivalence import extract
 

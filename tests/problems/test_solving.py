@@ -14,7 +14,7 @@ import pytest
 from problem_fakes import FakePair, Silent, right_reply, row, write_problems
 from rich.console import Console
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.driver import Status
 from rstitch_local.errors import EngineError, InputError, RStitchError, StorageError
@@ -24,8 +24,8 @@ from rstitch_local.problems.progress import Progress, summary_text
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.run_folder import RunFolder
+from rstitch_local.problems.runner import Job, Outcome, run_job
 from rstitch_local.problems.selection import Selection
-from rstitch_local.problems.session import Job, Outcome, run_job
 from rstitch_local.problems.solve import Settings, Task, regrade, seed_of, solve, tasks_of
 
 SETTINGS = Settings("entropy:0.02", Sampling(), prompt_of("plain"))
@@ -329,7 +329,7 @@ sys.path[:0] = [sys.argv[3], sys.argv[3] + "/problems"]
 from problem_fakes import FakePair, right_reply
 from rich.console import Console
 from test_solving import _job
-from rstitch_local.problems.session import run_job
+from rstitch_local.problems.runner import run_job
 
 folder, hang_at = pathlib.Path(sys.argv[1]), sys.argv[2]
 answers = folder / "run" / "answers.jsonl"

@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 from problem_fakes import FakePair, Silent, right_reply, row, write_problems
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.trace import Trace
+from rstitch_local.decoding.step import Step
 from rstitch_local.errors import EngineError, InputError, StorageError
 from rstitch_local.problems import lines
 from rstitch_local.problems.grading import Grader
@@ -26,6 +25,7 @@ from rstitch_local.problems.reading import read_problems
 from rstitch_local.problems.run_folder import RunFolder, read_answers
 from rstitch_local.problems.solve import Settings, solve, tasks_of
 from rstitch_local.problems.traces import KeptTraces
+from rstitch_local.trace.record import Trace
 
 
 def trace_of(text: str) -> Trace:

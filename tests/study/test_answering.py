@@ -6,8 +6,8 @@ import pytest
 from tiny_pair import TinyPair
 
 from rstitch_local.builtin import word_problems
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair

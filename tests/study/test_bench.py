@@ -10,7 +10,7 @@ from problem_fakes import write_problems
 from rich.console import Console
 from tiny_pair import TinyPair
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.machine import cache_bytes
 from rstitch_local.errors import InputError, StorageError
 from rstitch_local.llama.gguf_check import check_gguf

@@ -4,7 +4,7 @@ import pytest
 from bench_fakes import compared_rows, some_rows
 from problem_fakes import row
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.study.figures import Footprint, figures_of
 
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.inspection import Candidate, View
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import InputError
 from rstitch_local.problems.run_folder import RunFolder
 from rstitch_local.study.trace_page import page_view, trace_page
 from rstitch_local.study.trace_source import Looked, open_answer
+from rstitch_local.trace.record import Trace
 
 MODELS = {"slm_sha256": "a" * 64, "llm_sha256": "b" * 64, "context": 256, "kv_type": "f16"}
 

@@ -8,8 +8,8 @@ import pytest
 from bench_fakes import QuickGrader, RoutedPair, Way, bench_job, quiet
 from problem_fakes import write_problems
 
-from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.errors import InputError
+from rstitch_local.routing.spec import router_from_spec
 from rstitch_local.study.tuning import CANDIDATES, Tuning, Wish, is_reporting, tune
 from rstitch_local.study.tuning_report import findings, write_tuning
 

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 from tiny_pair import TinyPair
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.calibration_store import store_calibration
+from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.costs.store import store_calibration
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import choose_pair
-from rstitch_local.engine.latency import Formula, ModelLatency, PairLatency
 from rstitch_local.engine.loading import load_pair
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import UsageError
 from rstitch_local.llama.batch import Usage
-from rstitch_local.tui import slash
-from rstitch_local.tui.chat_settings import ChatSettings
-from rstitch_local.tui.engine_thread import Answer, AnswerEnded, EngineThread, Request
-from rstitch_local.tui.estimate import LlmAlone
-from rstitch_local.tui.markdown import parser
-from rstitch_local.tui.pacing import Pace
+from rstitch_local.trace.record import Trace
+from rstitch_tui import slash
+from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.engine_thread import Answer, AnswerEnded, EngineThread, Request
+from rstitch_tui.estimate import LlmAlone
+from rstitch_tui.markdown import parser
+from rstitch_tui.pacing import Pace
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_settings_of_a_newer_version_can_be_read() -> None:
 
 def test_drawing_waits_where_it_has_had_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     now, used = 100.0, 7.0
-    monkeypatch.setattr("rstitch_local.tui.pacing.time.monotonic", lambda: now)
-    monkeypatch.setattr("rstitch_local.tui.pacing.time.thread_time", lambda: used)
+    monkeypatch.setattr("rstitch_tui.pacing.time.monotonic", lambda: now)
+    monkeypatch.setattr("rstitch_tui.pacing.time.thread_time", lambda: used)
     pace = Pace()
     now, used = 200.0, 9.0
     pace.begin()

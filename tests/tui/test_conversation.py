@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairDefaults
-from rstitch_local.tui.chat_settings import ChatSettings
-from rstitch_local.tui.conversation import branched, request, turns
-from rstitch_local.tui.store.records import Message, Speaker
+from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.conversation import branched, request, turns
+from rstitch_tui.store.records import Message, Speaker
 
 PAIR = PairDefaults(sampling=Sampling(temperature=0.7, top_k=20))
 

@@ -13,13 +13,13 @@ import pytest
 from textual.pilot import Pilot
 
 from rstitch_local.builtin import word_problems
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairChoice, choose_pair
 from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.engine.run import Run
-from rstitch_local.tui.app import ChatApp, Start
-from rstitch_local.tui.app_settings import AppSettings
-from rstitch_local.tui.store.store import Store
+from rstitch_tui.app import ChatApp, Start
+from rstitch_tui.app_settings import AppSettings
+from rstitch_tui.store.store import Store
 
 POLLS = 1500
 

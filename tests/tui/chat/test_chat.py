@@ -11,11 +11,11 @@ from chat_pilot import Chat, Gate, chatting, many_turns, question, run
 from textual.widgets import TextArea
 
 from rstitch_local import builtin
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.loading import LoadOptions, load_pair
-from rstitch_local.tui.widgets.entropy_strip import EntropyStrip
-from rstitch_local.tui.widgets.message_view import MessageView
-from rstitch_local.tui.widgets.tau_slider import TauSlider
+from rstitch_tui.widgets.entropy_strip import EntropyStrip
+from rstitch_tui.widgets.message_view import MessageView
+from rstitch_tui.widgets.tau_slider import TauSlider
 
 
 @pytest.fixture(autouse=True)

@@ -15,16 +15,16 @@ import pytest
 from chat_pilot import Chat, Gate, chatting, many_turns, question, run
 from tiny_pair import write_pair
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.loading import LoadOptions, LoadProgress, load_choice
 from rstitch_local.engine.run import Run
 from rstitch_local.errors import CancelledError, StorageError
-from rstitch_local.tui import engine_thread, slash
-from rstitch_local.tui.keys import ACTIONS
-from rstitch_local.tui.store.database import Database
-from rstitch_local.tui.store.store import Store
+from rstitch_tui import engine_thread, slash
+from rstitch_tui.keys import ACTIONS
+from rstitch_tui.store.database import Database
+from rstitch_tui.store.store import Store
 
 
 @pytest.fixture(autouse=True)

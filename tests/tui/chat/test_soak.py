@@ -15,8 +15,8 @@ import pytest
 from chat_pilot import Chat, chatting, question, run
 from textual.widget import Widget
 
-from rstitch_local.tui import actions
-from rstitch_local.tui.screens.chat import ChatScreen
+from rstitch_tui import actions
+from rstitch_tui.screens.chat import ChatScreen
 
 TURNS = 200
 SETTLED = 50

@@ -14,8 +14,8 @@ from tiny_pair import TinyPair
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.loading import LoadOptions
-from rstitch_local.engine.trace import Trace
-from rstitch_local.tui.engine_thread import Answer, AnswerEnded, EngineThread, Loaded, LoadFailed, Request, Unloaded
+from rstitch_local.trace.record import Trace
+from rstitch_tui.engine_thread import Answer, AnswerEnded, EngineThread, Loaded, LoadFailed, Request, Unloaded
 
 QUESTION = [{"role": "user", "content": "Hello, you two."}]
 # The tiny models' entropies lie around this, so that control passes often.

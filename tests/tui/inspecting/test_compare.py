@@ -12,15 +12,15 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 from tiny_pair import TinyPair, write_pair
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.trace import Trace
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
 from rstitch_local.llama.batch import Usage
-from rstitch_local.tui.engine_thread import Answer
-from rstitch_local.tui.screens.compare import CompareScreen, final_answer, same_answer, verdict
-from rstitch_local.tui.widgets.entropy_strip import EntropyStrip
-from rstitch_local.tui.widgets.figures import Figures
-from rstitch_local.tui.widgets.token_view import TokenView
+from rstitch_local.trace.record import Trace
+from rstitch_tui.engine_thread import Answer
+from rstitch_tui.screens.compare import CompareScreen, final_answer, same_answer, verdict
+from rstitch_tui.widgets.entropy_strip import EntropyStrip
+from rstitch_tui.widgets.figures import Figures
+from rstitch_tui.widgets.token_view import TokenView
 
 NEW = "entropy:0.6"
 

@@ -14,18 +14,18 @@ from inspecting_shell import Shell, ShellPilot, answer, held_up, load, request_f
 from textual.geometry import Region
 from tiny_pair import END, TinyPair, write_pair
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.inspection import Candidate, View
-from rstitch_local.engine.trace import Trace
-from rstitch_local.text import visible
-from rstitch_local.tui.conversation import branched
-from rstitch_local.tui.engine_thread import Request
-from rstitch_local.tui.screens.inspector import InspectorScreen, _row_of, swaps
-from rstitch_local.tui.widgets.candidates import Candidates, bar
-from rstitch_local.tui.widgets.token_facts import TokenFacts, tau_at, why
-from rstitch_local.tui.widgets.token_view import TokenView
+from rstitch_local.sanitize import visible
+from rstitch_local.trace.record import Trace
+from rstitch_tui.conversation import branched
+from rstitch_tui.engine_thread import Request
+from rstitch_tui.screens.inspector import InspectorScreen, _row_of, swaps
+from rstitch_tui.widgets.candidates import Candidates, bar
+from rstitch_tui.widgets.token_facts import TokenFacts, tau_at, why
+from rstitch_tui.widgets.token_view import TokenView
 
 SIZES = [(140, 45), (80, 24), (40, 10)]
 

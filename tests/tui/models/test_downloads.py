@@ -19,8 +19,8 @@ from rstitch_local.catalog.catalogue import Catalogue
 from rstitch_local.catalog.download import pull_file
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.errors import ModelError
-from rstitch_local.tui import downloads as module
-from rstitch_local.tui.downloads import Downloads, DownloadState, Stage
+from rstitch_tui import downloads as module
+from rstitch_tui.downloads import Downloads, DownloadState, Stage
 
 SMALL = random.Random(1).randbytes(300_000)
 LARGE = random.Random(2).randbytes(3_000_000)

@@ -8,7 +8,7 @@ import pytest
 
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.catalog.store import FileState, FileStatus, PairState
-from rstitch_local.tui.machine_fit import Fit, Memory, fit, memory_now, needed_bytes, sentence
+from rstitch_tui.machine_fit import Fit, Memory, fit, memory_now, needed_bytes, sentence
 
 GB = 1_000_000_000
 MACHINE = Memory(10 * GB, 16 * GB)

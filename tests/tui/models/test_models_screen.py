@@ -19,12 +19,12 @@ from rstitch_local.catalog import store
 from rstitch_local.catalog.catalogue import load_catalogue
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.errors import DownloadError
-from rstitch_local.tui import machine_fit
-from rstitch_local.tui.downloads import Downloads, DownloadState, Stage
-from rstitch_local.tui.keys import resolve
-from rstitch_local.tui.machine_fit import Memory
-from rstitch_local.tui.screens.models import ModelsScreen, PairList
-from rstitch_local.tui.screens.two_files import TwoFilesScreen
+from rstitch_tui import machine_fit
+from rstitch_tui.downloads import Downloads, DownloadState, Stage
+from rstitch_tui.keys import resolve
+from rstitch_tui.machine_fit import Memory
+from rstitch_tui.screens.models import ModelsScreen, PairList
+from rstitch_tui.screens.two_files import TwoFilesScreen
 
 SMALL = b"GGUF" + random.Random(1).randbytes(300_000)
 LARGE = b"GGUF" + random.Random(2).randbytes(2_000_000)

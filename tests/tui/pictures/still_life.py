@@ -20,20 +20,20 @@ from rstitch_local import paths
 from rstitch_local.catalog import store as catalog_store
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.catalog.store import FileState, FileStatus, PairState
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairChoice, choose_pair
 from rstitch_local.engine.inspection import Candidate, View
 from rstitch_local.engine.loading import LoadOptions
-from rstitch_local.engine.trace import Trace
 from rstitch_local.errors import RStitchError
-from rstitch_local.tui import machine_fit
-from rstitch_local.tui.app import ChatApp, Start
-from rstitch_local.tui.app_settings import AppSettings
-from rstitch_local.tui.chat_settings import ChatSettings
-from rstitch_local.tui.engine_thread import EngineThread, Loaded, PairFacts, Request
-from rstitch_local.tui.machine_fit import Memory
-from rstitch_local.tui.store.store import Store
+from rstitch_local.trace.record import Trace
+from rstitch_tui import machine_fit
+from rstitch_tui.app import ChatApp, Start
+from rstitch_tui.app_settings import AppSettings
+from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.engine_thread import EngineThread, Loaded, PairFacts, Request
+from rstitch_tui.machine_fit import Memory
+from rstitch_tui.store.store import Store
 
 NOW = 1_767_268_800.0
 """Noon of 1 January 2026, UTC."""

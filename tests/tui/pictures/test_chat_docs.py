@@ -15,10 +15,10 @@ import screenshots
 from test_snapshots import RENEW
 from textual.theme import BUILTIN_THEMES
 
-from rstitch_local.tui.app_settings import AppSettings
-from rstitch_local.tui.keys import ACTIONS, PLACES
-from rstitch_local.tui.screens.help import key_names
-from rstitch_local.tui.slash import COMMANDS
+from rstitch_tui.app_settings import AppSettings
+from rstitch_tui.keys import ACTIONS, PLACES
+from rstitch_tui.screens.help import key_names
+from rstitch_tui.slash import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs" / "chat.md"

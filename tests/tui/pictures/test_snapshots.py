@@ -16,10 +16,10 @@ from reduced import reduced
 from still_life import Still, hold_still, standing
 from textual.widgets import Input, TextArea
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.tui.screens.chats import ChatsScreen
-from rstitch_local.tui.screens.inspector import InspectorScreen
-from rstitch_local.tui.screens.room import RoomScreen
+from rstitch_local.decoding.roles import Role
+from rstitch_tui.screens.chats import ChatsScreen
+from rstitch_tui.screens.inspector import InspectorScreen
+from rstitch_tui.screens.room import RoomScreen
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 RENEW = "RSTITCH_RENEW"

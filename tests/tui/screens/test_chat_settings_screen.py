@@ -10,14 +10,14 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
-from rstitch_local.decoding.router_spec import router_from_spec
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.choice import PairDefaults
-from rstitch_local.tui.chat_settings import ChatSettings
-from rstitch_local.tui.screens.chat_settings import LOSSY, NUMBERS, ROUTERS, ChatSettingsScreen
-from rstitch_local.tui.screens.confirm import Choice
-from rstitch_local.tui.widgets.editor import Editor
-from rstitch_local.tui.widgets.tau_slider import TauSlider
+from rstitch_local.routing.spec import router_from_spec
+from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.screens.chat_settings import LOSSY, NUMBERS, ROUTERS, ChatSettingsScreen
+from rstitch_tui.screens.confirm import Choice
+from rstitch_tui.widgets.editor import Editor
+from rstitch_tui.widgets.tau_slider import TauSlider
 
 PAIR = PairDefaults(tau=0.03, sampling=Sampling(0.6, 20, 0.95, 0.1))
 OWN = ChatSettings(

@@ -10,11 +10,11 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from rstitch_local.errors import StorageError
-from rstitch_local.tui.chat_settings import ChatSettings
-from rstitch_local.tui.screens.chat_row import Row, ago
-from rstitch_local.tui.screens.chats import ChatsScreen
-from rstitch_local.tui.store.records import ChatRow, Snippet
-from rstitch_local.tui.store.store import Store
+from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.screens.chat_row import Row, ago
+from rstitch_tui.screens.chats import ChatsScreen
+from rstitch_tui.store.records import ChatRow, Snippet
+from rstitch_tui.store.store import Store
 
 NOW = time.time()
 

@@ -5,9 +5,9 @@ from dialog_shell import SIZES, STRANGE, Shell, result, run, seen, until
 from textual import events
 from textual.pilot import Pilot
 
-from rstitch_local.tui.screens.confirm import ConfirmScreen
-from rstitch_local.tui.screens.edit import EditScreen
-from rstitch_local.tui.widgets.editor import Editor
+from rstitch_tui.screens.confirm import ConfirmScreen
+from rstitch_tui.screens.edit import EditScreen
+from rstitch_tui.widgets.editor import Editor
 
 TEXT = "One line,\nand another."
 

@@ -4,9 +4,9 @@ import pytest
 from dialog_shell import SIZES, Shell, result, run, seen, until
 from textual.pilot import Pilot
 
-from rstitch_local.tui.keys import ACTIONS, PLACES, resolve
-from rstitch_local.tui.screens.help import HelpScreen, Lines, key_names, topics
-from rstitch_local.tui.slash import COMMANDS
+from rstitch_tui.keys import ACTIONS, PLACES, resolve
+from rstitch_tui.screens.help import HelpScreen, Lines, key_names, topics
+from rstitch_tui.slash import COMMANDS
 
 
 def test_everything_is_there() -> None:

@@ -4,8 +4,8 @@ import pytest
 from dialog_shell import SIZES, Shell, result, run, seen, until
 from textual.pilot import Pilot
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.tui.screens.room import RoomScreen, larger_context
+from rstitch_local.decoding.roles import Role
+from rstitch_tui.screens.room import RoomScreen, larger_context
 
 FULL = {Role.SLM: (4096, 4096), Role.LLM: (4090, 4096)}
 

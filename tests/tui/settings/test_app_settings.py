@@ -11,8 +11,8 @@ from textual.theme import BUILTIN_THEMES
 
 from rstitch_local import paths
 from rstitch_local.errors import StorageError, UsageError
-from rstitch_local.tui.app_settings import AppSettings, load, template, write_template
-from rstitch_local.tui.keys import ACTIONS
+from rstitch_tui.app_settings import AppSettings, load, template, write_template
+from rstitch_tui.keys import ACTIONS
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from textual.keys import Keys
 from textual.widgets import Input, TextArea
 
 from rstitch_local.errors import UsageError
-from rstitch_local.tui.keys import ACTIONS, PLACES, KeyAction, binding, bindings, in_force, resolve
+from rstitch_tui.keys import ACTIONS, PLACES, KeyAction, binding, bindings, in_force, resolve
 
 # Of the terminal itself, of its multiplexers, or of editing; Ctrl-H, -I and -M are Backspace, Tab and Enter.
 NOT_OURS = {"ctrl+s", "ctrl+c", "ctrl+z", "ctrl+b", "ctrl+h", "ctrl+i", "ctrl+m", "f10", "f11", "tab", "shift+tab"}

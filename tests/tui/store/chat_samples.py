@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.trace import Trace
-from rstitch_local.tui.chat_settings import ChatSettings
-from rstitch_local.tui.store import Chat, Message, Store
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
+from rstitch_local.trace.record import Trace
+from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.store import Chat, Message, Store
 
 SETTINGS: dict[str, Any] = {"pair": "demo", "router": "entropy:0.02", "sampling": {"temperature": 0.5, "top_k": 4}}
 

@@ -14,13 +14,13 @@ from chat_samples import make_steps, make_trace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
-from rstitch_local.engine.page.chart import chart, level, tau_at_start
-from rstitch_local.engine.trace import Trace
-from rstitch_local.text import safe_text
-from rstitch_local.tui.chat_settings import ChatSettings
-from rstitch_local.tui.store import Chat, Message, export
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
+from rstitch_local.sanitize import safe_text
+from rstitch_local.trace.page.chart import chart, level, tau_at_start
+from rstitch_local.trace.record import Trace
+from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.store import Chat, Message, export
 
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)> &amp; ' \" \x1b[31m\x07\u202e\ud83d ]]> --> `"
 

@@ -9,8 +9,8 @@ from chat_samples import Clock, answer, new_chat, say
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rstitch_local.tui.store import Snippet, Store
-from rstitch_local.tui.store.search import snippet
+from rstitch_tui.store import Snippet, Store
+from rstitch_tui.store.search import snippet
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstitch_local.errors import StorageError
-from rstitch_local.tui.chat_settings import ChatSettings
-from rstitch_local.tui.store import Snippet, Store
+from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.store import Snippet, Store
 
 TABLES = ("chats", "messages", "traces", "parts", "writing", "words", "words_docsize", "words_content")
 

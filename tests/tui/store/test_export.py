@@ -9,9 +9,9 @@ import pytest
 from chat_samples import Clock, answer, make_steps, make_trace, new_chat, say
 from markdown_it import MarkdownIt
 
-from rstitch_local.engine.trace import Trace
-from rstitch_local.tui.chat_settings import ChatSettings
-from rstitch_local.tui.store import Chat, Store, export
+from rstitch_local.trace.record import Trace
+from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.store import Chat, Store, export
 
 
 @pytest.fixture

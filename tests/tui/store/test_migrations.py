@@ -9,8 +9,8 @@ import pytest
 from chat_samples import new_chat, raw
 
 from rstitch_local.errors import StorageError
-from rstitch_local.tui.store import Store, migrations
-from rstitch_local.tui.store.migrations import MIGRATIONS, migrate, statements
+from rstitch_tui.store import Store, migrations
+from rstitch_tui.store.migrations import MIGRATIONS, migrate, statements
 
 # One line for each released migration. A line is added with a new one; none is ever changed.
 RELEASED = ["af570461f463433de8538da91214640d097e64030f5e26b5c290d3552f117ce0"]

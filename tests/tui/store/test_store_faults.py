@@ -12,7 +12,7 @@ import pytest
 from chat_samples import Clock, make_trace, new_chat, raw
 
 from rstitch_local.errors import StorageError
-from rstitch_local.tui.store import Store
+from rstitch_tui.store import Store
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from chat_samples import Clock, answer, count, make_steps, make_trace, new_chat, raw, say
 
-from rstitch_local.decoding.routers import Role
+from rstitch_local.decoding.roles import Role
 from rstitch_local.errors import StorageError
-from rstitch_local.tui.chat_settings import ChatSettings
-from rstitch_local.tui.store import Message, Store
-from rstitch_local.tui.store.steps import unpack
+from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.store import Message, Store
+from rstitch_tui.store.steps import unpack
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ STREAMING = """
 import sys
 from pathlib import Path
 from chat_samples import make_steps, new_chat
-from rstitch_local.tui.store import Store
+from rstitch_tui.store import Store
 
 store = Store(Path(sys.argv[1]))
 chat = new_chat(store, "question")
@@ -175,7 +175,7 @@ TALKING = """
 import sys
 from pathlib import Path
 from chat_samples import new_chat
-from rstitch_local.tui.store import Store
+from rstitch_tui.store import Store
 
 with Store(Path(sys.argv[1])) as store:
     for number in range(40):

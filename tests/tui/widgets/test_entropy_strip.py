@@ -11,10 +11,10 @@ from textual.app import App, ComposeResult
 from textual.color import Color
 from textual.pilot import Pilot
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
-from rstitch_local.tui.widgets.entropy_strip import EntropyStrip
-from rstitch_local.tui.widgets.shades import GRAPHICS_CONTRAST, contrast
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
+from rstitch_tui.widgets.entropy_strip import EntropyStrip
+from rstitch_tui.widgets.shades import GRAPHICS_CONTRAST, contrast
 
 SLM, LLM = Role.SLM, Role.LLM
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.engine.trace import Trace
+from rstitch_local.decoding.roles import Role
 from rstitch_local.llama.batch import Usage
-from rstitch_local.tui.widgets.figures import Figures, figures_text
+from rstitch_local.trace.record import Trace
+from rstitch_tui.widgets.figures import Figures, figures_text
 
 SLM, LLM = Role.SLM, Role.LLM
 CONTEXT = {SLM: (812, 4096), LLM: (640, 4096)}

@@ -12,8 +12,8 @@ from textual.containers import VerticalScroll
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from rstitch_local.tui.widgets.entropy_scale import LEAST, place_of, stepped, tau_text, value_at
-from rstitch_local.tui.widgets.tau_slider import TauSlider
+from rstitch_tui.widgets.entropy_scale import LEAST, place_of, stepped, tau_text, value_at
+from rstitch_tui.widgets.tau_slider import TauSlider
 
 
 class Host(App[None]):

@@ -15,12 +15,12 @@ from textual.color import Color
 from textual.containers import Vertical, VerticalScroll
 from textual.pilot import Pilot
 
-from rstitch_local.decoding.routers import Role
-from rstitch_local.decoding.trajectory import Step
-from rstitch_local.tui.widgets.shades import GRAPHICS_CONTRAST, TEXT_CONTRAST, contrast, legible, tinted
-from rstitch_local.tui.widgets.token_text import TokenText
-from rstitch_local.tui.widgets.token_view import TokenView
-from rstitch_local.tui.widgets.wrapping import continues
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
+from rstitch_tui.widgets.shades import GRAPHICS_CONTRAST, TEXT_CONTRAST, contrast, legible, tinted
+from rstitch_tui.widgets.token_text import TokenText
+from rstitch_tui.widgets.token_view import TokenView
+from rstitch_tui.widgets.wrapping import continues
 
 SLM, LLM = Role.SLM, Role.LLM
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from rstitch_local.text import safe_text
-from rstitch_local.tui.widgets.wrapping import LINE_ENDS, LONGEST_ROW, Wrapping, continues, drawn
+from rstitch_local.sanitize import safe_text
+from rstitch_tui.widgets.wrapping import LINE_ENDS, LONGEST_ROW, Wrapping, continues, drawn
 
 # Narrow and wide letters, marks, joiners, half an emoji, tabs and all kinds of line ends.
 LETTERS = "ab-.,   \t\n\u2028é\u0301\u0308你好，。」漢ー한👩👧\u200d\u200c\ufe0f❤#☺\U0001f3fd\U0001f1e9🇪\ufffd"

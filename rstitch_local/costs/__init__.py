@@ -1,0 +1,1 @@
+"""The cost model: evaluations, fit, calibration and its store, expected speed-up."""

@@ -1,0 +1,1 @@
+"""Routers: the rules, how they are spelled, the learned policy and its file."""

@@ -1,0 +1,1 @@
+"""The record of an answer: totals, columns, the HTML page."""

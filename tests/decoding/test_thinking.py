@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
+from rstitch_local.decoding.thinking import split_thinking, thinking_steps
+
+
+def steps_of(*texts: str) -> list[Step]:
+    return [Step(i, Role.SLM, i, text, 0.1, 0.9, 1, 1.0) for i, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ("", "")),
+        ("Four.", ("", "Four.")),
+        ("  Four.\n", ("", "  Four.\n")),
+        ("<think>two and two</think>Four.", ("two and two", "Four.")),
+        ("\n <think>\ntwo\n</think>\n\nFour.\n", ("two", "Four.\n")),
+        ("[THINK]two[/THINK]Four.", ("two", "Four.")),
+        (
+            "<|channel|>analysis<|message|>two<|end|><|start|>assistant<|channel|>final<|message|>Four.",
+            ("two", "Four."),
+        ),
+        ("<|channel|>analysis<|message|>two and", ("two and", "")),
+        ("<|channel|>final<|message|>Four.", ("", "Four.")),
+        ("<|channel|>", ("", "")),
+        ("<|begin_of_thought|>two<|end_of_thought|>Four.", ("two", "Four.")),
+        ("<think>\n\n</think>\n\nFour.", ("", "Four.")),
+        ("<think>two and", ("two and", "")),
+        ("<think>", ("", "")),
+        ("<think>a</thi", ("a</thi", "")),
+        # The two models of a pair may spell the marks differently, and each writes its own.
+        ("<think>two[/THINK]Four.", ("two", "Four.")),
+        ("<think>a</think>b</think>c", ("a", "b</think>c")),
+        # Templates that open the thinking leave the closing mark alone in the answer.
+        ("two and two\n</think>\n\nFour.", ("two and two", "Four.")),
+        ("</think>Four.", ("", "Four.")),
+        ("Reasoning goes <think>here</think>, you see.", ("", "Reasoning goes <think>here</think>, you see.")),
+        ("It ends with `</think>` always.", ("", "It ends with `</think>` always.")),
+        ("```\n</think>\n```", ("", "```\n</think>\n```")),
+        ("<thinking>is no mark", ("", "<thinking>is no mark")),
+        ("<table>", ("", "<table>")),
+    ],
+)
+def test_thinking_is_told_from_the_answer(text: str, parts: tuple[str, str]) -> None:
+    assert split_thinking(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ("", "")),
+        ("two and", ("two and", "")),
+        ("<", ("<", "")),
+        ("two and two\n</think>\n\nFour.", ("two and two", "Four.")),
+        ("I write `</think>` now", ("I write `", "` now")),
+        ("<think>said again</think>Four.", ("said again", "Four.")),
+    ],
+)
+def test_thinking_the_template_opened(text: str, parts: tuple[str, str]) -> None:
+    assert split_thinking(text, opened=True) == parts
+
+
+@pytest.mark.parametrize("mark", ["<think>", "[THINK]", "<|begin_of_thought|>"])
+def test_half_a_mark_is_not_shown_as_an_answer(mark: str) -> None:
+    for end in range(1, len(mark) + 1):
+        assert split_thinking("\n" + mark[:end]) == ("", "")
+
+
+def test_half_a_mark_at_the_end_of_a_finished_answer_is_its_text() -> None:
+    assert split_thinking("<", finished=True) == ("", "<")
+    assert split_thinking("<think>", finished=True) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("texts", "opened", "count"),
+    [
+        ([], False, 0),
+        ([], True, 0),
+        (["Fo", "ur"], False, 0),
+        (["a", "b"], True, 2),
+        (["<think>", "a", "b", "</think>", "\n\n", "Four"], False, 4),
+        (["<", "think", ">", "a", "</", "think", ">", "F"], False, 7),
+        (["a", "</think>", "F"], True, 2),
+        (["a", "</think>", "F"], False, 2),
+        # A token that ends the mark and begins the answer, and tokens that complete no character.
+        (["<think>", "", "é", "</think", ">\n", "", "F"], False, 5),
+        (["<think>", "a"], False, 2),
+        (["<thi"], False, 0),
+    ],
+)
+def test_thinking_is_counted_in_steps(texts: list[str], opened: bool, count: int) -> None:
+    assert thinking_steps(steps_of(*texts), opened) == count
+
+
+PIECES = st.lists(st.sampled_from(["<think>", "</think>", "</", "think>", "`", "a", " ", "\n", "<", ""]), max_size=12)
+
+
+@given(PIECES, st.booleans())
+def test_steps_and_text_agree(texts: list[str], opened: bool) -> None:
+    count = thinking_steps(steps_of(*texts), opened)
+    whole, head = "".join(texts), "".join(texts[:count])
+    thinking, answer = split_thinking(whole, opened, finished=True)
+    if count == 0:
+        assert (thinking, answer) == ("", whole)
+    else:
+        # What is counted holds all the thinking, and one step fewer would not hold its closing mark.
+        assert thinking in head
+        assert whole.endswith(answer)
+        assert len(answer) <= len(whole) - len("".join(texts[: count - 1]))
+
+
+@given(PIECES, st.booleans())
+def test_an_answer_that_has_begun_only_grows(texts: list[str], opened: bool) -> None:
+    """Once marked thinking is over, more text changes nothing that is shown already."""
+    text = "<think>" + "".join(texts)
+    thinking, answer = split_thinking(text, opened)
+    if answer:
+        assert split_thinking(text + "</think>more", opened) == (thinking, answer + "</think>more")

@@ -1,0 +1,110 @@
+"""Steps by columns: what comes back is what was there, to the digits that were promised, in little room."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.step import Step
+from rstitch_local.trace.columns import pack, unpack
+from rstitch_local.trace.record import Trace
+
+shares = st.floats(0, 1)
+steps_of_any_kind = st.lists(
+    st.builds(
+        Step,
+        position=st.just(0),
+        role=st.sampled_from(Role),
+        token=st.integers(0, 200_000),
+        text=st.text(max_size=4),
+        entropy=shares,
+        top1=shares,
+        caught_up=st.integers(0, 9999),
+        ms=st.floats(0, 1e6),
+        unsure=st.none() | shares,
+    ),
+    max_size=6,
+)
+
+
+def written(columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns as they come out of a file."""
+    read: dict[str, Any] = json.loads(json.dumps(columns, allow_nan=False, ensure_ascii=False).encode().decode())
+    return read
+
+
+@given(steps_of_any_kind)
+def test_what_is_packed_comes_back(steps: list[Step]) -> None:
+    for position, step in enumerate(steps):
+        step.position = position
+    again = unpack(written(pack(steps)), "".join(step.text for step in steps))
+    assert len(again) == len(steps)
+    for one, two in zip(steps, again, strict=True):
+        exact = ("position", "role", "token", "text", "caught_up")
+        assert [getattr(one, name) for name in exact] == [getattr(two, name) for name in exact]
+        assert isinstance(two.role, Role)
+        # Half of the fifth digit of numbers that begin with 1; below 1e-300 floats have no five digits.
+        assert two.entropy == pytest.approx(one.entropy, rel=5e-5, abs=1e-300)
+        assert two.top1 == pytest.approx(one.top1, rel=5e-5, abs=1e-300)
+        assert two.ms == pytest.approx(one.ms, rel=5e-4, abs=1e-300)
+        assert (two.unsure is None) == (one.unsure is None)
+        assert two.unsure is None or two.unsure == pytest.approx(one.unsure, rel=5e-5, abs=1e-300)
+    # What was rounded once is not rounded again.
+    assert unpack(written(pack(again)), "".join(step.text for step in again)) == again
+
+
+def test_an_answer_of_500_tokens_takes_well_under_30_kb() -> None:
+    rng = np.random.default_rng(1)
+    steps = [
+        Step(
+            position=position,
+            role=Role.LLM if rng.random() < 0.2 else Role.SLM,
+            token=int(rng.integers(152_000)),
+            text=" word",
+            entropy=float(10 ** rng.uniform(-7, 0)),
+            top1=float(rng.random()),
+            caught_up=int(rng.integers(1, 30)),
+            ms=float(rng.uniform(10, 100)),
+            unsure=float(rng.random()) if rng.random() < 0.1 else None,
+        )
+        for position in range(500)
+    ]
+    trace = Trace(1, {"router": "entropy:0.02"}, steps, stop="eog")
+    size = len(json.dumps(trace.to_columns(), separators=(",", ":")))
+    assert size < 25_000
+    assert size < len(json.dumps(trace.to_dict(), separators=(",", ":"))) / 3
+
+
+BROKEN = [
+    {"length": [1, 1, 1]},
+    {"length": [3, -1]},
+    {"length": ["a", "b"]},
+    {"length": None},
+    {"role": "SX"},
+    {"role": "S"},
+    {"token": [1]},
+    {"token": [1, None]},
+    {"entropy": [0.1, "x"]},
+    {"unsure": [[0]]},
+    {"unsure": 5},
+    {"ms": {}},
+]
+
+
+@pytest.mark.parametrize("change", BROKEN)
+def test_broken_columns_are_refused(change: dict[str, Any]) -> None:
+    steps = [Step(0, Role.SLM, 1, "a", 0.1, 0.9, 1, 1.0), Step(1, Role.LLM, 2, "b", 0.2, 0.8, 2, 2.0, 0.3)]
+    columns = pack(steps)
+    assert unpack(columns, "ab") == steps
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        unpack({**columns, **change}, "ab")
+    with pytest.raises(KeyError):
+        unpack({name: column for name, column in columns.items() if name not in change}, "ab")
+    with pytest.raises(ValueError, match="text"):
+        unpack(columns, "abc")

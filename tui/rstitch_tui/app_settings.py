@@ -1,0 +1,203 @@
+"""The user's settings of the chat: `settings.toml`, its fields and what they mean.
+
+Knows the file and how to say what is wrong in it; nothing of widgets, chats or models. What one chat is run with is
+in `chat_settings`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import textwrap
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from textual.theme import BUILTIN_THEMES
+
+from rstitch_local import paths
+from rstitch_local.errors import StorageError, UsageError
+from rstitch_local.routing.spec import router_from_spec
+from rstitch_local.sanitize import one_line, safe_text
+from rstitch_tui.keys import ACTIONS, PLACES, resolve
+
+_WIDTH = 100
+_MAX_REPORTED = 6
+_HEAD = """\
+Settings of the chat (rstitch chat).
+Lines like #name = value show the default, or an example where nothing is set by default.
+Take the # away and change the value.
+"""
+_WANTED = {
+    "bool_type": "must be true or false",
+    "string_type": "must be text in quotes",
+    "dict_type": "must be a table, as in [keys]",
+}
+
+
+class AppSettings(BaseModel):
+    """What the user set; a field that is not in the file has its default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    theme: str | None = Field(
+        default=None,
+        examples=["nord"],
+        description=f"The colours: {', '.join(BUILTIN_THEMES)}. Not set: the theme chosen last in the chat.",
+    )
+    pair: str | None = Field(
+        default=None,
+        examples=["qwen2.5-coder"],
+        description="The pair of the catalogue that new chats begin with. Not set: the pair used last.",
+    )
+    router: str | None = Field(
+        default=None,
+        examples=["entropy:0.02"],
+        description="Who writes in new chats: slm, llm or a rule such as entropy:0.02 (docs/routers.md has them all). "
+        "Not set: entropy at the pair's own tau.",
+    )
+    show_strip: bool = Field(
+        default=True, description="Show the strip under the chat: the entropy of the last tokens, tau and the swaps."
+    )
+    coloured_tokens: bool = Field(
+        default=True,
+        description="Colour and underline each token by the model that wrote it, where answers are shown as tokens.",
+    )
+    fold_thinking: bool = Field(
+        default=True, description="Fold reasoning that has ended into one line; a key unfolds it."
+    )
+    mouse: bool = Field(
+        default=True,
+        description="Use the mouse. false leaves it to the terminal, which then selects text in its own way.",
+    )
+    keys: dict[str, str] = Field(
+        default={},
+        description="Keys by action. Several keys for one action are separated by commas; names are like ctrl+n, f5, "
+        "pageup, question_mark. Two actions cannot share a key in one place. For Enter to begin a new line and "
+        'Ctrl-J to send: send = "ctrl+j" and newline = "enter".',
+    )
+
+    @property
+    def keymap(self) -> dict[str, str]:
+        """For `App.set_keymap`."""
+        return resolve(self.keys)
+
+    @field_validator("theme")
+    @classmethod
+    def _is_a_theme(cls, name: str | None) -> str | None:
+        if name is not None and name not in BUILTIN_THEMES:
+            near = difflib.get_close_matches(name, BUILTIN_THEMES, n=1, cutoff=0.5)
+            raise ValueError(f"no such theme; did you mean {near[0]}?" if near else f"use {', '.join(BUILTIN_THEMES)}")
+        return name
+
+    @field_validator("router")
+    @classmethod
+    def _is_a_router(cls, spec: str | None) -> str | None:
+        if spec is not None:
+            try:
+                router_from_spec(spec)
+            except UsageError as error:
+                raise ValueError(f"{error.message} {error.hint}") from None
+        return spec
+
+    @field_validator("keys")
+    @classmethod
+    def _are_keys(cls, keys: dict[str, str]) -> dict[str, str]:
+        above = next((name for name in keys if name in cls.model_fields), None)
+        if above is not None:  # what is written at the end of the file belongs to its last table
+            raise ValueError(f"{above} is no action; the field of that name goes above [keys]")
+        try:
+            resolve(keys)
+        except UsageError as error:
+            raise ValueError(f"{error.message} {error.hint}".rstrip()) from None
+        return keys
+
+
+def load(path: Path | None = None) -> AppSettings:
+    """Read the settings; the defaults where there is no file.
+
+    Args:
+        path: the file, when not `paths.settings_file()`.
+
+    Raises:
+        UsageError: broken TOML, an unknown field, a wrong value: with the file, the field and what would be right.
+    """
+    path = path or paths.settings_file()
+    try:
+        table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        return AppSettings.model_validate(table)
+    except FileNotFoundError:
+        return AppSettings()
+    except ValidationError as error:
+        problems = [f"{path}: {_explain(item)}" for item in error.errors()]
+    except UnicodeDecodeError:
+        raise UsageError("The settings cannot be read", f"{path} is not UTF-8 text.") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError("The settings cannot be read", f"{path}: {one_line(error)}.", "The file is TOML.") from None
+    except OSError as error:
+        raise UsageError("The settings cannot be read", f"{path}: {error.strerror or error}.") from None
+    more = len(problems) - _MAX_REPORTED
+    shown = problems[:_MAX_REPORTED] + ([f"... and {more} more."] if more > 0 else [])
+    raise UsageError("The settings cannot be used", "\n".join(shown), "Without its line, a field has its default.")
+
+
+def template() -> str:
+    """The whole file, every field at its default and commented out under its documentation."""
+    parts = [_commented(_HEAD)]
+    for name, field in AppSettings.model_fields.items():
+        text = _commented(field.description or "")
+        if name == "keys":
+            parts.append(f"{text}[keys]\n{_key_lines()}")
+            continue
+        value = field.default if field.default is not None else (field.examples or [""])[0]
+        parts.append(f"{text}#{name} = {json.dumps(value)}\n")
+    return "\n".join(parts)
+
+
+def write_template(path: Path | None = None) -> bool:
+    """Write the template where there is no settings file yet; an existing one is left as it is.
+
+    Returns:
+        Whether a file was written.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    path = path or paths.settings_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template())
+    except OSError as error:
+        if isinstance(error, FileExistsError) and path.exists():
+            return False
+        raise StorageError("Cannot write the settings", f"{path}: {error.strerror or error}.") from None
+    return True
+
+
+def _explain(item: Any) -> str:
+    name = one_line(".".join(str(part) for part in item["loc"]), 60)
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, AppSettings.model_fields, n=1, cutoff=0.5)
+        known = ", ".join(AppSettings.model_fields)
+        return f"unknown field {name}; did you mean {near[0]}?" if near else f"unknown field {name}; there are {known}."
+    words = _WANTED.get(item["type"]) or item["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
+    words = safe_text(words)
+    if name == "keys" and item["type"] == "value_error":
+        return f"{words}{'' if words.endswith('?') else '.'}"  # it names the key's own line
+    return f"{name} = {one_line(repr(item['input']), 60)}: {words}{'' if words.endswith('?') else '.'}"
+
+
+def _commented(text: str) -> str:
+    lines = [line for part in text.splitlines() for line in textwrap.wrap(part, _WIDTH - 2, break_on_hyphens=False)]
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def _key_lines() -> str:
+    lines = []
+    for place, heading in PLACES.items():
+        lines.append(f"# {heading}:")
+        rows = ((f"#{row.id} = {json.dumps(row.keys)}", row.help) for row in ACTIONS if row.where == place)
+        lines.extend(f"{line:<46} # {words}" for line, words in rows)
+    return "\n".join(lines) + "\n"
