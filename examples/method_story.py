@@ -22,7 +22,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.inspection import inspect_all
 from rstitch_local.problems.answers import last_boxed
 from rstitch_local.study.trace_page import trace_page
-from rstitch_local.study.trace_source import Looked
+from rstitch_local.study.trace_source import LoadedAnswer
 
 SEED = 11  # of problems that the models were not trained on
 PROBLEMS = 20
@@ -101,6 +101,8 @@ for router in ("slm", *(f"entropy:{tau:g}" for tau in reversed(TAUS)), "llm"):
 messages = [{"role": "user", "content": problem.question}]
 views = list(inspect_all(pair, messages, together.steps, count=5))
 page = Path("method_story.html")
-page.write_text(trace_page(Looked("One problem, two models", together, problem.question), views), encoding="utf-8")
+page.write_text(
+    trace_page(LoadedAnswer("One problem, two models", together, problem.question), views), encoding="utf-8"
+)
 pair.close()
 print(f"\n{page} shows the answer token by token.")

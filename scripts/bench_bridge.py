@@ -121,7 +121,7 @@ def compare(
 def solve(pair: Pair, problems: Sequence[WordProblem], router: str) -> Solved:
     """Have a pair solve all problems, and sum up."""
     reading = Stopwatch(pair)
-    right = tokens = llm_tokens = swaps = caught_up = 0
+    right = tokens = llm_tokens = swaps = evaluated_tokens = 0
     catch_up_ms = wall_ms = 0.0
     texts = []
     for problem in problems:
@@ -134,12 +134,12 @@ def solve(pair: Pair, problems: Sequence[WordProblem], router: str) -> Solved:
         tokens += len(trace.steps)
         llm_tokens += trace.tokens[Role.LLM]
         swaps += trace.swaps_up + trace.swaps_down
-        caught_up += trace.catch_up_tokens
+        evaluated_tokens += trace.catch_up_tokens
         catch_up_ms += trace.catch_up_ms
         wall_ms += trace.wall_ms
         texts.append(trace.text)
     read_ms = reading.stop()
-    return Solved(right, tokens, llm_tokens, swaps, caught_up, catch_up_ms, read_ms, wall_ms, texts)
+    return Solved(right, tokens, llm_tokens, swaps, evaluated_tokens, catch_up_ms, read_ms, wall_ms, texts)
 
 
 class Stopwatch:

@@ -88,7 +88,7 @@ def solve(pair: Pair, problems: Sequence[Problem], routers: Sequence[str], max_t
     for problem in problems:
         for router in routers:
             messages = prompt.messages(problem.question)
-            run = pair.start(messages, router=router, sampling=Sampling(), max_tokens=max_tokens)
+            run = pair.chat(messages, router=router, sampling=Sampling(), max_tokens=max_tokens)
             for _ in run:
                 pass
             answers[router].append(run.trace)

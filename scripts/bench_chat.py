@@ -59,7 +59,7 @@ with load_pair(name) as pair:
     for line in sys.stdin:
         suffix = pair.defaults.prompt_suffix
         question = json.loads(line) + (f"\\n{suffix}" if suffix else "")
-        run = pair.start([{"role": "user", "content": question}], router=router, sampling=Sampling(),
+        run = pair.chat([{"role": "user", "content": question}], router=router, sampling=Sampling(),
                          max_tokens=budget, reuse=True)
         for step in run:
             pass

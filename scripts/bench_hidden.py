@@ -20,7 +20,7 @@ from rstitch_local.decoding.router import Observation
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
-from rstitch_local.routing.policy import INPUTS, TENSORS, Policy, PolicyFacts
+from rstitch_local.routing.policy import INPUTS, TENSORS, Policy, PolicyMetadata
 from rstitch_local.routing.spec import router_from_spec
 
 BENCH_SEED = 5
@@ -76,7 +76,7 @@ def speed(pair: Pair, spec: str, hidden: bool, count: int, max_tokens: int) -> t
 def decision_ms(n_embd: int) -> float:
     """Milliseconds of one decision, features included."""
     rng = np.random.default_rng(0)
-    facts = PolicyFacts("0" * 64, n_embd, 0.001, INPUTS)
+    facts = PolicyMetadata("0" * 64, n_embd, 0.001, INPUTS)
     shapes = ((n_embd,), (n_embd,), (128, facts.width), (128,), (2, 128), (2,))
     policy = Policy(facts, {n: rng.normal(size=s).astype(np.float32) for n, s in zip(TENSORS, shapes, strict=True)})
     hidden = rng.normal(size=n_embd).astype(np.float32)

@@ -26,13 +26,13 @@ from rstitch_local import Pair, load_pair
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine import scheduling
-from rstitch_local.engine.driver import Live
+from rstitch_local.engine.driver import ActiveSequence
 from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.engine.machine import predict_memory
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import Problem, read_problems
 
-Ready = Mapping[Role, Sequence[Live]]
+Ready = Mapping[Role, Sequence[ActiveSequence]]
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def measure(
 
         def runs() -> Any:
             for problem in problems:
-                run = pair.start(
+                run = pair.chat(
                     prompt.messages(problem.question),
                     router=router,
                     sampling=Sampling(),

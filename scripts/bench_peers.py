@@ -111,7 +111,7 @@ def by_engine(pair: Pair, router: str) -> Answer:
     def answer(messages: Sequence[Message], max_tokens: int) -> Written:
         for context in pair.contexts.values():
             context.truncate(0, 0)
-        run = pair.start(messages, router=router, sampling=Sampling(), max_tokens=max_tokens)
+        run = pair.chat(messages, router=router, sampling=Sampling(), max_tokens=max_tokens)
         for _ in run:
             pass
         trace = run.trace

@@ -22,11 +22,11 @@ from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.costs.store import load_calibration
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation
-from rstitch_local.learning.reward import Judge
-from rstitch_local.learning.rollouts import ComparingRouter, Decision, Workshop
+from rstitch_local.learning.reward import AnswerChecker
+from rstitch_local.learning.rollouts import ComparingRouter, Decision, RolloutSampler
 from rstitch_local.problems.solve import seed_of
 from rstitch_local.routing.learned import LearnedRouter
-from rstitch_local.routing.policy import INPUTS, Policy, PolicyFacts
+from rstitch_local.routing.policy import INPUTS, Policy, PolicyMetadata
 
 
 def main() -> None:
@@ -43,9 +43,9 @@ def main() -> None:
 
     with demo_pair() as pair:
         slm = pair.weights[Role.SLM]
-        facts = PolicyFacts(sha256_of(slm.path), slm.n_embd, 0.001)
+        facts = PolicyMetadata(sha256_of(slm.path), slm.n_embd, 0.001)
         blank = Network(facts, 8, 0).policy()
-        workshop = Workshop(pair, load_calibration(pair).latency, Judge(), max_tokens=400)
+        workshop = RolloutSampler(pair, load_calibration(pair).latency, AnswerChecker(), max_tokens=400)
         asked = problems(TRAIN_SEED, arguments.count)
         written = workshop.write(asked, lambda _: ComparingRouter(blank))
         short = [r for r in written if not any(d.position == 0 and d.switch for d in r.decisions)]

@@ -27,8 +27,8 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Router
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
-from rstitch_local.learning.reward import Judge
-from rstitch_local.learning.rollouts import Rollout, Workshop
+from rstitch_local.learning.reward import AnswerChecker
+from rstitch_local.learning.rollouts import Rollout, RolloutSampler
 from rstitch_local.problems.reading import Problem
 from rstitch_local.routing.learned import LearnedRouter
 from rstitch_local.routing.policy import INPUTS, Policy
@@ -90,7 +90,7 @@ def train(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         batch=arguments.batch,
         group=arguments.group,
-        price=arguments.price,
+        latency_penalty=arguments.price,
         tau_ask=arguments.tau_ask,
         warm_tau=arguments.warm_tau,
         inputs=tuple(arguments.inputs.split(",")),
@@ -108,7 +108,7 @@ def train(arguments: argparse.Namespace) -> None:
         print(f"{time.monotonic() - started:6.0f} s", json.dumps(shown), file=sys.stderr, flush=True)
 
     with demo_pair() as pair:
-        workshop = Workshop(pair, load_calibration(pair).latency, Judge(), max_tokens=400)
+        workshop = RolloutSampler(pair, load_calibration(pair).latency, AnswerChecker(), max_tokens=400)
         slm = pair.weights[Role.SLM]
         training = Training(
             workshop,
@@ -155,7 +155,7 @@ def compare(arguments: argparse.Namespace) -> None:
     rows: Rows = {name: [] for name in routers}
     asked = problems(arguments.seed, arguments.count)
     with demo_pair(1) as pair:
-        workshop = Workshop(pair, load_calibration(pair).latency, Judge(), max_tokens=400)
+        workshop = RolloutSampler(pair, load_calibration(pair).latency, AnswerChecker(), max_tokens=400)
         for place, problem in enumerate(asked):
             names = list(routers)
             for name in names[place % len(names) :] + names[: place % len(names)]:

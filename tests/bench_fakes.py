@@ -69,7 +69,7 @@ class RoutedPair:
     def describe(self) -> dict[str, Any]:
         return {"pair": "routed"}
 
-    def start(
+    def chat(
         self,
         messages: list[dict[str, str]],
         *,
@@ -89,9 +89,9 @@ class RoutedPair:
         text = "\\boxed{-1}" if wrong else right_reply(question)
         return Run(Trace(text, way, seed))
 
-    def run_all(self, runs: Iterable[Run], *, stop: Callable[[], bool]) -> Iterator[tuple[Run, FakeStep | None]]:
+    def run_all(self, runs: Iterable[Run], *, should_stop: Callable[[], bool]) -> Iterator[tuple[Run, FakeStep | None]]:
         for run in runs:
-            step = run.write(stop())
+            step = run.write(should_stop())
             if run.trace.stop == "interrupted":
                 return
             yield run, step

@@ -78,7 +78,7 @@ def trajectory_of(
     temperature: float = 0.0,
     max_tokens: int = 30,
     capacity: int = 10_000,
-    kept: Sequence[Step] = (),
+    resume_steps: Sequence[Step] = (),
     healing: frozenset[Role] = frozenset(Role),
     start: int = 65,
 ) -> tuple[ToyTrajectory, Models]:
@@ -94,7 +94,7 @@ def trajectory_of(
         sampler=Sampler(Sampling(temperature), seed),
         max_tokens=max_tokens,
         capacity=dict.fromkeys(Role, capacity),
-        kept=kept,
+        resume_steps=resume_steps,
     )
     return trajectory, models
 
@@ -130,7 +130,7 @@ def run(
         if trajectory.active is not before:
             on_swap(trajectory.active)
         role = before = trajectory.active
-        need = trajectory.need()
+        need = trajectory.request()
         assert need.role is role
         assert need.ids
         assert 0 < need.outputs <= min(len(need.ids), trajectory.outputs(role))
@@ -155,4 +155,4 @@ def run(
 
 def said(steps: Sequence[Step]) -> list[tuple[int, Role, int, str, float | None]]:
     """What does not depend on how an answer came about."""
-    return [(step.position, step.role, step.token, step.text, step.unsure) for step in steps]
+    return [(step.position, step.role, step.token, step.text, step.swap_entropy) for step in steps]

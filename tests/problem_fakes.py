@@ -110,7 +110,7 @@ class FakePair:
     def status(self) -> Status:
         return Status(1, self.slots, {Role.SLM: 1, Role.LLM: 0}, 0)
 
-    def start(
+    def chat(
         self,
         messages: list[dict[str, str]],
         *,
@@ -128,12 +128,12 @@ class FakePair:
         return FakeRun(FakeTrace(seed), reply)
 
     def run_all(
-        self, runs: Iterable[FakeRun], *, stop: Callable[[], bool]
+        self, runs: Iterable[FakeRun], *, should_stop: Callable[[], bool]
     ) -> Iterator[tuple[FakeRun, FakeStep | None]]:
         coming = iter(runs)
         live: list[tuple[FakeRun, Iterator[FakeStep]]] = []
         words = 0
-        while not stop():
+        while not should_stop():
             while len(live) < self.slots and (run := next(coming, None)) is not None:
                 live.append((run, run.words()))
             if not live:

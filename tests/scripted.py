@@ -121,7 +121,7 @@ def run_to_end(trajectory: Trajectory, models: dict[Role, ScriptedModel]) -> lis
     caches = {role: CheckedCache(models[role]) for role in Role}
     steps = []
     while trajectory.stop_reason is None:
-        need = trajectory.need()
+        need = trajectory.request()
         logits = caches[need.role].evaluate(need.ids, trajectory.ids(need.role))
         step = trajectory.advance(logits)
         if step is not None:
@@ -141,7 +141,7 @@ def make_trajectory(
     sampling: Sampling | None = None,
     seed: int = 0,
     capacity: int = 10_000,
-    kept: Sequence[Step] = (),
+    resume_steps: Sequence[Step] = (),
 ) -> Trajectory:
     """A trajectory over one scripted vocabulary that both models share."""
     vocabulary = scripted_vocabulary(n_vocab, end)
@@ -152,5 +152,5 @@ def make_trajectory(
         sampler=Sampler(sampling or Sampling(), seed),
         max_tokens=max_tokens,
         capacity=dict.fromkeys(Role, capacity),
-        kept=kept,
+        resume_steps=resume_steps,
     )

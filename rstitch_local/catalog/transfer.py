@@ -19,7 +19,7 @@ from rstitch_local.sanitize import human_bytes
 Progress = Callable[[str, int, int | None], None]
 """Called with the file's name, the bytes there are and the bytes there will be (None when not known)."""
 Stop = Callable[[], bool]
-"""Looked at between blocks: True ends the download, keeping what is there."""
+"""LoadedAnswer at between blocks: True ends the download, keeping what is there."""
 
 RESERVE_BYTES = 64 << 20
 """Left free on a disk that is downloaded to."""

@@ -38,7 +38,7 @@ from rstitch_local.commands.options import (
     TopKOption,
     TopPOption,
 )
-from rstitch_local.commands.solve import ctrl_c_sets, say_how_to_go_on, sums_of
+from rstitch_local.commands.solve import ctrl_c_sets, say_how_to_go_on, sha256_of_pair
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -177,7 +177,7 @@ def job_of(
         file=file,
         out=out,
         settings=Settings("llm", sampling, text, max_tokens),
-        model_settings={**sums_of(chosen), "context": context or defaults.context, "kv_type": kv_type},
+        model_settings={**sha256_of_pair(chosen), "context": context or defaults.context, "kv_type": kv_type},
         pair_name=chosen.name,
         **more,
     )

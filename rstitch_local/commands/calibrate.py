@@ -179,10 +179,10 @@ def _report(latency: PairLatency, traces: list[Trace], check: Check) -> dict[str
 
 def _picture(traces: list[Trace]) -> Any:
     """The outlook's picture of an answer, with the stay of the answers just written if they say enough of it."""
-    from rstitch_local.costs.speedup import Picture
+    from rstitch_local.costs.speedup import Workload
     from rstitch_local.decoding.roles import Role
 
     visits = sum(trace.swaps_up for trace in traces)
     if visits < _LEAST_VISITS:
-        return Picture()
-    return Picture(stay=round(sum(trace.tokens[Role.LLM] for trace in traces) / visits, 2))
+        return Workload()
+    return Workload(stay=round(sum(trace.tokens[Role.LLM] for trace in traces) / visits, 2))

@@ -125,7 +125,7 @@ def solve(
             prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix),
             max_tokens,
         ),
-        model_settings={**sums_of(chosen), "context": context or defaults.context, "kv_type": kv_type},
+        model_settings={**sha256_of_pair(chosen), "context": context or defaults.context, "kv_type": kv_type},
         pair_name=chosen.name,
         fields=fields,
         selection=selection,
@@ -173,7 +173,7 @@ def say_how_to_go_on(out: Path, kept: str) -> None:
     raise typer.Exit(INTERRUPTED_EXIT_CODE)
 
 
-def sums_of(choice: PairChoice) -> dict[str, str]:
+def sha256_of_pair(choice: PairChoice) -> dict[str, str]:
     """The sha256 of both files; raises ModelError when one cannot be read."""
     from rstitch_local.catalog.checksums import sha256_of
 

@@ -28,7 +28,7 @@ from rstitch_local.commands.options import (
     SlmOption,
     ThreadsOption,
 )
-from rstitch_local.commands.solve import sums_of
+from rstitch_local.commands.solve import sha256_of_pair
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, InputError
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _study(
         out=out,
         prompt=prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix),
         pair_name=chosen.name,
-        model_settings={**sums_of(chosen), "context": context or defaults.context, "kv_type": kv_type},
+        model_settings={**sha256_of_pair(chosen), "context": context or defaults.context, "kv_type": kv_type},
         max_tokens=max_tokens,
         fields=fields,
         command=_command_line(),

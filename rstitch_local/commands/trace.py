@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rstitch_local.decoding.roles import Role
     from rstitch_local.engine.choice import PairChoice
     from rstitch_local.engine.inspection import View
-    from rstitch_local.study.trace_source import Looked
+    from rstitch_local.study.trace_source import LoadedAnswer
 
 _CANDIDATES = 5
 _PAGES = (".html", ".htm")
@@ -80,9 +80,9 @@ def trace(
     typer.echo(f"Written to {html}")
 
 
-def _pair_of(looked: Looked, pair: str | None, slm: Path | None, llm: Path | None) -> PairChoice:
+def _pair_of(looked: LoadedAnswer, pair: str | None, slm: Path | None, llm: Path | None) -> PairChoice:
     """The pair that wrote an answer: its files are the same to the last byte."""
-    from rstitch_local.commands.solve import sums_of
+    from rstitch_local.commands.solve import sha256_of_pair
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.errors import InputError, ModelError, UsageError
 
@@ -98,7 +98,7 @@ def _pair_of(looked: Looked, pair: str | None, slm: Path | None, llm: Path | Non
             raise UsageError("Which pair?", f"It was written by {name}.", "Give their files: --slm PATH --llm PATH.")
         pair = name or None
     choice = choose_pair(pair, slm, llm)
-    for name, found in sums_of(choice).items():
+    for name, found in sha256_of_pair(choice).items():
         if looked.models.get(name) != found:
             file = choice.slm if name.startswith("slm") else choice.llm
             raise ModelError(
@@ -107,7 +107,9 @@ def _pair_of(looked: Looked, pair: str | None, slm: Path | None, llm: Path | Non
     return choice
 
 
-def _ask_again(looked: Looked, choice: PairChoice, gpu_layers: str, threads: int | None) -> list[Mapping[Role, View]]:
+def _ask_again(
+    looked: LoadedAnswer, choice: PairChoice, gpu_layers: str, threads: int | None
+) -> list[Mapping[Role, View]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from rstitch_local.commands.loading import open_pair

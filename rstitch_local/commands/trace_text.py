@@ -16,7 +16,7 @@ from rstitch_local.commands.ask import STYLES, summary_line
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.sanitize import one_line, safe_text, visible
-from rstitch_local.study.trace_source import Looked
+from rstitch_local.study.trace_source import LoadedAnswer
 from rstitch_local.trace.page.chart import level, tau_at, tau_at_start
 from rstitch_local.trace.page.figures import STOPS, circumstances
 from rstitch_local.trace.page.tokens import entropy_words
@@ -33,7 +33,7 @@ _NARROWEST = 20
 _VERDICTS = {True: "green", False: "red", None: ""}
 
 
-def print_answer(looked: Looked, screen: Console) -> None:
+def print_answer(looked: LoadedAnswer, screen: Console) -> None:
     """Show an answer, as wide as the screen is."""
     trace = looked.trace
     coloured = screen.is_terminal and screen.color_system is not None
@@ -97,7 +97,7 @@ def entropy_lines(trace: Trace, width: int) -> Iterator[Text]:
         bars, marks = Text(f"{start:>{gutter - 1}} ", style="dim"), ""
         for index in range(start, min(start + cells, len(steps))):
             step = steps[index]
-            entropy = step.entropy if step.unsure is None else step.unsure
+            entropy = step.entropy if step.swap_entropy is None else step.swap_entropy
             bars.append(_BARS[height(entropy, tau_at(trace, index))], style=_BAR_STYLES[step.role])
             marks += _mark(steps, index)
         yield bars
@@ -121,7 +121,7 @@ def height(entropy: float, tau: float | None) -> int:
 
 def _mark(steps: Sequence[Step], index: int) -> str:
     step = steps[index]
-    if step.unsure is not None:
+    if step.swap_entropy is not None:
         return _UP
     if step.role is Role.LLM:
         return _RUN
@@ -131,17 +131,19 @@ def _mark(steps: Sequence[Step], index: int) -> str:
 def swap_lines(trace: Trace) -> Iterator[str]:
     """A line for each of the first places where the LLM took over: how unsure the SLM was, and what came of it."""
     steps = trace.steps
-    ups = [index for index, step in enumerate(steps) if step.unsure is not None]
+    ups = [index for index, step in enumerate(steps) if step.swap_entropy is not None]
     for index in ups[:_MOST_SWAPS]:
         step = steps[index]
         # The SLM can have been asked in between, and have been unsure at once.
         goes_on = (
-            at for at in range(index + 1, len(steps)) if steps[at].role is Role.SLM or steps[at].unsure is not None
+            at
+            for at in range(index + 1, len(steps))
+            if steps[at].role is Role.SLM or steps[at].swap_entropy is not None
         )
         end = next(goes_on, len(steps))
         wrote = "".join(step.text for step in steps[index:end])
         count = "1 token" if end - index == 1 else f"{end - index} tokens"
-        entropy = entropy_words(trace, Role.SLM, step.unsure or 0.0)
+        entropy = entropy_words(trace, Role.SLM, step.swap_entropy or 0.0)
         shown = one_line(visible(wrote), 48)
         yield f"{_UP} token {step.position}: SLM entropy {entropy}; the LLM wrote {count}: {shown}"
     if len(ups) > _MOST_SWAPS:

@@ -64,7 +64,7 @@ def train_router(
         int, typer.Option("--group", min=2, help="Answers to each problem.", rich_help_panel=TRAINING)
     ] = 8,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Problems a step.", rich_help_panel=TRAINING)] = 32,
-    price: Annotated[
+    latency_penalty: Annotated[
         str,
         typer.Option(
             "--lambda",
@@ -104,8 +104,8 @@ def train_router(
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.errors import CancelledError
     from rstitch_local.learning.plots import draw_training
-    from rstitch_local.learning.reward import Judge
-    from rstitch_local.learning.rollouts import Workshop
+    from rstitch_local.learning.reward import AnswerChecker
+    from rstitch_local.learning.rollouts import RolloutSampler
     from rstitch_local.learning.training import Training, TrainSettings
     from rstitch_local.plotting import has_matplotlib
     from rstitch_local.problems.prompts import prompt_of
@@ -121,7 +121,7 @@ def train_router(
         steps=steps,
         group=group,
         batch=batch,
-        price=read_price(price),
+        latency_penalty=read_price(latency_penalty),
         tau_ask=defaults.tau / 5 if tau_ask is None else tau_ask,
         warm_tau=max(defaults.tau, tau_ask or 0.0),
         seed=seed,
@@ -136,11 +136,11 @@ def train_router(
         open_pair(
             chosen, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type, sequences=parallel
         ) as loaded,
-        closing(Judge()) as judge,
+        closing(AnswerChecker()) as judge,
         ctrl_c_sets(stopped),
         _Display(screen, steps) as display,
     ):
-        workshop = Workshop(
+        workshop = RolloutSampler(
             loaded, latency, judge, max_tokens, stopped.is_set,
             prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix),
         )  # fmt: skip
@@ -179,12 +179,12 @@ def read_price(text: str) -> float | None:
     if text == "auto":
         return None
     try:
-        price = float(text)
+        latency_penalty = float(text)
     except ValueError:
-        price = -1.0
-    if not 0 <= price < float("inf"):
+        latency_penalty = -1.0
+    if not 0 <= latency_penalty < float("inf"):
         raise UsageError("No such lambda", f"--lambda {text}: it is 'auto' or a number of at least 0.")
-    return price
+    return latency_penalty
 
 
 def split(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:

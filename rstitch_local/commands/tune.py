@@ -43,7 +43,7 @@ from rstitch_local.errors import UsageError
 if TYPE_CHECKING:
     from rstitch_local.engine.pair import Pair
     from rstitch_local.problems.runner import LoadedPair
-    from rstitch_local.study.tuning import Wish
+    from rstitch_local.study.tuning import Constraint
 
 WISH = "What to keep to (one of them)"
 _DEFAULT_POINTS = 1.0
@@ -173,16 +173,16 @@ def tune(
         _save(chosen.name, found.chosen, f"{wish}; on {file.name}")
 
 
-def _wish(max_loss: float | None, max_llm_share: float | None, target_ms: float | None) -> Wish:
+def _wish(max_loss: float | None, max_llm_share: float | None, target_ms: float | None) -> Constraint:
     """What the options ask for; raises UsageError when they ask for two things."""
-    from rstitch_local.study.tuning import Wish
+    from rstitch_local.study.tuning import Constraint
 
     given = [
         wish
         for wish in (
-            max_loss is not None and Wish("loss", max_loss / 100),
-            max_llm_share is not None and Wish("share", max_llm_share),
-            target_ms is not None and Wish("time", target_ms),
+            max_loss is not None and Constraint("loss", max_loss / 100),
+            max_llm_share is not None and Constraint("share", max_llm_share),
+            target_ms is not None and Constraint("time", target_ms),
         )
         if wish
     ]
@@ -190,7 +190,7 @@ def _wish(max_loss: float | None, max_llm_share: float | None, target_ms: float 
         raise UsageError(
             "Two wishes", "--max-loss, --max-llm-share and --target-ms exclude each other.", "Give one of them."
         )
-    return given[0] if given else Wish("loss", _DEFAULT_POINTS / 100)
+    return given[0] if given else Constraint("loss", _DEFAULT_POINTS / 100)
 
 
 def _save(pair: str, router: str | None, why: str) -> None:

@@ -14,7 +14,7 @@ from rstitch_local.costs.latency import ModelLatency, PairLatency, Sample
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import CancelledError
-from rstitch_local.llama.batch import Part
+from rstitch_local.llama.batch import BatchSlice
 
 Progress = Callable[[float], object]
 """Told the share of the time that has gone, 0 to 1."""
@@ -45,10 +45,10 @@ _BASE_SHARE, _DEEP_SHARE, _HELD_OUT_SHARE = 0.35, 0.7, 0.8
 class _Clock:
     """How much of the time has gone, and whether somebody wants to stop."""
 
-    def __init__(self, seconds: float, progress: Progress | None, stop: Callable[[], bool] | None) -> None:
+    def __init__(self, seconds: float, progress: Progress | None, should_stop: Callable[[], bool] | None) -> None:
         self._seconds = seconds
         self._progress = progress
-        self.stop = stop
+        self.stop = should_stop
         self._begun = time.monotonic()
 
     def left_ms(self, share: float) -> float:
@@ -100,7 +100,7 @@ class _Bench:
 
     def _evaluate(self, count: int) -> float:
         self._clock.tick()
-        return self.context.decode([Part(0, self._ids[:count])]).ns[0] / 1e6
+        return self.context.decode([BatchSlice(0, self._ids[:count])]).ns[0] / 1e6
 
 
 def _batches(largest: int) -> list[int]:
@@ -122,7 +122,7 @@ def measure(
     *,
     seconds: float = SECONDS,
     progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> PairLatency:
     """Measure both models of a pair and fit its cost model.
 
@@ -134,7 +134,7 @@ def measure(
         pair: loaded, and idle. Its caches are empty afterwards.
         seconds: when to stop repeating and going deeper; the least there is to measure is measured in any case.
         progress: told how far it is.
-        stop: looked at before each evaluation; True ends it.
+        should_stop: looked at before each evaluation; True ends it.
 
     Raises:
         CancelledError: `stop` returned True.
@@ -143,7 +143,7 @@ def measure(
     """
     pair.require_open()
     pair.driver.require_idle()
-    clock = _Clock(seconds, progress, stop)
+    clock = _Clock(seconds, progress, should_stop)
     benches = {role: _Bench(pair, role, clock) for role in Role}
     rounds = _Rounds(benches, clock)
     try:
@@ -219,8 +219,11 @@ def _outside_ms(pair: Pair, role: Role, clock: _Clock) -> float:
     outside = 0.0
     for _ in range(2):
         clock.tick()
-        run = pair.start(
-            [{"role": "user", "content": _QUESTION}], router=role.value, max_tokens=_OUTSIDE_TOKENS, stop=clock.stop
+        run = pair.chat(
+            [{"role": "user", "content": _QUESTION}],
+            router=role.value,
+            max_tokens=_OUTSIDE_TOKENS,
+            should_stop=clock.stop,
         )
         # Nothing else in this loop: what a caller does between two tokens is part of the wall time.
         for _ in run:

@@ -57,13 +57,13 @@ def _by_steps(trace: Trace) -> list[Evaluation] | None:
     """From the steps; None where they do not add up to the totals."""
     sizes: list[tuple[Role, int]] = []
     last: dict[Role, int] = {}
-    for step in trace.steps[trace.kept :]:
-        both = step.role is Role.LLM and step.unsure is not None
+    for step in trace.steps[trace.resumed_tokens :]:
+        both = step.role is Role.LLM and step.swap_entropy is not None
         slm = _unsure_tokens(trace, last, step.position) if both else 0
         if both:
             sizes.append((Role.SLM, slm))
             last[Role.SLM] = step.position
-        sizes.append((step.role, step.caught_up - slm))
+        sizes.append((step.role, step.evaluated_tokens - slm))
         last[step.role] = step.position
     # An answer that was stopped, failed or ran out of room may end with evaluations that gave no token.
     for role in Role:
@@ -89,7 +89,7 @@ def _by_rounds(trace: Trace) -> list[Evaluation] | None:
     missed, then all drafts but the last, and that one too where it was asked for another and passed; the LLM
     evaluates what it has missed and all n. So n is half of what is left without the missed ones.
     """
-    if trace.kept or not trace.steps:
+    if trace.resumed_tokens or not trace.steps:
         return None
     prompts = {role: trace.usage[role].tokens[0] for role in Role}
     missed = dict(prompts)
@@ -97,7 +97,7 @@ def _by_rounds(trace: Trace) -> list[Evaluation] | None:
     kept = 0
     while kept < len(trace.steps):
         end = next((i for i, s in enumerate(trace.steps[kept:], kept) if s.role is Role.LLM), len(trace.steps) - 1) + 1
-        evaluated = sum(step.caught_up for step in trace.steps[kept:end])
+        evaluated = sum(step.evaluated_tokens for step in trace.steps[kept:end])
         left = evaluated - sum(missed.values()) + 1
         drafts, passed = (left // 2, left % 2 == 1) if missed[Role.SLM] and left > 0 else (0, False)
         turns = drafts + passed
@@ -133,7 +133,9 @@ def _unsure_tokens(trace: Trace, last: Mapping[Role, int], position: int) -> int
     if prompt:
         return prompt + position
     # Its cache held the whole prompt and some of the answer: what all its later turns leave.
-    turns = [s.position for s in trace.steps[trace.kept :] if s.role is Role.SLM or s.unsure is not None]
+    turns = [
+        s.position for s in trace.steps[trace.resumed_tokens :] if s.role is Role.SLM or s.swap_entropy is not None
+    ]
     return sum(trace.usage[Role.SLM].tokens) - (turns[-1] - position)
 
 
@@ -148,7 +150,7 @@ def evaluations_alone(steps: Iterable[Step], prompt: Mapping[Role, int]) -> list
     cached = dict.fromkeys(Role, 0)
     found = []
     for step in steps:
-        for role in (Role.SLM, Role.LLM) if step.unsure is not None and step.role is Role.LLM else (step.role,):
+        for role in (Role.SLM, Role.LLM) if step.swap_entropy is not None and step.role is Role.LLM else (step.role,):
             held = prompt[role] + step.position
             found.append(Evaluation(role, held - cached[role], cached[role], 0 if cached[role] else prompt[role]))
             cached[role] = held

@@ -21,7 +21,7 @@ CATCH_UPS = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Workload:
     """An answer as the outlook imagines it: tokens of the prompt, tokens written, length of a visit to the LLM.
 
     Measured stays with the entropy router, LLM tokens over swaps up in docs/performance.md: 1.5 to 2.2 tokens with
@@ -33,14 +33,14 @@ class Picture:
     stay: float = 2.0
 
 
-def stitched_ms(latency: PairLatency, share: float, picture: Picture | None = None) -> float:
+def stitched_ms(latency: PairLatency, share: float, picture: Workload | None = None) -> float:
     """Milliseconds of an answer of which the LLM writes that share, 0 < share < 1.
 
     A visit makes the SLM catch up with what the LLM wrote, decode its run of tokens and once more to be unsure, and
     makes the LLM catch up with that run and its own last token, then decode the rest of its stay. The SLM's first
     catch-up and the LLM's first are the prompt.
     """
-    picture = picture or Picture()
+    picture = picture or Workload()
     stay, run = picture.stay, picture.stay * (1 - share) / share
     visits = picture.written * share / stay
     slm, llm, depth = latency.slm, latency.llm, picture.prompt + picture.written / 2
@@ -53,13 +53,13 @@ def stitched_ms(latency: PairLatency, share: float, picture: Picture | None = No
     return slm.turn_ms(picture.prompt, 0) + llm.turn_ms(picture.prompt, 0) + visits * cycle
 
 
-def speed_up(latency: PairLatency, share: float, picture: Picture | None = None) -> float:
+def speed_up(latency: PairLatency, share: float, picture: Workload | None = None) -> float:
     """Time of the LLM alone over time of stitching with that LLM share, for answers of the same length."""
-    picture = picture or Picture()
+    picture = picture or Workload()
     return latency.alone_ms(Role.LLM, picture.prompt, picture.written) / stitched_ms(latency, share, picture)
 
 
-def break_even_share(latency: PairLatency, picture: Picture | None = None) -> float | None:
+def break_even_share(latency: PairLatency, picture: Workload | None = None) -> float | None:
     """The LLM share above which stitching is slower than the LLM alone; None where it never is faster.
 
     To a hundredth, as far as the picture holds at all. Below it stitching is not always faster.
@@ -69,9 +69,9 @@ def break_even_share(latency: PairLatency, picture: Picture | None = None) -> fl
     return max(faster, default=None)
 
 
-def plain_words(latency: PairLatency, picture: Picture | None = None) -> list[str]:
+def plain_words(latency: PairLatency, picture: Workload | None = None) -> list[str]:
     """What the cost model says, a sentence or a row each."""
-    picture = picture or Picture()
+    picture = picture or Workload()
     depth = picture.prompt + picture.written // 2
     lines = [f"A token written after {depth} others costs"]
     for role in Role:

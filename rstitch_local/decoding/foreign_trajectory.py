@@ -17,7 +17,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation, Router
 from rstitch_local.decoding.sampling import Sampler
 from rstitch_local.decoding.step import Step
-from rstitch_local.decoding.trajectory import Need, Side, Trajectory
+from rstitch_local.decoding.trajectory import EvalRequest, Side, Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.errors import EngineError
 
@@ -48,7 +48,7 @@ class ForeignTrajectory(Trajectory):
         sampler: Sampler,
         max_tokens: int,
         capacity: Mapping[Role, int],
-        kept: Sequence[Step] = (),
+        resume_steps: Sequence[Step] = (),
     ) -> None:
         self._foreign = bridge
         # What the other one has written since a model last read or wrote: text, and how many tokens that took.
@@ -68,11 +68,11 @@ class ForeignTrajectory(Trajectory):
             sampler=sampler,
             max_tokens=max_tokens,
             capacity=capacity,
-            kept=kept,
+            resume_steps=resume_steps,
         )
         self._replaying = False
         if self.stop_reason is None:
-            if kept and kept[-1].role is not self.active:
+            if resume_steps and resume_steps[-1].role is not self.active:
                 # Told to go on from part of a character that the other one left.
                 self._decoder.reset()
             self._activate(self.active)
@@ -86,14 +86,14 @@ class ForeignTrajectory(Trajectory):
         """A model that has read something may need the logits of the last tokens and of the one before them."""
         return 1 + STRADDLING if role in self._foreign.healing else 1
 
-    def need(self) -> Need:
+    def request(self) -> EvalRequest:
         """The tokens the active model has missed; its outputs are those of the places a longer token may begin at."""
         side = self._active
         # What is in the cache already has no logits to come, unless they were kept.
         while self._places and self._places[0] <= side.cached and self._kept_logits(self._places[0]) is None:
             self._places.popleft()
         rows = sum(self._kept_logits(place) is None for place in self._places)
-        return super().need()._replace(outputs=1 + rows)
+        return super().request()._replace(outputs=1 + rows)
 
     def advance(
         self,
@@ -217,7 +217,7 @@ class ForeignTrajectory(Trajectory):
 
     def _replay(self, step: Step) -> Step:
         """Take over a step that was made before; each model reads where it read then."""
-        if step.unsure is not None:
+        if step.swap_entropy is not None:
             self._read(self._sides[Role.SLM])
         side = self._sides[step.role]
         self._read(side)

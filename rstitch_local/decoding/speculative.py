@@ -19,7 +19,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation, Router
 from rstitch_local.decoding.sampling import Sampler
 from rstitch_local.decoding.step import Step
-from rstitch_local.decoding.trajectory import Need, Trajectory
+from rstitch_local.decoding.trajectory import EvalRequest, Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
 
 
@@ -82,7 +82,7 @@ class SpeculativeTrajectory(Trajectory):
         sampler: Sampler,
         max_tokens: int,
         capacity: Mapping[Role, int],
-        kept: Sequence[Step] = (),
+        resume_steps: Sequence[Step] = (),
     ) -> None:
         self._length = router.length
         self._room = 0
@@ -98,7 +98,7 @@ class SpeculativeTrajectory(Trajectory):
             sampler=sampler,
             max_tokens=max_tokens,
             capacity=capacity,
-            kept=kept,
+            resume_steps=resume_steps,
         )
         if self.stop_reason is None:
             self._begin_round()
@@ -108,9 +108,9 @@ class SpeculativeTrajectory(Trajectory):
         """The LLM's logits are needed after each draft and after the token before them."""
         return self._length + 1 if role is Role.LLM else 1
 
-    def need(self) -> Need:
+    def request(self) -> EvalRequest:
         """What the SLM has missed, to draft a token; or the whole draft and what the LLM has missed before it."""
-        need = super().need()
+        need = super().request()
         return need._replace(outputs=len(self._drafts) + 1) if need.role is Role.LLM else need
 
     def stop(self, reason: str) -> None:
@@ -183,7 +183,7 @@ class SpeculativeTrajectory(Trajectory):
             if self.stop_reason is not None:
                 self._drop()
             return step
-        self._unsure = self._hesitation if draft is None else draft.seen.entropy
+        self._swap_entropy = self._hesitation if draft is None else draft.seen.entropy
         self._drop()
         step = self._keep(llm, token, Observation(Role.LLM, self.position, found.entropy, found.top1))
         self._accepted = 0
@@ -239,7 +239,7 @@ class SpeculativeTrajectory(Trajectory):
         if self._accepted == 0:
             self._begin_round()
         asked = self._accepted > 0 or self.active is Role.SLM
-        self._unsure = step.unsure
+        self._swap_entropy = step.swap_entropy
         if len(ids) == 1:
             side.ids.append(step.token)
             llm.ids.append(ids[0])

@@ -15,10 +15,10 @@ class Step:
     role: who wrote it; token: its id in that model's vocabulary.
     text: the whole characters completed by it, often one word, sometimes none.
     entropy: of the writer's distribution, normalised; top1: its likeliest token's probability.
-    caught_up: tokens evaluated, on both models, since the step before.
+    evaluated_tokens: tokens evaluated, on both models, since the step before.
     ms: time spent in the models on them.
-    unsure: the SLM's entropy at this position where it passed control to the LLM here (in speculative decoding: where
-        the LLM refused its draft, or it had none); else None.
+    swap_entropy: the SLM's entropy at this position if control passed to the LLM here (speculative decoding: if the LLM
+        rejected the draft or there was none); else None.
     margin: the top-1 probability less the second, where the router asked for it; else None.
     """
 
@@ -28,7 +28,7 @@ class Step:
     text: str
     entropy: float
     top1: float
-    caught_up: int
+    evaluated_tokens: int
     ms: float
-    unsure: float | None = None
+    swap_entropy: float | None = None
     margin: float | None = None

@@ -24,7 +24,7 @@ from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.errors import EngineError
 
 
-class Need(NamedTuple):
+class EvalRequest(NamedTuple):
     """What has to be evaluated next: tokens `ids` on the model of `role`, the first `prompt` of them prompt.
 
     The logits of the last `outputs` of them are wanted.
@@ -67,11 +67,11 @@ class Trajectory:
         sampler: draws the tokens.
         max_tokens: budget of kept tokens.
         capacity: tokens each model's cache can hold.
-        kept: steps of an answer that this one goes on from; positions, control and noise are as if it had never
+        resume_steps: steps of an answer that this one goes on from; positions, control and noise are as if it had never
             stopped. Their tokens count for the budget.
 
     Attributes:
-        kept: those steps, their texts read anew from the tokens.
+        resumed: those steps, their texts read anew from the tokens.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Trajectory:
         sampler: Sampler,
         max_tokens: int,
         capacity: Mapping[Role, int],
-        kept: Sequence[Step] = (),
+        resume_steps: Sequence[Step] = (),
     ) -> None:
         self.router = router
         self.max_tokens = max_tokens
@@ -98,9 +98,9 @@ class Trajectory:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._pending_tokens = 0
         self._pending_ms = 0.0
-        self._unsure: float | None = None
-        self.kept = [self._replay(step) for step in kept]
-        if kept and self._active.role is Role.SLM:
+        self._swap_entropy: float | None = None
+        self.resumed = [self._replay(step) for step in resume_steps]
+        if resume_steps and self._active.role is Role.SLM:
             self._activate(router.start)
 
     @property
@@ -124,11 +124,11 @@ class Trajectory:
         """How many tokens of one evaluation by this model may need their logits."""
         return 1
 
-    def need(self) -> Need:
+    def request(self) -> EvalRequest:
         """The tokens the active model has missed since it last ran (at first, its prompt)."""
         side = self._active
         hidden = self.router.hidden and side.role is Role.SLM
-        return Need(side.role, side.ids[side.cached :], max(0, side.prompt - side.cached), hidden)
+        return EvalRequest(side.role, side.ids[side.cached :], max(0, side.prompt - side.cached), hidden)
 
     def note_cached(self, role: Role, count: int) -> None:
         """Say how many tokens a model holds, where that has changed without its being evaluated."""
@@ -151,10 +151,10 @@ class Trajectory:
         """Take over a step that was made before, and show the router what it saw then."""
         self._active = self._sides[step.role]
         self._active.read = len(self._active.ids)
-        if step.unsure is not None:
+        if step.swap_entropy is not None:
             self.swaps_up += 1
             self._sides[Role.SLM].read = len(self._sides[Role.SLM].ids)
-            self.router.route(Observation(Role.SLM, step.position, step.unsure, math.nan))
+            self.router.route(Observation(Role.SLM, step.position, step.swap_entropy, math.nan))
         seen = Observation(step.role, step.position, step.entropy, step.top1, margin=step.margin)
         chosen = self.router.route(seen)
         again = self._keep(self._active, step.token, seen)
@@ -228,7 +228,7 @@ class Trajectory:
         if seen.role is not Role.SLM or chosen is not Role.LLM or not self._may_swap():
             return False
         self.swaps_up += 1
-        self._unsure = seen.entropy
+        self._swap_entropy = seen.entropy
         self._activate(Role.LLM)
         return True
 
@@ -273,12 +273,12 @@ class Trajectory:
             seen.top1,
             self._pending_tokens,
             self._pending_ms,
-            self._unsure,
+            self._swap_entropy,
             seen.margin,
         )
         self._pending_tokens = 0
         self._pending_ms = 0.0
-        self._unsure = None
+        self._swap_entropy = None
         return step
 
     def _piece(self, reader: Side, token: int) -> bytes:

@@ -18,7 +18,7 @@ from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.trajectory import Trajectory
 from rstitch_local.engine import scheduling
 from rstitch_local.errors import CacheFullError, EngineError
-from rstitch_local.llama.batch import Part
+from rstitch_local.llama.batch import BatchSlice
 from rstitch_local.llama.context import Context, Decoded
 from rstitch_local.llama.sequence_cache import common_length
 from rstitch_local.trace.record import Trace
@@ -28,7 +28,7 @@ _WORTH_WAITING = 16
 
 
 @dataclass(slots=True, eq=False)
-class Live:
+class ActiveSequence:
     """A trajectory at work: its record, its sequence in both caches, and the error that ended it, if one did.
 
     reuse: go on from whatever the caches hold already of this conversation, instead of from nothing.
@@ -80,12 +80,12 @@ class Driver:
 
     def __init__(self, contexts: Mapping[Role, Context]) -> None:
         self.contexts = contexts
-        self.turn: Callable[[Mapping[Role, Sequence[Live]]], Role] = scheduling.Turns()
+        self.turn: Callable[[Mapping[Role, Sequence[ActiveSequence]]], Role] = scheduling.Turns()
         self._slots = min(context.n_seq_max for context in contexts.values())
         self._meters = {role: EntropyMeter(context.weights.n_vocab) for role, context in contexts.items()}
         self._running = False
-        self._lives: list[Live] = []
-        self._put_back: deque[Live] = deque()
+        self._lives: list[ActiveSequence] = []
+        self._put_back: deque[ActiveSequence] = deque()
         self._longest = 0
         self._marked_ns = 0
 
@@ -101,8 +101,8 @@ class Driver:
         return Status(len(lives), self._slots, waiting, len(self._put_back))
 
     def steps(
-        self, source: Iterable[Live], *, stop: Callable[[], bool] | None = None
-    ) -> Iterator[tuple[Live, Step | None]]:
+        self, source: Iterable[ActiveSequence], *, should_stop: Callable[[], bool] | None = None
+    ) -> Iterator[tuple[ActiveSequence, Step | None]]:
         """Run all to their ends, as many at once as there are sequences; the next one is taken when one has ended.
 
         Yields every kept token, and None for a trajectory that ended without one; a trajectory has ended when its
@@ -120,7 +120,7 @@ class Driver:
         ending = "interrupted"
         try:
             coming = iter(source)
-            while not (stop is not None and stop()):
+            while not (should_stop is not None and should_stop()):
                 # A trajectory may be at its end before it begins, when it goes on from a whole answer.
                 yield from ((live, None) for live in self._fill(coming))
                 if not self._lives:
@@ -145,9 +145,9 @@ class Driver:
             self._lives.clear()
             self._put_back.clear()
 
-    def _fill(self, coming: Iterator[Live]) -> list[Live]:
+    def _fill(self, coming: Iterator[ActiveSequence]) -> list[ActiveSequence]:
         """Give free sequences to trajectories that wait for one; returns those that had ended already."""
-        ended: list[Live] = []
+        ended: list[ActiveSequence] = []
         while len(self._lives) < self._slots:
             live = self._put_back.popleft() if self._put_back else next(coming, None)
             if live is None:
@@ -174,7 +174,7 @@ class Driver:
                         context.truncate(live.sequence, 0)
         return ended
 
-    def _allow_outputs(self, live: Live) -> None:
+    def _allow_outputs(self, live: ActiveSequence) -> None:
         """Let the contexts give as many logits at once as a trajectory may ask for, in every sequence."""
         for role, context in self.contexts.items():
             outputs = live.trajectory.outputs(role)
@@ -191,14 +191,14 @@ class Driver:
                 live.error = error
                 live.trajectory.stop("error")
 
-    def _note_end(self, live: Live) -> None:
+    def _note_end(self, live: ActiveSequence) -> None:
         """Make the end of a trajectory known, if it is there."""
         if live.trajectory.stop_reason is not None:
             live.trace.stop = live.trajectory.stop_reason
             self._lives.remove(live)
             self._longest = max(self._longest, live.trajectory.position)
 
-    def _has_room_for(self, live: Live) -> bool:
+    def _has_room_for(self, live: ActiveSequence) -> bool:
         """Whether the cells suffice for all that are live and this one, if each gets as long as the longest so far."""
         for role, context in self.contexts.items():
             if context.cells < self._slots * context.n_ctx:
@@ -207,15 +207,15 @@ class Driver:
                     return False
         return True
 
-    def _expected(self, live: Live, role: Role, context: Context) -> int:
+    def _expected(self, live: ActiveSequence, role: Role, context: Context) -> int:
         trajectory = live.trajectory
         answer = min(trajectory.max_tokens, self._longest or trajectory.max_tokens)
         length = len(trajectory.ids(role))
         return min(max(length - trajectory.position + answer, length + 1), context.n_ctx)
 
-    def _run_a_model(self) -> list[tuple[Live, Step | None]]:
+    def _run_a_model(self) -> list[tuple[ActiveSequence, Step | None]]:
         """One `llama_decode` on the model whose turn it is; the tokens kept by it, and who ended without one."""
-        ready: dict[Role, list[Live]] = {role: [] for role in Role}
+        ready: dict[Role, list[ActiveSequence]] = {role: [] for role in Role}
         for live in self._lives:
             ready[live.trajectory.active].append(live)
             live.waited += 1
@@ -235,12 +235,14 @@ class Driver:
                     return []
         return self._hand_out(role, chosen, parts, decoded)
 
-    def _compose(self, role: Role, ready: Sequence[Live]) -> tuple[list[Live], list[Part], bool]:
+    def _compose(
+        self, role: Role, ready: Sequence[ActiveSequence]
+    ) -> tuple[list[ActiveSequence], list[BatchSlice], bool]:
         """The trajectories that get a part of the next batch, their parts, and whether hidden states are wanted."""
         context = self.contexts[role]
         self._begin(role, ready)
         ready = [live for live in ready if role in live._begun]
-        needs = [live.trajectory.need() for live in ready]
+        needs = [live.trajectory.request() for live in ready]
         lengths = [len(need.ids) for need in needs]
         # With hidden states on every token of a batch is an output, so these have batches of their own, in turns with
         # the others. A short catch-up is cheapest in one piece even so; a longer one comes in up to its last token.
@@ -266,7 +268,7 @@ class Driver:
             whole = count == len(need.ids)
             chosen.append(live)
             parts.append(
-                Part(
+                BatchSlice(
                     live.sequence,
                     need.ids if whole else need.ids[:count],
                     min(need.prompt, count),
@@ -276,7 +278,7 @@ class Driver:
             )
         return chosen, parts, hidden
 
-    def _begin(self, role: Role, ready: Sequence[Live]) -> None:
+    def _begin(self, role: Role, ready: Sequence[ActiveSequence]) -> None:
         """Start the caches of those that are new to a model from what it holds already of their conversations."""
         context = self.contexts[role]
         on_the_way: list[Sequence[int]] = []
@@ -289,13 +291,13 @@ class Driver:
                     if most >= _WORTH_WAITING and most > context.common(ids)[1]:
                         continue
                 # All tokens whose logits are wanted have to be evaluated, even if another sequence holds some already.
-                known = ids[: len(ids) + 1 - live.trajectory.need().outputs]
+                known = ids[: len(ids) + 1 - live.trajectory.request().outputs]
                 live.trajectory.note_cached(role, context.begin(live.sequence, known) if live.reuse else 0)
                 live._begun.add(role)
-            if live.trajectory.need().prompt:
+            if live.trajectory.request().prompt:
                 on_the_way.append(ids)
 
-    def _require_cells(self, role: Role, parts: Sequence[Part]) -> None:
+    def _require_cells(self, role: Role, parts: Sequence[BatchSlice]) -> None:
         """Raise CacheFullError where a batch does not fit beside what the live trajectories hold."""
         context = self.contexts[role]
         wanted = sum(len(part.ids) for part in parts)
@@ -315,14 +317,14 @@ class Driver:
             context.truncate(live.sequence, 0)
         self._put_one_back(live)
 
-    def _put_one_back(self, live: Live) -> None:
+    def _put_one_back(self, live: ActiveSequence) -> None:
         for role in self.contexts:
             live.trajectory.note_cached(role, 0)
         live._begun.clear()
         live._partly = False
         self._put_back.appendleft(live)
 
-    def _part(self, broken: Sequence[Live]) -> None:
+    def _part(self, broken: Sequence[ActiveSequence]) -> None:
         """Begin all again from clean caches, those with broken logits one by one.
 
         What is not a number in the cells of one trajectory reaches the others, for they share a store. Alone it
@@ -341,12 +343,12 @@ class Driver:
             context.clear()
 
     def _hand_out(
-        self, role: Role, chosen: Sequence[Live], parts: Sequence[Part], decoded: Decoded
-    ) -> list[tuple[Live, Step | None]]:
+        self, role: Role, chosen: Sequence[ActiveSequence], parts: Sequence[BatchSlice], decoded: Decoded
+    ) -> list[tuple[ActiveSequence, Step | None]]:
         """Give each trajectory its logits; the tokens kept of them, those of one trajectory in a row."""
         logits, hidden, times = decoded
         measured = self._meters[role].measure_rows(logits) if logits is not None else []
-        kept: list[tuple[Live, Step | None]] = []
+        kept: list[tuple[ActiveSequence, Step | None]] = []
         now = time.perf_counter_ns()
         busy_ms = (now - self._marked_ns) / 1e6 / sum(len(part.ids) for part in parts)
         self._marked_ns = now
@@ -386,7 +388,7 @@ class Driver:
                 kept.append((live, None))
         return kept
 
-    def _cut_back(self, live: Live, role: Role) -> bool:
+    def _cut_back(self, live: ActiveSequence, role: Role) -> bool:
         """Take tokens that were dropped (drafts, or those a longer one has replaced) out of the caches.
 
         Returns:

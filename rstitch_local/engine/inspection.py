@@ -20,7 +20,7 @@ from rstitch_local.decoding.step import Step
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
 from rstitch_local.llama.chat_template import Message
-from rstitch_local.llama.context import Piece
+from rstitch_local.llama.context import TokenSpan
 from rstitch_local.routing.rules import FixedRouter
 
 
@@ -114,7 +114,7 @@ def _ids_after(
             sampler=Sampler(Sampling(), 0),
             max_tokens=len(steps) + 1,
             capacity=dict.fromkeys(Role, sys.maxsize),
-            kept=steps,
+            resume_steps=steps,
         )
         return list(replayed.ids(role))
     ids = pair.render(messages, role, thinking=thinking, prefix=prefix)
@@ -130,7 +130,7 @@ def _view(pair: Pair, role: Role, ids: list[int], count: int) -> View:
         # What was left for others to go on from goes first.
         for sequence in range(1, context.n_seq_max):
             context.truncate(sequence, 0)
-    for output in context.evaluate([Piece(0, ids[left:])]):
+    for output in context.evaluate([TokenSpan(0, ids[left:])]):
         entropy = EntropyMeter(len(output.logits)).measure(output.logits).entropy
         logits = output.logits.astype(np.float64)
     share = np.exp(logits - logits.max())

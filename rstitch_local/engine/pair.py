@@ -22,7 +22,7 @@ from rstitch_local.decoding.thinking import closed_by, opened_by, respelled
 from rstitch_local.decoding.trajectory import Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.engine.choice import PairDefaults
-from rstitch_local.engine.driver import Driver, Live, Status
+from rstitch_local.engine.driver import ActiveSequence, Driver, Status
 from rstitch_local.engine.run import Run
 from rstitch_local.engine.vocabularies import notice_of
 from rstitch_local.errors import EngineError, InputError, ModelError, UsageError
@@ -41,7 +41,7 @@ class _Rest(TypedDict):
     sampler: Sampler
     max_tokens: int
     capacity: Mapping[Role, int]
-    kept: Sequence[Step]
+    resume_steps: Sequence[Step]
 
 
 class Pair:
@@ -160,13 +160,13 @@ class Pair:
         return any(template.has_thinking_switch for template in self.templates.values())
 
     def ask(self, question: str, *, system: str | None = None, **options: Any) -> Run:
-        """`start` for a single question, with the pair's own prompt suffix put after it."""
+        """`chat` for a single question, with the pair's own prompt suffix put after it."""
         messages = [{"role": "system", "content": system}] if system else []
         suffix = self.defaults.prompt_suffix
         messages.append({"role": "user", "content": f"{question}\n{suffix}" if suffix else question})
-        return self.start(messages, **options)
+        return self.chat(messages, **options)
 
-    def start(
+    def chat(
         self,
         messages: Sequence[Message],
         *,
@@ -174,10 +174,10 @@ class Pair:
         sampling: Sampling | None = None,
         seed: int = 0,
         max_tokens: int | None = None,
-        stop: Callable[[], bool] | None = None,
+        should_stop: Callable[[], bool] | None = None,
         thinking: bool | None = None,
         prefix: str = "",
-        kept: Sequence[Step] = (),
+        resume_steps: Sequence[Step] = (),
         reuse: bool = False,
     ) -> Run:
         """Begin an answer; nothing is evaluated before the Run is iterated.
@@ -188,10 +188,10 @@ class Pair:
             sampling: how tokens are drawn; the pair's own way if None.
             seed: of all noise.
             max_tokens: budget of kept tokens; what the context holds if None.
-            stop: looked at between evaluations; True ends the answer as `interrupted`.
+            should_stop: looked at between evaluations; True ends the answer as `interrupted`.
             thinking: the switch of templates that have one; None leaves it as the template has it.
             prefix: text the answer shall begin with; both models read it as if they had written it.
-            kept: steps of an earlier answer to go on from; they count for `max_tokens`.
+            resume_steps: steps of an earlier answer to go on from; they count for `max_tokens`.
             reuse: evaluate only what the caches do not hold of this conversation. Off, an answer does not depend
                 on what was asked before, not even by rounding.
 
@@ -225,7 +225,7 @@ class Pair:
             "sampler": Sampler(sampling, seed),
             "max_tokens": max_tokens,
             "capacity": {role: self.contexts[role].n_ctx for role in Role},
-            "kept": kept,
+            "resume_steps": resume_steps,
         }
         trajectory: Trajectory
         if isinstance(rule, SpeculativeRouter):
@@ -238,10 +238,16 @@ class Pair:
         named = spec if isinstance(spec, str) else type(spec).__name__
         settings = {"pair": self.name, "router": named, "sampling": asdict(sampling), "max_tokens": max_tokens}
         settings["vocabulary"] = {role.value: len(self.bridge.vocabularies[role].texts) for role in Role}
-        trace = Trace(seed, settings, steps=list(trajectory.kept), kept=len(kept), stop=trajectory.stop_reason)
+        trace = Trace(
+            seed,
+            settings,
+            steps=list(trajectory.resumed),
+            resumed_tokens=len(resume_steps),
+            stop=trajectory.stop_reason,
+        )
         for step in trace.steps:
             trace.tokens[step.role] += 1
-        return Run(self.driver, Live(trajectory, trace, reuse=reuse), stop)
+        return Run(self.driver, ActiveSequence(trajectory, trace, reuse=reuse), should_stop)
 
     def require_fit(self, router: LearnedRouter) -> None:
         """Refuse a learned router whose policy was trained on the hidden states of another SLM.
@@ -260,14 +266,14 @@ class Pair:
         self._fitting.add(own)
 
     def run_all(
-        self, runs: Iterable[Run], *, stop: Callable[[], bool] | None = None
+        self, runs: Iterable[Run], *, should_stop: Callable[[], bool] | None = None
     ) -> Iterator[tuple[Run, Step | None]]:
         """Write many answers at once, as many as the pair was loaded with sequences for.
 
         Args:
-            runs: made by `start` of this pair; the next one is asked for when there is room for it, so a
+            runs: made by `chat` of this pair; the next one is asked for when there is room for it, so a
                 generator may make them as they are needed.
-            stop: looked at between evaluations; True ends all that are open as `interrupted`. Their own is not.
+            should_stop: looked at between evaluations; True ends all that are open as `interrupted`. Their own is not.
 
         Yields:
             Every kept token with the run it belongs to, and None for a run that ended without one. A run has ended
@@ -279,12 +285,12 @@ class Pair:
         self.require_open()
         by_live: dict[int, Run] = {}
 
-        def lives() -> Iterator[Live]:
+        def lives() -> Iterator[ActiveSequence]:
             for run in runs:
                 by_live[id(run.live)] = run
                 yield run.live
 
-        for live, step in self.driver.steps(lives(), stop=stop):
+        for live, step in self.driver.steps(lives(), should_stop=should_stop):
             yield by_live[id(live)], step
             if live.trace.stop is not None:
                 del by_live[id(live)]

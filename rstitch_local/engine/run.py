@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 
 from rstitch_local.decoding.step import Step
-from rstitch_local.engine.driver import Driver, Live
+from rstitch_local.engine.driver import ActiveSequence, Driver
 from rstitch_local.errors import EngineError
 from rstitch_local.routing.rules import EntropyRouter
 
@@ -19,12 +19,12 @@ class Run:
     Many are written at once by `Pair.run_all`.
     """
 
-    def __init__(self, driver: Driver, live: Live, stop: Callable[[], bool] | None) -> None:
+    def __init__(self, driver: Driver, live: ActiveSequence, should_stop: Callable[[], bool] | None) -> None:
         self.trace = live.trace
         self.trajectory = live.trajectory
         self.live = live
         self._driver = driver
-        self._stop = stop
+        self._stop = should_stop
 
     def __iter__(self) -> Generator[Step, None, None]:
         """Generate. Closing the generator ends the answer as `interrupted`.
@@ -32,7 +32,7 @@ class Run:
         Raises:
             EngineError: broken logits or a failure of llama.cpp; the trace keeps what came before.
         """
-        for _, step in self._driver.steps([self.live], stop=self._stop):
+        for _, step in self._driver.steps([self.live], should_stop=self._stop):
             if step is not None:
                 yield step
         if self.error is not None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rstitch_local.errors import EngineError
-from rstitch_local.routing.policy import Policy, PolicyFacts
+from rstitch_local.routing.policy import Policy, PolicyMetadata
 
 CLIP_LOW, CLIP_HIGH = 0.2, 0.28
 
@@ -23,7 +23,7 @@ CLIP_LOW, CLIP_HIGH = 0.2, 0.28
 class Network(nn.Module):
     """The policy's network in torch; the same numbers give the same outputs as `Policy.score`."""
 
-    def __init__(self, facts: PolicyFacts, units: int, seed: int) -> None:
+    def __init__(self, facts: PolicyMetadata, units: int, seed: int) -> None:
         super().__init__()
         self.facts = facts
         self.uses_hidden = "hidden" in facts.inputs
@@ -53,7 +53,7 @@ class Network(nn.Module):
     def policy(self, training: Mapping[str, Any] | None = None) -> Policy:
         """What it is now, for numpy; raises EngineError where a number in it is none."""
         facts = self.facts
-        about = PolicyFacts(facts.slm_sha256, facts.n_embd, facts.tau_ask, facts.inputs, training or facts.training)
+        about = PolicyMetadata(facts.slm_sha256, facts.n_embd, facts.tau_ask, facts.inputs, training or facts.training)
         try:
             return Policy(about, {name: value.detach().numpy().copy() for name, value in self.named_parameters()})
         except ValueError as error:

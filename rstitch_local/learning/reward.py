@@ -20,15 +20,15 @@ AUTO_SHARE = 0.3
 """Lambda times the LLM's mean latency where lambda is chosen automatically; 0.2 to 0.4 in the paper."""
 
 
-def reward(right: bool, latency_ms: float, price: float) -> float:
+def reward(right: bool, latency_ms: float, latency_penalty: float) -> float:
     """R = r_acc - lambda * r_acc * L (R-Stitch+): only right answers pay for their time, so short and wrong is 0.
 
     Args:
         right: r_acc.
         latency_ms: L, of the whole answer.
-        price: lambda, a millisecond's.
+        latency_penalty: lambda, a millisecond's.
     """
-    return 1.0 - price * latency_ms if right else 0.0
+    return 1.0 - latency_penalty * latency_ms if right else 0.0
 
 
 def price_of(llm_ms: Sequence[float]) -> float:
@@ -67,7 +67,7 @@ def informative(rewards: Sequence[float]) -> bool:
     return bool(_varied(np.asarray([rewards], np.float64))[0])
 
 
-class Judge:
+class AnswerChecker:
     """Says whether a text is right; starts the grading process only where spelling and plain numbers do not decide."""
 
     def __init__(self) -> None:

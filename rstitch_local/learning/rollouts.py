@@ -21,7 +21,7 @@ from rstitch_local.decoding.sampling import uniform
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
 from rstitch_local.errors import CancelledError, InputError
-from rstitch_local.learning.reward import Judge
+from rstitch_local.learning.reward import AnswerChecker
 from rstitch_local.problems.prompts import Prompt, prompt_of
 from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.solve import seed_of
@@ -123,7 +123,7 @@ class Rollout:
 
 
 @dataclass(slots=True)
-class Workshop:
+class RolloutSampler:
     """All that rollouts need beside a policy.
 
     pair: loaded with as many sequences as answers shall be written at once.
@@ -135,7 +135,7 @@ class Workshop:
 
     pair: Pair
     latency: PairLatency
-    judge: Judge
+    judge: AnswerChecker
     max_tokens: int | None = None
     stop: Callable[[], bool] | None = None
     prompt: Prompt | None = None
@@ -171,7 +171,7 @@ class Workshop:
                     own = seed_of(seed, problem.id, sample)
                     rule = router(own)
                     try:
-                        run = self.pair.start(
+                        run = self.pair.chat(
                             prompt.messages(problem.question), router=rule, seed=own, max_tokens=self.max_tokens
                         )
                     except InputError:
@@ -181,7 +181,7 @@ class Workshop:
                     wanted[id(run)] = (len(wanted) + len(found), problem, rule, lengths)
                     yield run
 
-        for run, _ in self.pair.run_all(runs(), stop=self.stop):
+        for run, _ in self.pair.run_all(runs(), should_stop=self.stop):
             if run.trace.stop is None:
                 continue
             if run.error is not None:

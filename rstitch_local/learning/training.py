@@ -24,10 +24,10 @@ from rstitch_local.errors import InputError, StorageError
 from rstitch_local.learning.dapo import Batch, Network, Update, update
 from rstitch_local.learning.imitation import imitate, tell_apart
 from rstitch_local.learning.reward import advantages, informative, price_of, reward
-from rstitch_local.learning.rollouts import ComparingRouter, Rollout, SampledRouter, WatchingRouter, Workshop
+from rstitch_local.learning.rollouts import ComparingRouter, Rollout, RolloutSampler, SampledRouter, WatchingRouter
 from rstitch_local.problems.reading import Problem
 from rstitch_local.routing.learned import LearnedRouter
-from rstitch_local.routing.policy import INPUTS, Policy, PolicyFacts
+from rstitch_local.routing.policy import INPUTS, Policy, PolicyMetadata
 from rstitch_local.routing.policy_file import read_policy, write_policy
 
 FORMAT = 1
@@ -44,7 +44,7 @@ class TrainSettings:
     """How a policy is trained.
 
     steps: updates; batch: groups in each; group: answers to one problem.
-    price: lambda, a millisecond's; None chooses it (`price_of`).
+    latency_penalty: lambda, a millisecond's; None chooses it (`price_of`).
     tau_ask: entropy above which the policy is asked; warm_tau: the rule it imitates first.
     inputs, units: what the policy looks at, and the width of its inner layer.
     epochs, parts: passes over a batch, and updates in each; rate: Adam's learning rate.
@@ -58,7 +58,7 @@ class TrainSettings:
     steps: int = 100
     batch: int = 32
     group: int = 8
-    price: float | None = None
+    latency_penalty: float | None = None
     tau_ask: float = 0.001
     warm_tau: float = 0.005
     inputs: tuple[str, ...] = INPUTS
@@ -70,6 +70,14 @@ class TrainSettings:
     validate_every: int = 10
     warm: str = "rule"
     seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings ready for JSON, under the names that checkpoints and router files use."""
+        record = asdict(self)
+        record["inputs"] = list(self.inputs)
+        # Files keep the name `price` for the latency penalty.
+        record["price"] = record.pop("latency_penalty")
+        return record
 
 
 @dataclass(slots=True)
@@ -83,11 +91,11 @@ class Figures:
     visits: float
 
     @classmethod
-    def of(cls, rollouts: Sequence[Rollout], price: float) -> Figures:
+    def of(cls, rollouts: Sequence[Rollout], latency_penalty: float) -> Figures:
         """Of some answers."""
         count = len(rollouts)
         return cls(
-            reward=sum(reward(r.right, r.latency_ms, price) for r in rollouts) / count,
+            reward=sum(reward(r.right, r.latency_ms, latency_penalty) for r in rollouts) / count,
             accuracy=sum(r.right for r in rollouts) / count,
             llm_share=sum(r.llm_tokens for r in rollouts) / max(1, sum(r.tokens for r in rollouts)),
             latency_ms=sum(r.latency_ms for r in rollouts) / count,
@@ -114,7 +122,7 @@ class Training:
     folder: where the checkpoints and the history go; made if it is not there.
     """
 
-    workshop: Workshop
+    workshop: RolloutSampler
     train: Sequence[Problem]
     validation: Sequence[Problem]
     settings: TrainSettings
@@ -122,7 +130,7 @@ class Training:
     n_embd: int
     folder: Path
     history: list[dict[str, Any]] = field(default_factory=list)
-    price: float = 0.0
+    latency_penalty: float = 0.0
     best: Policy | None = None
     _best_reward: float = -math.inf
     _basis: str = ""
@@ -142,7 +150,7 @@ class Training:
         torch.set_num_threads(1)
         self._basis = self._sum_of_basis()
         settings = self.settings
-        facts = PolicyFacts(self.slm_sha256, self.n_embd, settings.tau_ask, settings.inputs)
+        facts = PolicyMetadata(self.slm_sha256, self.n_embd, settings.tau_ask, settings.inputs)
         network = Network(facts, settings.units, settings.seed)
         optimiser = torch.optim.Adam(network.parameters(), lr=settings.rate)
         if resume:
@@ -170,11 +178,11 @@ class Training:
     def _warm_up(self, network: Network, watch: Watch) -> None:
         settings, workshop = self.settings, self.workshop
         problems = self._problems(0)
-        price = settings.price
-        if price is None:
+        latency_penalty = settings.latency_penalty
+        if latency_penalty is None:
             alone = workshop.write(problems(_PRICED_PROBLEMS), lambda _: "llm")
-            price = price_of([rollout.latency_ms for rollout in alone])
-        self.price = price
+            latency_penalty = price_of([rollout.latency_ms for rollout in alone])
+        self.latency_penalty = latency_penalty
         blank = network.policy()
         rule = settings.warm == "rule"
         watched = workshop.write(
@@ -191,7 +199,7 @@ class Training:
         else:
             share = sum(decision.entropy > settings.warm_tau for decision in decisions) / len(decisions)
             agreement = tell_apart(network, decisions, min(max(share, 0.01), 0.99), seed=settings.seed)
-        self._note({"step": 0, "price": price, "imitated": agreement, "decisions": len(decisions)}, watch)
+        self._note({"step": 0, "price": latency_penalty, "imitated": agreement, "decisions": len(decisions)}, watch)
 
     def _problems(self, step: int) -> Callable[[int], list[Problem]]:
         """Problems of one step, each at most once; which they are depends on the seed and the step alone."""
@@ -231,7 +239,7 @@ class Training:
                     groups.append(group)
                 else:
                     dropped += 1
-        record: dict[str, Any] = {"step": step, **asdict(Figures.of(everything, self.price))}
+        record: dict[str, Any] = {"step": step, **asdict(Figures.of(everything, self.latency_penalty))}
         asked = [decision for rollout in everything for decision in rollout.decisions]
         record |= {
             "dropped": dropped / (dropped + len(groups)),
@@ -245,7 +253,7 @@ class Training:
         self._note(record, watch)
 
     def _reward(self, rollout: Rollout) -> float:
-        return reward(rollout.right, rollout.latency_ms, self.price)
+        return reward(rollout.right, rollout.latency_ms, self.latency_penalty)
 
     def _learn(
         self, network: Network, optimiser: torch.optim.Optimizer, groups: Sequence[Sequence[Rollout]]
@@ -275,14 +283,21 @@ class Training:
         """Look at the validation problems as at inference, by the larger output; keep the policy if it is the best."""
         settings = self.settings
         policy = network.policy(
-            {**asdict(settings), "inputs": list(settings.inputs), "price": self.price, "step": step, "format": FORMAT}
+            {
+                **settings.to_dict(),
+                "price": self.latency_penalty,
+                "step": step,
+                "format": FORMAT,
+            }
         )
-        figures = Figures.of(self.workshop.write(self.validation, lambda _: LearnedRouter(policy)), self.price)
+        figures = Figures.of(
+            self.workshop.write(self.validation, lambda _: LearnedRouter(policy)), self.latency_penalty
+        )
         if figures.reward > self._best_reward:
             facts = policy.facts
             training = {**facts.training, "validation": asdict(figures)}
             self.best = Policy(
-                PolicyFacts(facts.slm_sha256, facts.n_embd, facts.tau_ask, facts.inputs, training), policy.tensors
+                PolicyMetadata(facts.slm_sha256, facts.n_embd, facts.tau_ask, facts.inputs, training), policy.tensors
             )
             self._best_reward = figures.reward
         self._note({"step": step, "validation": asdict(figures)}, watch)
@@ -321,9 +336,9 @@ class Training:
         state = {
             "format": FORMAT,
             "step": step,
-            "price": self.price,
+            "price": self.latency_penalty,
             "best_reward": self._best_reward,
-            "settings": json.dumps(asdict(self.settings)),
+            "settings": json.dumps(self.settings.to_dict()),
             "slm": self.slm_sha256,
             "basis": self._basis,
             "history": json.dumps(self.history),
@@ -359,13 +374,13 @@ class Training:
                 )
             network.load_state_dict(state["network"])
             optimiser.load_state_dict(state["optimiser"])
-            self.price, self._best_reward = float(state["price"]), float(state["best_reward"])
+            self.latency_penalty, self._best_reward = float(state["price"]), float(state["best_reward"])
             step = int(state["step"])
         except InputError:
             raise
         except Exception as error:
             raise InputError("Broken checkpoint", f"{self._state} cannot be read: {type(error).__name__}.") from error
-        wanted = json.loads(json.dumps(asdict(self.settings)))
+        wanted = json.loads(json.dumps(self.settings.to_dict()))
         differing = [
             name for name in wanted if name not in _DIFFERENT_FROM_RESUMED and wanted[name] != settings.get(name)
         ]

@@ -19,7 +19,7 @@ KINDS = ("prompt", "catch_up", "decode")
 _PROMPT, _CATCH_UP, _DECODE = range(3)
 
 
-class Part(NamedTuple):
+class BatchSlice(NamedTuple):
     """What one sequence has in a single `llama_decode`: tokens that follow those in its cache.
 
     sequence: whose they are.
@@ -46,7 +46,7 @@ class Usage:
     tokens: list[int] = field(default_factory=lambda: [0, 0, 0])
     ns: list[int] = field(default_factory=lambda: [0, 0, 0])
 
-    def add(self, part: Part, elapsed_ns: int) -> None:
+    def add(self, part: BatchSlice, elapsed_ns: int) -> None:
         """Account for a part that was evaluated."""
         count = len(part.ids)
         if part.prompt:
@@ -60,7 +60,7 @@ class Usage:
 
 
 Span = tuple[int, int, int]
-"""Part of a piece: (index of the piece, index of its first token, number of tokens)."""
+"""BatchSlice of a piece: (index of the piece, index of its first token, number of tokens)."""
 
 
 def chunks(spans: list[Span], n_batch: int) -> Iterator[list[Span]]:
@@ -104,7 +104,9 @@ class Batch:
         for name, address, kind in fields:
             setattr(self.struct, name, ctypes.cast(address, kind))
 
-    def fill(self, parts: Sequence[Part], held: Sequence[Sequence[int]], *, hidden: bool) -> tuple[int, int, list[int]]:
+    def fill(
+        self, parts: Sequence[BatchSlice], held: Sequence[Sequence[int]], *, hidden: bool
+    ) -> tuple[int, int, list[int]]:
         """Lay out the parts of one call.
 
         Args:

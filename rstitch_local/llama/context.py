@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from rstitch_local.errors import CacheFullError, CancelledError, EngineError, ModelError
 from rstitch_local.llama import library
-from rstitch_local.llama.batch import Batch, Part, chunks
-from rstitch_local.llama.sequence_cache import Holdings
+from rstitch_local.llama.batch import Batch, BatchSlice, chunks
+from rstitch_local.llama.sequence_cache import SequenceCache
 from rstitch_local.llama.weights import Weights
 
 KV_TYPES = {"f16": llama_cpp.GGML_TYPE_F16, "q8_0": llama_cpp.GGML_TYPE_Q8_0, "q4_0": llama_cpp.GGML_TYPE_Q4_0}
@@ -30,7 +30,7 @@ _MORE_OUTPUTS = 3
 
 
 @dataclass(slots=True)
-class Piece:
+class TokenSpan:
     """Tokens of any number that one sequence wants evaluated after those already in its cache.
 
     `hidden` asks for the last one's hidden state.
@@ -146,7 +146,7 @@ class Context:
         self.outputs = outputs
         self.handle = context
         self._memory = llama_cpp.llama_get_memory(context)
-        self._holdings = Holdings(self.n_seq_max)
+        self._holdings = SequenceCache(self.n_seq_max)
         self._held = self._holdings.tokens
         self._embeddings = False
         self._views: dict[tuple[int, int, int], NDArray[np.float32]] = {}
@@ -254,7 +254,9 @@ class Context:
         """The sequence whose beginning has most in common with `ids`, and how many tokens, all but one at most."""
         return self._holdings.most_common(ids)
 
-    def evaluate(self, pieces: Sequence[Piece], *, stop: Callable[[], bool] | None = None) -> Iterator[Output]:
+    def evaluate(
+        self, pieces: Sequence[TokenSpan], *, should_stop: Callable[[], bool] | None = None
+    ) -> Iterator[Output]:
         """Evaluate all pieces in as few calls as `n_batch` allows; one Output a piece, as soon as it is there.
 
         Use an Output before asking for the next: its arrays are views into llama.cpp's memory.
@@ -268,11 +270,11 @@ class Context:
         late = [(i, len(piece.ids) - 1, 1) for i, piece in enumerate(pieces) if piece.hidden]
         for hidden, spans in ((False, early), (True, late)):
             for chunk in chunks(spans, self.n_batch):
-                if stop is not None and stop():
+                if should_stop is not None and should_stop():
                     raise CancelledError("Stopped", "The evaluation was stopped between two batches.")
                 ends = [index for index, at, count in chunk if at + count == len(pieces[index].ids)]
                 parts = [
-                    Part(pieces[index].sequence, pieces[index].ids[at : at + count], output=index in ends)
+                    BatchSlice(pieces[index].sequence, pieces[index].ids[at : at + count], output=index in ends)
                     for index, at, count in chunk
                 ]
                 decoded = self.decode(parts, hidden=hidden)
@@ -280,7 +282,7 @@ class Context:
                     assert decoded.logits is not None
                     yield Output(index, decoded.logits[row], None if decoded.hidden is None else decoded.hidden[row])
 
-    def decode(self, parts: Sequence[Part], *, hidden: bool = False) -> Decoded:
+    def decode(self, parts: Sequence[BatchSlice], *, hidden: bool = False) -> Decoded:
         """Evaluate all parts in one call.
 
         Args:
@@ -323,7 +325,7 @@ class Context:
         weights = self.weights
         return self._view(llama_cpp.llama_get_logits(self.handle), rows, weights.n_logits)[:, : weights.n_vocab]
 
-    def _recover(self, code: int, parts: Sequence[Part], count: int) -> NoReturn:
+    def _recover(self, code: int, parts: Sequence[BatchSlice], count: int) -> NoReturn:
         # Parts of a failed call may stay in the cache; what the caches hold is asked, not guessed.
         for part in parts:
             sequence = part.sequence

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-class Holdings:
+class SequenceCache:
     """The tokens of every sequence, in order; a beginning that several share is counted as one sequence's.
 
     Args:

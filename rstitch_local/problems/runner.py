@@ -78,7 +78,7 @@ def run_job(
     job: Job,
     load: Callable[[int], AbstractContextManager[LoadedPair]],
     console: Console,
-    stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Do it, and go on from where an earlier one stopped.
 
@@ -86,7 +86,7 @@ def run_job(
         job: what to do.
         load: opens the pair, told how many answers are to be written; not called when every answer is there.
         console: where progress and left-out rows are shown.
-        stop: True ends the run after what is done; looked at all the time.
+        should_stop: True ends the run after what is done; looked at all the time.
 
     Raises:
         InputError: the problem file, the choice of problems or the folder cannot be used.
@@ -109,7 +109,7 @@ def run_job(
             with Grader() as grader, load(len(tasks)) as pair:
                 folder.note({"loaded": pair.describe()})
                 with Progress(console, total, done, folder.answers, lambda: pair.status) as progress:
-                    done += solve(pair, tasks, job.settings, grader, folder, progress, stop)
+                    done += solve(pair, tasks, job.settings, grader, folder, progress, should_stop)
         answers = folder.answers
     return Outcome(done, total, {**summary(answers), "malformed_rows": len(problem_file.bad_rows)}, answers)
 

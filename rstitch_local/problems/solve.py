@@ -57,7 +57,7 @@ class Run(Protocol):
 class Starter(Protocol):
     """What solving needs of a pair: engine.pair.Pair."""
 
-    def start(
+    def chat(
         self,
         messages: list[dict[str, str]],
         *,
@@ -73,7 +73,7 @@ class Starter(Protocol):
     def status(self) -> Status:
         """How busy it is, and how many it can write at once."""
 
-    def run_all(self, runs: Iterable[Any], *, stop: Callable[[], bool]) -> Iterator[tuple[Any, Any]]:
+    def run_all(self, runs: Iterable[Any], *, should_stop: Callable[[], bool]) -> Iterator[tuple[Any, Any]]:
         """Write them, as many at once as there is room for; every token with its run, None for an end without one."""
 
 
@@ -137,7 +137,7 @@ def solve(
     grader: Grader,
     folder: RunFolder,
     observer: Observer,
-    stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Solve, grade and write tasks, as many at once as the pair was loaded for.
 
@@ -151,7 +151,7 @@ def solve(
         grader: what compares the answers with the gold ones, beside the solving.
         folder: where answers are written, each as soon as it is graded.
         observer: told how far it is.
-        stop: looked at by the engine between evaluations; True ends the loop.
+        should_stop: looked at by the engine between evaluations; True ends the loop.
 
     Returns:
         How many tasks were done; fewer than there are when `stop` ended it.
@@ -167,7 +167,7 @@ def solve(
     def runs() -> Iterator[Run]:
         for task in coming:
             try:
-                run = pair.start(
+                run = pair.chat(
                     settings.prompt.messages(task.problem.question),
                     router=settings.router,
                     sampling=settings.sampling,
@@ -186,7 +186,7 @@ def solve(
     try:
         while True:
             try:
-                for run, step in pair.run_all(runs(), stop=stop):
+                for run, step in pair.run_all(runs(), should_stop=should_stop):
                     if step is not None:
                         observer.stepped(step)
                     book.check()

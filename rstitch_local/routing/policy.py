@@ -25,7 +25,7 @@ _LEAST_ENTROPY = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyFacts:
+class PolicyMetadata:
     """What a policy holds for, and where it comes from.
 
     slm_sha256: sum of the SLM's file: another model's hidden states mean something else.
@@ -66,7 +66,7 @@ class Policy:
         ValueError: an array is missing, of another shape, or holds a NaN or an infinity.
     """
 
-    def __init__(self, facts: PolicyFacts, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(self, facts: PolicyMetadata, tensors: Mapping[str, NDArray[np.float32]]) -> None:
         self.facts = facts
         self.tensors = {name: np.ascontiguousarray(tensors[name], np.float32) for name in TENSORS if name in tensors}
         if len(self.tensors) != len(TENSORS) or len(tensors) != len(TENSORS):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rstitch_local.errors import ModelError, StorageError
-from rstitch_local.routing.policy import Policy, PolicyFacts
+from rstitch_local.routing.policy import Policy, PolicyMetadata
 
 VERSION = 1
 _KEY = "rstitch_policy"
@@ -83,7 +83,7 @@ def _parsed(data: bytes) -> Policy:
     about = json.loads(header.pop("__metadata__")[_KEY])
     if about["version"] != VERSION:
         raise ValueError(f"it is of version {about['version']}, and this program reads version {VERSION}")
-    facts = PolicyFacts(
+    facts = PolicyMetadata(
         slm_sha256=str(about["slm_sha256"]),
         n_embd=int(about["n_embd"]),
         tau_ask=float(about["tau_ask"]),

@@ -67,7 +67,7 @@ def run_bench(
     routers: Sequence[str],
     load: Callable[[], AbstractContextManager[LoadedPair]],
     console: Console,
-    stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> BenchOutcome:
     """Read a problem file and solve what is chosen of it; for the rest see `run_bench_on`.
 
@@ -80,7 +80,7 @@ def run_bench(
     problems = job.selection.of(problem_file.problems)
     if not problems:
         raise InputError("Nothing to solve", f"None of the problems of {job.file} is chosen.")
-    return run_bench_on(problem_file, problems, job, routers, load, console, stop)
+    return run_bench_on(problem_file, problems, job, routers, load, console, should_stop)
 
 
 def run_bench_on(
@@ -90,7 +90,7 @@ def run_bench_on(
     routers: Sequence[str],
     load: Callable[[], AbstractContextManager[LoadedPair]],
     console: Console,
-    stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> BenchOutcome:
     """Solve problems with the LLM alone and with every router, and go on from where a bench stopped.
 
@@ -105,7 +105,7 @@ def run_bench_on(
         routers: their specs, which are valid.
         load: opens the pair; not called when every answer is there.
         console: where progress is shown.
-        stop: True ends the bench after what is done; looked at all the time.
+        should_stop: True ends the bench after what is done; looked at all the time.
 
     Raises:
         InputError: the folder cannot be used.
@@ -138,11 +138,11 @@ def run_bench_on(
             with Grader() as grader, load() as pair:
                 notes.loaded = pair.describe()
                 notes.write()
-                _warm_up(pair, job, tasks[0], stop)
+                _warm_up(pair, job, tasks[0], should_stop)
                 with BenchProgress(console, total, finished, {s: f.answers for s, f in folders.items()}) as progress:
                     for task, spec in _interleaved(left, job.seed):
                         progress.spec = spec
-                        if not solve(pair, [task], jobs[spec].settings, grader, folders[spec], progress, stop):
+                        if not solve(pair, [task], jobs[spec].settings, grader, folders[spec], progress, should_stop):
                             break
                         finished += 1
         answers = {s: {(row["id"], row["sample"]): row for row in f.answers} for s, f in folders.items()}
@@ -198,11 +198,11 @@ def _interleaved(left: Sequence[tuple[Task, list[str]]], seed: int) -> list[tupl
     return order
 
 
-def _warm_up(pair: LoadedPair, job: Job, task: Task, stop: Callable[[], bool]) -> None:
+def _warm_up(pair: LoadedPair, job: Job, task: Task, should_stop: Callable[[], bool]) -> None:
     for router in ("slm", "llm"):
         # What is wrong with a problem is told with its answer.
         with suppress(RStitchError):
-            run = pair.start(
+            run = pair.chat(
                 job.settings.prompt.messages(task.problem.question),
                 router=router,
                 sampling=job.settings.sampling,
@@ -210,7 +210,7 @@ def _warm_up(pair: LoadedPair, job: Job, task: Task, stop: Callable[[], bool]) -
                 max_tokens=_WARM_UP_TOKENS,
                 reuse=False,
             )
-            for _ in pair.run_all([run], stop=stop):
+            for _ in pair.run_all([run], should_stop=should_stop):
                 pass
 
 

@@ -149,7 +149,9 @@ def continuation_oracle(
         verdict = verdicts.get(row["id"], kept)
         if verdict is None:
             budget = None if max_tokens is None else max_tokens + kept
-            run = pair.start(messages, router="llm", sampling=Sampling(), max_tokens=budget, kept=steps_of(row, kept))
+            run = pair.chat(
+                messages, router="llm", sampling=Sampling(), max_tokens=budget, resume_steps=steps_of(row, kept)
+            )
             for _ in run:
                 pass
             correct = bool(grader.grade(row["gold"], run.trace.text).correct)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.inspection import View
-from rstitch_local.study.trace_source import Looked
+from rstitch_local.study.trace_source import LoadedAnswer
 from rstitch_local.trace.page.document import answer_parts, document
 from rstitch_local.trace.page.figures import STOPS
 from rstitch_local.trace.page.tokens import View as PageView
@@ -19,7 +19,7 @@ from rstitch_local.trace.record import Trace
 _VERDICTS = {True: ("right", "✓"), False: ("wrong", "✗"), None: ("open", "·")}
 
 
-def trace_page(looked: Looked, views: Sequence[Mapping[Role, View]] | None = None) -> str:
+def trace_page(looked: LoadedAnswer, views: Sequence[Mapping[Role, View]] | None = None) -> str:
     """A self-contained page: no network, and no script but its own.
 
     Args:

@@ -31,7 +31,7 @@ CHAT_FORMAT = "rstitch-chat"
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class LoadedAnswer:
     """One answer to look at.
 
     title: its id, and which sample it is; empty of a trace that stands alone.
@@ -67,7 +67,7 @@ class Looked:
         return False, f"wrong: {said}, gold {one_line(row['gold'])}"
 
 
-def open_answer(path: Path, identifier: str | None = None, sample: int = 0) -> Looked:
+def open_answer(path: Path, identifier: str | None = None, sample: int = 0) -> LoadedAnswer:
     """Find one answer.
 
     Args:
@@ -99,10 +99,10 @@ def open_answer(path: Path, identifier: str | None = None, sample: int = 0) -> L
         raise _no_tokens(path) from error
     if isinstance(content, dict) and content.get("format") == CHAT_FORMAT:
         return _of_chat(path, content, identifier)
-    return Looked("", _trace(path, content))
+    return LoadedAnswer("", _trace(path, content))
 
 
-def _of_run(folder: Path, identifier: str | None, sample: int) -> Looked:
+def _of_run(folder: Path, identifier: str | None, sample: int) -> LoadedAnswer:
     answers = read_answers(folder)
     traces = KeptTraces(folder)
     identifier, sample = key = _chosen(folder, list(dict.fromkeys([*answers, *traces.keys])), identifier, sample)
@@ -119,7 +119,7 @@ def _of_run(folder: Path, identifier: str | None, sample: int) -> Looked:
     settings = header["settings"]
     template = settings.get("prompt")
     models = settings.get("models")
-    return Looked(
+    return LoadedAnswer(
         title=_title(key),
         trace=kept.trace,
         question=kept.question,
@@ -166,7 +166,7 @@ def _title(key: Key) -> str:
     return one_line(identifier) + (f", sample {sample}" if sample else "")
 
 
-def _of_chat(path: Path, chat: Mapping[str, Any], identifier: str | None) -> Looked:
+def _of_chat(path: Path, chat: Mapping[str, Any], identifier: str | None) -> LoadedAnswer:
     try:
         messages = {str(message["id"]): message for message in chat["messages"]}
         answers = [name for name, message in messages.items() if message["trace"] is not None]
@@ -185,7 +185,7 @@ def _of_chat(path: Path, chat: Mapping[str, Any], identifier: str | None) -> Loo
     except NOT_A_TRACE as error:
         raise _no_tokens(path) from error
     trace = _trace(path, record)
-    return Looked(title, trace, str(question), None, prefix, bool(trace.settings.get("opens_thinking")))
+    return LoadedAnswer(title, trace, str(question), None, prefix, bool(trace.settings.get("opens_thinking")))
 
 
 def _trace(path: Path, record: object) -> Trace:

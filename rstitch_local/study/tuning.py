@@ -40,7 +40,7 @@ _SCOUTED_SHARE, _SCOUTED_LEAST = 4, 8
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Constraint:
     """What a router has to keep to: at most `limit` of a loss, a share of the LLM, or milliseconds a problem.
 
     limit: a share of right answers (0.01 is one point) for "loss", of tokens for "share"; ms for "time".
@@ -125,10 +125,10 @@ def is_reporting(identifier: str) -> bool:
 def tune(
     job: Job,
     candidates: Sequence[str],
-    wish: Wish,
+    wish: Constraint,
     load: Callable[[], AbstractContextManager[LoadedPair]],
     console: Console,
-    stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
     footprints: Mapping[Role, Footprint] | None = None,
 ) -> Tuning:
     """Find the candidate that does best within a wish, and measure it on problems that had no part in the choice.
@@ -145,7 +145,7 @@ def tune(
         wish: what the router has to keep to.
         load: opens the pair; called more than once.
         console: where progress is shown.
-        stop: True ends it after what is done.
+        should_stop: True ends it after what is done.
         footprints: for the memory in the figures.
 
     Raises:
@@ -158,7 +158,7 @@ def tune(
     found = Tuning(len(choosing), len(reporting))
 
     def run(part: str, problems: Sequence[Problem], specs: Sequence[str]) -> BenchOutcome:
-        return run_bench_on(problem_file, problems, replace(job, out=job.out / part), specs, load, console, stop)
+        return run_bench_on(problem_file, problems, replace(job, out=job.out / part), specs, load, console, should_stop)
 
     quarter = choosing[: max(len(choosing) // _SCOUTED_SHARE, min(len(choosing), _SCOUTED_LEAST))]
     scouting = run(CHOOSING, quarter, candidates)
@@ -189,7 +189,7 @@ def tune(
 class _Search:
     """What was run on the whole choosing part, and what it says."""
 
-    wish: Wish
+    wish: Constraint
     scouted: Sequence[RouterFigures]
     tested: dict[str, RouterFigures] = field(default_factory=dict)
 

@@ -14,14 +14,14 @@ from typing import Any
 from rstitch_local.errors import StorageError
 from rstitch_local.study.figures import BASE, RouterFigures
 from rstitch_local.study.report import REPORT, escaped, facts_of, figures_table, shares
-from rstitch_local.study.tuning import Tuning, Wish
+from rstitch_local.study.tuning import Constraint, Tuning
 from rstitch_local.study.verdict import account, stitched
 
 TUNE_JSON = "tune.json"
 _FEW = 20
 
 
-def findings(found: Tuning, wish: Wish) -> list[str]:
+def findings(found: Tuning, wish: Constraint) -> list[str]:
     """Paragraphs: what was chosen, how it does on the reporting part, and why; none before the end."""
     if not found.finished:
         return []
@@ -49,7 +49,7 @@ def findings(found: Tuning, wish: Wish) -> list[str]:
     return words
 
 
-def _reported(own: RouterFigures, base: RouterFigures, wish: Wish) -> list[str]:
+def _reported(own: RouterFigures, base: RouterFigures, wish: Constraint) -> list[str]:
     if own is base:
         return [
             f"On the {own.problems} problems of the reporting part it has {shares(own.accuracy, own.interval)} right."
@@ -74,7 +74,7 @@ def _reported(own: RouterFigures, base: RouterFigures, wish: Wish) -> list[str]:
     return words
 
 
-def write_tuning(out: Path, words: Sequence[str], found: Tuning, wish: Wish) -> None:
+def write_tuning(out: Path, words: Sequence[str], found: Tuning, wish: Constraint) -> None:
     """Write report.md and tune.json; raises StorageError."""
     parts = ["# Tuning", *map(escaped, words)]
     if found.reported:
@@ -95,7 +95,7 @@ def write_tuning(out: Path, words: Sequence[str], found: Tuning, wish: Wish) -> 
         raise StorageError("Cannot write", f"{out}: {error.strerror or error}.") from error
 
 
-def record(words: Sequence[str], found: Tuning, wish: Wish) -> Mapping[str, Any]:
+def record(words: Sequence[str], found: Tuning, wish: Constraint) -> Mapping[str, Any]:
     """Everything that was found, ready for JSON."""
     return {
         "wish": asdict(wish),

@@ -23,7 +23,7 @@ def pack(steps: Sequence[Step]) -> dict[str, Any]:
 
     Returns:
         role (a string, a letter a token: S or L), token (ids), length (characters of its text), entropy, top1,
-        caught_up, ms: each as in Step; and unsure and margin, [index, value] of those alone that have one.
+        evaluated_tokens, ms: each as in Step; and unsure and margin, [index, value] of those alone that have one.
     """
     return {
         "role": "".join(_LETTERS[step.role] for step in steps),
@@ -31,9 +31,9 @@ def pack(steps: Sequence[Step]) -> dict[str, Any]:
         "length": [len(step.text) for step in steps],
         "entropy": [_rounded(step.entropy, _SHARE_DIGITS) for step in steps],
         "top1": [_rounded(step.top1, _SHARE_DIGITS) for step in steps],
-        "caught_up": [step.caught_up for step in steps],
+        "caught_up": [step.evaluated_tokens for step in steps],
         "ms": [_rounded(step.ms, _MS_DIGITS) for step in steps],
-        "unsure": _sparse(step.unsure for step in steps),
+        "unsure": _sparse(step.swap_entropy for step in steps),
         "margin": _sparse(step.margin for step in steps),
     }
 
@@ -71,12 +71,12 @@ def unpack(columns: Mapping[str, Any], text: str) -> list[Step]:
             text=text[start:end],
             entropy=float(entropy),
             top1=float(top1),
-            caught_up=int(caught_up),
+            evaluated_tokens=int(evaluated_tokens),
             ms=float(ms),
-            unsure=unsure.get(position),
+            swap_entropy=unsure.get(position),
             margin=margin.get(position),
         )
-        for position, (letter, token, (start, end), entropy, top1, caught_up, ms) in enumerate(rows)
+        for position, (letter, token, (start, end), entropy, top1, evaluated_tokens, ms) in enumerate(rows)
     ]
 
 

@@ -23,7 +23,7 @@ class Trace:
     settings: router, sampling and budget it was made with; vocabulary: V by role, which entropies are normalised by.
     steps: the kept tokens, in order.
     usage: per model, tokens evaluated and time spent, by kind.
-    kept: how many of the steps were taken over from an answer this one goes on from; times are those of the rest.
+    resumed_tokens: number of steps taken over from the answer that this one resumes; times exclude them.
     taus: (position, tau) of every change of tau while it was written.
     stop: eog (a model ended it), length (budget or context reached), interrupted, error; None while it runs.
     wall_ms: from the first evaluation to the end; ttft_ms: to the first kept token.
@@ -37,7 +37,7 @@ class Trace:
     tokens: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
     swaps_up: int = 0
     swaps_down: int = 0
-    kept: int = 0
+    resumed_tokens: int = 0
     taus: list[tuple[int, float]] = field(default_factory=list)
     stop: str | None = None
     wall_ms: float = 0.0
@@ -77,7 +77,7 @@ class Trace:
     @property
     def tokens_per_second(self) -> float:
         """Tokens written a second of wall time, prompt included."""
-        return (sum(self.tokens.values()) - self.kept) / max(self.wall_ms / 1e3, 1e-9)
+        return (sum(self.tokens.values()) - self.resumed_tokens) / max(self.wall_ms / 1e3, 1e-9)
 
     def totals(self) -> dict[str, Any]:
         """The sums, ready for JSON: stop, seed, tokens, swaps, evaluated, ms, wall_ms, busy_ms, ttft_ms."""
@@ -93,7 +93,7 @@ class Trace:
             "wall_ms": round(self.wall_ms, 3),
             "busy_ms": round(self.busy_ms, 3),
             "ttft_ms": None if self.ttft_ms is None else round(self.ttft_ms, 3),
-            "kept": self.kept,
+            "kept": self.resumed_tokens,
             "taus": [list(change) for change in self.taus],
         }
 
@@ -103,7 +103,7 @@ class Trace:
             "settings": dict(self.settings),
             "text": self.text,
             **self.totals(),
-            "steps": [asdict(step) for step in self.steps],
+            "steps": [_step_record(step) for step in self.steps],
         }
 
     def to_columns(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Trace:
             busy_ms=float(record.get("busy_ms", record["wall_ms"])),
             ttft_ms=None if record["ttft_ms"] is None else float(record["ttft_ms"]),
             # Records of version 0.1 have neither.
-            kept=int(record.get("kept", 0)),
+            resumed_tokens=int(record.get("kept", 0)),
             # An infinite tau is a string where JSON has no word for it.
             taus=[(int(position), float(tau)) for position, tau in record.get("taus", ())],
         )
@@ -153,14 +153,14 @@ class Trace:
         """The tokens as plain dicts of one shape, for `pandas.DataFrame(trace.to_records())` and the like.
 
         Returns:
-            One dict a token: position, role ("slm" or "llm"), token, text, entropy, entropy_nats, top1, unsure,
-            unsure_nats, margin, caught_up and ms as in Step, and swap: "up" where the LLM took over, "down" where
-            the SLM has control again, else "". What is not known is None.
+            One dict per token: position, role ("slm" or "llm"), token, text, entropy, entropy_nats, top1, swap_entropy,
+            swap_entropy_nats, margin, evaluated_tokens and ms as in Step, and swap: "up" where control passes to the
+            LLM, "down" where it returns to the SLM, else "". Unknown values are None.
         """
         before: Role | None = None
         records = []
         for step in self.steps:
-            swap = "up" if step.unsure is not None else ""
+            swap = "up" if step.swap_entropy is not None else ""
             if before is Role.LLM and step.role is Role.SLM:
                 swap = "down"
             before = step.role
@@ -173,10 +173,10 @@ class Trace:
                     "entropy": step.entropy,
                     "entropy_nats": self.nats(step.role, step.entropy),
                     "top1": step.top1,
-                    "unsure": step.unsure,
-                    "unsure_nats": self.nats(Role.SLM, step.unsure),
+                    "swap_entropy": step.swap_entropy,
+                    "swap_entropy_nats": self.nats(Role.SLM, step.swap_entropy),
                     "margin": step.margin,
-                    "caught_up": step.caught_up,
+                    "evaluated_tokens": step.evaluated_tokens,
                     "ms": step.ms,
                     "swap": swap,
                 }
@@ -191,6 +191,14 @@ class Trace:
         return fragment(self)
 
 
+def _step_record(step: Step) -> dict[str, Any]:
+    """Return a step under the field names that JSON files use."""
+    record = asdict(step)
+    record["caught_up"] = record.pop("evaluated_tokens")
+    record["unsure"] = record.pop("swap_entropy")
+    return record
+
+
 def _step(record: Mapping[str, Any]) -> Step:
     unsure, margin = record.get("unsure"), record.get("margin")
     return Step(
@@ -200,8 +208,8 @@ def _step(record: Mapping[str, Any]) -> Step:
         text=str(record["text"]),
         entropy=float(record["entropy"]),
         top1=float(record["top1"]),
-        caught_up=int(record["caught_up"]),
+        evaluated_tokens=int(record["caught_up"]),
         ms=float(record["ms"]),
-        unsure=None if unsure is None else float(unsure),
+        swap_entropy=None if unsure is None else float(unsure),
         margin=None if margin is None else float(margin),
     )

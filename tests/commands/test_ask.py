@@ -89,10 +89,10 @@ def test_the_answer_goes_to_stdout_and_the_summary_to_stderr(rstitch: Rstitch, t
     assert "\x1b" not in done.out + done.err
     found = SUMMARY.search(done.err)
     assert found, done.err
-    slm, llm, _, up, down, caught_up = (int(number) for number in found.groups())
+    slm, llm, _, up, down, evaluated_tokens = (int(number) for number in found.groups())
     assert {"slm": slm, "llm": llm} == record["tokens"]
     assert {"up": up, "down": down} == record["swaps"]
-    assert caught_up == sum(record["evaluated"][role]["catch_up"] for role in ("slm", "llm"))
+    assert evaluated_tokens == sum(record["evaluated"][role]["catch_up"] for role in ("slm", "llm"))
     assert "cut off" in done.err
     assert len(done.err.splitlines()) == 2
 

@@ -15,13 +15,13 @@ from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.commands import loading
 from rstitch_local.commands.main import app
 from rstitch_local.errors import InputError, ModelError
-from rstitch_local.routing.policy import Policy, PolicyFacts
+from rstitch_local.routing.policy import Policy, PolicyMetadata
 from rstitch_local.routing.policy_file import write_policy
 
 
 def write_router(path: Path, sha256: str, bias: float) -> None:
     """A policy by entropy alone that always says the same."""
-    facts = PolicyFacts(sha256, 96, 0.001, ("entropy",))
+    facts = PolicyMetadata(sha256, 96, 0.001, ("entropy",))
     shapes = {"inner_weight": (4, 1), "inner_bias": (4,), "outer_weight": (2, 4)}
     tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     tensors |= {"norm_scale": np.ones(96, np.float32), "norm_shift": np.zeros(96, np.float32)}

@@ -20,7 +20,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.errors import InputError, ModelError, RStitchError, StorageError, UsageError
 from rstitch_local.problems.traces import KeptTraces
-from rstitch_local.study.trace_source import Looked
+from rstitch_local.study.trace_source import LoadedAnswer
 from rstitch_local.trace.record import Trace
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def test_strangers_texts_command_no_terminal() -> None:
     for terminal in (False, True):
         out = StringIO()
         screen = Console(file=out, force_terminal=terminal, color_system=None, markup=False)
-        print_answer(Looked("x", made, nasty, answer, nasty), screen)
+        print_answer(LoadedAnswer("x", made, nasty, answer, nasty), screen)
         assert not re.search("[\x1b\x9b\u202e]", out.getvalue())
         assert out.getvalue().count("[bold]x[/bold]") >= 6
 

@@ -28,7 +28,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError, StorageError
-from rstitch_local.llama.batch import Part
+from rstitch_local.llama.batch import BatchSlice
 from rstitch_local.llama.context import Context, Decoded
 
 MODEL = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 1, 2), decode=(0, 3)))
@@ -79,7 +79,7 @@ def test_it_finds_what_evaluations_cost(pair: Pair, monkeypatch: pytest.MonkeyPa
     known = Formula(prefill=(1e-3, 0, 0.5, 2), decode=(1e-3, 3))
     decode = Context.decode
 
-    def timed(self: Context, parts: Sequence[Part], **options: Any) -> Decoded:
+    def timed(self: Context, parts: Sequence[BatchSlice], **options: Any) -> Decoded:
         length, count = self.length(), len(parts[0].ids)
         return decode(self, parts, **options)._replace(ns=[round(known.ms(count, length) * 1e6)])
 
@@ -116,7 +116,7 @@ def test_measuring_can_be_stopped(pair: Pair) -> None:
         return asked > 30
 
     with pytest.raises(CancelledError):
-        measure(pair, stop=stop)
+        measure(pair, should_stop=stop)
     assert asked == 31
     assert [context.length() for context in pair.contexts.values()] == [0, 0]
 

@@ -16,7 +16,7 @@ from rstitch_local.decoding.step import Step
 from rstitch_local.engine.loading import load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
-from rstitch_local.llama.batch import KINDS, Part, Usage
+from rstitch_local.llama.batch import KINDS, BatchSlice, Usage
 from rstitch_local.llama.context import Context
 from rstitch_local.trace.record import Trace
 
@@ -44,7 +44,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     original = Context.decode
     partly = False
 
-    def decode(self: Context, parts: Sequence[Part], **options: Any) -> Any:
+    def decode(self: Context, parts: Sequence[BatchSlice], **options: Any) -> Any:
         nonlocal partly
         role = Role.SLM if self.weights.path.name.endswith("slm.gguf") else Role.LLM
         (part,) = parts
@@ -88,7 +88,7 @@ def check(trace: Trace, made: Made) -> None:
 @pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_every_evaluation_is_found(tiny: Pair, made: Made, router: str, temperature: float) -> None:
-    trace = finish(tiny.start(QUESTION, router=router, sampling=Sampling(temperature), seed=3, max_tokens=60))
+    trace = finish(tiny.chat(QUESTION, router=router, sampling=Sampling(temperature), seed=3, max_tokens=60))
     check(trace, made)
     assert len(made) >= 60
 
@@ -102,7 +102,7 @@ def test_of_the_demo_pair(demo: Pair, made: Made, router: str) -> None:
 
 def begun(pair: Pair) -> list[Step]:
     """An answer whose last word is the SLM's: it is asked next, and gives way at once with some seeds."""
-    steps = finish(pair.start(QUESTION, router="random:0.5", max_tokens=20)).steps
+    steps = finish(pair.chat(QUESTION, router="random:0.5", max_tokens=20)).steps
     while steps[-1].role is Role.LLM:
         steps.pop()
     return steps
@@ -113,7 +113,7 @@ def begun(pair: Pair) -> list[Step]:
 def test_of_an_answer_that_goes_on(tiny: Pair, made: Made, router: str, seed: int) -> None:
     kept = begun(tiny)
     made.clear()
-    trace = finish(tiny.start(QUESTION, router=router, seed=seed, max_tokens=50, kept=kept))
+    trace = finish(tiny.chat(QUESTION, router=router, seed=seed, max_tokens=50, resume_steps=kept))
     check(trace, made)
 
 
@@ -121,7 +121,7 @@ def test_of_an_answer_that_goes_on(tiny: Pair, made: Made, router: str, seed: in
 def test_of_an_answer_whose_beginning_was_cached(tiny: Pair, made: Made, seed: int) -> None:
     kept = begun(tiny)
     made.clear()
-    trace = finish(tiny.start(QUESTION, router="random:0.6", seed=seed, max_tokens=50, kept=kept, reuse=True))
+    trace = finish(tiny.chat(QUESTION, router="random:0.6", seed=seed, max_tokens=50, resume_steps=kept, reuse=True))
     assert trace.usage[Role.SLM].tokens[0] == 0
     found = evaluations(trace)
     # How many were cached before is not in a trace: n_kv counts from there.
@@ -140,7 +140,7 @@ def test_of_an_answer_that_was_stopped(tiny: Pair, made: Made, count: int) -> No
         asked += 1
         return asked > count
 
-    trace = finish(tiny.start(QUESTION, router="random:0.5", max_tokens=60, stop=stop))
+    trace = finish(tiny.chat(QUESTION, router="random:0.5", max_tokens=60, should_stop=stop))
     assert trace.stop == "interrupted"
     found = evaluations(trace)
     assert {role: counted(found, role) for role in Role} == {role: trace.usage[role].tokens for role in Role}
@@ -155,14 +155,14 @@ def test_of_an_answer_without_room(tiny_pair: TinyPair, made: Made) -> None:
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(context=100)) as small:
         for seed in range(6):
             made.clear()
-            trace = finish(small.start(QUESTION, router="random:0.5", seed=seed))
+            trace = finish(small.chat(QUESTION, router="random:0.5", seed=seed))
             assert trace.stop == "length"
             check(trace, made)
 
 
 @pytest.mark.parametrize("router", ROUTERS)
 def test_totals_tell_about_the_same(tiny: Pair, router: str) -> None:
-    trace = finish(tiny.start(QUESTION, router=router, sampling=Sampling(1.0), seed=5, max_tokens=80))
+    trace = finish(tiny.chat(QUESTION, router=router, sampling=Sampling(1.0), seed=5, max_tokens=80))
     exact, coarse = evaluations(trace), evaluations_of_totals(trace.totals())
     for role in Role:
         assert counted(coarse, role) == counted(exact, role)
@@ -177,7 +177,7 @@ def test_totals_tell_about_the_same(tiny: Pair, router: str) -> None:
 
 
 def test_a_trace_without_steps_gives_what_its_totals_tell(tiny: Pair) -> None:
-    trace = finish(tiny.start(QUESTION, router="random:0.5", max_tokens=30))
+    trace = finish(tiny.chat(QUESTION, router="random:0.5", max_tokens=30))
     coarse = evaluations_of_totals(trace.totals())
     trace.steps = []
     assert evaluations(trace) == coarse

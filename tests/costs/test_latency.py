@@ -176,10 +176,10 @@ def test_single_tokens_in_a_row(count: int, n_kv: int, by_table: bool) -> None:
 PAIR = PairLatency(slm=straight(1, 2, outside_ms=0.5), llm=straight(10, 20, n_batch=8, outside_ms=0.25))
 
 
-def answer(slm: int, llm: int, prompts: tuple[int, int], kept: int = 0) -> Trace:
+def answer(slm: int, llm: int, prompts: tuple[int, int], resumed_tokens: int = 0) -> Trace:
     steps = [Step(i, Role.SLM if i < slm else Role.LLM, 0, "", 0.0, 1.0, 1, 0.0) for i in range(slm + llm)]
     usage = {role: Usage([count, 0, 0]) for role, count in zip(Role, prompts, strict=True)}
-    return Trace(0, steps=steps, usage=usage, tokens={Role.SLM: slm, Role.LLM: llm}, kept=kept)
+    return Trace(0, steps=steps, usage=usage, tokens={Role.SLM: slm, Role.LLM: llm}, resumed_tokens=resumed_tokens)
 
 
 def test_one_model_alone() -> None:
@@ -194,7 +194,7 @@ def test_one_model_alone() -> None:
     assert PAIR.llm_alone_seconds([never, never.totals()]) == pytest.approx(2 * llm / 1e3)
     assert PAIR.slm_alone_ms(never) == pytest.approx((6 + 2) + 3 * 3 + 4 * 0.5)
     # Two tokens were there before and are read with the prompt: 8 in one batch.
-    assert PAIR.llm_alone_ms(answer(4, 0, (6, 0), kept=2)) == pytest.approx(8 * 10 + 20 + 30 + 2 * 0.25)
+    assert PAIR.llm_alone_ms(answer(4, 0, (6, 0), resumed_tokens=2)) == pytest.approx(8 * 10 + 20 + 30 + 2 * 0.25)
     assert PAIR.alone_ms(Role.LLM, 6, 0) == 0
     deep = PairLatency(slm=PAIR.slm, llm=ModelLatency(n_batch=8, formula=Formula(prefill=(0, 0, 1, 0), decode=(1, 0))))
     assert deep.alone_ms(Role.LLM, 6, 3, held=100) == pytest.approx(6 + 106 + 107)

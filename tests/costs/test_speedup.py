@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
-from rstitch_local.costs.speedup import Picture, break_even_share, plain_words, speed_up, stitched_ms
+from rstitch_local.costs.speedup import Workload, break_even_share, plain_words, speed_up, stitched_ms
 
 
 def flat(single: float, token: float, batch: float, outside_ms: float = 0.0) -> ModelLatency:
@@ -21,7 +21,7 @@ CORES = PairLatency(slm=flat(24, 20, 4), llm=flat(52, 45, 7))
 
 def test_the_time_of_a_stitched_answer() -> None:
     latency = PairLatency(slm=flat(4, 1, 10, 0.5), llm=flat(20, 2, 30, 0.25))
-    picture = Picture(prompt=100, written=60, stay=2)
+    picture = Workload(prompt=100, written=60, stay=2)
     # At a fifth: 6 visits of 2 tokens, 8 of the SLM between two of them.
     prompt = (100 + 10 + 0.5) + (200 + 30 + 0.25)
     cycle = (2 + 10 + 0.5) + 8 * 4.5 + (9 * 2 + 30 + 0.25) + 1 * 20.25
@@ -46,17 +46,17 @@ def test_where_it_is_dear_it_cannot() -> None:
 
 
 def test_longer_stays_cost_fewer_swaps() -> None:
-    assert speed_up(GPU, 0.3, Picture(stay=8)) > speed_up(GPU, 0.3, Picture(stay=1))
+    assert speed_up(GPU, 0.3, Workload(stay=8)) > speed_up(GPU, 0.3, Workload(stay=1))
 
 
 def test_where_the_llm_costs_nothing_more_any_share_pays() -> None:
     free = PairLatency(slm=flat(0.001, 0, 0.001), llm=flat(20, 0, 0.001))
-    assert break_even_share(free, Picture(stay=1)) == 0.99
-    assert "at any LLM share" in "\n".join(plain_words(free, Picture(stay=1)))
+    assert break_even_share(free, Workload(stay=1)) == 0.99
+    assert "at any LLM share" in "\n".join(plain_words(free, Workload(stay=1)))
 
 
 def test_in_plain_words() -> None:
-    words = plain_words(GPU, Picture(prompt=100, written=200, stay=1.5))
+    words = plain_words(GPU, Workload(prompt=100, written=200, stay=1.5))
     assert words[:3] == ["A token written after 200 others costs", "  SLM   4.00 ms", "  LLM   20.0 ms"]
     assert words[5].split() == [
         "SLM",
@@ -74,6 +74,6 @@ def test_in_plain_words() -> None:
         "ms",
     ]
     for share in (0.05, 0.1, 0.2, 0.4):
-        assert f"{speed_up(GPU, share, Picture(100, 200, 1.5)):.2f}x at {share:.0%}" in words[-2]
+        assert f"{speed_up(GPU, share, Workload(100, 200, 1.5)):.2f}x at {share:.0%}" in words[-2]
     assert "visits to the LLM of 1.5 tokens" in words[-1]
     assert "0 ms" in plain_words(PairLatency(slm=flat(0, 0, 0), llm=flat(20, 1, 1)))[1]

@@ -131,8 +131,8 @@ def test_an_answer_that_goes_on_is_the_one_that_never_stopped(scene: dict[str, o
     steps: list[Step] = []
     run(trajectory, models, steps)
     kept = steps[: int(where * (len(steps) - 1))]
-    again, models = trajectory_of(**scene, kept=kept)  # type: ignore[arg-type]
-    assert again.kept == kept
+    again, models = trajectory_of(**scene, resume_steps=kept)  # type: ignore[arg-type]
+    assert again.resumed == kept
     rest: list[Step] = []
     run(again, models, rest)
     assert said([*kept, *rest]) == said(steps)
@@ -150,7 +150,7 @@ def test_it_goes_on_from_every_place_the_tokens_it_was_at(names: tuple[str, str]
         steps: list[Step] = []
         run(trajectory, models, steps)
         for kept in range(1, len(steps)):
-            again, models = trajectory_of(names, seed=seed, spread=6.0, router=router, kept=steps[:kept])
+            again, models = trajectory_of(names, seed=seed, spread=6.0, router=router, resume_steps=steps[:kept])
             rest: list[Step] = []
             run(again, models, rest)
             assert said([*steps[:kept], *rest]) == said(steps)
@@ -255,7 +255,7 @@ def test_a_longer_token_takes_the_place_of_the_one_read() -> None:
     # After " wor" the LLM would have said "12"; in its place it says " world".
     assert [(step.role, step.text) for step in steps] == [(Role.SLM, " wor"), (Role.LLM, "ld"), (Role.SLM, "")]
     assert steps[1].token == names[Role.LLM].index(" world")
-    assert steps[1].unsure is not None
+    assert steps[1].swap_entropy is not None
     assert dropped == 1
     assert trajectory.stop_reason == "eog"
     # A model that cannot forget reads it as it stands.
@@ -334,7 +334,7 @@ def test_a_full_context_ends_the_answer(capacity: int) -> None:
 
 def test_the_other_model_can_be_told_to_go_on_from_part_of_a_character() -> None:
     euro = Step(0, Role.SLM, 0xE2, "", 0.1, 0.9, 1, 1.0)
-    again, models = trajectory_of(names=("bytes", "bytes"), router="llm", max_tokens=4, kept=[euro])
+    again, models = trajectory_of(names=("bytes", "bytes"), router="llm", max_tokens=4, resume_steps=[euro])
     steps: list[Step] = []
     run(again, models, steps)
     assert {step.role for step in steps} == {Role.LLM}

@@ -67,7 +67,7 @@ def make(
     temperature: float = 0.0,
     seed: int = 0,
     capacity: tuple[int, int] = (1000, 1000),
-    kept: Sequence[Step] = (),
+    resume_steps: Sequence[Step] = (),
     bridge: Bridge | None = None,
     top_k: int = 0,
 ) -> SpeculativeTrajectory:
@@ -80,7 +80,7 @@ def make(
         sampler=Sampler(Sampling(temperature, top_k), seed),
         max_tokens=max_tokens,
         capacity=dict(zip(Role, capacity, strict=True)),
-        kept=kept,
+        resume_steps=resume_steps,
     )
 
 
@@ -91,7 +91,7 @@ def run(
     held: dict[Role, list[int]] = {role: [] for role in Role}
     steps = []
     while trajectory.stop_reason is None:
-        need = trajectory.need()
+        need = trajectory.request()
         assert need.ids
         assert need.outputs <= min(len(need.ids), trajectory.outputs(need.role))
         count = min(n_batch, len(need.ids))
@@ -115,7 +115,7 @@ def run(
 
 
 def told(steps: Sequence[Step]) -> list[tuple[int, Role, int, str, float | None]]:
-    return [(step.position, step.role, step.token, step.text, step.unsure) for step in steps]
+    return [(step.position, step.role, step.token, step.text, step.swap_entropy) for step in steps]
 
 
 @settings(deadline=None, max_examples=200)
@@ -157,8 +157,8 @@ def test_neither_a_pause_nor_small_batches_change_anything(
     whole = make(scene.n_vocab, spec, **options)  # type: ignore[arg-type]
     steps = run(whole, scene.models)
     kept = steps[: int(where * (len(steps) - 1))]
-    again = make(scene.n_vocab, spec, kept=kept, **options)  # type: ignore[arg-type]
-    assert again.kept == kept
+    again = make(scene.n_vocab, spec, resume_steps=kept, **options)  # type: ignore[arg-type]
+    assert again.resumed == kept
     assert told([*kept, *run(again, scene.models, n_batch)]) == told(steps)
     assert (again.swaps_up, again.swaps_down) == (whole.swaps_up, whole.swaps_down)
     assert again.stop_reason == whole.stop_reason
@@ -183,7 +183,7 @@ def test_the_slm_drafts_nothing_it_is_unsure_of() -> None:
     drafted = [step for step in steps if step.role is Role.SLM]
     assert drafted
     assert min(step.top1 for step in drafted) >= 0.7
-    passed = [step for step in steps if step.unsure is not None]
+    passed = [step for step in steps if step.swap_entropy is not None]
     assert passed
     assert all(step.role is Role.LLM for step in passed)
     assert len(drafted) > len([s for s in run(make(20, "spec:6:0.99", max_tokens=60), scene.models) if s.role == "slm"])
@@ -205,7 +205,7 @@ def test_each_round_counts_what_was_evaluated_and_how_long_it_took() -> None:
     steps = run(trajectory, {role: counted(role) for role in Role})
     # One millisecond for each turn of a model; all of a round's are at its first token.
     turns = sum(step.ms for step in steps)
-    rounds = sum(step.caught_up > 0 for step in steps)
+    rounds = sum(step.evaluated_tokens > 0 for step in steps)
     assert rounds == sum(step.role is Role.LLM for step in steps) + (steps[-1].role is Role.SLM)
     assert rounds < turns < evaluations
 
@@ -325,7 +325,7 @@ def test_an_answer_of_the_slm_is_gone_on_with() -> None:
     # More drafts in a row than a round has: the LLM writes the next token, and rounds begin after it.
     scene = Scene(30, 3, 5.0, 0.8)
     steps = [Step(i, Role.SLM, random.Random(i).randrange(1, 30), "", 0.1, 0.9, 1, 1.0) for i in range(7)]
-    trajectory = make(30, "spec:3", max_tokens=30, kept=steps)
+    trajectory = make(30, "spec:3", max_tokens=30, resume_steps=steps)
     rest = run(trajectory, scene.models)
     assert rest[0].role is Role.LLM
     assert {step.role for step in rest} == set(Role)

@@ -132,12 +132,12 @@ def test_an_answer_that_goes_on_from_any_step_is_the_one_that_never_stopped(
         max_tokens=scene.max_tokens,
         sampling=Sampling(temperature),
         seed=scene.seed,
-        kept=kept,
+        resume_steps=kept,
     )
-    assert again.kept == kept
+    assert again.resumed == kept
     rest = run_to_end(again, scene.models)
-    assert [(s.position, s.role, s.token, s.text, s.unsure, s.margin) for s in [*kept, *rest]] == [
-        (s.position, s.role, s.token, s.text, s.unsure, s.margin) for s in steps
+    assert [(s.position, s.role, s.token, s.text, s.swap_entropy, s.margin) for s in [*kept, *rest]] == [
+        (s.position, s.role, s.token, s.text, s.swap_entropy, s.margin) for s in steps
     ]
     assert (again.swaps_up, again.swaps_down) == (whole.swaps_up, whole.swaps_down)
     assert again.stop_reason == whole.stop_reason
@@ -148,7 +148,7 @@ def test_the_other_model_can_be_told_to_go_on() -> None:
     # What the SLM wrote is gone on with by the LLM alone: the SLM is not asked again.
     models = models_of(30, 4, 5.0)
     steps = run_to_end(make_trajectory([1], 30, router="slm", end=29, max_tokens=5), models)
-    again = make_trajectory([1], 30, router="llm", end=29, max_tokens=9, kept=steps)
+    again = make_trajectory([1], 30, router="llm", end=29, max_tokens=9, resume_steps=steps)
     assert again.active is Role.LLM
     assert [step.role for step in run_to_end(again, models)] == [Role.LLM] * 4
 
@@ -157,14 +157,14 @@ def test_an_unsure_step_says_how_unsure() -> None:
     models = models_of(40, 1, 8.0)
     trajectory = make_trajectory([1, 2], 40, router="entropy:0.4", end=39, max_tokens=60)
     steps = run_to_end(trajectory, models)
-    unsure = [step for step in steps if step.unsure is not None]
+    unsure = [step for step in steps if step.swap_entropy is not None]
     assert len(unsure) == trajectory.swaps_up > 3
     for step in unsure:
         before = [*([1, 2]), *(s.token for s in steps[: step.position])]
         assert step.role is Role.LLM
-        assert step.unsure == pytest.approx(entropy_reference(models[Role.SLM].logits(before)), abs=1e-6)
-        assert step.unsure is not None
-        assert step.unsure > 0.4
+        assert step.swap_entropy == pytest.approx(entropy_reference(models[Role.SLM].logits(before)), abs=1e-6)
+        assert step.swap_entropy is not None
+        assert step.swap_entropy > 0.4
 
 
 def test_the_margin_is_measured_for_those_who_ask() -> None:
@@ -213,7 +213,7 @@ def test_each_step_counts_what_was_evaluated_to_get_there() -> None:
     models = models_of(40, 4, 8.0)
     trajectory = make_trajectory([1, 2, 3], 40, router="entropy:0.4", end=39)
     steps = run_to_end(trajectory, models)
-    evaluated = sum(step.caught_up for step in steps)
+    evaluated = sum(step.evaluated_tokens for step in steps)
     assert evaluated == trajectory.cached(Role.SLM) + trajectory.cached(Role.LLM)
 
 
@@ -247,7 +247,12 @@ def test_what_a_model_has_missed_does_not_depend_on_caches_given_up_or_on_going_
 ) -> None:
     def made(kept: list[Step]) -> tuple[Noting, Trajectory]:
         trajectory = make_trajectory(
-            scene.prompt, scene.n_vocab, router="entropy:0.5", max_tokens=scene.max_tokens, seed=scene.seed, kept=kept
+            scene.prompt,
+            scene.n_vocab,
+            router="entropy:0.5",
+            max_tokens=scene.max_tokens,
+            seed=scene.seed,
+            resume_steps=kept,
         )
         trajectory.router = router = Noting(0.5)
         return router, trajectory
@@ -263,7 +268,7 @@ def test_what_a_model_has_missed_does_not_depend_on_caches_given_up_or_on_going_
             for role in Role:
                 resumed.note_cached(role, 0)
         turn += 1
-        need = resumed.need()
+        need = resumed.request()
         resumed.advance(scene.models[need.role].logits(resumed.ids(need.role)))
     later = {at: count for at, count in router.noted.items() if at[0] >= len(kept)}
     assert {at: count for at, count in again.noted.items() if at[0] >= len(kept)} == later
@@ -321,7 +326,7 @@ def test_tokens_are_carried_into_the_other_vocabulary() -> None:
     trajectory.advance(np.eye(6, dtype=np.float32)[4] * 30)
     assert trajectory.ids(Role.LLM) == [1, 1, 1, 6]
     assert trajectory.advance(np.zeros(6, np.float32)) is None
-    need = trajectory.need()
+    need = trajectory.request()
     assert (need.role, list(need.ids), need.prompt) == (Role.LLM, [1, 1, 1, 6], 3)
     trajectory.advance(np.eye(8, dtype=np.float32)[6] * 30)
     assert trajectory.ids(Role.SLM) == [1, 4, 4]
@@ -345,22 +350,22 @@ def test_needs_may_be_met_piece_by_piece_and_measured_by_others(scene: Scene, ta
     pieces = itertools.cycle(chunks)
     found = []
     while again.stop_reason is None:
-        need = again.need()
+        need = again.request()
         cache, count = caches[need.role], next(pieces)
         logits = cache.evaluate(need.ids[:count], again.ids(need.role))
         if count < len(need.ids):
             again.note_evaluated(count, 2.0 * count)
             assert again.cached(need.role) == len(cache.ids)
-            rest = again.need()
+            rest = again.request()
             assert (rest.role, list(rest.ids)) == (need.role, list(need.ids[count:]))
             assert rest.prompt == max(0, need.prompt - count)
             continue
         step = again.advance(logits, measured=meter.measure(logits), ms=2.0 * len(need.ids))
         found += [] if step is None else [step]
-    assert [(s.role, s.token, s.caught_up, s.unsure) for s in found] == [
-        (s.role, s.token, s.caught_up, s.unsure) for s in steps
+    assert [(s.role, s.token, s.evaluated_tokens, s.swap_entropy) for s in found] == [
+        (s.role, s.token, s.evaluated_tokens, s.swap_entropy) for s in steps
     ]
-    assert [s.ms for s in found] == [2.0 * s.caught_up for s in steps]
+    assert [s.ms for s in found] == [2.0 * s.evaluated_tokens for s in steps]
     assert again.stop_reason == whole.stop_reason
 
 

@@ -19,11 +19,11 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.speculative import SpeculativeRouter, SpeculativeTrajectory
 from rstitch_local.decoding.vocabulary import Bridge
-from rstitch_local.engine.driver import Driver, Live
+from rstitch_local.engine.driver import ActiveSequence, Driver
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, ModelError
-from rstitch_local.llama.batch import Part
+from rstitch_local.llama.batch import BatchSlice
 from rstitch_local.llama.context import Context, Decoded
 from rstitch_local.llama.sequence_cache import common_length
 from rstitch_local.routing.spec import router_from_spec
@@ -74,7 +74,7 @@ class ScriptedContext:
             for held in self.held:
                 held.clear()
 
-    def decode(self, parts: Sequence[Part], *, hidden: bool = False) -> Decoded:
+    def decode(self, parts: Sequence[BatchSlice], *, hidden: bool = False) -> Decoded:
         assert not hidden
         assert sum(len(part.ids) for part in parts) <= self.n_batch
         assert sum(part.output for part in parts) <= self.outputs
@@ -102,13 +102,13 @@ def contexts_of(seed: int, sequences: int, n_batch: int) -> dict[Role, ScriptedC
     }
 
 
-def live_of(prompt: Sequence[int], spec: str, seed: int, temperature: float = 1.0) -> Live:
+def live_of(prompt: Sequence[int], spec: str, seed: int, temperature: float = 1.0) -> ActiveSequence:
     router = router_from_spec(spec)
     if not isinstance(router, SpeculativeRouter):
         plain = make_trajectory(
             prompt, N_VOCAB, router=spec, max_tokens=20, sampling=Sampling(temperature), seed=seed, capacity=500
         )
-        return Live(plain, Trace(seed))
+        return ActiveSequence(plain, Trace(seed))
     trajectory = SpeculativeTrajectory(
         {role: list(prompt) for role in Role},
         bridge=Bridge(dict.fromkeys(Role, scripted_vocabulary(N_VOCAB, 0))),
@@ -117,10 +117,10 @@ def live_of(prompt: Sequence[int], spec: str, seed: int, temperature: float = 1.
         max_tokens=20,
         capacity=dict.fromkeys(Role, 500),
     )
-    return Live(trajectory, Trace(seed))
+    return ActiveSequence(trajectory, Trace(seed))
 
 
-def run(contexts: dict[Role, ScriptedContext], lives: Sequence[Live]) -> list[list[tuple[Role, int]]]:
+def run(contexts: dict[Role, ScriptedContext], lives: Sequence[ActiveSequence]) -> list[list[tuple[Role, int]]]:
     """Drive to the end; a trace says why it ended with the last token and not before."""
     kept: dict[int, list[tuple[Role, int]]] = {id(live): [] for live in lives}
     ended = set()
@@ -269,7 +269,7 @@ def test_the_llm_has_its_way(telling: TinyPair) -> None:
                 assert held == list(run.trajectory.ids(role))[: run.trajectory.cached(role)]
         # After d and i, which it would not have written, the SLM knows nothing.
         assert "".join(step.role.value[0] for step in traces[1].steps) == "sssll" + "sssll" + "sss"
-        assert [step.position for step in traces[1].steps if step.unsure is not None] == [3, 4, 8, 9]
+        assert [step.position for step in traces[1].steps if step.swap_entropy is not None] == [3, 4, 8, 9]
         assert pair.contexts[Role.LLM].outputs == 33
         assert pair.contexts[Role.SLM].outputs == 4
         assert traces[0].usage[Role.LLM].tokens == traces[-1].usage[Role.LLM].tokens
@@ -290,9 +290,9 @@ def test_drafts_beside_other_answers(telling: TinyPair) -> None:
 def test_several_outputs_of_one_call(tiny_pair: TinyPair) -> None:
     with load(tiny_pair, sequences=2) as pair:
         context = pair.contexts[Role.LLM]
-        context.decode([Part(1, [9, 8])])
+        context.decode([BatchSlice(1, [9, 8])])
         with pytest.raises(EngineError, match="6 are wanted at once; 5 are allowed"):
-            context.decode([Part(0, [1, 2, 3, 4, 5, 6], output=6)])
+            context.decode([BatchSlice(0, [1, 2, 3, 4, 5, 6], output=6)])
         context.allow_outputs(5)
         assert context.length(1) == 2
         context.allow_outputs(6)
@@ -301,18 +301,18 @@ def test_several_outputs_of_one_call(tiny_pair: TinyPair) -> None:
         alone = []
         for count in range(1, 6):
             context.truncate(0, 0)
-            logits = context.decode([Part(0, ids[:count])]).logits
+            logits = context.decode([BatchSlice(0, ids[:count])]).logits
             assert logits is not None
             alone.append(logits[0].copy())
         context.truncate(0, 0)
-        decoded = context.decode([Part(0, ids, output=3), Part(1, ids[:3], output=2)])
+        decoded = context.decode([BatchSlice(0, ids, output=3), BatchSlice(1, ids[:3], output=2)])
         assert decoded.logits is not None
         assert decoded.logits.shape == (5, context.weights.n_vocab)
         # Rounding in batches moves the tiny models' logits by up to 0.003.
         for row, count in enumerate((3, 4, 5, 2, 3)):
             assert np.abs(decoded.logits[row] - alone[count - 1]).max() < 0.01
         context.truncate(0, 3)
-        again = context.decode([Part(0, ids[3:], output=2)]).logits
+        again = context.decode([BatchSlice(0, ids[3:], output=2)]).logits
         assert again is not None
         assert np.abs(again - np.array(alone[3:])).max() < 0.01
 
@@ -342,11 +342,11 @@ def test_an_answer_goes_on_with_drafts(telling: TinyPair) -> None:
     with load(telling) as pair:
         run = pair.ask("What?", router="spec:4")
         steps = list(run)
-        again = pair.ask("What?", router="spec:4", kept=steps[:5], reuse=True)
+        again = pair.ask("What?", router="spec:4", resume_steps=steps[:5], reuse=True)
         assert [step.role for step in again] == [step.role for step in steps[5:]]
         assert again.trace.text == SAYS
         seen: list[str] = []
-        stopped = pair.ask("What?", router="spec:4", stop=lambda: len(seen) > 3)
+        stopped = pair.ask("What?", router="spec:4", should_stop=lambda: len(seen) > 3)
         seen += (step.text for step in stopped)
         assert stopped.trace.stop == "interrupted"
         assert "".join(seen) == stopped.trace.text == SAYS[: len(seen)]

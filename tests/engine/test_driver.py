@@ -17,11 +17,11 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation, Router
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Trajectory
-from rstitch_local.engine.driver import Live
+from rstitch_local.engine.driver import ActiveSequence
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError
-from rstitch_local.llama.batch import Part
+from rstitch_local.llama.batch import BatchSlice
 from rstitch_local.llama.context import Context, Decoded
 from rstitch_local.routing.rules import EntropyRouter, FixedRouter
 from rstitch_local.trace.record import Trace
@@ -74,7 +74,7 @@ def make_live(
     router: Router | None = None,
     sampler: Sampler | None = None,
     max_tokens: int = BUDGET,
-) -> Live:
+) -> ActiveSequence:
     messages = [{"role": "user", "content": question}]
     trajectory = Trajectory(
         {role: pair.render(messages, role) for role in Role},
@@ -84,19 +84,19 @@ def make_live(
         max_tokens=max_tokens,
         capacity=dict.fromkeys(Role, CONTEXT),
     )
-    return Live(trajectory, Trace(7))
+    return ActiveSequence(trajectory, Trace(7))
 
 
-def run(pair: Pair, *lives: Live, stop: Callable[[], bool] | None = None) -> list[list[int]]:
+def run(pair: Pair, *lives: ActiveSequence, should_stop: Callable[[], bool] | None = None) -> list[list[int]]:
     """Drive to the end; the tokens of each, in the order they were yielded."""
     found: dict[int, list[int]] = {id(live): [] for live in lives}
-    for live, step in pair.driver.steps(lives, stop=stop):
+    for live, step in pair.driver.steps(lives, should_stop=should_stop):
         if step is not None:
             found[id(live)].append(step.token)
     return [found[id(live)] for live in lives]
 
 
-def check_caches(pair: Pair, live: Live) -> None:
+def check_caches(pair: Pair, live: ActiveSequence) -> None:
     for role in Role:
         held = pair.contexts[role].length(live.sequence)
         assert held == live.trajectory.cached(role) <= len(live.trajectory.ids(role))
@@ -148,7 +148,7 @@ def test_a_cache_always_holds_the_beginning_of_its_trajectory(pair: Pair, monkey
     for role, context in pair.contexts.items():
 
         def decode(
-            parts: Sequence[Part],
+            parts: Sequence[BatchSlice],
             *,
             hidden: bool = False,
             role: Role = role,
@@ -180,7 +180,7 @@ def test_a_cache_always_holds_the_beginning_of_its_trajectory(pair: Pair, monkey
 
 def test_a_stop_ends_all_and_keeps_what_there_is(pair: Pair) -> None:
     lives = [make_live(pair, "Hello") for _ in range(3)]
-    tokens = run(pair, *lives, stop=lambda: len(lives[0].trace.steps) >= 5)
+    tokens = run(pair, *lives, should_stop=lambda: len(lives[0].trace.steps) >= 5)
     for live, kept in zip(lives, tokens, strict=True):
         assert live.trace.stop == live.trajectory.stop_reason == "interrupted"
         assert [step.token for step in live.trace.steps] == kept
@@ -191,7 +191,7 @@ def test_a_stop_ends_all_and_keeps_what_there_is(pair: Pair) -> None:
 def test_a_stop_in_the_middle_of_a_prompt_leaves_the_caches_known(pair: Pair) -> None:
     looks = iter([False, True])
     live = make_live(pair, "A long question. " * 12)
-    assert run(pair, live, stop=lambda: next(looks, True)) == [[]]
+    assert run(pair, live, should_stop=lambda: next(looks, True)) == [[]]
     assert live.trace.stop == "interrupted"
     assert live.trajectory.cached(Role.SLM) == pair.contexts[Role.SLM].n_batch
     assert live.trace.usage[Role.SLM].tokens == [pair.contexts[Role.SLM].n_batch, 0, 0]

@@ -21,9 +21,9 @@ from rstitch_local.decoding.router import Observation
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.trajectory import Trajectory
-from rstitch_local.engine.driver import Driver, Live
+from rstitch_local.engine.driver import ActiveSequence, Driver
 from rstitch_local.errors import CacheFullError, EngineError
-from rstitch_local.llama.batch import Part
+from rstitch_local.llama.batch import BatchSlice
 from rstitch_local.llama.context import Context, Decoded
 from rstitch_local.llama.sequence_cache import common_length
 from rstitch_local.routing.rules import EntropyRouter
@@ -68,7 +68,7 @@ class ScriptedContext:
         self.cells = cells or n_ctx * sequences
         self.n_batch = max(n_batch, 2 * sequences)
         self.outputs = min(self.n_batch, sequences + 3)
-        self.calls: list[list[Part]] = []
+        self.calls: list[list[BatchSlice]] = []
         self.hidden: list[bool] = []
         self.most_used = 0
         self._breaks = breaks
@@ -109,7 +109,7 @@ class ScriptedContext:
         self._places[sequence] = self._places[source][:length]
         return length
 
-    def decode(self, parts: Sequence[Part], *, hidden: bool = False) -> Decoded:
+    def decode(self, parts: Sequence[BatchSlice], *, hidden: bool = False) -> Decoded:
         wanted = sum(len(part.ids) for part in parts)
         assert 0 < wanted <= self.n_batch
         assert all(part.ids for part in parts)
@@ -196,8 +196,8 @@ class Scene:
     def trajectory(self, question: Question) -> Trajectory:
         return question.trajectory(self.seed, self.contexts[Role.SLM].n_ctx)
 
-    def live(self, question: Question, *, reuse: bool = False) -> Live:
-        return Live(self.trajectory(question), Trace(self.seed), reuse)
+    def live(self, question: Question, *, reuse: bool = False) -> ActiveSequence:
+        return ActiveSequence(self.trajectory(question), Trace(self.seed), reuse)
 
     def alone(self, question: Question) -> tuple[Trajectory, list[Step], dict[Role, list[int]]]:
         """Without a driver: the trajectory at its end, its steps, and the tokens evaluated by kind."""
@@ -206,7 +206,7 @@ class Scene:
         caches = {role: CheckedCache(self.models[role]) for role in Role}
         steps = []
         while trajectory.stop_reason is None:
-            need = trajectory.need()
+            need = trajectory.request()
             count = len(need.ids) - need.prompt
             usage[need.role][0] += need.prompt
             usage[need.role][2 if count == 1 and not need.prompt else 1] += count
@@ -217,7 +217,7 @@ class Scene:
                 steps.append(step)
         return trajectory, steps, usage
 
-    def check(self, live: Live, step: Step | None) -> None:
+    def check(self, live: ActiveSequence, step: Step | None) -> None:
         """Between two steps the caches hold the beginnings of the trajectories that are live."""
         if live.trace.stop is None:
             for role, context in self.contexts.items():
@@ -225,14 +225,16 @@ class Scene:
                 assert context.held(live.sequence)[:cached] == list(live.trajectory.ids(role)[:cached])
                 assert role is not (step.role if step else None) or context.length(live.sequence) == cached
 
-    def run(self, lives: Iterable[Live], stop: Callable[[], bool] | None = None) -> Iterator[tuple[Live, Step | None]]:
-        for live, step in self.driver.steps(lives, stop=stop):
+    def run(
+        self, lives: Iterable[ActiveSequence], should_stop: Callable[[], bool] | None = None
+    ) -> Iterator[tuple[ActiveSequence, Step | None]]:
+        for live, step in self.driver.steps(lives, should_stop=should_stop):
             self.check(live, step)
             yield live, step
 
 
 def told(steps: Sequence[Step]) -> list[tuple[Any, ...]]:
-    return [(s.position, s.role, s.token, s.text, s.unsure is None) for s in steps]
+    return [(s.position, s.role, s.token, s.text, s.swap_entropy is None) for s in steps]
 
 
 conversations = st.tuples(st.integers(0, 25), st.lists(st.integers(1, 28), min_size=1, max_size=25)).map(
@@ -287,8 +289,8 @@ def test_each_writes_its_own_answer_however_many_there_are(
         assert (live.trace.swaps_up, live.trace.swaps_down) == (trajectory.swaps_up, trajectory.swaps_down)
         assert live.trace.tokens == {role: trajectory.tokens(role) for role in Role}
         counted = {role: live.trace.usage[role].tokens for role in Role}
-        assert sum(step.caught_up for step in steps) == sum(map(sum, usage.values()))
-        assert sum(step.caught_up for step in live.trace.steps) == sum(map(sum, counted.values()))
+        assert sum(step.evaluated_tokens for step in steps) == sum(map(sum, usage.values()))
+        assert sum(step.evaluated_tokens for step in live.trace.steps) == sum(map(sum, counted.values()))
         if cells is None and not reuse:
             assert counted == usage
         elif cells is None:
@@ -304,10 +306,10 @@ def test_each_writes_its_own_answer_however_many_there_are(
 def test_the_next_one_is_taken_when_there_is_a_slot_for_it() -> None:
     scene = Scene(3)
     lengths = [3, 9, 6, 1, 1, 5, 2, 8]
-    taken: list[Live] = []
+    taken: list[ActiveSequence] = []
     ended = 0
 
-    def source() -> Iterator[Live]:
+    def source() -> Iterator[ActiveSequence]:
         for length in lengths:
             assert len(taken) - ended < 3
             taken.append(scene.live(Question([1, 2], "slm", length, end=NEVER)))
@@ -406,7 +408,7 @@ def test_where_cells_are_scarce_the_youngest_waits_and_nobody_is_lost(cells: int
     lives = [scene.live(question, reuse=reuse) for question in asked]
     most_put_back = 0
 
-    def source() -> Iterator[Live]:
+    def source() -> Iterator[ActiveSequence]:
         for live in lives:
             assert scene.driver.status().put_back == 0, "somebody new comes before those who were here already"
             yield live
@@ -493,7 +495,7 @@ def test_where_llama_cpp_finds_no_room_though_it_was_counted_somebody_waits(monk
     scene = Scene(3, 1)
     decode, calls = scene.contexts[Role.SLM].decode, itertools.count()
 
-    def sometimes_full(parts: Sequence[Part], *, hidden: bool = False) -> Decoded:
+    def sometimes_full(parts: Sequence[BatchSlice], *, hidden: bool = False) -> Decoded:
         if next(calls) in (4, 5, 20):
             raise CacheFullError("The cache is full", "Fragments.")
         return decode(parts, hidden=hidden)
@@ -581,15 +583,15 @@ def test_broken_logits_end_one_and_leave_the_others_alone(
 
 def test_a_stop_ends_all_and_keeps_what_there_is() -> None:
     scene = Scene(2)
-    taken: list[Live] = []
+    taken: list[ActiveSequence] = []
 
-    def source() -> Iterator[Live]:
+    def source() -> Iterator[ActiveSequence]:
         while True:
             taken.append(scene.live(Question([1], "slm", 50, end=NEVER)))
             yield taken[-1]
 
     kept: list[Step] = []
-    for _, step in scene.run(source(), stop=lambda: len(kept) >= 6):
+    for _, step in scene.run(source(), should_stop=lambda: len(kept) >= 6):
         assert step is not None
         kept.append(step)
     assert len(kept) == 6
@@ -602,7 +604,7 @@ def test_a_stop_between_two_batches_of_a_prompt_keeps_what_was_evaluated() -> No
     scene = Scene(1, n_ctx=300, n_batch=16)
     live = scene.live(Question([5] * 100, "slm"))
     looks = itertools.count()
-    assert list(scene.run([live], stop=lambda: next(looks) == 3)) == []
+    assert list(scene.run([live], should_stop=lambda: next(looks) == 3)) == []
     assert live.trace.stop == live.trajectory.stop_reason == "interrupted"
     assert live.trajectory.cached(Role.SLM) == 48 == scene.contexts[Role.SLM].length(0)
     assert live.trace.usage[Role.SLM].tokens == [48, 0, 0]
@@ -615,13 +617,15 @@ def test_a_stop_between_two_batches_of_a_prompt_keeps_what_was_evaluated() -> No
 
 def test_a_stop_that_is_there_already_takes_nobody() -> None:
     scene = Scene(2)
-    assert list(scene.driver.steps((pytest.fail("taken") for _ in range(1)), stop=lambda: True)) == []
+    assert list(scene.driver.steps((pytest.fail("taken") for _ in range(1)), should_stop=lambda: True)) == []
 
 
 def test_a_stop_also_ends_those_that_were_put_back() -> None:
     scene = Scene(4, n_ctx=80, cells=80)
     lives = [scene.live(Question([i], "slm", 3 if i == 1 else 60, end=NEVER)) for i in range(1, 6)]
-    for _ in scene.run(lives, stop=lambda: scene.driver.status().put_back > 0 and lives[1].trace.tokens[Role.SLM] > 30):
+    for _ in scene.run(
+        lives, should_stop=lambda: scene.driver.status().put_back > 0 and lives[1].trace.tokens[Role.SLM] > 30
+    ):
         pass
     stops = [live.trace.stop for live in lives]
     assert stops[0] == "length"
@@ -637,7 +641,7 @@ def test_an_exception_in_the_source_ends_all_that_are_open(error: BaseException)
     scene = Scene(3)
     lives = [scene.live(Question([i], "slm", 2 + i, end=NEVER)) for i in range(3)]
 
-    def source() -> Iterator[Live]:
+    def source() -> Iterator[ActiveSequence]:
         yield from lives
         raise error
 
@@ -699,8 +703,8 @@ def test_one_that_is_at_its_end_already_is_told_and_left_as_it_is() -> None:
     whole = scene.live(Question([1, 2], "slm", 5, end=NEVER))
     list(scene.run([whole]))
     record = whole.trace.to_dict()
-    kept = make_trajectory([1, 2], VOCABULARY, router="slm", end=NEVER, max_tokens=5, kept=whole.trace.steps)
-    at_its_end = Live(kept, Trace(0, steps=list(kept.kept), kept=5))
+    kept = make_trajectory([1, 2], VOCABULARY, router="slm", end=NEVER, max_tokens=5, resume_steps=whole.trace.steps)
+    at_its_end = ActiveSequence(kept, Trace(0, steps=list(kept.resumed), resumed_tokens=5))
     other = scene.live(Question([3], "slm", 4, end=NEVER))
     found = [(live, step is None) for live, step in scene.run([whole, at_its_end, other])]
     assert found == [(whole, True), (at_its_end, True), *[(other, False)] * 4]
@@ -763,7 +767,7 @@ def test_a_model_that_fewer_wait_for_has_its_turn() -> None:
     turns: list[Role] = []
     policy = scene.driver.turn
 
-    def note(ready: Mapping[Role, Sequence[Live]]) -> Role:
+    def note(ready: Mapping[Role, Sequence[ActiveSequence]]) -> Role:
         turns.append(policy(ready))
         return turns[-1]
 

@@ -83,7 +83,7 @@ def finish(run: Run) -> Trace:
 
 
 def said(trace: Trace) -> list[tuple[Role, int, str, float | None]]:
-    return [(step.role, step.token, step.text, step.unsure) for step in trace.steps]
+    return [(step.role, step.token, step.text, step.swap_entropy) for step in trace.steps]
 
 
 def answer_of(pair: Pair, run: Run, role: Role, text: str) -> str:
@@ -122,7 +122,7 @@ def test_the_record_adds_up(foreign: Pair, router: str, temperature: float) -> N
     assert trace.text == "".join(step.text for step in trace.steps)
     # What was dropped for a longer token was evaluated all the same.
     evaluated = {role: sum(trace.usage[role].tokens) for role in Role}
-    assert sum(step.caught_up for step in trace.steps) == sum(evaluated.values())
+    assert sum(step.evaluated_tokens for step in trace.steps) == sum(evaluated.values())
     for role in Role:
         cached = run.trajectory.cached(role)
         assert evaluated[role] >= cached == foreign.contexts[role].length()
@@ -177,17 +177,17 @@ def test_it_goes_on_from_any_step(foreign: Pair, temperature: float) -> None:
     options: dict[str, Any] = {"router": "entropy:0.25", "sampling": Sampling(temperature), "seed": 2}
     whole = finish(foreign.ask(QUESTION, max_tokens=30, **options))
     for kept in (1, 7, 16, 29):
-        again = foreign.ask(QUESTION, max_tokens=30, kept=whole.steps[:kept], reuse=True, **options)
+        again = foreign.ask(QUESTION, max_tokens=30, resume_steps=whole.steps[:kept], reuse=True, **options)
         assert said(finish(again)) == said(whole)
 
 
 def test_a_place_is_looked_at_as_it_was_written(foreign: Pair) -> None:
     messages = [{"role": "user", "content": QUESTION}]
-    trace = finish(foreign.start(messages, router="entropy:0.25", max_tokens=30))
+    trace = finish(foreign.chat(messages, router="entropy:0.25", max_tokens=30))
     checked = 0
     for index, step in enumerate(trace.steps):
         view = inspect(foreign, messages, trace.steps[:index])[step.role]
-        if step.caught_up == 1:
+        if step.evaluated_tokens == 1:
             checked += 1
             assert view.entropy == pytest.approx(step.entropy, abs=1e-3)
             assert view.candidates[0].token == step.token

@@ -35,7 +35,7 @@ def turns(*indexes: int) -> list[dict[str, str]]:
 
 
 def written(pair: Pair, index: int = 1, **options: object) -> Trace:
-    run = pair.start(turns(index), **options)  # type: ignore[arg-type]
+    run = pair.chat(turns(index), **options)  # type: ignore[arg-type]
     for _ in run:
         pass
     return run.trace
@@ -50,10 +50,12 @@ def said(steps: list[Step]) -> list[tuple[int, Role, int, str]]:
 def test_it_is_the_answer_that_never_stopped(pair: Pair, router: str, temperature: float) -> None:
     whole = written(pair, router=router, sampling=Sampling(temperature), seed=11)
     half = len(whole.steps) // 2
-    again = written(pair, router=router, sampling=Sampling(temperature), seed=11, kept=whole.steps[:half], reuse=True)
+    again = written(
+        pair, router=router, sampling=Sampling(temperature), seed=11, resume_steps=whole.steps[:half], reuse=True
+    )
     # Rounding may differ between one batch and many; on this pair it does not change a token.
     assert said(again.steps) == said(whole.steps)
-    assert again.kept == half
+    assert again.resumed_tokens == half
     assert (again.swaps_up, again.swaps_down, again.stop) == (whole.swaps_up, whole.swaps_down, "eog")
     assert again.tokens == whole.tokens
 
@@ -86,14 +88,14 @@ def test_it_goes_on_from_words_that_nobody_wrote(pair: Pair) -> None:
 
 def test_a_budget_that_is_used_up_writes_nothing(pair: Pair) -> None:
     whole = written(pair, router="slm")
-    trace = written(pair, router="slm", kept=whole.steps[:5], max_tokens=5)
+    trace = written(pair, router="slm", resume_steps=whole.steps[:5], max_tokens=5)
     assert (trace.stop, len(trace.steps), trace.spent(Role.SLM, "decode")[0]) == ("length", 5, 0)
-    ended = written(pair, router="slm", kept=whole.steps)
+    ended = written(pair, router="slm", resume_steps=whole.steps)
     assert (ended.stop, said(ended.steps)) == ("eog", said(whole.steps))
 
 
 def test_tau_is_noted_where_it_changes(pair: Pair) -> None:
-    run = pair.start(turns(1), router="entropy:0")
+    run = pair.chat(turns(1), router="entropy:0")
     assert run.tau == 0
     for step in run:
         if step.position == 7:
@@ -101,14 +103,14 @@ def test_tau_is_noted_where_it_changes(pair: Pair) -> None:
             run.tau = 0.5
     assert run.trace.taus == [(8, 0.5)]
     assert run.trace.steps[-1].role is Role.SLM
-    fixed = pair.start(turns(1), router="llm")
+    fixed = pair.chat(turns(1), router="llm")
     fixed.tau = 0.1
     assert fixed.tau is None
     assert fixed.trace.taus == []
 
 
 def test_tau_of_a_window_can_be_moved(pair: Pair) -> None:
-    run = pair.start(turns(1), router="window:4:0")
+    run = pair.chat(turns(1), router="window:4:0")
     for step in run:
         if step.position == 7:
             run.tau = 1.0

@@ -17,7 +17,7 @@ from rstitch_local.engine.inspection import View, inspect
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, InputError
-from rstitch_local.llama.context import Output, Piece
+from rstitch_local.llama.context import Output, TokenSpan
 from rstitch_local.trace.record import Trace
 
 QUESTION = [{"role": "user", "content": "Hello, you two."}]
@@ -35,7 +35,7 @@ def pair(tiny_pair: TinyPair) -> Iterator[Pair]:
 
 def write(pair: Pair, **options: Any) -> Trace:
     options = {"router": ROUTER, "sampling": Sampling(0.0), "max_tokens": BUDGET, "reuse": True, **options}
-    run = pair.start(QUESTION, **options)
+    run = pair.chat(QUESTION, **options)
     for _ in run:
         pass
     return run.trace
@@ -57,8 +57,8 @@ def test_each_writer_is_seen_as_it_saw_the_place_itself(pair: Pair) -> None:
     for index, step in enumerate(trace.steps):
         views = inspect(pair, QUESTION, trace.steps[:index])
         check(views[step.role], step)
-        if step.unsure is not None:
-            assert views[Role.SLM].entropy == pytest.approx(step.unsure, abs=ROUNDING)
+        if step.swap_entropy is not None:
+            assert views[Role.SLM].entropy == pytest.approx(step.swap_entropy, abs=ROUNDING)
 
 
 def test_the_same_from_any_direction(pair: Pair) -> None:
@@ -98,10 +98,10 @@ def test_moving_by_one_evaluates_one(pair: Pair, monkeypatch: pytest.MonkeyPatch
     for role, context in pair.contexts.items():
 
         def count(
-            pieces: Sequence[Piece],
+            pieces: Sequence[TokenSpan],
             *,
             role: Role = role,
-            evaluate: Callable[[Sequence[Piece]], Iterator[Output]] = context.evaluate,
+            evaluate: Callable[[Sequence[TokenSpan]], Iterator[Output]] = context.evaluate,
         ) -> Iterator[Output]:
             evaluated[role] = sum(len(piece.ids) for piece in pieces)
             return evaluate(pieces)
@@ -129,7 +129,7 @@ def test_the_answer_goes_on_as_if_nobody_had_looked(pair: Pair) -> None:
     begun = write(pair, max_tokens=15)
     for index in (0, 14, 3):
         inspect(pair, QUESTION, begun.steps[:index])
-    rest = write(pair, kept=begun.steps)
+    rest = write(pair, resume_steps=begun.steps)
     assert [(step.role, step.token) for step in rest.steps] == [(step.role, step.token) for step in whole.steps]
     for role in Role:
         # The look at the fourth token had left its place in the cache: only what follows is evaluated.
@@ -194,7 +194,7 @@ def test_a_place_beyond_the_context_is_refused(tiny_pair: TinyPair) -> None:
 
 def test_a_pair_that_writes_is_left_alone(pair: Pair) -> None:
     expected = write(pair)
-    run = iter(pair.start(QUESTION, router=ROUTER, sampling=Sampling(0.0), max_tokens=BUDGET, reuse=True))
+    run = iter(pair.chat(QUESTION, router=ROUTER, sampling=Sampling(0.0), max_tokens=BUDGET, reuse=True))
     steps = [next(run), next(run)]
     with pytest.raises(EngineError, match="Another answer is being written"):
         inspect(pair, QUESTION, steps)

@@ -287,17 +287,19 @@ def test_one_with_an_error_of_its_own_leaves_the_others_alone(tmp_path: Path) ->
 def test_one_that_goes_on_from_a_whole_answer_has_ended_without_a_step(fresh: Pair) -> None:
     first = fresh.ask("Hi", router="slm", max_tokens=4)
     steps = list(first)
-    runs = [fresh.ask("Hi", router="slm", max_tokens=count, kept=steps) for count in (4, 6)]
+    runs = [fresh.ask("Hi", router="slm", max_tokens=count, resume_steps=steps) for count in (4, 6)]
     found = [(run, step) for run, step in fresh.run_all(runs)]
     assert [run for run, _ in found] == [runs[0], runs[1], runs[1]]
     assert [step is None for _, step in found] == [True, False, False]
     assert [run.trace.stop for run in runs] == ["length", "length"]
-    assert list(fresh.ask("Hi", router="slm", max_tokens=4, kept=steps)) == []
+    assert list(fresh.ask("Hi", router="slm", max_tokens=4, resume_steps=steps)) == []
 
 
 def test_a_stop_ends_all_that_are_open_and_their_own_is_not_looked_at(fresh: Pair) -> None:
-    runs = [fresh.ask(f"Hi {i}", router="slm", max_tokens=50, stop=lambda: pytest.fail("asked")) for i in range(6)]
-    for _ in fresh.run_all(runs, stop=lambda: len(runs[3].trace.steps) == 5):
+    runs = [
+        fresh.ask(f"Hi {i}", router="slm", max_tokens=50, should_stop=lambda: pytest.fail("asked")) for i in range(6)
+    ]
+    for _ in fresh.run_all(runs, should_stop=lambda: len(runs[3].trace.steps) == 5):
         pass
     assert [run.trace.stop for run in runs] == ["interrupted"] * 4 + [None] * 2
     assert len(runs[3].trace.steps) == 5

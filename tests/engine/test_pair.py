@@ -83,7 +83,7 @@ def test_the_record_adds_up(pair: Pair, router: str, temperature: float) -> None
         assert evaluated[role] <= prompt[role] + len(kept)
         assert trace.usage[role].tokens[0] in (0, prompt[role])
         assert [ns > 0 for ns in trace.usage[role].ns] == [count > 0 for count in trace.usage[role].tokens]
-    assert sum(step.caught_up for step in kept) == sum(evaluated.values())
+    assert sum(step.evaluated_tokens for step in kept) == sum(evaluated.values())
     assert sum(step.ms for step in kept) == pytest.approx(trace.model_ms)
     assert 0 < trace.model_ms <= trace.wall_ms
     assert trace.ttft_ms is not None
@@ -211,7 +211,7 @@ def test_the_context_is_no_longer_than_the_model_was_trained_for(tmp_path: Path)
 
 
 def test_a_stop_ends_the_answer_and_keeps_it(pair: Pair) -> None:
-    run: Run = pair.ask(QUESTION, stop=lambda: len(run.trace.steps) == 4)
+    run: Run = pair.ask(QUESTION, should_stop=lambda: len(run.trace.steps) == 4)
     assert len(list(run)) == 4 == len(run.trace.steps)
     assert run.trace.stop == "interrupted"
     assert run.trace.text

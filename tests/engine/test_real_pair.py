@@ -38,7 +38,7 @@ def pair() -> Iterator[Pair]:
 
 
 def finish(pair: Pair, router: str, max_tokens: int) -> tuple[Run, Trace]:
-    run = pair.start(MESSAGES, router=router, sampling=GREEDY, max_tokens=max_tokens)
+    run = pair.chat(MESSAGES, router=router, sampling=GREEDY, max_tokens=max_tokens)
     for step in run:
         assert 0.0 <= step.entropy <= 1.0
         assert 0.0 < step.top1 <= 1.0

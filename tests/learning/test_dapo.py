@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rstitch_local.errors import EngineError
-from rstitch_local.routing.policy import INPUTS, PolicyFacts
+from rstitch_local.routing.policy import INPUTS, PolicyMetadata
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 
@@ -24,8 +24,8 @@ from rstitch_local.learning.reward import advantages  # noqa: E402
 from rstitch_local.learning.rollouts import Decision  # noqa: E402
 
 
-def facts(inputs: tuple[str, ...] = INPUTS, n_embd: int = 4) -> PolicyFacts:
-    return PolicyFacts("a" * 64, n_embd, 0.1, inputs)
+def facts(inputs: tuple[str, ...] = INPUTS, n_embd: int = 4) -> PolicyMetadata:
+    return PolicyMetadata("a" * 64, n_embd, 0.1, inputs)
 
 
 def features(count: int, width: int, seed: int = 0) -> NDArray[np.float32]:

@@ -7,27 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstitch_local.learning.reward import Judge, advantages, informative, price_of, reward
+from rstitch_local.learning.reward import AnswerChecker, advantages, informative, price_of, reward
 
 milliseconds = st.floats(0, 1e6)
 prices = st.floats(0, 1e-2)
 
 
 @given(milliseconds, milliseconds, prices)
-def test_a_wrong_answer_never_gains_by_being_short(short: float, long: float, price: float) -> None:
-    assert reward(False, short, price) == reward(False, long, price) == 0.0
+def test_a_wrong_answer_never_gains_by_being_short(short: float, long: float, latency_penalty: float) -> None:
+    assert reward(False, short, latency_penalty) == reward(False, long, latency_penalty) == 0.0
 
 
 @given(st.tuples(milliseconds, milliseconds).map(sorted), prices)
-def test_a_right_answer_pays_for_its_time(times: list[float], price: float) -> None:
-    assert reward(True, times[0], price) >= reward(True, times[1], price)
-    assert reward(True, times[0], price) == 1 - price * times[0]
+def test_a_right_answer_pays_for_its_time(times: list[float], latency_penalty: float) -> None:
+    assert reward(True, times[0], latency_penalty) >= reward(True, times[1], latency_penalty)
+    assert reward(True, times[0], latency_penalty) == 1 - latency_penalty * times[0]
 
 
 def test_the_price_makes_the_llm_alone_pay_three_tenths() -> None:
-    price = price_of([100.0, 300.0])
-    assert price * 200 == pytest.approx(0.3)
-    assert reward(True, 200, price) == pytest.approx(0.7)
+    latency_penalty = price_of([100.0, 300.0])
+    assert latency_penalty * 200 == pytest.approx(0.3)
+    assert reward(True, 200, latency_penalty) == pytest.approx(0.7)
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=1, max_size=5), st.floats(0, 1))
@@ -53,8 +53,8 @@ def test_advantages_by_hand() -> None:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
-    judge = Judge()
+def judge() -> Iterator[AnswerChecker]:
+    judge = AnswerChecker()
     yield judge
     judge.close()
 
@@ -68,13 +68,15 @@ def judge() -> Iterator[Judge]:
         ("1000", r"<think>\boxed{7}</think> \boxed{1,000}", True),
     ],
 )
-def test_numbers_are_judged_without_the_grading_process(judge: Judge, gold: str, text: str, right: bool) -> None:
+def test_numbers_are_judged_without_the_grading_process(
+    judge: AnswerChecker, gold: str, text: str, right: bool
+) -> None:
     assert judge.right(gold, text) is right
     assert judge._grader is None
 
 
 def test_what_spelling_does_not_decide_is_graded() -> None:
-    judge = Judge()
+    judge = AnswerChecker()
     try:
         assert judge.right("1/2", r"\boxed{0.5}")
         assert not judge.right("42", "nothing in a box, and no number")

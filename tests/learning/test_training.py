@@ -18,12 +18,12 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError
-from rstitch_local.learning.reward import Judge
-from rstitch_local.learning.rollouts import ComparingRouter, Rollout, SampledRouter, Workshop
+from rstitch_local.learning.reward import AnswerChecker
+from rstitch_local.learning.rollouts import ComparingRouter, Rollout, RolloutSampler, SampledRouter
 from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.solve import seed_of
 from rstitch_local.routing.learned import LearnedRouter
-from rstitch_local.routing.policy import Policy, PolicyFacts
+from rstitch_local.routing.policy import Policy, PolicyMetadata
 from rstitch_local.routing.policy_file import read_policy, write_policy
 
 SLM_COSTS = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 0.05, 0.05), decode=(0, 0.1)))
@@ -43,13 +43,13 @@ def pair() -> Iterator[Pair]:
 
 
 @pytest.fixture(scope="module")
-def workshop(pair: Pair) -> Workshop:
-    return Workshop(pair, LATENCY, Judge(), max_tokens=120)
+def workshop(pair: Pair) -> RolloutSampler:
+    return RolloutSampler(pair, LATENCY, AnswerChecker(), max_tokens=120)
 
 
 def demo_policy(scale: float = 0.0, bias: float = 0.0, sha256: str | None = None) -> Policy:
     """A policy for the demo pair's SLM: random where `scale` is not 0, and inclined to switch by `bias`."""
-    facts = PolicyFacts(sha256 or sha256_of(SLM_FILE), 96, 0.001)
+    facts = PolicyMetadata(sha256 or sha256_of(SLM_FILE), 96, 0.001)
     rng = np.random.default_rng(0)
     shapes = {"inner_weight": (8, facts.width), "inner_bias": (8,), "outer_weight": (2, 8)}
     tensors = {name: (rng.normal(size=shape) * scale).astype(np.float32) for name, shape in shapes.items()}
@@ -57,7 +57,7 @@ def demo_policy(scale: float = 0.0, bias: float = 0.0, sha256: str | None = None
     return Policy(facts, {**tensors, "outer_bias": np.array([0, bias], np.float32)})
 
 
-def test_rollouts_are_the_same_again_and_decisions_have_their_odds(workshop: Workshop) -> None:
+def test_rollouts_are_the_same_again_and_decisions_have_their_odds(workshop: RolloutSampler) -> None:
     policy = demo_policy(scale=1.0)
     written = [
         workshop.write(problems(21, 6), lambda seed: SampledRouter(policy, seed), samples=4, seed=seed)
@@ -78,7 +78,7 @@ def test_rollouts_are_the_same_again_and_decisions_have_their_odds(workshop: Wor
     assert {d.switch for d in decisions} == {True, False}
 
 
-def test_latency_is_that_of_an_answer_alone(workshop: Workshop) -> None:
+def test_latency_is_that_of_an_answer_alone(workshop: RolloutSampler) -> None:
     policy = demo_policy(scale=1.0)
     together = workshop.write(problems(22, 3), lambda seed: SampledRouter(policy, seed), samples=3, seed=1)
     with load_pair("demo", options=LoadOptions(sequences=1, threads=1)) as single:
@@ -111,7 +111,7 @@ def test_a_policy_of_another_slm_is_refused(pair: Pair, tmp_path: Path) -> None:
             pair.ask("What?", router=f"learned:{tmp_path / name}")
 
 
-def test_a_learned_router_says_who_writes(workshop: Workshop) -> None:
+def test_a_learned_router_says_who_writes(workshop: RolloutSampler) -> None:
     no, yes = demo_policy(bias=-1), demo_policy(bias=1)
     never = workshop.write(problems(23, 6), lambda _: LearnedRouter(no))
     always = workshop.write(problems(23, 6), lambda _: LearnedRouter(yes))
@@ -124,7 +124,7 @@ def test_a_learned_router_says_who_writes(workshop: Workshop) -> None:
     assert sum(r.llm_tokens for r in always) > 0
 
 
-def test_where_the_models_differ_is_seen(workshop: Workshop) -> None:
+def test_where_the_models_differ_is_seen(workshop: RolloutSampler) -> None:
     policy = demo_policy()
     written = workshop.write(problems(24, 20), lambda _: ComparingRouter(policy))
     decisions = [decision for rollout in written for decision in rollout.decisions]
@@ -138,7 +138,7 @@ def test_where_the_models_differ_is_seen(workshop: Workshop) -> None:
             assert helped.right == own.right
 
 
-def test_a_prompt_that_does_not_fit_is_left_out(workshop: Workshop) -> None:
+def test_a_prompt_that_does_not_fit_is_left_out(workshop: RolloutSampler) -> None:
     fitting = problems(25, 3)
     long = Problem("long", "Why? " * 5000, "1", 9)
     written = workshop.write([fitting[0], long, *fitting[1:]], lambda _: "slm", samples=2)
@@ -152,7 +152,7 @@ torch = pytest.importorskip("torch", reason="the extra 'train' is not installed"
 from rstitch_local.learning import training as training_module  # noqa: E402
 from rstitch_local.learning.training import Training, TrainSettings  # noqa: E402
 
-SETTINGS = TrainSettings(steps=2, batch=4, group=4, units=16, validate_every=1, price=0.005)
+SETTINGS = TrainSettings(steps=2, batch=4, group=4, units=16, validate_every=1, latency_penalty=0.005)
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +162,7 @@ def _less_warming(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_module, "_PRICED_PROBLEMS", 2)
 
 
-def training(workshop: Workshop, folder: Path, settings: TrainSettings = SETTINGS) -> Training:
+def training(workshop: RolloutSampler, folder: Path, settings: TrainSettings = SETTINGS) -> Training:
     return Training(workshop, problems(11, 40), problems(12, 6), settings, sha256_of(SLM_FILE), 96, folder)
 
 
@@ -170,7 +170,7 @@ def same(one: Policy, other: Policy) -> bool:
     return all(np.array_equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
 
 
-def test_training_is_the_same_again_and_goes_on_as_if_never_stopped(workshop: Workshop, tmp_path: Path) -> None:
+def test_training_is_the_same_again_and_goes_on_as_if_never_stopped(workshop: RolloutSampler, tmp_path: Path) -> None:
     whole = training(workshop, tmp_path / "whole")
     policy = whole.run()
     first = training(workshop, tmp_path / "parts", replace(SETTINGS, steps=1))
@@ -192,24 +192,24 @@ def test_training_is_the_same_again_and_goes_on_as_if_never_stopped(workshop: Wo
     assert same(read_policy(tmp_path / "whole" / "best.safetensors"), policy)
 
 
-def test_a_training_may_begin_with_where_the_models_differ(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_training_may_begin_with_where_the_models_differ(workshop: RolloutSampler, tmp_path: Path) -> None:
     own = training(workshop, tmp_path / "t", replace(SETTINGS, steps=1, warm="difference"))
     assert own.run().facts.training["warm"] == "difference"
     assert own.history[0]["imitated"] > 0
 
 
-def test_another_seed_is_another_training(workshop: Workshop, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, steps=1, price=None)
+def test_another_seed_is_another_training(workshop: RolloutSampler, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=1, latency_penalty=None)
     rewards = []
     for seed in (0, 1):
         own = training(workshop, tmp_path / str(seed), replace(settings, seed=seed))
         own.run()
         rewards.append(own.history[0])
-        assert own.price > 0
+        assert own.latency_penalty > 0
     assert rewards[0] != rewards[1]
 
 
-def test_what_cannot_be_resumed(workshop: Workshop, tmp_path: Path) -> None:
+def test_what_cannot_be_resumed(workshop: RolloutSampler, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no checkpoint"):
         training(workshop, tmp_path / "none").run(resume=True)
     training(workshop, tmp_path / "t", replace(SETTINGS, steps=1)).run()
@@ -231,7 +231,7 @@ def test_what_cannot_be_resumed(workshop: Workshop, tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_none_stops_at_the_last_good_checkpoint(
-    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workshop: RolloutSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = training(workshop, tmp_path / "t", replace(SETTINGS, steps=3))
 
@@ -248,12 +248,12 @@ def test_a_number_that_is_none_stops_at_the_last_good_checkpoint(
     assert read_policy(tmp_path / "t" / "best.safetensors")
 
 
-def test_a_price_that_no_answer_is_worth_still_gives_a_policy(workshop: Workshop, tmp_path: Path) -> None:
-    own = training(workshop, tmp_path / "t", replace(SETTINGS, steps=1, price=10.0))
+def test_a_price_that_no_answer_is_worth_still_gives_a_policy(workshop: RolloutSampler, tmp_path: Path) -> None:
+    own = training(workshop, tmp_path / "t", replace(SETTINGS, steps=1, latency_penalty=10.0))
     assert own.run().facts.training["validation"]["reward"] < -1
 
 
-def test_a_stop_keeps_the_checkpoint(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_stop_keeps_the_checkpoint(workshop: RolloutSampler, tmp_path: Path) -> None:
     stopped = False
     own = training(replace(workshop, stop=lambda: stopped), tmp_path / "t")
 

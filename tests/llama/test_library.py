@@ -16,12 +16,12 @@ from rstitch_local.llama.weights import Weights
 
 USE = """
 import sys
-from rstitch_local.llama.context import Context, Piece
+from rstitch_local.llama.context import Context, TokenSpan
 from rstitch_local.llama.weights import Weights
 from rstitch_local.llama.library import devices
 weights = Weights(__import__("pathlib").Path(sys.argv[1]))
 context = Context(weights, n_ctx=64)
-print(len(list(context.evaluate([Piece(0, [1, 2, 3])]))), len(devices()) > 0)
+print(len(list(context.evaluate([TokenSpan(0, [1, 2, 3])]))), len(devices()) > 0)
 """
 
 REFUSE = """

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tiny_pair import MERGES, SPECIALS, TinyPair, body, write_recurrent_model
 
 from rstitch_local.errors import CacheFullError
-from rstitch_local.llama.batch import Part
-from rstitch_local.llama.context import Context, Piece
+from rstitch_local.llama.batch import BatchSlice
+from rstitch_local.llama.context import Context, TokenSpan
 from rstitch_local.llama.weights import Weights
 
 N_CTX = 256
@@ -43,7 +43,7 @@ def text(length: int, seed: int = 0) -> list[int]:
 def evaluate(context: Context, sequence: int, ids: Sequence[int]) -> NDArray[np.float32]:
     """Evaluate what a sequence does not hold of `ids`; the last one's logits."""
     assert context.held(sequence) == list(ids[: context.length(sequence)])
-    for output in context.evaluate([Piece(sequence, ids[context.length(sequence) :])]):
+    for output in context.evaluate([TokenSpan(sequence, ids[context.length(sequence) :])]):
         logits = output.logits.copy()
     return logits
 
@@ -140,7 +140,7 @@ def test_cells_in_use_are_counted_exactly(weights: Weights, moves: list[Move]) -
         if room:
             evaluate(context, 0, [*context.held(0), *text(room, 9)])
         with pytest.raises(CacheFullError):
-            context.decode([Part(0, [40])])
+            context.decode([BatchSlice(0, [40])])
         assert context.used >= context.cells
         check(context, cells)
         context.close()
@@ -435,7 +435,7 @@ def test_a_failed_call_counts_right(weights: Weights, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(llama_cpp, "llama_decode", lambda *_: 1)
         with pytest.raises(CacheFullError):
-            context.decode([Part(0, [50]), Part(1, [51, 52])])
+            context.decode([BatchSlice(0, [50]), BatchSlice(1, [51, 52])])
     assert llama_cpp.llama_decode == real
     check(context, cells)
     np.testing.assert_allclose(

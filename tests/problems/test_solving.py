@@ -44,9 +44,9 @@ def _job(tmp_path: Path, count: int = 3, **changes: Any) -> Job:
     return replace(Job(file, tmp_path / "run", SETTINGS, {"slm": "a", "llm": "b"}, "fake"), **changes)
 
 
-def _run(job: Job, pair: FakePair, stop: Callable[[], bool] = lambda: False) -> tuple[Outcome, str]:
+def _run(job: Job, pair: FakePair, should_stop: Callable[[], bool] = lambda: False) -> tuple[Outcome, str]:
     screen = io.StringIO()
-    outcome = run_job(job, lambda _: pair, Console(file=screen, width=200), stop)
+    outcome = run_job(job, lambda _: pair, Console(file=screen, width=200), should_stop)
     return outcome, screen.getvalue()
 
 
@@ -104,7 +104,7 @@ def test_a_finished_run_loads_no_models(tmp_path: Path) -> None:
 def test_a_stopped_run_keeps_what_is_done_and_goes_on_with_the_rest(tmp_path: Path) -> None:
     pair = FakePair(right_reply)
     # Stopped in the middle of the second problem: it was asked, and must not be written.
-    outcome, _ = _run(_job(tmp_path), pair, stop=lambda: len(pair.asked) == 2)
+    outcome, _ = _run(_job(tmp_path), pair, should_stop=lambda: len(pair.asked) == 2)
     assert (outcome.done, outcome.total, outcome.finished) == (1, 3, False)
     assert [line["id"] for line in _lines(_job(tmp_path))] == ["q0"]
     rest = FakePair(right_reply)
@@ -171,7 +171,7 @@ def test_many_at_once_are_written_as_they_end(tmp_path: Path) -> None:
 
 def test_a_stop_in_the_midst_of_many_keeps_those_that_have_ended(tmp_path: Path) -> None:
     pair = FakePair(right_reply, slots=3)
-    outcome, _ = _run(_job(tmp_path, count=7), pair, stop=lambda: len(pair.asked) > 3)
+    outcome, _ = _run(_job(tmp_path, count=7), pair, should_stop=lambda: len(pair.asked) > 3)
     assert 0 < outcome.done < 7
     assert len(_lines(_job(tmp_path, count=7))) == outcome.done
     rest = FakePair(right_reply, slots=2)

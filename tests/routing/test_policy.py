@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from rstitch_local import builtin
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation
 from rstitch_local.errors import ModelError, UsageError
-from rstitch_local import builtin
 from rstitch_local.routing.learned import LearnedRouter
-from rstitch_local.routing.policy import INPUTS, TENSORS, Policy, PolicyFacts
+from rstitch_local.routing.policy import INPUTS, TENSORS, Policy, PolicyMetadata
 from rstitch_local.routing.policy_file import read_policy, write_policy
 from rstitch_local.routing.spec import absolute_spec, one_spelling, router_from_spec, usable_spec, with_tau
 
@@ -26,7 +26,7 @@ N_EMBD, UNITS = 6, 4
 
 def random_policy(seed: int = 0, inputs: tuple[str, ...] = INPUTS, tau_ask: float = 0.1) -> Policy:
     rng = np.random.default_rng(seed)
-    facts = PolicyFacts("a" * 64, N_EMBD, tau_ask, inputs, {"steps": 3})
+    facts = PolicyMetadata("a" * 64, N_EMBD, tau_ask, inputs, {"steps": 3})
     shapes = ((N_EMBD,), (N_EMBD,), (UNITS, facts.width), (UNITS,), (2, UNITS), (2,))
     return Policy(facts, {n: rng.normal(size=s).astype(np.float32) for n, s in zip(TENSORS, shapes, strict=True)})
 

@@ -23,7 +23,7 @@ def pair() -> Iterator[Pair]:
 
 
 def written(pair: Pair, router: str) -> list[Step]:
-    return list(pair.start(MESSAGES, router=router))
+    return list(pair.chat(MESSAGES, router=router))
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -45,12 +45,12 @@ def test_what_is_read_is_what_would_be_written(pair: Pair) -> None:
     assert reading.agrees == [mine == step.token for mine, step in zip(reading.tokens, steps, strict=True)]
     row = {"answer_tokens": [step.token for step in steps], "entropies": [step.entropy for step in steps]}
     for kept in (0, 1, len(steps) // 2, len(steps) - 1):
-        run = pair.start(MESSAGES, router="llm", kept=steps_of(row, kept), max_tokens=kept + 1)
+        run = pair.chat(MESSAGES, router="llm", resume_steps=steps_of(row, kept), max_tokens=kept + 1)
         assert next(iter(run)).token == reading.tokens[kept]
 
 
 def test_reading_does_not_count_for_the_answer_before(pair: Pair) -> None:
-    run = pair.start(MESSAGES, router="slm")
+    run = pair.chat(MESSAGES, router="slm")
     for _ in run:
         pass
     before = run.trace.totals()

@@ -124,7 +124,7 @@ def test_the_llm_goes_on_from_the_slm_s_words(tmp_path: Path) -> None:
     problem = word_problems.generate(word_problems.EVALUATION_SEED, 9)
     messages = [{"role": "user", "content": problem.question}]
     with load_pair("demo", options=LoadOptions(threads=1)) as pair, Grader() as grader:
-        run = pair.start(messages, router="slm")
+        run = pair.chat(messages, router="slm")
         steps = list(run)
         row: dict[str, Any] = {
             "id": "w",

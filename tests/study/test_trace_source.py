@@ -17,7 +17,7 @@ from rstitch_local.engine.inspection import Candidate, View
 from rstitch_local.errors import InputError
 from rstitch_local.problems.run_folder import RunFolder
 from rstitch_local.study.trace_page import page_view, trace_page
-from rstitch_local.study.trace_source import Looked, open_answer
+from rstitch_local.study.trace_source import LoadedAnswer, open_answer
 from rstitch_local.trace.record import Trace
 
 MODELS = {"slm_sha256": "a" * 64, "llm_sha256": "b" * 64, "context": 256, "kv_type": "f16"}
@@ -118,7 +118,7 @@ def test_tokens_of_another_attempt_are_not_passed_off_as_the_answers(run: Path) 
     ],
 )
 def test_verdicts_in_words(changes: dict[str, Any], verdict: tuple[bool | None, str]) -> None:
-    assert Looked("x", trace_of("x"), answer=line("x", trace_of("x"), **changes)).verdict == verdict
+    assert LoadedAnswer("x", trace_of("x"), answer=line("x", trace_of("x"), **changes)).verdict == verdict
 
 
 def test_a_trace_from_python_is_a_file_of_its_own(tmp_path: Path) -> None:
@@ -207,13 +207,13 @@ def test_a_file_that_somebody_has_been_at_is_shown_or_refused(tmp_path: Path, da
 
 def test_the_page_of_an_answer_has_its_verdict_and_question() -> None:
     nasty = "</script><b>\u202e\x1b[31m"
-    looked = Looked("id " + nasty, trace_of("ab"), nasty, line("x", trace_of("ab"), correct=False, gold=nasty))
+    looked = LoadedAnswer("id " + nasty, trace_of("ab"), nasty, line("x", trace_of("ab"), correct=False, gold=nasty))
     html = trace_page(looked)
     assert "✗</b> wrong: said 4, gold &lt;/script&gt;&lt;b&gt;[31m" in html
     assert html.count("&lt;/script&gt;&lt;b&gt;[31m") == 4
     assert "\u202e" not in html
     assert html.count("<script>") == html.count("</script>") == 1
-    assert "Question" not in trace_page(Looked("", trace_of("ab")))
+    assert "Question" not in trace_page(LoadedAnswer("", trace_of("ab")))
 
 
 def test_the_token_that_stands_there_is_marked_in_both_lists() -> None:

@@ -10,13 +10,13 @@ from problem_fakes import write_problems
 
 from rstitch_local.errors import InputError
 from rstitch_local.routing.spec import router_from_spec
-from rstitch_local.study.tuning import CANDIDATES, Tuning, Wish, is_reporting, tune
+from rstitch_local.study.tuning import CANDIDATES, Constraint, Tuning, is_reporting, tune
 from rstitch_local.study.tuning_report import findings, write_tuning
 
 COUNT = 60
 NUMBERS = [str(n) for n in range(COUNT)]
 CHOOSING = [n for n in NUMBERS if not is_reporting(f"q{n}")]
-POINT = Wish("loss", 0.01)
+POINT = Constraint("loss", 0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def pair() -> RoutedPair:
 ROUTERS = ["entropy:0.01", "entropy:0.1", "slm", "entropy:0.3"]
 
 
-def tuned(file: Path, own: RoutedPair, wish: Wish = POINT, after: int | None = None) -> Tuning:
+def tuned(file: Path, own: RoutedPair, wish: Constraint = POINT, after: int | None = None) -> Tuning:
     return tune(
         bench_job(file, file.parent / "out"), ROUTERS, wish, own.load, quiet(),
         lambda: after is not None and len(own.asked) > after,
@@ -107,7 +107,7 @@ def test_a_tuning_goes_on_where_it_stopped(file: Path) -> None:
     ],
 )
 def test_other_wishes(file: Path, kind: Literal["loss", "share", "time"], limit: float, chosen: str | None) -> None:
-    wish = Wish(kind, limit)
+    wish = Constraint(kind, limit)
     found = tuned(file, pair(), wish)
     assert found.chosen == chosen
     if chosen is None:

@@ -25,9 +25,9 @@ steps_of_any_kind = st.lists(
         text=st.text(max_size=4),
         entropy=shares,
         top1=shares,
-        caught_up=st.integers(0, 9999),
+        evaluated_tokens=st.integers(0, 9999),
         ms=st.floats(0, 1e6),
-        unsure=st.none() | shares,
+        swap_entropy=st.none() | shares,
     ),
     max_size=6,
 )
@@ -53,8 +53,8 @@ def test_what_is_packed_comes_back(steps: list[Step]) -> None:
         assert two.entropy == pytest.approx(one.entropy, rel=5e-5, abs=1e-300)
         assert two.top1 == pytest.approx(one.top1, rel=5e-5, abs=1e-300)
         assert two.ms == pytest.approx(one.ms, rel=5e-4, abs=1e-300)
-        assert (two.unsure is None) == (one.unsure is None)
-        assert two.unsure is None or two.unsure == pytest.approx(one.unsure, rel=5e-5, abs=1e-300)
+        assert (two.swap_entropy is None) == (one.swap_entropy is None)
+        assert two.swap_entropy is None or two.swap_entropy == pytest.approx(one.swap_entropy, rel=5e-5, abs=1e-300)
     # What was rounded once is not rounded again.
     assert unpack(written(pack(again)), "".join(step.text for step in again)) == again
 
@@ -69,9 +69,9 @@ def test_an_answer_of_500_tokens_takes_well_under_30_kb() -> None:
             text=" word",
             entropy=float(10 ** rng.uniform(-7, 0)),
             top1=float(rng.random()),
-            caught_up=int(rng.integers(1, 30)),
+            evaluated_tokens=int(rng.integers(1, 30)),
             ms=float(rng.uniform(10, 100)),
-            unsure=float(rng.random()) if rng.random() < 0.1 else None,
+            swap_entropy=float(rng.random()) if rng.random() < 0.1 else None,
         )
         for position in range(500)
     ]

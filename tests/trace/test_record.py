@@ -25,9 +25,9 @@ steps = st.builds(
     text=st.text(max_size=4),
     entropy=shares,
     top1=shares,
-    caught_up=st.integers(0, 99),
+    evaluated_tokens=st.integers(0, 99),
     ms=st.floats(0, 1e5),
-    unsure=st.none() | shares,
+    swap_entropy=st.none() | shares,
 )
 traces = st.builds(
     Trace,
@@ -38,7 +38,7 @@ traces = st.builds(
     tokens=st.fixed_dictionaries({role: st.integers(0, 999) for role in Role}),
     swaps_up=st.integers(0, 99),
     swaps_down=st.integers(0, 99),
-    kept=st.integers(0, 9),
+    resumed_tokens=st.integers(0, 9),
     taus=st.lists(st.tuples(st.integers(0, 9999), shares), max_size=2),
     stop=st.sampled_from([None, "eog", "length", "interrupted", "error"]),
     wall_ms=st.floats(0, 1e7),
@@ -68,7 +68,7 @@ def test_sums() -> None:
         },
         swaps_up=2,
         swaps_down=1,
-        kept=2,
+        resumed_tokens=2,
         taus=[(4, 0.05)],
         stop="eog",
         wall_ms=40.0,
@@ -136,7 +136,7 @@ def test_records_are_rows_of_one_table(trace: Trace, sizes_known: bool) -> None:
             assert value is None or type(value) is RECORD_KEYS[name]
         assert record["role"] in ("slm", "llm")
         assert (record["entropy_nats"] is not None) == sizes_known
-        assert (record["unsure_nats"] is not None) == (sizes_known and step.unsure is not None)
+        assert (record["unsure_nats"] is not None) == (sizes_known and step.swap_entropy is not None)
     json.dumps(records, allow_nan=False)
 
 

@@ -44,9 +44,11 @@ def test_markdown_leaves_mathematics_alone(source: str, html: str) -> None:
     assert parser().render(source).strip() == html
 
 
-def trace(tokens: int, llm: Usage, kept: int = 0) -> Trace:
+def trace(tokens: int, llm: Usage, resumed_tokens: int = 0) -> Trace:
     steps = [Step(i, Role.LLM, i, "x", 0.0, 1.0, 1, 1.0) for i in range(tokens)]
-    return Trace(0, steps=steps, kept=kept, usage={Role.SLM: Usage([40, 0, 9], [0, 0, 0]), Role.LLM: llm})
+    return Trace(
+        0, steps=steps, resumed_tokens=resumed_tokens, usage={Role.SLM: Usage([40, 0, 9], [0, 0, 0]), Role.LLM: llm}
+    )
 
 
 def test_the_llm_alone_is_estimated_from_what_it_took() -> None:
@@ -57,7 +59,7 @@ def test_the_llm_alone_is_estimated_from_what_it_took() -> None:
     estimate.learn(trace(3, Usage([10, 0, 3], [40_000_000, 0, 30_000_000])))
     # 40 prompt tokens at 3 ms, and 20 written, or the 15 of them that are new, at 10 ms.
     assert estimate.of(little) == pytest.approx(40 * 3 + 20 * 10)
-    assert estimate.of(trace(20, Usage(), kept=5)) == pytest.approx(40 * 3 + 15 * 10)
+    assert estimate.of(trace(20, Usage(), resumed_tokens=5)) == pytest.approx(40 * 3 + 15 * 10)
 
 
 def test_a_calibration_is_better_than_a_pace() -> None:
@@ -66,8 +68,8 @@ def test_a_calibration_is_better_than_a_pace() -> None:
     # 40 prompt tokens at 1 ms, two more tokens at 1 ms for every one cached, and half a ms around each.
     assert estimate.of(trace(3, Usage())) == pytest.approx(40 + 40 + 41 + 3 * 0.5)
     # The conversation has 140 tokens: all but 40 and what is new were cached.
-    assert estimate.of(trace(5, Usage(), kept=2), 140) == pytest.approx(40 + 137 + 138 + 3 * 0.5)
-    assert estimate.of(trace(2, Usage(), kept=2)) is None
+    assert estimate.of(trace(5, Usage(), resumed_tokens=2), 140) == pytest.approx(40 + 137 + 138 + 3 * 0.5)
+    assert estimate.of(trace(2, Usage(), resumed_tokens=2)) is None
 
 
 def test_the_chat_estimates_by_a_stored_calibration(

@@ -58,14 +58,14 @@ def test_the_chats_settings_lie_over_the_pairs() -> None:
 
 def test_what_is_gone_on_from_does_not_use_up_the_budget() -> None:
     kept = [Step(0, Role.SLM, 7, "a", 0.0, 1.0, 0, 0.0)] * 3
-    assert request(PATH, ChatSettings(max_tokens=10), PAIR, kept=kept).max_tokens == 13
+    assert request(PATH, ChatSettings(max_tokens=10), PAIR, resume_steps=kept).max_tokens == 13
 
 
 def test_a_branch_keeps_what_came_before() -> None:
     steps = [Step(i, Role.LLM, i, str(i), 0.5, 0.5, 1, 1.0, 0.3) for i in range(4)]
     other = branched(steps, 2, Role.SLM, 99)
     assert other[:2] == steps[:2]
-    assert (other[2].role, other[2].token, other[2].position, other[2].unsure) == (Role.SLM, 99, 2, None)
+    assert (other[2].role, other[2].token, other[2].position, other[2].swap_entropy) == (Role.SLM, 99, 2, None)
     assert len(other) == 3
-    assert branched(steps, 2, Role.LLM, 99)[2].unsure == 0.3
+    assert branched(steps, 2, Role.LLM, 99)[2].swap_entropy == 0.3
     assert steps[2].token == 2

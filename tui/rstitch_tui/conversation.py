@@ -50,7 +50,7 @@ def request(
     defaults: PairDefaults,
     *,
     prefix: str = "",
-    kept: Sequence[Step] = (),
+    resume_steps: Sequence[Step] = (),
     seed: int | None = None,
     router: str | None = None,
 ) -> Request:
@@ -61,10 +61,10 @@ def request(
         sampling=settings.sampling(defaults.sampling),
         seed=settings.seed if seed is None else seed,
         # What it goes on from was paid for already.
-        max_tokens=None if settings.max_tokens is None else settings.max_tokens + len(kept),
+        max_tokens=None if settings.max_tokens is None else settings.max_tokens + len(resume_steps),
         thinking=settings.thinking,
         prefix=prefix,
-        kept=kept,
+        resume_steps=resume_steps,
     )
 
 
@@ -72,7 +72,7 @@ def branched(steps: Sequence[Step], index: int, role: Role, token: int) -> list[
     """The steps before `index`, and in its place another token of one of the models."""
     old = steps[index]
     # Its text is read from the token when the answer goes on; of how it came about only the position is known.
-    other = replace(old, role=role, token=token, text="", caught_up=0, ms=0.0)
+    other = replace(old, role=role, token=token, text="", evaluated_tokens=0, ms=0.0)
     if role is Role.SLM:
-        other.unsure = None
+        other.swap_entropy = None
     return [*steps[:index], other]

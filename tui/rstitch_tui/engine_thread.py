@@ -45,7 +45,7 @@ class Request:
     max_tokens: int | None = None
     thinking: bool | None = None
     prefix: str = ""
-    kept: Sequence[Step] = ()
+    resume_steps: Sequence[Step] = ()
 
 
 @dataclass(eq=False)
@@ -285,16 +285,16 @@ class EngineThread:
     def _begin(self, answer: Answer) -> Run:
         pair = self._loaded()
         request = answer.request
-        run = pair.start(
+        run = pair.chat(
             request.messages,
             router=request.router,
             sampling=request.sampling,
             seed=request.seed,
             max_tokens=request.max_tokens,
-            stop=answer._stop.is_set,
+            should_stop=answer._stop.is_set,
             thinking=request.thinking,
             prefix=request.prefix,
-            kept=request.kept,
+            resume_steps=request.resume_steps,
             reuse=True,
         )
         opened = pair.opens_thinking(request.messages, thinking=request.thinking)

@@ -41,7 +41,7 @@ class LlmAlone:
             length: tokens of the whole conversation with it; what was not evaluated of them was cached before.
         """
         prompt = max(trace.spent(role, "prompt")[0] for role in Role)
-        written = len(trace.steps) - trace.kept
+        written = len(trace.steps) - trace.resumed_tokens
         if written < 1:
             return None
         if self._latency is not None:

@@ -128,7 +128,7 @@ class Session:
                 self._write(prefix=message.text)
             else:
                 kept = trace.steps[:-1] if trace.stop == "eog" else trace.steps
-                self._write(prefix=message.prefix, kept=kept, seed=trace.seed)
+                self._write(prefix=message.prefix, resume_steps=kept, seed=trace.seed)
 
     def branch(self, message: Message, index: int, role: Role, token: int) -> None:
         """Have an answer go on from one of its tokens with another in its place."""
@@ -137,7 +137,7 @@ class Session:
             if trace is None:
                 raise InputError("Nothing to branch from", "This answer has no record of its tokens.")
             self.path = self._before(message)
-            self._write(prefix=message.prefix, kept=branched(trace.steps, index, role, token), seed=trace.seed)
+            self._write(prefix=message.prefix, resume_steps=branched(trace.steps, index, role, token), seed=trace.seed)
 
     def request_of(self, message: Message) -> Request:
         """The request an answer of the branch was the answer to, as the chat is set now."""
@@ -243,18 +243,20 @@ class Session:
             self.complain(error)
 
     def _write(
-        self, *, prefix: str = "", kept: Sequence[Step] = (), seed: int | None = None, router: str | None = None
+        self, *, prefix: str = "", resume_steps: Sequence[Step] = (), seed: int | None = None, router: str | None = None
     ) -> None:
         """Have the last message of the path answered."""
         if self.chat is None or not self.path:
             raise InputError("Nothing to answer", "The chat is empty.")
         self.settle()
-        wanted = request(self.path, self.settings, self.defaults, prefix=prefix, kept=kept, seed=seed, router=router)
+        wanted = request(
+            self.path, self.settings, self.defaults, prefix=prefix, resume_steps=resume_steps, seed=seed, router=router
+        )
         # What a trace will say of itself, as far as it is known: the program may be killed before there is one.
         known = {"pair": self.settings.pair, "router": wanted.router or self.defaults.router, "seed": wanted.seed}
         self.writing = self.store.begin_answer(self.chat.id, self.path[-1].id, prefix, known)
         self.path.append(self.writing)
-        self._unsaved = list(kept)
+        self._unsaved = list(resume_steps)
         self._saved_at = 0.0
         self._complained = False
         self.answer = Answer(wanted)

@@ -71,7 +71,7 @@ def chart(trace: Trace) -> str:
         x = _LEFT + (number + 0.5) * pitch
         top = max(group, key=_entropy)
         bars[top.role].append(f"M{x:.1f} {_BOTTOM}V{min(_y(top.entropy), _BOTTOM - 1):.1f}")
-        unsure = max((step.unsure for step in group if step.unsure is not None), default=None)
+        unsure = max((step.swap_entropy for step in group if step.swap_entropy is not None), default=None)
         if unsure is not None:
             dots.append(f'<circle cx="{x:.1f}" cy="{_y(unsure):.1f}" r="2.5"/>')
     drawn = "".join(

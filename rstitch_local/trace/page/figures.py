@@ -32,8 +32,8 @@ def figures(trace: Trace) -> dict[str, str]:
         shown["re-evaluated"] += f" in {_seconds(trace.catch_up_ms)}"
     if trace.ttft_ms is not None:
         shown["first token"] = f"after {_seconds(trace.ttft_ms)}"
-    if trace.kept:
-        shown["taken over"] = f"{trace.kept} tokens of an earlier answer"
+    if trace.resumed_tokens:
+        shown["taken over"] = f"{trace.resumed_tokens} tokens of an earlier answer"
     return shown
 
 

@@ -88,18 +88,19 @@ def _token(trace: Trace, index: int, view: View | None) -> str:
         marks.append("none")
     elif text.startswith("\n"):
         marks.append("newline")
-    if step.unsure is not None:
+    if step.swap_entropy is not None:
         marks.append("swap")
     lines = [
         f"{step.role.name}, token {step.position}",
         f"entropy {entropy_words(trace, step.role, step.entropy)}",
         f"likeliest token {step.top1:.1%}".replace("%", " %"),
     ]
-    if step.unsure is not None:
-        lines.append(f"the SLM was unsure: entropy {entropy_words(trace, Role.SLM, step.unsure)}")
+    if step.swap_entropy is not None:
+        lines.append(f"the SLM was unsure: entropy {entropy_words(trace, Role.SLM, step.swap_entropy)}")
     elif step.role is Role.SLM and index and trace.steps[index - 1].role is Role.LLM:
         lines.append("the LLM was sure again: control came back to the SLM")
-    lines.append(f"{'1 token' if step.caught_up == 1 else f'{step.caught_up} tokens'} evaluated in {step.ms:.1f} ms")
+    tokens = "1 token" if step.evaluated_tokens == 1 else f"{step.evaluated_tokens} tokens"
+    lines.append(f"{tokens} evaluated in {step.ms:.1f} ms")
     likeliest = "" if view is None else f' data-view="{escape(_view(view))}"'
     return f'<span class="{" ".join(marks)}" title="{"&#10;".join(lines)}"{likeliest}>{text}</span>'
 

@@ -91,7 +91,7 @@ def test_escape_stops_and_keeps_what_was_written_and_it_can_go_on(
             assert message.text == whole
             trace = chat.app.store.trace(message.id)
             assert trace is not None
-            assert trace.kept == 21
+            assert trace.resumed_tokens == 21
             # What it went on from was in the caches: nothing of the prompt was evaluated again.
             assert trace.usage[Role.LLM].tokens[0] <= 1
 
@@ -190,7 +190,7 @@ def test_a_token_is_exchanged_in_the_inspector(tmp_path: Path) -> None:
             assert after is not None
             assert [s.token for s in after.steps[:6]] == [s.token for s in before.steps[:6]]
             assert after.steps[6].token != before.steps[6].token
-            assert after.kept == 7
+            assert after.resumed_tokens == 7
             assert "2/2" in chat.screen_text()
 
     run(flow)

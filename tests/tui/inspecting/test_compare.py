@@ -250,7 +250,7 @@ def test_the_verdict_on_answers_that_have_no_end() -> None:
 
 
 def test_an_answer_that_went_on_from_another_has_no_pace() -> None:
-    part = trace_of("42", slm=7, llm=1, kept=4, router="entropy:0.5")
+    part = trace_of("42", slm=7, llm=1, resumed_tokens=4, router="entropy:0.5")
     assert verdict(trace_of("42"), part).startswith("tau 0.5: 12% instead of 25% LLM tokens; ")
     assert verdict(part, trace_of("42")).startswith("tau 0.02: 25% instead of 12% LLM tokens; ")
     empty = Trace(0, {"router": "entropy:0.5"}, stop="interrupted")

@@ -433,7 +433,7 @@ def test_a_branch_tells_which_token_was_chosen(tiny_pair: TinyPair) -> None:
         await until(pilot, lambda: at.results)
         index, role, token = at.results[0]
         assert role is Role.LLM
-        branch = await inspected(shell, pilot, kept=branched(at.trace.steps, index, role, token))
+        branch = await inspected(shell, pilot, resume_steps=branched(at.trace.steps, index, role, token))
         assert branch.trace.steps[index].token == token
         await branch.press("home", *["right"] * index)
         assert f"token {index + 1}, a candidate of the LLM" in branch.facts()
@@ -510,8 +510,8 @@ def test_bars(share: float, drawn: str) -> None:
     assert bar(share, 4) == drawn
 
 
-def step(role: Role, entropy: float, unsure: float | None = None, *, caught_up: int = 1) -> Step:
-    return Step(0, role, 7, "x", entropy, 0.9, caught_up, 1.0, unsure)
+def step(role: Role, entropy: float, swap_entropy: float | None = None, *, evaluated_tokens: int = 1) -> Step:
+    return Step(0, role, 7, "x", entropy, 0.9, evaluated_tokens, 1.0, swap_entropy)
 
 
 def trace_of(*steps: Step, router: str = "entropy:0.02", **fields: Any) -> Trace:
@@ -546,7 +546,7 @@ def test_why_by_the_entropy() -> None:
 
 def test_why_by_the_tau_in_force() -> None:
     steps = [step(SLM, 0.004) for _ in range(9)]
-    trace = trace_of(*steps, kept=2, taus=[(4, 0.5), (6, 0.1), (6, 0.2)])
+    trace = trace_of(*steps, resumed_tokens=2, taus=[(4, 0.5), (6, 0.1), (6, 0.2)])
     assert [tau_at(trace, index) for index in range(9)] == [None, None, 0.02, 0.02, 0.5, 0.5, 0.2, 0.2, 0.2]
     assert "not above tau 0.5," in why(trace, 5)
     # What was taken over was written by rules that are not in this record.
@@ -555,7 +555,7 @@ def test_why_by_the_tau_in_force() -> None:
 
 
 def test_why_a_token_that_was_chosen() -> None:
-    trace = trace_of(step(SLM, 0.004), step(SLM, 0.004, caught_up=0), step(SLM, 0.004), kept=2)
+    trace = trace_of(step(SLM, 0.004), step(SLM, 0.004, evaluated_tokens=0), step(SLM, 0.004), resumed_tokens=2)
     assert "chosen by hand" in why(trace, 1)
     assert "chosen by hand" not in why(trace, 0)
     assert "chosen by hand" not in why(trace, 2)
@@ -571,7 +571,7 @@ def test_why_by_other_routers(router: str) -> None:
 
 
 def test_why_by_a_draft() -> None:
-    trace = trace_of(step(SLM, 0.01), step(LLM, 0.3, unsure=0.084), step(LLM, 0.4), router="spec:4")
+    trace = trace_of(step(SLM, 0.01), step(LLM, 0.3, swap_entropy=0.084), step(LLM, 0.4), router="spec:4")
     assert why(trace, 0) == "The SLM drafted this token, and the LLM kept it."
     assert why(trace, 1) == "The LLM wrote this token in place of a draft; the SLM's entropy was 0.0840."
     assert why(trace, 2) == "The LLM wrote this token after a draft of which it had kept everything."

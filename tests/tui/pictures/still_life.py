@@ -58,9 +58,9 @@ def steps_of(text: str) -> list[Step]:
         entropy = round(10 ** (2.2 * wave - 3), 6)
         unsure = entropy if entropy > TAU else None
         role = Role.LLM if unsure is not None else Role.SLM
-        caught_up = 3 if position > 0 and steps[-1].role is not role else 1
+        evaluated_tokens = 3 if position > 0 and steps[-1].role is not role else 1
         own = entropy if unsure is None else round(entropy / 40, 6)
-        steps.append(Step(position, role, 100 + position, word, own, round(1 - own, 6), caught_up, 7.5, unsure))
+        steps.append(Step(position, role, 100 + position, word, own, round(1 - own, 6), evaluated_tokens, 7.5, unsure))
     return steps
 
 
@@ -70,7 +70,7 @@ def trace_of(text: str, router: str, stop: str = "eog") -> Trace:
     trace = Trace(seed=0, settings=settings, steps=steps_of(text), stop=stop, wall_ms=1234.0, ttft_ms=56.0)
     for step in trace.steps:
         trace.tokens[step.role] += 1
-    trace.swaps_up = sum(step.unsure is not None for step in trace.steps)
+    trace.swaps_up = sum(step.swap_entropy is not None for step in trace.steps)
     trace.swaps_down = trace.swaps_up
     trace.usage[Role.SLM].tokens, trace.usage[Role.SLM].ns = [40, 9, 50], [8_000_000, 30_000_000, 250_000_000]
     trace.usage[Role.LLM].tokens, trace.usage[Role.LLM].ns = [40, 30, 12], [40_000_000, 290_000_000, 480_000_000]

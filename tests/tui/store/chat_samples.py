@@ -35,9 +35,9 @@ def make_steps(texts: Sequence[str], start: int = 0) -> list[Step]:
             text=text,
             entropy=0.001 * (position % 50 + 1) / 3,
             top1=1 - 0.01 * (position % 50),
-            caught_up=1 + position % 3,
+            evaluated_tokens=1 + position % 3,
             ms=0.1 * (position + 1),
-            unsure=0.3 if position % 3 == 2 else None,
+            swap_entropy=0.3 if position % 3 == 2 else None,
         )
         for position, text in enumerate(texts, start)
     ]
@@ -47,7 +47,7 @@ def make_trace(steps: Sequence[Step], stop: str | None = "eog", **changes: Any) 
     trace = Trace(7, SETTINGS, list(steps), stop=stop, wall_ms=2000.0, ttft_ms=12.5)
     for step in steps:
         trace.tokens[step.role] += 1
-    trace.swaps_up = sum(step.unsure is not None for step in steps)
+    trace.swaps_up = sum(step.swap_entropy is not None for step in steps)
     trace.swaps_down = max(0, trace.swaps_up - 1)
     for name, value in changes.items():
         setattr(trace, name, value)

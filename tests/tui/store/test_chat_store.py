@@ -47,7 +47,7 @@ def test_a_conversation_is_there_when_opened_again(path: Path) -> None:
         begun = store.begin_answer(chat.id, question.id, "It is", {"seed": 7, "opens_thinking": True})
         assert begun.unfinished
         assert begun.text == "It is"
-        trace = make_trace(make_steps([" fo", "", "ur", "."]), taus=[(1, 0.5)], kept=1)
+        trace = make_trace(make_steps([" fo", "", "ur", "."]), taus=[(1, 0.5)], resumed_tokens=1)
         store.finish_answer(begun.id, trace)
     with Store(path) as store:
         first, second = store.path(chat.id)

@@ -108,7 +108,7 @@ def test_an_answer_that_has_just_begun() -> None:
 
 
 def test_steps_taken_over_count_for_the_share_but_not_for_the_speed() -> None:
-    text = figures_text(trace(kept=100), 200).plain
+    text = figures_text(trace(resumed_tokens=100), 200).plain
     assert "LLM 25%" in text
     assert f"{99 / 5.69:.1f} tok/s" in text
 

@@ -65,7 +65,7 @@ def pace_ms(trace: Trace) -> float | None:
     None where nothing was written, or where the answer went on from another: its pace is that of a part.
     """
     ms = trace.model_ms - sum(trace.spent(role, "prompt")[1] for role in Role)
-    return ms / len(trace.steps) if trace.steps and ms and not trace.kept else None
+    return ms / len(trace.steps) if trace.steps and ms and not trace.resumed_tokens else None
 
 
 def verdict(old: Trace, new: Trace) -> str:
@@ -155,7 +155,7 @@ class _Side(Vertical):
             scroll.scroll_end(animate=False)
         self.query_one(EntropyStrip).extend(steps)
         self.query_one(Figures).show(trace)
-        kept = f" ({trace.kept:,} kept)" if trace.kept else ""
+        kept = f" ({trace.resumed_tokens:,} kept)" if trace.resumed_tokens else ""
         written = f"{len(trace.steps):,} tokens{kept} · {_time(trace.wall_ms)}"
         self.query_one(".heading", Static).update(Content(f"{self._title()} · {written}"))
 

@@ -101,7 +101,7 @@ class LaidOut(Visual):
         return self.content(width).render_strips(width, height, style, options)
 
 
-class Way(LaidOut):
+class DialogOption(LaidOut):
     """One of several things to choose: a title, and under it what it means; `mark` goes before both."""
 
     def __init__(self, title: str, sentence: str, mark: str = "", *, bold: bool = True) -> None:
@@ -117,11 +117,11 @@ class Way(LaidOut):
         return Content("\n").join([Content.assemble(self._mark, title[0]), *lines])
 
 
-class Ways(OptionList):
-    """A list of Ways, in a form that scrolls: that follows where the list is taller."""
+class DialogOptions(OptionList):
+    """A list of DialogOptions, in a form that scrolls: that follows where the list is taller."""
 
     DEFAULT_CSS = """
-    Ways {
+    DialogOptions {
         height: auto; max-height: 1000; overflow: hidden; border: none; padding: 0; background: $surface;
         &:focus { border: none; background-tint: transparent; }
         & > .option-list--option { padding: 0 1; }
@@ -132,13 +132,13 @@ class Ways(OptionList):
     def _follow(self, event: OptionList.OptionHighlighted) -> None:
         form = self.parent
         if isinstance(form, VerticalScroll) and self.has_focus:
-            ways = [option.prompt for option in self.options if isinstance(option.prompt, Way)]
+            ways = [option.prompt for option in self.options if isinstance(option.prompt, DialogOption)]
             heights = [way.get_height({}, self.size.width - 2) for way in ways]
             top = self.virtual_region.y + sum(heights[: event.option_index])
             form.scroll_to_region(Region(0, top, self.size.width, heights[event.option_index]), animate=False)
 
 
-class Choice(Ways):
+class Choice(DialogOptions):
     """A list in which what is marked is chosen.
 
     Args:
@@ -165,12 +165,12 @@ class Choice(Ways):
         old, self.chosen = self.chosen, event.option_index
         for place in {old, self.chosen}:
             way = self.get_option_at_index(place).prompt
-            assert isinstance(way, Way)
+            assert isinstance(way, DialogOption)
             self.replace_option_prompt_at_index(place, _marked(way.title, way.sentence, place == self.chosen))
 
 
-def _marked(title: str, sentence: str, chosen: bool) -> Way:
-    return Way(title, sentence, "● " if chosen else "○ ", bold=chosen)
+def _marked(title: str, sentence: str, chosen: bool) -> DialogOption:
+    return DialogOption(title, sentence, "● " if chosen else "○ ", bold=chosen)
 
 
 class ConfirmScreen(Dialog[bool]):

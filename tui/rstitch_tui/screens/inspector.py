@@ -36,7 +36,7 @@ def swaps(trace: Trace) -> list[int]:
     return [
         index
         for index, step in enumerate(steps)
-        if step.unsure is not None or (index > 0 and step.role is not steps[index - 1].role)
+        if step.swap_entropy is not None or (index > 0 and step.role is not steps[index - 1].role)
     ]
 
 

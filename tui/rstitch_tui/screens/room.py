@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.sanitize import human_bytes
-from rstitch_tui.screens.confirm import Dialog, Way, Ways
+from rstitch_tui.screens.confirm import Dialog, DialogOption, DialogOptions
 
 
 def larger_context(used: Mapping[Role, tuple[int, int]], limit: int) -> int | None:
@@ -27,7 +27,7 @@ def larger_context(used: Mapping[Role, tuple[int, int]], limit: int) -> int | No
     return wanted if wanted > now else None
 
 
-class RoomWays(Ways):
+class RoomWays(DialogOptions):
     """What can be done."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Choose", id="room_choose")]
@@ -108,4 +108,4 @@ class RoomScreen(Dialog[str | None]):
 
 
 def _option(name: str, title: str, sentence: str, impossible: str = "") -> Option:
-    return Option(Way(title, impossible or sentence), id=name, disabled=bool(impossible))
+    return Option(DialogOption(title, impossible or sentence), id=name, disabled=bool(impossible))

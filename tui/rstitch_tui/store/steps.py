@@ -65,7 +65,7 @@ def trace_of_steps(settings: Mapping[str, Any], steps: list[Step], stop: str | N
     trace = Trace(seed if isinstance(seed, int) else 0, settings, steps, stop=stop)
     for step in steps:
         trace.tokens[step.role] += 1
-    trace.swaps_up = sum(step.unsure is not None for step in steps)
+    trace.swaps_up = sum(step.swap_entropy is not None for step in steps)
     trace.swaps_down = sum(one.role is Role.LLM and two.role is Role.SLM for one, two in pairwise(steps))
     trace.wall_ms = sum(step.ms for step in steps)
     trace.ttft_ms = steps[0].ms if steps else None

@@ -86,11 +86,11 @@ class EntropyStrip(Widget):
             self._last = steps[-_WIDEST - 1].role
         for step in steps[-_WIDEST:]:
             mark = _RUN if step.role is Role.LLM else " "
-            if step.unsure is not None:
+            if step.swap_entropy is not None:
                 mark = _UP
             elif step.role is Role.SLM and self._last is Role.LLM:
                 mark = _DOWN
-            entropy = step.entropy if step.unsure is None else step.unsure
+            entropy = step.entropy if step.swap_entropy is None else step.swap_entropy
             self._bars.append(_Bar(place_of(entropy), step.role, mark))
             self._last = step.role
         if steps:

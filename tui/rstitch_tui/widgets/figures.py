@@ -131,7 +131,7 @@ def _routing(trace: Trace | None, llm_only_ms: float | None, busy: str) -> Itera
 def _speed(trace: Trace | None, context_used: Mapping[Role, tuple[int, int]]) -> Iterator[_Part]:
     """How fast it came, and how much room is left."""
     if trace is not None:
-        written = sum(trace.tokens.values()) - trace.kept
+        written = sum(trace.tokens.values()) - trace.resumed_tokens
         if trace.ttft_ms is not None and written > 1 and trace.wall_ms > trace.ttft_ms:
             yield 0, [((_rate((written - 1) / (trace.wall_ms - trace.ttft_ms)), _FIGURE), (" tok/s", _LABEL))]
         if trace.ttft_ms is not None:

@@ -37,7 +37,7 @@ class TokenFacts(Static):
         self._shown = trace, index, text
         step, tau = trace.steps[index], tau_at(trace, index)
         chosen = _is_chosen(trace, index)
-        tokens = "1 token" if step.caught_up == 1 else f"{step.caught_up:,} tokens"
+        tokens = "1 token" if step.evaluated_tokens == 1 else f"{step.evaluated_tokens:,} tokens"
         figures = [
             f"entropy {entropy_text(step.entropy)}" + ("" if tau is None else f", tau {tau:g}"),
             f"top-1 {step.top1:.0%}",
@@ -72,7 +72,7 @@ class TokenFacts(Static):
 def tau_at(trace: Trace, index: int) -> float | None:
     """The threshold on the entropy that decided at a position; None where none did, or where it is not recorded."""
     tau: float | None = trace.settings.get("tau")
-    if tau is None or index < trace.kept:
+    if tau is None or index < trace.resumed_tokens:
         return None
     return next((new for at, new in reversed(trace.taus) if at <= index), tau)
 
@@ -93,8 +93,8 @@ def why(trace: Trace, index: int) -> str:
         return (
             f"The SLM was sure enough here: entropy {entropy_text(step.entropy)}{below}, so it wrote this token itself."
         )
-    if step.unsure is not None:
-        said = f"The SLM was unsure here: entropy {entropy_text(step.unsure)}{above}, so the LLM wrote it."
+    if step.swap_entropy is not None:
+        said = f"The SLM was unsure here: entropy {entropy_text(step.swap_entropy)}{above}, so the LLM wrote it."
     else:
         said = "The LLM kept control: it had not been sure of the token before."
     if index + 1 == len(trace.steps):
@@ -106,7 +106,7 @@ def why(trace: Trace, index: int) -> str:
 
 def _is_chosen(trace: Trace, index: int) -> bool:
     """Whether the user put this token there: of one that was written, something was evaluated."""
-    return index < trace.kept and trace.steps[index].caught_up == 0
+    return index < trace.resumed_tokens and trace.steps[index].evaluated_tokens == 0
 
 
 def _what_the_router_did(trace: Trace, index: int, spec: str) -> str:
@@ -115,27 +115,27 @@ def _what_the_router_did(trace: Trace, index: int, spec: str) -> str:
     if spec.startswith("spec:"):
         if step.role is Role.SLM:
             return "The SLM drafted this token, and the LLM kept it."
-        if step.unsure is None:
+        if step.swap_entropy is None:
             return "The LLM wrote this token after a draft of which it had kept everything."
-        return f"The LLM wrote this token in place of a draft; the SLM's entropy was {entropy_text(step.unsure)}."
+        return f"The LLM wrote this token in place of a draft; the SLM's entropy was {entropy_text(step.swap_entropy)}."
     if step.role is Role.SLM:
         return f"The router {spec} let the SLM write this token."
-    if step.unsure is None:
+    if step.swap_entropy is None:
         said = f"The router {spec} left control with the LLM."
     else:
-        said = f"The router {spec} gave this token to the LLM; the SLM's entropy was {entropy_text(step.unsure)}."
+        said = f"The router {spec} gave this token to the LLM; the SLM's entropy was {entropy_text(step.swap_entropy)}."
     return f"{said} Then control goes back to the SLM." if _handed_back(trace, index) else said
 
 
 def _handed_back(trace: Trace, index: int) -> bool:
     """Whether the SLM was asked for the token after this one of the LLM's."""
     follower = trace.steps[index + 1 : index + 2]
-    return any(step.role is Role.SLM or step.unsure is not None for step in follower)
+    return any(step.role is Role.SLM or step.swap_entropy is not None for step in follower)
 
 
 def _gauge(step: Step, tau: float | None) -> list[tuple[str, str]]:
     """The entropy that decided who writes as a line on the scale, with tau marked on it; and whose it was."""
-    entropy, role = (step.entropy, step.role) if step.unsure is None else (step.unsure, Role.SLM)
+    entropy, role = (step.entropy, step.role) if step.swap_entropy is None else (step.swap_entropy, Role.SLM)
     filled = round(place_of(entropy) * _GAUGE_CELLS)
     line = "━" * filled + "─" * (_GAUGE_CELLS - filled)
     mark = _GAUGE_CELLS if tau is None else min(_GAUGE_CELLS - 1, round(place_of(tau) * _GAUGE_CELLS))

@@ -164,10 +164,10 @@ class TokenView(Widget):
             f"entropy {step.entropy:.4f}",
             f"top probability {step.top1:.2f}",
         ]
-        if step.unsure is not None:
+        if step.swap_entropy is not None:
             # Which of the two is larger is for the router to say: it may look at more tokens than this one.
             tau = "" if self.tau is None else f", tau {self.tau:g}"
-            lines.append(f"control passed here: SLM entropy {step.unsure:.4f}{tau}")
+            lines.append(f"control passed here: SLM entropy {step.swap_entropy:.4f}{tau}")
         return "\n".join(lines)
 
     # Layout
