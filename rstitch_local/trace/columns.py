@@ -13,6 +13,9 @@ from typing import Any
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 
+STORED_NAMES = {"evaluated_tokens": "caught_up", "swap_entropy": "unsure"}
+"""Names in files of the Step fields that have another name there."""
+
 _LETTERS = {Role.SLM: "S", Role.LLM: "L"}
 _ROLES = {letter: role for role, letter in _LETTERS.items()}
 _SHARE_DIGITS, _MS_DIGITS = 5, 4

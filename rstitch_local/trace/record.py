@@ -13,7 +13,7 @@ from typing import Any
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.llama.batch import KINDS, Usage
-from rstitch_local.trace.columns import pack, unpack
+from rstitch_local.trace.columns import STORED_NAMES, pack, unpack
 
 
 @dataclass(slots=True)
@@ -193,10 +193,7 @@ class Trace:
 
 def _step_record(step: Step) -> dict[str, Any]:
     """Return a step under the field names that JSON files use."""
-    record = asdict(step)
-    record["caught_up"] = record.pop("evaluated_tokens")
-    record["unsure"] = record.pop("swap_entropy")
-    return record
+    return {STORED_NAMES.get(name, name): value for name, value in asdict(step).items()}
 
 
 def _step(record: Mapping[str, Any]) -> Step:

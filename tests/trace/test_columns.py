@@ -46,7 +46,7 @@ def test_what_is_packed_comes_back(steps: list[Step]) -> None:
     again = unpack(written(pack(steps)), "".join(step.text for step in steps))
     assert len(again) == len(steps)
     for one, two in zip(steps, again, strict=True):
-        exact = ("position", "role", "token", "text", "caught_up")
+        exact = ("position", "role", "token", "text", "evaluated_tokens")
         assert [getattr(one, name) for name in exact] == [getattr(two, name) for name in exact]
         assert isinstance(two.role, Role)
         # Half of the fifth digit of numbers that begin with 1; below 1e-300 floats have no five digits.

@@ -119,7 +119,8 @@ def test_a_trace_by_columns_is_the_same_but_for_rounding(trace: Trace) -> None:
 
 RECORD_KEYS = {
     "position": int, "role": str, "token": int, "text": str, "entropy": float, "entropy_nats": float, "top1": float,
-    "unsure": float, "unsure_nats": float, "margin": float, "caught_up": int, "ms": float, "swap": str,
+    "swap_entropy": float, "swap_entropy_nats": float, "margin": float, "evaluated_tokens": int,
+    "ms": float, "swap": str,
 }  # fmt: skip
 
 
@@ -136,7 +137,7 @@ def test_records_are_rows_of_one_table(trace: Trace, sizes_known: bool) -> None:
             assert value is None or type(value) is RECORD_KEYS[name]
         assert record["role"] in ("slm", "llm")
         assert (record["entropy_nats"] is not None) == sizes_known
-        assert (record["unsure_nats"] is not None) == (sizes_known and step.swap_entropy is not None)
+        assert (record["swap_entropy_nats"] is not None) == (sizes_known and step.swap_entropy is not None)
     json.dumps(records, allow_nan=False)
 
 
@@ -151,7 +152,7 @@ def test_records_name_the_swaps_and_the_nats() -> None:
     assert [record["swap"] for record in records] == ["", "up", "", "down", "up"]
     assert records[0]["entropy_nats"] == pytest.approx(0.5 * math.log(100))
     assert records[1]["entropy_nats"] == pytest.approx(0.5 * math.log(1000))
-    assert records[1]["unsure_nats"] == pytest.approx(0.25 * math.log(100))
+    assert records[1]["swap_entropy_nats"] == pytest.approx(0.25 * math.log(100))
 
 
 @pytest.mark.parametrize("sizes", [None, 5, {}, {"slm": "100"}, {"slm": 1}, {"llm": 100}])

@@ -16,9 +16,11 @@ from typing import Any
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.errors import StorageError
+from rstitch_local.trace.columns import STORED_NAMES
 from rstitch_local.trace.record import Trace
 
-_FIELDS = tuple(field.name for field in fields(Step))
+# The column in the database of each field of Step.
+_COLUMNS = {field.name: STORED_NAMES.get(field.name, field.name) for field in fields(Step)}
 _ROLES = {role.value: role for role in Role}
 # The answer's last save is made in the app's event loop: little more room for much less time.
 _LEVEL = 1
@@ -36,7 +38,7 @@ def to_json(value: Any) -> str:
 
 def pack(steps: Sequence[Step]) -> bytes:
     """Steps as bytes: {"position": [...], "role": [...], ...}, compressed; nothing is rounded."""
-    columns = {name: list(map(attrgetter(name), steps)) for name in _FIELDS}
+    columns = {column: list(map(attrgetter(name), steps)) for name, column in _COLUMNS.items()}
     return zlib.compress(to_json(columns).encode(), _LEVEL)
 
 
@@ -48,8 +50,8 @@ def unpack(blobs: Iterable[bytes]) -> list[Step]:
             columns: dict[str, list[Any]] = json.loads(zlib.decompress(blob))
             columns["role"] = [_ROLES[role] for role in columns["role"]]
             # A Step of another version may have had other fields.
-            names = [name for name in _FIELDS if name in columns]
-            rows = zip(*(columns[name] for name in names), strict=True)
+            names = [name for name, column in _COLUMNS.items() if column in columns]
+            rows = zip(*(columns[_COLUMNS[name]] for name in names), strict=True)
             steps.extend(Step(**dict(zip(names, row, strict=True))) for row in rows)
     except (zlib.error, ValueError, KeyError, TypeError) as error:
         raise StorageError("Damaged record", f"The tokens of an answer cannot be read: {error}.") from error
