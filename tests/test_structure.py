@@ -21,20 +21,21 @@ MAY_IMPORT = {
     "errors": set[str](),
     "paths": set[str](),
     "sanitize": set[str](),
+    "files": {"errors"},
     "plotting": {"errors"},
     "builtin": set[str](),
     "llama": {"errors", "paths"},
     "decoding": {"errors"},
-    "routing": {"decoding", "builtin", "errors"},
+    "routing": {"decoding", "builtin", "errors", "files"},
     "trace": {"routing", "decoding", "llama", "errors", "sanitize"},
-    "catalog": {"errors", "paths", "sanitize"},
+    "catalog": {"errors", "files", "paths", "sanitize"},
     # `load_pair("name")` looks the name up, so the catalogue lies below the engine and knows nothing of it.
     "engine": {"trace", "routing", "llama", "decoding", "catalog", "errors", "paths", "sanitize"},
-    "costs": {"engine", "trace", "routing", "llama", "decoding", "catalog", "errors", "paths", "sanitize"},
-    "problems": {"engine", "trace", "catalog", "routing", "decoding", "errors", "paths", "sanitize"},
+    "costs": {"engine", "trace", "routing", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize"},
+    "problems": {"engine", "trace", "catalog", "routing", "decoding", "errors", "files", "paths", "sanitize"},
     "study": {
         "problems", "costs", "engine", "trace", "llama", "catalog", "routing", "decoding", "builtin", "plotting",
-        "errors", "paths", "sanitize",
+        "errors", "files", "paths", "sanitize",
     },
     # The chat never touches llama.cpp: what it shows comes from the engine's steps and traces.
     "rstitch_tui": {
@@ -43,7 +44,7 @@ MAY_IMPORT = {
     },
     "learning": {
         "problems", "costs", "engine", "trace", "llama", "catalog", "routing", "decoding", "builtin", "plotting",
-        "errors", "paths",
+        "errors", "files", "paths",
     },
 }  # fmt: skip
 

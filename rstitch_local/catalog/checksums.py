@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rstitch_local import paths
+from rstitch_local.errors import StorageError
+from rstitch_local.files import write_json
 
 BLOCK_BYTES = 1 << 22
 
@@ -55,22 +55,10 @@ def cached_sha256(path: Path) -> str | None:
 
 def remember(path: Path, sha256: str) -> None:
     """Keep a sum known to be that of the file as it is now. A cache that cannot be written is no error."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, StorageError):
         known = _load()
         known[str(path.resolve())] = {"stamp": _stamp(path), "sha256": sha256}
         write_json(_cache_file(), known)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.new")
-    try:
-        new.write_text(json.dumps(value, indent=1), encoding="utf-8")
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
 
 
 def _cache_file() -> Path:

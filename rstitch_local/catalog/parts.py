@@ -18,7 +18,6 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from rstitch_local.catalog.checksums import write_json
 from rstitch_local.catalog.schema import ModelFile, Parts
 from rstitch_local.catalog.transfer import (
     PartialFile,
@@ -29,6 +28,7 @@ from rstitch_local.catalog.transfer import (
     require_space,
     storage_errors,
 )
+from rstitch_local.files import write_json
 from rstitch_local.sanitize import one_line
 
 POLL_S = 0.25
@@ -77,8 +77,7 @@ def fetch(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> tupl
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             out.flush()
-            with storage_errors(ledger):
-                write_json(ledger, {"name": parts.name, "version": parts.version, "parts": number, "bytes": out.size})
+            write_json(ledger, {"name": parts.name, "version": parts.version, "parts": number, "bytes": out.size})
         progress(file.file, out.size, file.size)
         digest = out.sha256
     return partial, digest

@@ -13,9 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from rstitch_local import paths
-from rstitch_local.catalog.checksums import sha256_of, write_json
+from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.errors import ModelError, StorageError
+from rstitch_local.files import write_json
 
 BUILTIN_DIR = Path(__file__).parents[1] / "builtin"
 """The models that ship inside the package."""
@@ -226,7 +227,7 @@ def learned_of(file: ModelFile) -> Learned | None:
 
 
 def record(file: ModelFile, sha256: str, size: int) -> None:
-    """Keep the sum and size of a file that has just been downloaded. Raises OSError."""
+    """Keep the sum and size of a file that has just been downloaded. Raises StorageError."""
     write_json(_record(path_of(file)), {"sha256": sha256, "size": size, "revision": file.revision})
 
 

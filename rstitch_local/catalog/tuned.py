@@ -12,7 +12,8 @@ import tomllib
 from pathlib import Path
 
 from rstitch_local import paths
-from rstitch_local.errors import StorageError, UsageError
+from rstitch_local.errors import UsageError
+from rstitch_local.files import write_atomic
 
 _HEAD = """\
 # Routers that `rstitch tune --save` chose on this machine, by pair.
@@ -63,22 +64,16 @@ def save_tuned(pair: str, router: str, why: str, path: Path | None = None) -> Pa
     known = read_tuned(path)
     line = f"{_KEY} = {json.dumps(router)}  # {why}"
     header = f"[{json.dumps(pair)}]"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text(encoding="utf-8-sig") if path.exists() else _HEAD
-        text = _replaced(text, pair, line) if pair in known else f"{text.rstrip()}\n\n{header}\n{line}\n"
-        # However a user wrote the file: it is left alone unless it then says what it should.
-        if not _says(text, {**known, pair: router}):
-            raise UsageError(
-                "The tuned router cannot be saved",
-                f"The table of {pair} in {path} is written in a way of its own.",
-                f"Write into it: {line}",
-            )
-        temporary = path.with_suffix(".toml.new")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError("Cannot write the tuned router", f"{path}: {error.strerror or error}.") from error
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else _HEAD
+    text = _replaced(text, pair, line) if pair in known else f"{text.rstrip()}\n\n{header}\n{line}\n"
+    # However a user wrote the file: it is left alone unless it then says what it should.
+    if not _says(text, {**known, pair: router}):
+        raise UsageError(
+            "The tuned router cannot be saved",
+            f"The table of {pair} in {path} is written in a way of its own.",
+            f"Write into it: {line}",
+        )
+    write_atomic(path, text, what="tuned router")
     return path
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import psutil
 
 from rstitch_local import paths
-from rstitch_local.catalog.checksums import cached_sha256, sha256_of, write_json
+from rstitch_local.catalog.checksums import cached_sha256, sha256_of
 from rstitch_local.costs.latency import PairLatency
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.machine import batch_size
 from rstitch_local.engine.pair import Pair
-from rstitch_local.errors import ModelError, RStitchError, StorageError
+from rstitch_local.errors import ModelError, RStitchError
+from rstitch_local.files import write_json
 from rstitch_local.llama import library
 from rstitch_local.sanitize import one_line
 
@@ -105,10 +106,7 @@ def store_calibration(pair: Pair, latency: PairLatency) -> Path:
         "latency": latency.to_dict(),
     }
     path = path_of(key)
-    try:
-        write_json(path, record)
-    except OSError as error:
-        raise StorageError("Cannot store the calibration", f"{path}: {error.strerror or error}.") from error
+    write_json(path, record, what="calibration")
     return path
 
 

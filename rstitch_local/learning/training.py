@@ -21,6 +21,7 @@ import torch
 from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.decoding.roles import Role
 from rstitch_local.errors import InputError, StorageError
+from rstitch_local.files import open_atomic
 from rstitch_local.learning.dapo import Batch, Network, Update, update
 from rstitch_local.learning.imitation import imitate, tell_apart
 from rstitch_local.learning.reward import advantages, informative, price_of, reward
@@ -345,14 +346,12 @@ class Training:
             "network": network.state_dict(),
             "optimiser": optimiser.state_dict(),
         }
-        new = self._state.with_suffix(".new")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            torch.save(state, new)
-            write_policy(self.folder / "best.safetensors", self.best)
-            new.replace(self._state)
-        except (OSError, RuntimeError) as error:
-            raise StorageError("Cannot store the checkpoint", f"{self._state}: {error}.") from error
+            with open_atomic(self._state, what="checkpoint") as file:
+                torch.save(state, file)
+                write_policy(self.folder / "best.safetensors", self.best)
+        except RuntimeError as error:  # torch reports a failed write as one
+            raise StorageError("Cannot write checkpoint", f"{self._state}: {error}.") from error
 
     def _load(self, network: Network, optimiser: torch.optim.Optimizer) -> int:
         """Go on from the checkpoint; returns the number of steps that are done."""

@@ -5,14 +5,11 @@ Knows files and what can go wrong with them; nothing of what the lines say.
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
-from rstitch_local.errors import StorageError
+from rstitch_local.files import storage_error
 
-# Not every system has a quota error.
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _BLOCK_BYTES = 1 << 16
 
 
@@ -53,10 +50,3 @@ def cut_last_line(path: Path) -> None:
         return
     except OSError as error:
         raise storage_error(path, error) from error
-
-
-def storage_error(path: Path, error: OSError) -> StorageError:
-    """What to tell the user about a file that could not be written."""
-    if error.errno in _FULL:
-        return StorageError("Disk full", f"{path} could not be written.", "Make room and run the same command again.")
-    return StorageError("Cannot write", f"{path}: {error.strerror or error}.", "Name another folder with --out.")

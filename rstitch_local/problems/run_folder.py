@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import NoneType, TracebackType
 from typing import Any
@@ -17,7 +16,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rstitch_local.errors import InputError, StorageError
-from rstitch_local.problems.lines import append_line, cut_last_line, storage_error
+from rstitch_local.files import storage_error, write_atomic
+from rstitch_local.problems.lines import append_line, cut_last_line
 from rstitch_local.sanitize import one_line
 
 FORMAT = 1
@@ -174,24 +174,11 @@ class RunFolder:
     def rewrite(self, change: Callable[[Answer], Answer]) -> None:
         """Replace every line by what `change` makes of it, all or nothing; raises StorageError."""
         changed = [change(row) for row in self._answers]
-        self._replace(ANSWERS_FILE, b"".join(_line(row) for row in changed))
+        write_atomic(self.path / ANSWERS_FILE, b"".join(_line(row) for row in changed), what="answers")
         self._answers = changed
 
     def _write_header(self, header: Mapping[str, Any]) -> None:
-        self._replace(RUN_FILE, json.dumps(header, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-
-    def _replace(self, name: str, data: bytes) -> None:
-        temporary, path = self.path / f"{name}.new", self.path / name
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise storage_error(path, error) from error
+        write_atomic(self.path / RUN_FILE, json.dumps(header, indent=2, ensure_ascii=False) + "\n")
 
     def _open_answers(self) -> list[Answer]:
         """Read answers.jsonl and cut off a last line that a crash left unfinished."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.errors import ModelError, StorageError
+from rstitch_local.errors import ModelError
+from rstitch_local.files import write_atomic
 from rstitch_local.routing.policy import Policy, PolicyMetadata
 
 VERSION = 1
@@ -47,15 +47,8 @@ def write_policy(path: Path, policy: Policy) -> None:
         at += array.nbytes
     text = json.dumps(header).encode("ascii")
     text += b" " * (-len(text) % 8)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = b"".join(array.astype("<f4").tobytes() for array in policy.tensors.values())
-        new.write_bytes(len(text).to_bytes(8, "little") + text + arrays)
-        new.replace(path)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise StorageError("Cannot store the router", f"{path}: {error.strerror or error}.") from error
+    arrays = b"".join(array.astype("<f4").tobytes() for array in policy.tensors.values())
+    write_atomic(path, len(text).to_bytes(8, "little") + text + arrays, what="router file")
 
 
 def read_policy(path: Path) -> Policy:

@@ -20,7 +20,8 @@ from rich.console import Console
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.machine import cache_bytes
-from rstitch_local.errors import InputError, RStitchError, StorageError
+from rstitch_local.errors import InputError, RStitchError
+from rstitch_local.files import write_json
 from rstitch_local.llama.gguf_check import check_gguf
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.reading import Problem, ProblemFile, read_problems
@@ -237,10 +238,4 @@ class _Notes:
 
     def write(self) -> None:
         """Replace the file as a whole."""
-        record = {"format": FORMAT, "split": sorted(self.split), "loaded": self.loaded}
-        temporary = self._path.with_suffix(".json.new")
-        try:
-            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-            temporary.replace(self._path)
-        except OSError as error:
-            raise StorageError("Cannot write", f"{self._path}: {error.strerror or error}.") from error
+        write_json(self._path, {"format": FORMAT, "split": sorted(self.split), "loaded": self.loaded}, indent=2)

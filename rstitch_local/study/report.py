@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rstitch_local.errors import StorageError
+from rstitch_local.files import write_atomic
 from rstitch_local.sanitize import one_line
 from rstitch_local.study.bench import BenchOutcome
 from rstitch_local.study.figures import PARTS, RouterFigures
@@ -29,11 +29,8 @@ NONE = "--"
 
 def write_report(out: Path, text: str, figures: Sequence[RouterFigures], record: Mapping[str, Any]) -> None:
     """Write the three files into a folder; raises StorageError."""
-    try:
-        for name, content in ((REPORT, text), (CSV, csv_text(figures)), (JSON, json_text(figures, record))):
-            (out / name).write_text(content, encoding="utf-8", newline="")
-    except OSError as error:
-        raise StorageError("Cannot write", f"{out}: {error.strerror or error}.") from error
+    for name, content in ((REPORT, text), (CSV, csv_text(figures)), (JSON, json_text(figures, record))):
+        write_atomic(out / name, content, what="report")
 
 
 def markdown(

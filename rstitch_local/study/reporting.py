@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import rstitch_local
-from rstitch_local.errors import StorageError
+from rstitch_local.files import write_atomic
 from rstitch_local.problems.metrics import wilson
 from rstitch_local.sanitize import one_line
 from rstitch_local.study.answering import StudyJob
@@ -80,8 +80,5 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file as a whole, UTF-8; raises StorageError."""
-    try:
-        path.write_text(text, encoding="utf-8", errors="replace", newline="")
-    except OSError as error:
-        raise StorageError("Cannot write", f"{path}: {error.strerror or error}.", "Name another --out.") from error
+    """Write a whole file, UTF-8; raises StorageError."""
+    write_atomic(path, text, what="report")

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rstitch_local.errors import StorageError
+from rstitch_local.files import write_atomic
 from rstitch_local.study.figures import BASE, RouterFigures
 from rstitch_local.study.report import REPORT, escaped, facts_of, figures_table, shares
 from rstitch_local.study.tuning import Constraint, Tuning
@@ -87,12 +87,9 @@ def write_tuning(out: Path, words: Sequence[str], found: Tuning, wish: Constrain
     if found.report is not None:
         facts = facts_of(found.report).items()
         parts += ["## What was measured", "\n".join(f"- {name}: {escaped(value)}" for name, value in facts)]
-    try:
-        (out / REPORT).write_text("\n\n".join(parts) + "\n", encoding="utf-8", newline="")
-        text = json.dumps(record(words, found, wish), indent=2, allow_nan=False)
-        (out / TUNE_JSON).write_text(text + "\n", encoding="utf-8", newline="")
-    except OSError as error:
-        raise StorageError("Cannot write", f"{out}: {error.strerror or error}.") from error
+    write_atomic(out / REPORT, "\n\n".join(parts) + "\n", what="report")
+    text = json.dumps(record(words, found, wish), indent=2, allow_nan=False)
+    write_atomic(out / TUNE_JSON, text + "\n", what="report")
 
 
 def record(words: Sequence[str], found: Tuning, wish: Constraint) -> Mapping[str, Any]:

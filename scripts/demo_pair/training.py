@@ -20,6 +20,7 @@ from torch.nn import functional
 from demo_pair import batches, quick_look
 from demo_pair.data import Examples
 from demo_pair.model import DemoModel, Shape, shape_of
+from rstitch_local.files import open_atomic
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,8 @@ def save(
         "step": step, "tokens": tokens, "seconds": seconds, "shape": astuple(model.shape),
         "decay_from": recipe.decay_from, "decay_steps": recipe.decay_steps,
     }  # fmt: skip
-    fresh = path.with_suffix(".new")
-    torch.save(state, fresh)
-    fresh.replace(path)
+    with open_atomic(path) as file:
+        torch.save(state, file)
 
 
 def load(path: Path) -> tuple[DemoModel, int]:

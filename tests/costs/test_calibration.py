@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -251,7 +252,7 @@ def test_one_that_is_too_large(home: Path, pair: Pair) -> None:  # noqa: ARG001
 def test_a_folder_that_cannot_be_written(home: Path, pair: Pair) -> None:
     (home / "cache").mkdir(parents=True)
     (home / "cache" / "calibrations").write_text("in the way")
-    with pytest.raises(StorageError, match="Cannot store"):
+    with pytest.raises(StorageError, match="Cannot write calibration"):
         store_calibration(pair, LATENCY)
 
 
@@ -262,7 +263,7 @@ def test_half_a_file_is_never_left(home: Path, pair: Pair, monkeypatch: pytest.M
     def full(*_arguments: object, **_options: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="No space left"):
         store_calibration(pair, LATENCY)
     assert path.read_bytes() == before

@@ -1,0 +1,96 @@
+"""Atomic writes: complete files only, the old file after a failure, no temporary files left."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from rstitch_local.errors import StorageError
+from rstitch_local.files import open_atomic, storage_error, write_atomic, write_json
+
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and links")
+
+
+def test_text_bytes_and_json_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "file"
+    write_atomic(path, "é\r\n\udcff")
+    assert path.read_bytes() == "é\r\n?".encode()
+    write_atomic(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    write_json(path, {"a": "é"})
+    assert path.read_bytes() == b'{\n "a": "\\u00e9"\n}\n'
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_reader_sees_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, "old")
+    with open_atomic(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt(), ValueError("no")])
+def test_failed_write_keeps_the_old_file_and_removes_the_temporary_one(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, "old")
+    expected = StorageError if isinstance(error, OSError) else type(error)
+
+    def write_half() -> None:
+        with open_atomic(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(expected):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_failed_replace_removes_the_temporary_file(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    with pytest.raises(StorageError, match="Cannot write report"):
+        write_atomic(path, "x", what="report")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_value_that_is_not_json_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_json(path, 1)
+    with pytest.raises(TypeError):
+        write_json(path, object())
+    assert path.read_text() == "1\n"
+
+
+def test_two_open_writes_in_one_folder_do_not_collide(tmp_path: Path) -> None:
+    name = "x" * 200
+    with open_atomic(tmp_path / f"{name}1") as one, open_atomic(tmp_path / f"{name}2") as two:
+        one.write(b"1")
+        two.write(b"2")
+    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b"1", b"2"]
+
+
+def test_file_in_place_of_a_folder_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="Cannot write file"):
+        write_atomic(tmp_path / "file" / "below", "x")
+
+
+@posix
+def test_symbolic_link_is_kept(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    link.symlink_to(real)
+    write_atomic(link, "x")
+    assert link.is_symlink()
+    assert real.read_text() == "x"
+
+
+def test_full_disk_has_its_own_title() -> None:
+    full = storage_error(Path("x"), OSError(errno.ENOSPC, "No space left on device"))
+    assert (full.title, full.hint) == ("Disk full", "Free some space and try again.")
