@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from rstitch_local.decoding.roles import Role
     from rstitch_local.engine.choice import PairChoice
-    from rstitch_local.engine.inspection import View
     from rstitch_local.study.trace_source import LoadedAnswer
+    from rstitch_local.trace.prediction import Prediction
 
 _CANDIDATES = 5
 _PAGES = (".html", ".htm")
@@ -109,7 +109,7 @@ def _pair_of(looked: LoadedAnswer, pair: str | None, slm: Path | None, llm: Path
 
 def _ask_again(
     looked: LoadedAnswer, choice: PairChoice, gpu_layers: str, threads: int | None
-) -> list[Mapping[Role, View]]:
+) -> list[Mapping[Role, Prediction]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from rstitch_local.commands.loading import open_pair
@@ -136,7 +136,7 @@ def _ask_again(
         ) as bars,
     ):
         bar = bars.add_task("", total=len(steps))
-        views: list[Mapping[Role, View]] = []
+        views: list[Mapping[Role, Prediction]] = []
         for view in inspect_all(loaded, looked.messages, steps, prefix=looked.prefix, count=_CANDIDATES):
             views.append(view)
             bars.advance(bar)

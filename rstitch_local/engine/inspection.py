@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,23 +21,7 @@ from rstitch_local.errors import InputError
 from rstitch_local.llama.chat_template import Message
 from rstitch_local.llama.context import TokenSpan
 from rstitch_local.routing.rules import FixedRouter
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A token that could have come: its id, its text with control tokens spelled out, its probability."""
-
-    token: int
-    text: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What one model makes of a place: its normalised entropy there, and its likeliest tokens, likeliest first."""
-
-    entropy: float
-    candidates: list[Candidate]
+from rstitch_local.trace.prediction import Candidate, Prediction
 
 
 def inspect(
@@ -49,7 +32,7 @@ def inspect(
     prefix: str = "",
     thinking: bool | None = None,
     count: int = 10,
-) -> dict[Role, View]:
+) -> dict[Role, Prediction]:
     """What both models would write after `steps`, at temperature 1 before any filter.
 
     The caches are moved there, evaluating only what they do not hold; an answer that goes on later finds them
@@ -80,7 +63,7 @@ def inspect_all(
     prefix: str = "",
     thinking: bool | None = None,
     count: int = 10,
-) -> Iterator[dict[Role, View]]:
+) -> Iterator[dict[Role, Prediction]]:
     """What both models would have written in the place of each of `steps`, one after the other; as in `inspect`.
 
     Each model evaluates the whole answer, token by token: it takes as long as both of them writing it.
@@ -123,7 +106,7 @@ def _ids_after(
     return ids
 
 
-def _view(pair: Pair, role: Role, ids: list[int], count: int) -> View:
+def _view(pair: Pair, role: Role, ids: list[int], count: int) -> Prediction:
     context, weights = pair.contexts[role], pair.weights[role]
     left = context.begin(0, ids)
     if context.used + len(ids) - left > context.cells:
@@ -135,5 +118,6 @@ def _view(pair: Pair, role: Role, ids: list[int], count: int) -> View:
         logits = output.logits.astype(np.float64)
     share = np.exp(logits - logits.max())
     share /= share.sum()
-    likeliest = [int(token) for token in np.argsort(-share, kind="stable")[:count]]
-    return View(entropy, [Candidate(token, weights.special_text(token), float(share[token])) for token in likeliest])
+    likeliest = (int(token) for token in np.argsort(-share, kind="stable")[:count])
+    candidates = [Candidate(token, weights.special_text(token), float(share[token])) for token in likeliest]
+    return Prediction(entropy, candidates)

@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rstitch_local.decoding.roles import Role
-from rstitch_local.engine.inspection import View
 from rstitch_local.study.trace_source import LoadedAnswer
 from rstitch_local.trace.page.document import answer_parts, document
 from rstitch_local.trace.page.figures import STOPS
 from rstitch_local.trace.page.tokens import View as PageView
 from rstitch_local.trace.page.tokens import answer_html, entropy_words, html_text
+from rstitch_local.trace.prediction import Prediction
 from rstitch_local.trace.record import Trace
 
 _VERDICTS = {True: ("right", "✓"), False: ("wrong", "✗"), None: ("open", "·")}
 
 
-def trace_page(looked: LoadedAnswer, views: Sequence[Mapping[Role, View]] | None = None) -> str:
+def trace_page(looked: LoadedAnswer, views: Sequence[Mapping[Role, Prediction]] | None = None) -> str:
     """A self-contained page: no network, and no script but its own.
 
     Args:
@@ -47,7 +47,7 @@ def trace_page(looked: LoadedAnswer, views: Sequence[Mapping[Role, View]] | None
     )
 
 
-def page_view(trace: Trace, index: int, views: Mapping[Role, View]) -> PageView:
+def page_view(trace: Trace, index: int, views: Mapping[Role, Prediction]) -> PageView:
     """Both models' views of a token's place, as a page wants them.
 
     The token itself is marked by its id in its writer's list, and by its text in the other one's, whose vocabulary

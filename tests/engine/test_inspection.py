@@ -13,11 +13,12 @@ from tiny_pair import END, SPECIALS, TinyPair, write_pair
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
-from rstitch_local.engine.inspection import View, inspect
+from rstitch_local.engine.inspection import inspect
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, InputError
 from rstitch_local.llama.context import Output, TokenSpan
+from rstitch_local.trace.prediction import Prediction
 from rstitch_local.trace.record import Trace
 
 QUESTION = [{"role": "user", "content": "Hello, you two."}]
@@ -41,7 +42,7 @@ def write(pair: Pair, **options: Any) -> Trace:
     return run.trace
 
 
-def check(view: View, step: Step) -> None:
+def check(view: Prediction, step: Step) -> None:
     """The writer's view of a place is what it saw when it wrote there, at temperature 0."""
     best, second, *_ = view.candidates
     if best.probability - second.probability > ROUNDING:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
-from rstitch_local.engine.inspection import Candidate, View
 from rstitch_local.errors import InputError
 from rstitch_local.problems.run_folder import RunFolder
 from rstitch_local.study.trace_page import page_view, trace_page
 from rstitch_local.study.trace_source import LoadedAnswer, open_answer
+from rstitch_local.trace.prediction import Candidate, Prediction
 from rstitch_local.trace.record import Trace
 
 MODELS = {"slm_sha256": "a" * 64, "llm_sha256": "b" * 64, "context": 256, "kv_type": "f16"}
@@ -219,9 +219,9 @@ def test_the_page_of_an_answer_has_its_verdict_and_question() -> None:
 def test_the_token_that_stands_there_is_marked_in_both_lists() -> None:
     trace = trace_of("abc")
     views = {
-        Role.SLM: View(0.5, [Candidate(99, "x", 0.6), Candidate(98, "b", 0.4)]),
+        Role.SLM: Prediction(0.5, [Candidate(99, "x", 0.6), Candidate(98, "b", 0.4)]),
         # The writer's is found by its id, whatever it is called.
-        Role.LLM: View(0.25, [Candidate(11, "b", 0.9), Candidate(98, "c", 0.1)]),
+        Role.LLM: Prediction(0.25, [Candidate(11, "b", 0.9), Candidate(98, "c", 0.1)]),
     }
     assert page_view(trace, 1, views) == [
         ("SLM", "0.5000", [("x", 0.6, False), ("b", 0.4, True)]),

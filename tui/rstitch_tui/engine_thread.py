@@ -21,11 +21,12 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairChoice
-from rstitch_local.engine.inspection import View, inspect
+from rstitch_local.engine.inspection import inspect
 from rstitch_local.engine.loading import LoadOptions, load_choice
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
 from rstitch_local.errors import EngineError, RStitchError
+from rstitch_local.trace.prediction import Prediction
 from rstitch_local.trace.record import Trace
 from rstitch_tui.estimate import LlmAlone
 
@@ -199,7 +200,7 @@ class EngineThread:
             self._answer.stop()
 
     def inspect(
-        self, request: Request, steps: Sequence[Step], done: Callable[[dict[Role, View] | RStitchError], object]
+        self, request: Request, steps: Sequence[Step], done: Callable[[dict[Role, Prediction] | RStitchError], object]
     ) -> None:
         """Ask both models what they would write after `steps`; `done` is called from the thread."""
         self._jobs.put(lambda: done(self._inspect(request, steps)))
@@ -303,7 +304,7 @@ class EngineThread:
         answer.trace, answer._run = run.trace, run
         return run
 
-    def _inspect(self, request: Request, steps: Sequence[Step]) -> dict[Role, View] | RStitchError:
+    def _inspect(self, request: Request, steps: Sequence[Step]) -> dict[Role, Prediction] | RStitchError:
         try:
             return inspect(self._loaded(), request.messages, steps, prefix=request.prefix, thinking=request.thinking)
         except RStitchError as error:

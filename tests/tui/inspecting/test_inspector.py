@@ -17,8 +17,8 @@ from tiny_pair import END, TinyPair, write_pair
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
-from rstitch_local.engine.inspection import Candidate, View
 from rstitch_local.sanitize import visible
+from rstitch_local.trace.prediction import Candidate, Prediction
 from rstitch_local.trace.record import Trace
 from rstitch_tui.conversation import branched
 from rstitch_tui.engine_thread import Request
@@ -410,7 +410,7 @@ def test_what_a_model_writes_is_neither_markup_nor_a_command(tiny_pair: TinyPair
         trace.steps = [replace(step, token=9999, text=text) for step, text in zip(trace.steps, texts, strict=True)]
         trace.steps[0].role = trace.steps[1].role = Role.SLM
         at = Inspected(shell, pilot, request, trace)
-        views = {role: View(0.5, [Candidate(i, text, 0.1) for i, text in enumerate(texts)]) for role in Role}
+        views = {role: Prediction(0.5, [Candidate(i, text, 0.1) for i, text in enumerate(texts)]) for role in Role}
         at.screen._views = dict.fromkeys(range(8), views)
         await at.open()
         await at.press("home")
@@ -450,7 +450,7 @@ def test_a_branch_tells_which_token_was_chosen(tiny_pair: TinyPair) -> None:
 def test_a_model_with_few_tokens_to_show(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = Inspected(shell, pilot, *await answer(shell, pilot, max_tokens=3))
-        few = {role: View(0.0, [Candidate(5, "a", 1.0)]) for role in Role}
+        few = {role: Prediction(0.0, [Candidate(5, "a", 1.0)]) for role in Role}
         at.screen._views = dict.fromkeys(range(3), few)
         await at.open()
         await at.press("enter", "down", "9")

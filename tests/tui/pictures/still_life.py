@@ -23,9 +23,9 @@ from rstitch_local.catalog.store import FileState, FileStatus, PairState
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairChoice, choose_pair
-from rstitch_local.engine.inspection import Candidate, View
 from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.errors import RStitchError
+from rstitch_local.trace.prediction import Candidate, Prediction
 from rstitch_local.trace.record import Trace
 from rstitch_tui import machine_fit
 from rstitch_tui.app import ChatApp, Start
@@ -110,13 +110,13 @@ def _answer(store: Store, question: int, text: str, router: str = f"entropy:{TAU
     return begun.id
 
 
-def _views(step: Step) -> dict[Role, View]:
+def _views(step: Step) -> dict[Role, Prediction]:
     """The LLM likes what was written best, the SLM least."""
     words = [step.text, " dollars", " each", "\n", " 48", " 72", "<|im_end|>", " trousers", ",", " of"]
     tokens = [step.token, *range(900, 909)]
     llm = [Candidate(tokens[row], word, 0.97 * 0.02**row) for row, word in enumerate(words)]
     slm = [Candidate(each.token, each.text, 0.5 * 0.5**row) for row, each in enumerate(reversed(llm))]
-    return {Role.SLM: View(0.21, slm), Role.LLM: View(0.0012, llm)}
+    return {Role.SLM: Prediction(0.21, slm), Role.LLM: Prediction(0.0012, llm)}
 
 
 def _state(entry: PairEntry) -> PairState:
@@ -148,7 +148,7 @@ def hold_still(monkeypatch: pytest.MonkeyPatch, folder: Path) -> PairChoice:
         _engine: EngineThread,
         _request: Request,
         steps: Sequence[Step],
-        done: Callable[[dict[Role, View] | RStitchError], object],
+        done: Callable[[dict[Role, Prediction] | RStitchError], object],
     ) -> None:
         done(_views(steps_of(ANSWER)[len(steps)]))
 

@@ -20,9 +20,9 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from rstitch_local.decoding.roles import Role
-from rstitch_local.engine.inspection import Candidate, View
 from rstitch_local.errors import RStitchError
 from rstitch_local.sanitize import safe_text, visible
+from rstitch_local.trace.prediction import Candidate, Prediction
 from rstitch_local.trace.record import Trace
 from rstitch_tui.engine_thread import EngineThread, Request
 from rstitch_tui.widgets.candidates import Candidates
@@ -101,7 +101,7 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
     class Evaluated(Event):
         """The engine's answer to what the models make of a place."""
 
-        def __init__(self, index: int, result: dict[Role, View] | RStitchError) -> None:
+        def __init__(self, index: int, result: dict[Role, Prediction] | RStitchError) -> None:
             super().__init__()
             self.index = index
             self.result = result
@@ -112,7 +112,7 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         self._request = request
         self._trace = trace
         self._swaps = swaps(trace)
-        self._views: dict[int, dict[Role, View]] = {}
+        self._views: dict[int, dict[Role, Prediction]] = {}
         self._asked: int | None = None
         self._column: int | None = None
         # Near the end: what the caches hold before the place stays there for the chat's next turn.
@@ -259,7 +259,7 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
             self._describe()
             self._look()
 
-    def _show(self, views: dict[Role, View]) -> None:
+    def _show(self, views: dict[Role, Prediction]) -> None:
         self.query_one("#problem").remove_class("-shown")
         self.query_one("#views").display = True
         step = self._trace.steps[self.index]

@@ -17,8 +17,8 @@ from textual.style import Style
 from textual.widget import Widget
 
 from rstitch_local.decoding.roles import Role
-from rstitch_local.engine.inspection import View
 from rstitch_local.sanitize import visible
+from rstitch_local.trace.prediction import Prediction
 
 ROWS = 10
 """Candidates that are shown."""
@@ -87,17 +87,17 @@ class Candidates(Widget, can_focus=True):
     def __init__(self, role: Role, *, id: str | None = None) -> None:
         super().__init__(id=id, classes=f"-{role.value}")
         self.role = role
-        self._view: View | None = None
+        self._view: Prediction | None = None
         self._taken: int | None = None
         self._wrote = False
         self._old = False
 
     @property
-    def view(self) -> View | None:
+    def view(self) -> Prediction | None:
         """What is shown of the place; None while that is not known."""
         return None if self._old else self._view
 
-    def show(self, view: View, taken: int | None, *, wrote: bool) -> None:
+    def show(self, view: Prediction, taken: int | None, *, wrote: bool) -> None:
         """Show a place.
 
         Args:
