@@ -27,6 +27,7 @@ from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.pair import Pair
 from rstitch_local.llama import library
 from rstitch_local.sanitize import safe_text
+from rstitch_local.trace.columns import STORED_NAMES
 
 QUESTION = "What is the inner thing?"
 SUMMARY = re.compile(
@@ -105,7 +106,7 @@ def test_json_is_one_object_with_everything(rstitch: Rstitch, tiny_pair: TinyPai
     assert record["seed"] == 5
     assert record["settings"]["router"] == "slm"
     assert len(record["steps"]) == 9 == record["tokens"]["slm"]
-    assert set(record["steps"][0]) == {step.name for step in fields(Step)}
+    assert set(record["steps"][0]) == {STORED_NAMES.get(field.name, field.name) for field in fields(Step)}
     assert len(done.out.splitlines()) == 1
 
 

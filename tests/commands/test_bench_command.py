@@ -117,22 +117,22 @@ from rstitch_local.engine.run import Run
 
 folder = Path(sys.argv[1])
 asked = 0
-start, run_all = Pair.start, Pair.run_all
+start, run_all = Pair.chat, Pair.run_all
 
 def counted(self, messages, **options):
     global asked
     asked += options["max_tokens"] == 30
     return start(self, messages, **options)
 
-def slow(self, runs, *, stop):
-    for run, step in run_all(self, runs, stop=stop):
+def slow(self, runs, *, should_stop):
+    for run, step in run_all(self, runs, should_stop=should_stop):
         if asked == 6:
             (folder / "hanging").touch()
-            while not stop():
+            while not should_stop():
                 time.sleep(0.01)
         yield run, step
 
-Pair.start, Pair.run_all = counted, slow
+Pair.chat, Pair.run_all = counted, slow
 sys.argv = ["rstitch", *sys.argv[2:]]
 main.main()
 """

@@ -178,13 +178,13 @@ folder = Path(sys.argv[2])
 answers = folder / "run" / "answers.jsonl"
 
 class Slow(FakePair):
-    def run_all(self, runs, *, stop):
-        for run, step in super().run_all(runs, stop=stop):
+    def run_all(self, runs, *, should_stop):
+        for run, step in super().run_all(runs, should_stop=should_stop):
             if len(self.asked) == 2:
                 while not answers.exists() or not answers.read_bytes():
                     time.sleep(0.01)
                 (folder / "hanging").touch()
-                while not stop():
+                while not should_stop():
                     time.sleep(0.01)
             yield run, step
 

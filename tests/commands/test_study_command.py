@@ -113,7 +113,7 @@ def test_entropy_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def start(*_arguments: Any, **_options: Any) -> Any:
         raise AssertionError("everything is known")
 
-    monkeypatch.setattr(Pair, "start", start)
+    monkeypatch.setattr(Pair, "chat", start)
     monkeypatch.setattr(entropy_plots, "_draw", lambda *_arguments, **_options: None)
     assert done("entropy", file, out) == report
 
@@ -137,7 +137,7 @@ def test_agreement_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def start(*_arguments: Any, **_options: Any) -> Any:
         raise AssertionError("everything is known")
 
-    monkeypatch.setattr(Pair, "start", start)
+    monkeypatch.setattr(Pair, "chat", start)
     monkeypatch.setattr(entropy_plots, "_draw", lambda *_arguments, **_options: None)
     assert done("agreement", file, out) == report
 
