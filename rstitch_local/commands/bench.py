@@ -6,15 +6,14 @@ Knows what the options mean, how Ctrl-C ends a bench, and how its table looks on
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rstitch_local.commands.console import make_console
+from rstitch_local.commands.interrupts import exit_stopped, resumable
+from rstitch_local.commands.jobs import checked_specs, job_of
 from rstitch_local.commands.options import (
     PROBLEMS,
     ContextOption,
@@ -38,18 +37,10 @@ from rstitch_local.commands.options import (
     TopKOption,
     TopPOption,
 )
-from rstitch_local.commands.solve import ctrl_c_sets, say_how_to_go_on, sha256_of_pair
+from rstitch_local.commands.results import print_comparison
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from rich.table import Table
-
-    from rstitch_local.decoding.sampling import Sampling
-    from rstitch_local.engine.choice import PairChoice
     from rstitch_local.engine.pair import Pair
-    from rstitch_local.problems.runner import Job, LoadedPair
-    from rstitch_local.study.figures import RouterFigures
 
 
 def bench(
@@ -117,17 +108,16 @@ def bench(
         screen.print(f"At temperature 0 all {samples} answers to a problem are the same.")
     footprints = footprints_of({Role.SLM: chosen.slm, Role.LLM: chosen.llm}, kv_type)
     job = job_of(
-        file, out, chosen, sampling, prompt=prompt, max_tokens=max_tokens, context=context, kv_type=kv_type,
-        fields=fields, selection=selection, samples=samples, seed=seed, strict=strict,
+        file, out, chosen, sampling, router="llm", prompt=prompt, max_tokens=max_tokens, context=context,
+        kv_type=kv_type, fields=fields, selection=selection, samples=samples, seed=seed, strict=strict,
     )  # fmt: skip
 
     def load() -> Pair:
         return open_pair(chosen, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type)
 
-    with stoppable(out, load) as (load_then_listen, stop):
-        outcome = run_bench(
-            job, specs or checked_specs(["slm", chosen.defaults.router]), load_then_listen, screen, stop
-        )
+    with resumable(out) as interrupt:
+        specs = specs or checked_specs(["slm", chosen.defaults.router])
+        outcome = run_bench(job, specs, lambda: interrupt.while_open(load()), screen, interrupt.should_stop)
     figures = compared(outcome, footprints, seed)
     if figures:
         words = plain_words(figures, outcome.rows, outcome.split)
@@ -139,104 +129,9 @@ def bench(
         if json_output:
             typer.echo(json_text(figures, record), nl=False)
         else:
-            show(figures, words)
+            print_comparison(figures, words)
             screen.print(f"The report is {out / 'report.md'}.", soft_wrap=True)
     elif json_output:
         typer.echo(json.dumps({"routers": []}))
     if not outcome.finished:
-        say_how_to_go_on(out, f"{outcome.done} of {outcome.total} answers are kept in {out}.")
-
-
-def checked_specs(specs: Sequence[str]) -> list[str]:
-    """The specs in one spelling, each once; raises UsageError for the first that names no router."""
-    from rstitch_local.routing.spec import usable_spec
-
-    return list(dict.fromkeys(usable_spec(spec) for spec in specs))
-
-
-def job_of(
-    file: Path,
-    out: Path,
-    chosen: PairChoice,
-    sampling: Sampling,
-    *,
-    prompt: str | None,
-    max_tokens: int | None,
-    context: int | None,
-    kv_type: str,
-    **more: Any,
-) -> Job:
-    """What `solve` would be asked to do, for any router; `more` goes into the Job as it is."""
-    from rstitch_local.problems.prompts import prompt_of
-    from rstitch_local.problems.runner import Job
-    from rstitch_local.problems.solve import Settings
-
-    defaults = chosen.defaults
-    text = prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix)
-    return Job(
-        file=file,
-        out=out,
-        settings=Settings("llm", sampling, text, max_tokens),
-        model_settings={**sha256_of_pair(chosen), "context": context or defaults.context, "kv_type": kv_type},
-        pair_name=chosen.name,
-        **more,
-    )
-
-
-@contextmanager
-def stoppable(
-    out: Path, load: Callable[[], AbstractContextManager[LoadedPair]]
-) -> Iterator[tuple[Callable[[], AbstractContextManager[LoadedPair]], Callable[[], bool]]]:
-    """Ctrl-C for what goes on between: the first one ends it after the token being written, a second one at once.
-
-    Gives the loader to use, and whether to stop. Before the models are loaded nothing is lost by ending at once.
-    """
-    stopped = threading.Event()
-
-    @contextmanager
-    def load_then_listen() -> Iterator[LoadedPair]:
-        with load() as pair, ctrl_c_sets(stopped):
-            yield pair
-
-    try:
-        yield load_then_listen, stopped.is_set
-    except KeyboardInterrupt:
-        say_how_to_go_on(out, "What was done is kept.")
-
-
-def show(figures: Sequence[RouterFigures], words: Sequence[str]) -> None:
-    """Print the plain words and the table."""
-    from rstitch_local.sanitize import safe_text
-
-    screen = make_console()
-    for paragraph in words:
-        screen.print(safe_text(paragraph))
-    screen.print()
-    screen.print(_table(figures))
-
-
-def _table(figures: Sequence[RouterFigures]) -> Table:
-    from rich.table import Table
-
-    from rstitch_local.study import report
-
-    table = Table("router", box=None, pad_edge=False)
-    for name in ("right, %", "vs LLM", "s each", "speed-up", "LLM", "tokens"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for own in figures:
-        right = report.NONE if own.accuracy is None else f"{own.accuracy * 100:.3g}"
-        if own.interval is not None:
-            right += f" ({own.interval[0] * 100:.0f}-{own.interval[1] * 100:.0f})"
-        speed = report.NONE if own.speed_up is None else f"{own.speed_up:.3g}x"
-        if own.speed_up_interval is not None:
-            speed += f" ({own.speed_up_interval[0]:.3g}-{own.speed_up_interval[1]:.3g})"
-        table.add_row(
-            own.router,
-            right,
-            report.NONE if own.p is None else f"+{own.better} -{own.worse}",
-            report.number(own.seconds),
-            speed,
-            report.NONE if own.llm_share is None else f"{own.llm_share:.0%}",
-            report.number(own.tokens),
-        )
-    return table
+        exit_stopped(out, f"{outcome.done} of {outcome.total} answers are kept in {out}.")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rstitch_local.commands.console import make_console
+from rstitch_local.commands.interrupts import resumable
+from rstitch_local.commands.jobs import sha256_of_pair
 from rstitch_local.commands.options import (
     ContextOption,
     FieldOption,
@@ -28,8 +30,7 @@ from rstitch_local.commands.options import (
     SlmOption,
     ThreadsOption,
 )
-from rstitch_local.commands.solve import sha256_of_pair
-from rstitch_local.errors import INTERRUPTED_EXIT_CODE, InputError
+from rstitch_local.errors import InputError
 
 if TYPE_CHECKING:
     from rstitch_local.engine.pair import Pair
@@ -181,17 +182,14 @@ def _study(
         fields=fields,
         command=_command_line(),
     )
-    try:
-        with (
-            open_pair(chosen, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as loaded,
-            _progress() as watch,
-        ):
-            # Not for every answer by itself, after the SLM has written all of them.
-            loaded.shared_bridge("A study")
-            yield loaded, job, watch
-    except KeyboardInterrupt:
-        screen.print(f"Stopped. What was done is kept in {out}. The same command goes on from there.", soft_wrap=True)
-        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    with (
+        resumable(out),
+        open_pair(chosen, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as loaded,
+        _progress() as watch,
+    ):
+        # Check this before the SLM answers all the problems.
+        loaded.shared_bridge("A study")
+        yield loaded, job, watch
 
 
 @contextmanager

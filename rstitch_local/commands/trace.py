@@ -82,7 +82,7 @@ def trace(
 
 def _pair_of(looked: LoadedAnswer, pair: str | None, slm: Path | None, llm: Path | None) -> PairChoice:
     """The pair that wrote an answer: its files are the same to the last byte."""
-    from rstitch_local.commands.solve import sha256_of_pair
+    from rstitch_local.commands.jobs import sha256_of_pair
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.errors import InputError, ModelError, UsageError
 

@@ -6,7 +6,6 @@ Knows what the options mean, how a training looks on a terminal and how Ctrl-C e
 from __future__ import annotations
 
 import importlib.util
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -97,8 +96,8 @@ def train_router(
     require_torch()
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.catalog.checksums import sha256_of
+    from rstitch_local.commands.interrupts import Interrupt
     from rstitch_local.commands.loading import open_pair
-    from rstitch_local.commands.solve import ctrl_c_sets
     from rstitch_local.costs.store import load_calibration
     from rstitch_local.decoding.roles import Role
     from rstitch_local.engine.choice import choose_pair
@@ -128,7 +127,7 @@ def train_router(
     )
     screen = make_console(stderr=True)
     folder = out.with_name(out.name + ".training")
-    stopped = threading.Event()
+    interrupt = Interrupt()
     # A reward is what an answer costs that is written alone, however many are written at once here.
     with open_pair(chosen, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as alone:
         latency = load_calibration(alone).latency
@@ -137,11 +136,11 @@ def train_router(
             chosen, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type, sequences=parallel
         ) as loaded,
         closing(AnswerChecker()) as judge,
-        ctrl_c_sets(stopped),
+        interrupt.recorded(),
         _Display(screen, steps) as display,
     ):
         workshop = RolloutSampler(
-            loaded, latency, judge, max_tokens, stopped.is_set,
+            loaded, latency, judge, max_tokens, interrupt.should_stop,
             prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix),
         )  # fmt: skip
         small = loaded.weights[Role.SLM]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rstitch_local.commands.bench import checked_specs, job_of, show, stoppable
 from rstitch_local.commands.console import make_console
+from rstitch_local.commands.interrupts import exit_stopped, resumable
+from rstitch_local.commands.jobs import checked_specs, job_of
 from rstitch_local.commands.options import (
     ContextOption,
     FieldOption,
@@ -37,7 +38,7 @@ from rstitch_local.commands.options import (
     TopKOption,
     TopPOption,
 )
-from rstitch_local.commands.solve import say_how_to_go_on
+from rstitch_local.commands.results import print_comparison
 from rstitch_local.errors import UsageError
 
 if TYPE_CHECKING:
@@ -140,8 +141,8 @@ def tune(
     screen = make_console(stderr=True)
     footprints = footprints_of({Role.SLM: chosen.slm, Role.LLM: chosen.llm}, kv_type)
     job = job_of(
-        file, out, chosen, sampling, prompt=prompt, max_tokens=max_tokens, context=context, kv_type=kv_type,
-        fields=fields, selection=selection, samples=1, seed=seed, strict=strict,
+        file, out, chosen, sampling, router="llm", prompt=prompt, max_tokens=max_tokens, context=context,
+        kv_type=kv_type, fields=fields, selection=selection, samples=1, seed=seed, strict=strict,
     )  # fmt: skip
 
     with ExitStack() as stack:
@@ -158,17 +159,19 @@ def tune(
                 )
             yield opened[0]
 
-        with stoppable(out, load) as (load_then_listen, stop):
-            found = tuning.tune(job, specs, wish, load_then_listen, screen, stop, footprints)
+        with resumable(out) as interrupt:
+            found = tuning.tune(
+                job, specs, wish, lambda: interrupt.while_open(load()), screen, interrupt.should_stop, footprints
+            )
     words = findings(found, wish)
     write_tuning(out, words, found, wish)
     if json_output:
         typer.echo(json.dumps(record(words, found, wish)))
     elif found.finished:
-        show(found.reported or found.tested, words)
+        print_comparison(found.reported or found.tested, words)
         screen.print(f"The report is {out / 'report.md'}.", soft_wrap=True)
     if not found.finished:
-        say_how_to_go_on(out, "What was done is kept.")
+        exit_stopped(out, "What was done is kept.")
     if save:
         _save(chosen.name, found.chosen, f"{wish}; on {file.name}")
 

@@ -117,12 +117,12 @@ from rstitch_local.engine.run import Run
 
 folder = Path(sys.argv[1])
 asked = 0
-start, run_all = Pair.chat, Pair.run_all
+chat, run_all = Pair.chat, Pair.run_all
 
 def counted(self, messages, **options):
     global asked
     asked += options["max_tokens"] == 30
-    return start(self, messages, **options)
+    return chat(self, messages, **options)
 
 def slow(self, runs, *, should_stop):
     for run, step in run_all(self, runs, should_stop=should_stop):
@@ -154,7 +154,7 @@ def test_a_bench_that_is_stopped_goes_on(file: Path, number: signal.Signals) -> 
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert "Stopped. 5 of 15 answers are kept in" in said
-        assert "goes on from there" in said
+        assert "to resume" in said
     kept = {path: path.read_text() for path in (file.parent / "out").glob("*/answers.jsonl")}
     assert sum(text.count("\n") for text in kept.values()) == 5
     done = bench(file, *more, "--json")

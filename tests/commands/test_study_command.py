@@ -161,7 +161,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     out = tmp_path / "parts"
     result = study("entropy", file, out)
     assert result.exit_code == 130
-    assert "goes on from there" in result.stderr
+    assert "to resume" in result.stderr
     assert not (out / "report.md").exists()
     assert done("entropy", file, out) == whole
     # Of what was graded before the stop, nothing was graded twice.
