@@ -62,7 +62,7 @@ def speed(pair: Pair, spec: str, hidden: bool, count: int, max_tokens: int) -> t
     tokens, seconds, decoded, decode_ms = 0, 0.0, 0, 0.0
     for index in range(count):
         rule = router_from_spec(spec)
-        rule.hidden = hidden
+        rule.needs_hidden = hidden
         run = pair.ask(generate(BENCH_SEED, index).question, router=rule, sampling=Sampling(), max_tokens=max_tokens)
         for _ in run:
             pass

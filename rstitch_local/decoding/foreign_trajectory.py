@@ -147,7 +147,7 @@ class ForeignTrajectory(Trajectory):
         chances = -np.sort(-chances / chances.sum())
         present = chances[chances > 0]
         entropy = float(-(present * np.log(present)).sum() / np.log(len(logits)))
-        ahead = float(chances[0] - chances[1]) if self.router.margin else None
+        ahead = float(chances[0] - chances[1]) if self.router.needs_margin else None
         seen = Observation(role, self.position, entropy, float(chances[0]), margin=ahead, token=token)
         chosen = self._ask(seen)
         if self._pass_up(seen, chosen):
@@ -210,7 +210,7 @@ class ForeignTrajectory(Trajectory):
     def _activate(self, role: Role) -> None:
         if not self._replaying:
             self._read(self._sides[role])
-            if self.router.hidden and role is Role.SLM:
+            if self.router.needs_hidden and role is Role.SLM:
                 # With hidden states on, a batch has the logits of its last token alone.
                 self._places.clear()
         super()._activate(role)

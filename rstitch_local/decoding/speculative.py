@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rstitch_local.decoding.entropy import Uncertainty
 from rstitch_local.decoding.roles import Role
-from rstitch_local.decoding.router import Observation, Router
+from rstitch_local.decoding.router import Observation, Router, query
 from rstitch_local.decoding.sampling import Sampler
 from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.trajectory import EvalRequest, Trajectory
@@ -28,6 +28,8 @@ class SpeculativeRouter(Router):
 
     The SLM drafts up to `length` tokens, and none where its top-1 probability is below `threshold`.
     """
+
+    stateless = True
 
     def __init__(self, length: int, threshold: float = 0.0) -> None:
         self.length = length
@@ -154,7 +156,7 @@ class SpeculativeTrajectory(Trajectory):
         """Add a token to the draft, or end it."""
         slm, llm = self._sides[Role.SLM], self._sides[Role.LLM]
         seen = Observation(Role.SLM, position, found.entropy, found.top1)
-        if self.router.route(seen) is Role.SLM:
+        if query(self.router, seen) is Role.SLM:
             token = self._sampler.choose(logits, position, found.token)
             ids = self._bridge.carry(token, Role.SLM)
             if len(ids) == 1:

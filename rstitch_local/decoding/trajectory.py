@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rstitch_local.decoding.entropy import EntropyMeter, Uncertainty, margin, require_finite
 from rstitch_local.decoding.roles import Role
-from rstitch_local.decoding.router import Observation, Router
+from rstitch_local.decoding.router import Observation, Router, query
 from rstitch_local.decoding.sampling import Sampler
 from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.vocabulary import Bridge
@@ -127,7 +127,7 @@ class Trajectory:
     def request(self) -> EvalRequest:
         """The tokens the active model has missed since it last ran (at first, its prompt)."""
         side = self._active
-        hidden = self.router.hidden and side.role is Role.SLM
+        hidden = self.router.needs_hidden and side.role is Role.SLM
         return EvalRequest(side.role, side.ids[side.cached :], max(0, side.prompt - side.cached), hidden)
 
     def note_cached(self, role: Role, count: int) -> None:
@@ -154,9 +154,9 @@ class Trajectory:
         if step.swap_entropy is not None:
             self.swaps_up += 1
             self._sides[Role.SLM].read = len(self._sides[Role.SLM].ids)
-            self.router.route(Observation(Role.SLM, step.position, step.swap_entropy, math.nan))
+            query(self.router, Observation(Role.SLM, step.position, step.swap_entropy, math.nan))
         seen = Observation(step.role, step.position, step.entropy, step.top1, margin=step.margin)
-        chosen = self.router.route(seen)
+        chosen = query(self.router, seen)
         again = self._keep(self._active, step.token, seen)
         if step.role is Role.LLM:
             self._pass_down(chosen)
@@ -194,7 +194,7 @@ class Trajectory:
         side = self._active
         token, entropy, top1 = found
         writer = side.role
-        ahead = margin(logits, token, top1) if self.router.margin else None
+        ahead = margin(logits, token, top1) if self.router.needs_margin else None
         seen = Observation(writer, self.position, entropy, top1, hidden, ahead, token=token)
         chosen = self._ask(seen)
         if self._pass_up(seen, chosen):
@@ -219,9 +219,9 @@ class Trajectory:
 
     def _ask(self, seen: Observation) -> Role:
         """Who is to write, by the router, which is told how much the other model has missed if it wants to know."""
-        if self.router.pending:
+        if self.router.needs_pending:
             seen.pending = self._missed(self._other(seen.role))
-        return self.router.route(seen)
+        return query(self.router, seen)
 
     def _pass_up(self, seen: Observation, chosen: Role) -> bool:
         """Control from the SLM to the LLM, if the router chose it; whether it passed."""

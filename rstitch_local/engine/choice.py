@@ -14,8 +14,7 @@ from rstitch_local import paths
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.errors import UsageError
-from rstitch_local.routing.rules import EntropyRouter
-from rstitch_local.routing.spec import router_from_spec
+from rstitch_local.routing.spec import tau_of_spec
 
 if TYPE_CHECKING:
     from rstitch_local.catalog.schema import PairEntry
@@ -99,11 +98,11 @@ def _tau_of(entry: PairEntry) -> float:
     if entry.router is None:
         return entry.tau
     try:
-        rule = router_from_spec(entry.router)
+        tau = tau_of_spec(entry.router)
     except UsageError as error:
         raise UsageError(
-            "No such router",
+            "Unknown router",
             f"The router of the pair {entry.name}, as models.toml or tuned.toml has it: {error.message}",
             f"{error.hint} Both files lie in {paths.config_dir()}.",
         ) from None
-    return rule.tau if isinstance(rule, EntropyRouter) else entry.tau
+    return entry.tau if tau is None else tau

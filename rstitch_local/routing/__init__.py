@@ -1,1 +1,1 @@
-"""Routers: the rules, how they are spelled, the learned policy and its file."""
+"""Routers: the rules, their specs, routers from Python, and the learned policy with its file."""

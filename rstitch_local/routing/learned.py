@@ -29,6 +29,8 @@ class LearnedRouter(Router):
             that a spec can be looked at where its file is gone (a chat of last year's).
     """
 
+    stateless = True
+
     def __init__(self, source: Policy | str) -> None:
         self._place = source if isinstance(source, str) else ""
         self._policy: Policy | None = None
@@ -40,6 +42,11 @@ class LearnedRouter(Router):
         """The policy; a router of a file must have been loaded."""
         assert self._policy is not None
         return self._policy
+
+    def __repr__(self) -> str:
+        if self._place:
+            return f"learned:{self._place}"
+        return f"{type(self).__name__}(tau_ask={self._tau_ask:g})"
 
     def load(self) -> Policy:
         """The policy, read from its file if it was not yet.
@@ -69,8 +76,8 @@ class LearnedRouter(Router):
 
     def _take(self, policy: Policy) -> None:
         self._policy = policy
-        self.hidden = "hidden" in policy.facts.inputs
-        self.pending = "pending" in policy.facts.inputs
+        self.needs_hidden = "hidden" in policy.facts.inputs
+        self.needs_pending = "pending" in policy.facts.inputs
         self._tau_ask = policy.facts.tau_ask
 
     def route(self, observation: Observation) -> Role:
@@ -78,7 +85,7 @@ class LearnedRouter(Router):
         unsure = observation.entropy > self._tau_ask
         if not unsure or observation.role is Role.LLM:
             return Role.LLM if unsure else Role.SLM
-        if self.hidden and observation.hidden is None:
+        if self.needs_hidden and observation.hidden is None:
             # An answer that goes on: what came of this is known.
             return Role.LLM
         return Role.LLM if self.asks(observation) else Role.SLM

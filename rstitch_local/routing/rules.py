@@ -1,7 +1,6 @@
-"""The routing rules: which model generates the next token, each rule a small class with one method.
+"""The routing rules: which model generates the next token. Each rule is a small class with one method.
 
-Knows what a router observes (`decoding.router.Observation`); nothing of models, caches or text, nor of router specs
-(routing/spec.py).
+Depends on `decoding.router.Observation` only. Router specs are in routing/forms.py and routing/spec.py.
 """
 
 from __future__ import annotations
@@ -14,35 +13,46 @@ from rstitch_local.decoding.sampling import uniform
 
 
 class EntropyRouter(Router):
-    """Algorithm 1: the LLM writes where entropy is above tau, the SLM where it is at most tau.
+    """Algorithm 1 of R-Stitch: the LLM if the entropy is above tau, else the SLM.
 
-    `tau` may be changed while a trajectory runs; the next observation goes by the new one. Rules that hold
-    something else of the entropies against one tau are its subclasses.
+    `tau` may be changed while an answer is generated; it applies from the next observation on. Rules that compare
+    another statistic of the entropies with one tau are subclasses.
+
+    Args:
+        tau: threshold on the normalized entropy.
     """
+
+    stateless = True
+    tau: float
 
     def __init__(self, tau: float) -> None:
         self.tau = tau
 
     def route(self, observation: Observation) -> Role:
-        """Strictly above goes up, anything else goes down: one tau both ways."""
+        """Return the LLM if entropy > tau, else the SLM."""
         return Role.LLM if observation.entropy > self.tau else Role.SLM
 
 
 class WindowRouter(EntropyRouter):
-    """The mean entropy of the last `length` positions, this one included, against tau, both ways.
+    """The LLM if the mean entropy of the last `length` positions, this one included, is above tau.
 
-    The paper's figure 3c finds that mean raised before harmful tokens where the last entropy alone is not. A
-    position has one entropy, that of the model evaluated there last: where the LLM takes a position over, its
-    entropy takes the SLM's place in the window. Near the beginning the mean is over the positions there are.
+    Figure 3c of the paper finds this mean raised before harmful tokens where the last entropy alone is not. A position
+    counts once, with the entropy of the model that was evaluated there last: after a swap to the LLM the LLM's entropy
+    replaces the SLM's. Near the beginning the mean is over the positions so far.
+
+    Args:
+        length: number of positions.
+        tau: threshold on the mean.
     """
 
     def __init__(self, length: int, tau: float) -> None:
         super().__init__(tau)
+        self.length = length
         self._window: deque[float] = deque(maxlen=length)
         self._position = -1
 
     def route(self, observation: Observation) -> Role:
-        """Above tau goes up, anything else goes down."""
+        """Return the LLM if the mean > tau, else the SLM."""
         if observation.position == self._position:
             self._window.pop()
         self._position = observation.position
@@ -51,108 +61,149 @@ class WindowRouter(EntropyRouter):
 
 
 class MomentumRouter(EntropyRouter):
-    """An exponential moving average of the entropies, m_t = beta m_(t-1) + (1 - beta) H_t, against tau, both ways.
+    """The LLM if an exponential moving average of the entropies, m_t = beta m_(t-1) + (1 - beta) H_t, is above tau.
 
-    m_0 = H_0. As in a window, a position counts once, with the entropy of the model evaluated there last.
+    m_0 = H_0. As in WindowRouter a position counts once, with the entropy of the model evaluated there last.
+
+    Args:
+        beta: weight of the past, from 0 to below 1.
+        tau: threshold on the average.
     """
 
     def __init__(self, beta: float, tau: float) -> None:
         super().__init__(tau)
-        self._beta = beta
+        self.beta = beta
         self._position = -1
         self._before: float | None = None
         self._mean: float | None = None
 
     def route(self, observation: Observation) -> Role:
-        """Above tau goes up, anything else goes down."""
+        """Return the LLM if the average > tau, else the SLM."""
         if observation.position != self._position:
             self._position, self._before = observation.position, self._mean
         entropy = observation.entropy
-        mean = entropy if self._before is None else self._beta * self._before + (1.0 - self._beta) * entropy
+        mean = entropy if self._before is None else self.beta * self._before + (1.0 - self.beta) * entropy
         self._mean = mean
         return Role.LLM if mean > self.tau else Role.SLM
 
 
 class StayRouter(EntropyRouter):
-    """Algorithm 1, except that the LLM, once called, writes `shortest` tokens at least."""
+    """Algorithm 1, except that the LLM generates at least `shortest` tokens once it has control.
+
+    Args:
+        shortest: least number of tokens per visit of the LLM.
+        tau: threshold on the normalized entropy.
+    """
 
     def __init__(self, shortest: int, tau: float) -> None:
         super().__init__(tau)
-        self._shortest = shortest
-        self._written = 0
+        self.shortest = shortest
+        self._visit = 0
 
     def route(self, observation: Observation) -> Role:
-        """By entropy, once the LLM has written enough."""
-        self._written = self._written + 1 if observation.role is Role.LLM else 0
-        return Role.LLM if 0 < self._written < self._shortest else super().route(observation)
+        """Return the LLM during the first `shortest` tokens of a visit, else decide by entropy."""
+        self._visit = self._visit + 1 if observation.role is Role.LLM else 0
+        return Role.LLM if 0 < self._visit < self.shortest else super().route(observation)
 
 
 class OneTokenRouter(EntropyRouter):
-    """The LLM writes a single token wherever the SLM's entropy is above tau, however unsure it is itself."""
+    """The LLM generates a single token wherever the SLM's entropy is above tau, whatever the LLM's own entropy."""
+
+    stateless = True
 
     def route(self, observation: Observation) -> Role:
-        """Up by entropy, down always."""
+        """Return the SLM after every token of the LLM, else decide by entropy."""
         return Role.SLM if observation.role is Role.LLM else super().route(observation)
 
 
 class HysteresisRouter(Router):
-    """Up where the SLM's entropy is above `high`, down where the LLM's is at most `low`, which is no larger.
+    """Swap to the LLM if the SLM's entropy is above `high`; swap back if the LLM's entropy is at most `low`.
 
-    What lies between leaves control with whom it is.
+    Args:
+        high: threshold on the SLM's entropy.
+        low: threshold on the LLM's entropy, not above `high`.
     """
 
+    stateless = True
+
     def __init__(self, high: float, low: float) -> None:
-        self._above = {Role.SLM: high, Role.LLM: low}
+        self.high = high
+        self.low = low
 
     def route(self, observation: Observation) -> Role:
-        """Each model has a threshold of its own."""
-        return Role.LLM if observation.entropy > self._above[observation.role] else Role.SLM
+        """Return the LLM if the entropy is above the threshold of the evaluated model, else the SLM."""
+        threshold = self.high if observation.role is Role.SLM else self.low
+        return Role.LLM if observation.entropy > threshold else Role.SLM
 
 
 class ConfidenceRouter(Router):
-    """The rule of the paper's first version: the LLM writes where the top-1 probability is below a threshold."""
+    """The LLM if the top-1 probability is below a threshold: the rule of the paper's first version.
+
+    Args:
+        threshold: a probability.
+    """
+
+    stateless = True
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
 
     def route(self, observation: Observation) -> Role:
-        """Below the threshold goes up, anything else goes down."""
+        """Return the LLM if top1 < threshold, else the SLM."""
         return Role.LLM if observation.top1 < self.threshold else Role.SLM
 
 
 class MarginRouter(Router):
-    """The LLM writes where the likeliest token is ahead of the second by less than a threshold."""
+    """The LLM if the margin of the most likely token over the second is below a threshold.
 
-    margin = True
+    Args:
+        threshold: a difference of probabilities.
+    """
+
+    stateless = True
+    needs_margin = True
 
     def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
+        self.threshold = threshold
 
     def route(self, observation: Observation) -> Role:
-        """Below the threshold goes up, anything else goes down, as does what another router left unmeasured."""
-        return Role.LLM if observation.margin is not None and observation.margin < self._threshold else Role.SLM
+        """Return the LLM if margin < threshold, else the SLM (also for replayed steps without a margin)."""
+        return Role.LLM if observation.margin is not None and observation.margin < self.threshold else Role.SLM
 
 
 class RandomRouter(Router):
-    """The control: each position is the LLM's with probability `share`, by a coin of (seed, position)."""
+    """A control condition: the LLM with probability `share` at each position, by a draw seeded with (seed, position).
+
+    Args:
+        share: probability of the LLM, 0 to 1.
+        seed: seed of the draws.
+    """
+
+    stateless = True
 
     def __init__(self, share: float, seed: int) -> None:
         self.share = share
-        # Not the sampler's own noise: who writes must not depend on what is drawn.
-        self._seed = ~seed
+        self.seed = seed
 
     def route(self, observation: Observation) -> Role:
-        """Look at the coin of the position that is to be given away."""
+        """Return the model drawn for the position that is to be generated next."""
         position = observation.position + (observation.role is Role.LLM)
-        return Role.LLM if uniform(self._seed, position) < self.share else Role.SLM
+        # ~seed: the choice of the model must not correlate with the sampler's noise, which uses `seed`.
+        return Role.LLM if uniform(~self.seed, position) < self.share else Role.SLM
 
 
 class FixedRouter(Router):
-    """One model writes everything; the other one is never evaluated."""
+    """One model generates the whole answer; the other is never evaluated.
+
+    Args:
+        role: that model.
+    """
+
+    stateless = True
 
     def __init__(self, role: Role) -> None:
         self.start = role
 
     def route(self, observation: Observation) -> Role:  # noqa: ARG002
-        """Always the same."""
+        """Return the same model every time."""
         return self.start

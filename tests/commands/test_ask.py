@@ -155,7 +155,7 @@ def refused(done: Done, code: int, *words: str) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--router", "nonsense"], ["No such router", "'nonsense'", "entropy:TAU"]),
+        (["--router", "nonsense"], ["Unknown router", "'nonsense'", "entropy:TAU"]),
         (["--router", "entropy:high"], ["'entropy:high' needs a number"]),
         (["--router", "random:1.5"], ["from 0 to 1"]),
         (["--pair", "qwen2.5-coder"], ["Which pair?", "--pair", "--slm"]),
@@ -190,7 +190,7 @@ def test_a_wrong_router_is_found_before_anything_is_loaded(
     rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "open_pair", lambda *_arguments, **_named: pytest.fail("loaded"))
-    refused(rstitch("ask", QUESTION, *tiny_pair.options, "--router", "slm:1"), 2, "No such router")
+    refused(rstitch("ask", QUESTION, *tiny_pair.options, "--router", "slm:1"), 2, "Unknown router")
 
 
 def test_a_pair_that_is_not_there_ends_with_3(rstitch: Rstitch) -> None:

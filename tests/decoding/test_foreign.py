@@ -344,7 +344,7 @@ def test_the_other_model_can_be_told_to_go_on_from_part_of_a_character() -> None
 
 def test_a_router_may_ask_how_much_is_unread() -> None:
     class Noting(FixedRouter):
-        pending = True
+        needs_pending = True
 
         def route(self, observation: Observation) -> Role:
             seen.append(observation.pending)

@@ -229,7 +229,7 @@ def test_broken_logits_name_model_and_position(value: float) -> None:
 class Noting(EntropyRouter):
     """The entropy rule, and how much the other model had missed at every position it was asked at."""
 
-    pending = True
+    needs_pending = True
 
     def __init__(self, tau: float) -> None:
         super().__init__(tau)

@@ -289,7 +289,7 @@ def test_a_router_that_asks_sees_the_hidden_states_of_the_slm_only(pair: Pair) -
     seen: list[tuple[Role, bool]] = []
 
     class Curious(EntropyRouter):
-        hidden = True
+        needs_hidden = True
 
         def route(self, observation: Observation) -> Role:
             hidden = observation.hidden

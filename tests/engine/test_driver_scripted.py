@@ -142,7 +142,7 @@ def hidden_state(ids: Sequence[int]) -> NDArray[np.float32]:
 class HiddenRouter(EntropyRouter):
     """Asks for hidden states, and notes them."""
 
-    hidden = True
+    needs_hidden = True
 
     def __init__(self, tau: float) -> None:
         super().__init__(tau)

@@ -43,13 +43,13 @@ class NotingRouter(EntropyRouter):
 
     def __init__(self, tau: float, *, hidden: bool = False) -> None:
         super().__init__(tau)
-        self.hidden = hidden
+        self.needs_hidden = hidden
         self.nearest = math.inf
         self.states: list[tuple[int, NDArray[np.float32]]] = []
 
     def route(self, observation: Observation) -> Role:
         self.nearest = min(self.nearest, abs(math.log(max(observation.entropy, 1e-12) / self.tau)))
-        assert (observation.hidden is not None) == (self.hidden and observation.role is Role.SLM)
+        assert (observation.hidden is not None) == (self.needs_hidden and observation.role is Role.SLM)
         if observation.hidden is not None:
             self.states.append((observation.position, observation.hidden.copy()))
         return super().route(observation)

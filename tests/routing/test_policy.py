@@ -153,8 +153,8 @@ class Fixed(LearnedRouter):
 @pytest.mark.parametrize("answer", [True, False])
 def test_only_an_unsure_slm_is_a_question(answer: bool) -> None:
     router = Fixed(answer)
-    assert router.hidden
-    assert router.pending
+    assert router.needs_hidden
+    assert router.needs_pending
     # At tau_ask itself it is sure.
     assert router.route(observation(entropy=0.1)) is Role.SLM
     assert router.route(observation(role=Role.LLM, entropy=0.1, hidden=None)) is Role.SLM
@@ -184,7 +184,7 @@ def test_a_learned_router_by_its_spec(tmp_path: Path, monkeypatch: pytest.Monkey
     router = router_from_spec(f" {spec} ")
     assert isinstance(router, LearnedRouter)
     assert router.load().facts.tau_ask == 0.25
-    assert router.hidden
+    assert router.needs_hidden
     assert one_spelling(f" {spec}") == spec
     assert with_tau(spec, 0.5) == "entropy:0.5"
     assert [absolute_spec(own) for own in ("one", "learned:demo", spec)] == ["one", "learned:demo", spec]
@@ -195,7 +195,7 @@ def test_a_learned_router_by_its_spec(tmp_path: Path, monkeypatch: pytest.Monkey
     again = router_from_spec(spec)
     assert isinstance(again, LearnedRouter)
     assert again.load().facts.tau_ask == 0.125
-    assert not again.pending
+    assert not again.needs_pending
     monkeypatch.setattr(builtin, "ROUTER_FILE", path)
     demo = router_from_spec("learned:demo")
     assert isinstance(demo, LearnedRouter)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from router_rules import Rule, Seen, entropy, hysteresis, momentum, one, stay, window
 
 from rstitch_local.decoding.roles import Role
-from rstitch_local.decoding.router import Observation, Router
+from rstitch_local.decoding.router import Observation, Router, query
 from rstitch_local.routing.rules import EntropyRouter, FixedRouter
 from rstitch_local.routing.spec import router_from_spec
 
@@ -30,10 +30,10 @@ def by_router(router: Router, entropies: Sequence[tuple[float, float]]) -> str:
     active = router.start
     for position, (slm, llm) in enumerate(entropies):
         if active is Role.SLM:
-            active = router.route(seen(Role.SLM, position, slm))
+            active = query(router, seen(Role.SLM, position, slm))
         written += active.value[0]
         if active is Role.LLM:
-            active = router.route(seen(Role.LLM, position, llm))
+            active = query(router, seen(Role.LLM, position, llm))
     return written
 
 
@@ -131,7 +131,7 @@ def test_confidence_looks_at_the_likeliest_token() -> None:
 
 def test_margin_looks_at_the_two_likeliest() -> None:
     router = router_from_spec("margin:0.5")
-    assert router.margin
+    assert router.needs_margin
     for role in Role:
         for value, writer in ((0.49, Role.LLM), (0.5, Role.SLM), (None, Role.SLM)):
             assert router.route(Observation(role, 0, 0.9, 0.5, margin=value)) is writer

@@ -7,14 +7,15 @@ from typer.testing import CliRunner
 
 from rstitch_local.commands.main import app
 from rstitch_local.errors import UsageError
+from rstitch_local.routing.forms import FORMS
 from rstitch_local.routing.rules import EntropyRouter, HysteresisRouter, WindowRouter
-from rstitch_local.routing.spec import FORMS, one_spelling, router_from_spec, with_tau
+from rstitch_local.routing.spec import one_spelling, router_from_spec, with_tau
 
 
 def hint(spec: str) -> str:
     with pytest.raises(UsageError) as caught:
         router_from_spec(spec)
-    assert caught.value.title == "No such router"
+    assert caught.value.title == "Unknown router"
     assert f"'{spec.strip()}'" in caught.value.message
     return caught.value.hint
 

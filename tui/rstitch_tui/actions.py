@@ -14,8 +14,7 @@ from rstitch_local import paths
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.thinking import split_thinking
 from rstitch_local.errors import InputError, RStitchError, StorageError, UsageError
-from rstitch_local.routing.rules import EntropyRouter
-from rstitch_local.routing.spec import router_from_spec, with_tau
+from rstitch_local.routing.spec import one_spelling, tau_of_spec, with_tau
 from rstitch_local.sanitize import one_line
 from rstitch_tui.chat_settings import ChatSettings
 from rstitch_tui.store import export as exports
@@ -211,8 +210,7 @@ def tau_by(screen: ChatScreen, factor: float) -> None:
 
 def tau_of(screen: ChatScreen) -> float | None:
     """The threshold of the chat's router; None where it has none."""
-    rule = router_from_spec(screen.router)
-    return rule.tau if isinstance(rule, EntropyRouter) else None
+    return tau_of_spec(screen.router)
 
 
 # Answers
@@ -240,7 +238,7 @@ async def again(screen: ChatScreen, tau: float | None = None) -> None:
         tau = tau_of(screen) or 0.02
         tau = float(f"{tau * (4 if trace.llm_share > 0.2 else 0.25):.2g}")
     router = with_tau(screen.router, tau)
-    router_from_spec(router)
+    one_spelling(router)
     compare = CompareScreen(trace, router)
     # It must be there before the answer begins: a tiny pair has finished before a screen is drawn.
     await screen.app.push_screen(compare)

@@ -18,7 +18,7 @@ from textual.theme import BUILTIN_THEMES
 
 from rstitch_local import paths
 from rstitch_local.errors import StorageError, UsageError
-from rstitch_local.routing.spec import router_from_spec
+from rstitch_local.routing.spec import one_spelling
 from rstitch_local.sanitize import one_line, safe_text
 from rstitch_tui.keys import ACTIONS, PLACES, resolve
 
@@ -96,7 +96,7 @@ class AppSettings(BaseModel):
     def _is_a_router(cls, spec: str | None) -> str | None:
         if spec is not None:
             try:
-                router_from_spec(spec)
+                one_spelling(spec)
             except UsageError as error:
                 raise ValueError(f"{error.message} {error.hint}") from None
         return spec

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.routing.spec import router_from_spec
+from rstitch_local.routing.spec import one_spelling
 
 
 class ChatSettings(BaseModel):
@@ -34,7 +34,7 @@ class ChatSettings(BaseModel):
     @classmethod
     def _names_a_router(cls, spec: str | None) -> str | None:
         if spec is not None:
-            router_from_spec(spec)
+            one_spelling(spec)
         return spec
 
     def sampling(self, own: Sampling) -> Sampling:

@@ -11,8 +11,7 @@ from itertools import groupby
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.errors import UsageError
-from rstitch_local.routing.rules import EntropyRouter
-from rstitch_local.routing.spec import router_from_spec
+from rstitch_local.routing.spec import tau_of_spec
 from rstitch_local.trace.record import Trace
 
 # What tau is chosen from, and where almost all entropies lie; so the scale is logarithmic.
@@ -40,10 +39,9 @@ def tau_at_start(trace: Trace) -> float | None:
     if isinstance(tau, int | float):
         return float(tau)
     try:
-        router = router_from_spec(str(trace.settings.get("router", "")))
+        return tau_of_spec(str(trace.settings.get("router", "")))
     except UsageError:
         return None
-    return router.tau if isinstance(router, EntropyRouter) else None
 
 
 def tau_at(trace: Trace, index: int) -> float | None:

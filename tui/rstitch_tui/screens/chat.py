@@ -19,8 +19,7 @@ from textual.widgets import Static
 
 from rstitch_local.decoding.step import Step
 from rstitch_local.errors import RStitchError, UsageError
-from rstitch_local.routing.rules import EntropyRouter
-from rstitch_local.routing.spec import router_from_spec, with_tau
+from rstitch_local.routing.spec import one_spelling, tau_of_spec, with_tau
 from rstitch_local.sanitize import one_line
 from rstitch_tui import actions, slash
 from rstitch_tui.engine_thread import Answer
@@ -161,9 +160,7 @@ class ChatScreen(Screen[None]):
         rest = f"  ·  {one_line(pair, 40)}  ·  {router}"
         title = one_line(session.title or "New chat", max(8, min(60, self.size.width - len(rest) - 2)))
         self.query_one("#title", Static).update(Content(title + rest))
-        rule = router_from_spec(router)
-        tau = rule.tau if isinstance(rule, EntropyRouter) else None
-        self.routing.set_tau(tau, live=session.answer is not None)
+        self.routing.set_tau(tau_of_spec(router), live=session.answer is not None)
 
     def branch_places(self) -> dict[int, tuple[int, int]]:
         """For each message with others beside it: its place among them, from 1, and their number."""
@@ -307,7 +304,7 @@ class ChatScreen(Screen[None]):
         if not 0 <= tau <= 1:
             raise UsageError("Tau out of range", f"tau is {tau:g}; it goes from 0 (all LLM) to 1 (all SLM).")
         router = with_tau(self.router, tau)
-        router_from_spec(router)
+        one_spelling(router)
         if self.session.answer is not None:
             self.session.answer.tau = tau
         try:

@@ -22,8 +22,7 @@ from rstitch_local.decoding.thinking import strip_thinking
 from rstitch_local.errors import RStitchError
 from rstitch_local.problems.answers import hash_marked, last_boxed
 from rstitch_local.problems.notation import normal_form, number
-from rstitch_local.routing.rules import EntropyRouter
-from rstitch_local.routing.spec import router_from_spec
+from rstitch_local.routing.spec import tau_of_spec
 from rstitch_local.sanitize import one_line, safe_text
 from rstitch_local.trace.record import Trace
 from rstitch_tui.widgets.entropy_strip import EntropyStrip
@@ -104,10 +103,9 @@ def _short(router: str) -> str:
 
 def _tau_of(router: str) -> float | None:
     try:
-        rule = router_from_spec(router)
+        return tau_of_spec(router)
     except RStitchError:
         return None
-    return rule.tau if isinstance(rule, EntropyRouter) else None
 
 
 def _pace(ms: float) -> str:
