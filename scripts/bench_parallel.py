@@ -26,9 +26,9 @@ from rstitch_local import Pair, load_pair
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine import scheduling
-from rstitch_local.engine.driver import ActiveSequence
 from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.engine.machine import predict_memory
+from rstitch_local.engine.slots import ActiveSequence
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import Problem, read_problems
 
@@ -77,7 +77,7 @@ def measure(
         sequences=slots, context=arguments.context, threads=arguments.threads, swaps=router not in ("slm", "llm")
     )
     with load_pair(arguments.pair, options=options) as pair:
-        pair.driver.turn = policies()[policy] if policy else scheduling.Turns()
+        pair.driver.next_model = policies()[policy] if policy else scheduling.NextModel()
         names: dict[int, str] = {}
         prompt = prompt_of(pair.defaults.prompt, pair.defaults.prompt_suffix)
 
@@ -150,13 +150,13 @@ def policies() -> dict[str, Callable[[Ready], Role]]:
             slm, llm = ready[Role.SLM], ready[Role.LLM]
             if not llm or not slm:
                 return Role.LLM if llm else Role.SLM
-            late = max(live.waited for live in llm) > 2 * scheduling.LONGEST_WAIT
+            late = max(live.waited for live in llm) > 2 * scheduling.MAX_IDLE_TURNS
             return Role.LLM if late or len(llm) >= share * (len(slm) + len(llm)) else Role.SLM
 
         return rule
 
     return {
-        "fuller": scheduling.Turns(),
+        "fuller": scheduling.NextModel(),
         "turns": turns,
         "drain": drain,
         "gather-0.25": gather(0.25),

@@ -142,7 +142,7 @@ def peers(pair: Pair, folder: Path, arguments: argparse.Namespace, stack: ExitSt
     for draft in map(int, arguments.drafts.split(",")):
 
         def speculate(messages: Sequence[Message], max_tokens: int, draft: int = draft) -> Written:
-            text = pair.render_text(messages, Role.LLM)
+            text = pair.renderer.text(messages, Role.LLM)
             # It writes one token more than it is told.
             return run_speculative(
                 folder, slm, llm, text, draft=draft, max_tokens=max_tokens - 1, context=context, threads=threads

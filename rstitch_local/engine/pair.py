@@ -11,19 +11,20 @@ from dataclasses import asdict
 from typing import Any, TypedDict
 
 from rstitch_local.catalog.checksums import sha256_of
-from rstitch_local.decoding.foreign import ForeignBridge, thinking_format
+from rstitch_local.decoding.foreign import ForeignBridge
 from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Router
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.speculative import SpeculativeRouter, SpeculativeTrajectory
 from rstitch_local.decoding.step import Step
-from rstitch_local.decoding.thinking import closed_by, opened_by, respelled
 from rstitch_local.decoding.trajectory import Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.engine.choice import PairDefaults
-from rstitch_local.engine.driver import ActiveSequence, Driver, Status
+from rstitch_local.engine.driver import Driver, Status
+from rstitch_local.engine.prompting import PromptRenderer
 from rstitch_local.engine.run import Run
+from rstitch_local.engine.slots import ActiveSequence
 from rstitch_local.engine.vocabularies import notice_of
 from rstitch_local.errors import EngineError, InputError, ModelError, UsageError
 from rstitch_local.llama import library
@@ -48,9 +49,9 @@ class Pair:
     """Two models in memory. Made by `load_pair`; a context manager that frees them.
 
     name: the catalogue's name, or the two files'.
-    weights, contexts, templates: each model, its caches, and how it reads a conversation.
-    bridge: how tokens, or text, get from one model to the other.
-    formats: how each marks its reasoning; None for one without tokens for that.
+    weights, contexts: both models, and their KV caches.
+    bridge: converts tokens, or text, between the two vocabularies.
+    renderer: renders conversations for both models.
     """
 
     def __init__(
@@ -66,8 +67,7 @@ class Pair:
         self.defaults = defaults
         self.weights = weights
         self.bridge = bridge
-        self.formats = {role: thinking_format(vocabulary) for role, vocabulary in bridge.vocabularies.items()}
-        self.templates = templates
+        self.renderer = PromptRenderer(weights, templates, bridge.vocabularies)
         self.contexts = contexts
         self._closed = False
         self._fitting: set[str] = set()
@@ -114,50 +114,11 @@ class Pair:
             )
         return self.bridge
 
-    def render_text(self, messages: Sequence[Message], role: Role, *, thinking: bool | None = None) -> str:
-        """The conversation as one model reads it, by its own template.
-
-        Where the other's template opens the reasoning and this one does not, its opening mark is put behind it: the
-        answer begins inside the reasoning for both, and neither has to write the mark.
-
-        Args:
-            messages: the turns so far.
-            role: whose template.
-            thinking: the switch of templates that have one; None leaves it as the template has it.
-        """
-        text, others = (self._by_template(messages, each, thinking) for each in (role, role.other))
-        own, theirs = self.formats[role], opened_by(others)
-        if opened_by(text) is not None or closed_by(text) is not None:
-            return text
-        if theirs is not None:
-            return text + (own or theirs).open + others[len(others.rstrip()) :]
-        # A model of channels names one before all it says; one that knows nothing of reasoning answers at once.
-        return text + own.plain if own is not None and self.formats[role.other] is None else text
-
-    def _by_template(self, messages: Sequence[Message], role: Role, thinking: bool | None) -> str:
-        template = self.templates[role]
-        if thinking is None or not template.has_thinking_switch:
-            return template.render(messages)
-        return template.render(messages, enable_thinking=thinking)
-
     def render(
         self, messages: Sequence[Message], role: Role, *, thinking: bool | None = None, prefix: str = ""
     ) -> list[int]:
-        """The conversation, and the beginning of the answer if there is one, as one model's token ids.
-
-        Marks around reasoning in `prefix` are read as the model's own.
-        """
-        weights = self.weights[role]
-        text = self.render_text(messages, role, thinking=thinking) + respelled(prefix, self.formats[role])
-        ids = weights.tokenize(text, parse_special=True)
-        if weights.add_bos and weights.bos >= 0 and ids[:1] != [weights.bos]:
-            ids.insert(0, weights.bos)
-        return ids
-
-    @property
-    def has_thinking_switch(self) -> bool:
-        """Whether a template of the pair can be told to think or not to."""
-        return any(template.has_thinking_switch for template in self.templates.values())
+        """Render a conversation as one model's token ids; see `PromptRenderer.tokens`."""
+        return self.renderer.tokens(messages, role, thinking=thinking, prefix=prefix)
 
     def ask(self, question: str, *, system: str | None = None, **options: Any) -> Run:
         """`chat` for a single question, with the pair's own prompt suffix put after it."""
@@ -221,20 +182,9 @@ class Pair:
                     f"It has {len(prompt[role])} tokens; the {role.name}'s context holds {room}.",
                     "Shorten it, or give a larger --context.",
                 )
-        rest: _Rest = {
-            "sampler": Sampler(sampling, seed),
-            "max_tokens": max_tokens,
-            "capacity": {role: self.contexts[role].n_ctx for role in Role},
-            "resume_steps": resume_steps,
-        }
-        trajectory: Trajectory
-        if isinstance(rule, SpeculativeRouter):
-            bridge = self.shared_bridge("Speculative decoding")
-            trajectory = SpeculativeTrajectory(prompt, bridge=bridge, router=rule, **rest)
-        elif isinstance(self.bridge, ForeignBridge):
-            trajectory = ForeignTrajectory(prompt, bridge=self.bridge, router=rule, **rest)
-        else:
-            trajectory = Trajectory(prompt, bridge=self.bridge, router=rule, **rest)
+        trajectory = self._trajectory(
+            prompt, rule, Sampler(sampling, seed), max_tokens=max_tokens, resume_steps=resume_steps
+        )
         named = spec if isinstance(spec, str) else type(spec).__name__
         settings = {"pair": self.name, "router": named, "sampling": asdict(sampling), "max_tokens": max_tokens}
         settings["vocabulary"] = {role.value: len(self.bridge.vocabularies[role].texts) for role in Role}
@@ -248,6 +198,29 @@ class Pair:
         for step in trace.steps:
             trace.tokens[step.role] += 1
         return Run(self.driver, ActiveSequence(trajectory, trace, reuse=reuse), should_stop)
+
+    def _trajectory(
+        self,
+        prompt: Mapping[Role, Sequence[int]],
+        router: Router,
+        sampler: Sampler,
+        *,
+        max_tokens: int,
+        resume_steps: Sequence[Step],
+    ) -> Trajectory:
+        """Create the kind of trajectory that the router and the pair's tokenizers require."""
+        rest: _Rest = {
+            "sampler": sampler,
+            "max_tokens": max_tokens,
+            "capacity": {role: self.contexts[role].n_ctx for role in Role},
+            "resume_steps": resume_steps,
+        }
+        if isinstance(router, SpeculativeRouter):
+            bridge = self.shared_bridge("Speculative decoding")
+            return SpeculativeTrajectory(prompt, bridge=bridge, router=router, **rest)
+        if isinstance(self.bridge, ForeignBridge):
+            return ForeignTrajectory(prompt, bridge=self.bridge, router=router, **rest)
+        return Trajectory(prompt, bridge=self.bridge, router=router, **rest)
 
     def require_fit(self, router: LearnedRouter) -> None:
         """Refuse a learned router whose policy was trained on the hidden states of another SLM.
@@ -283,26 +256,22 @@ class Pair:
             EngineError: llama.cpp failed, or the pair is closed or busy.
         """
         self.require_open()
-        by_live: dict[int, Run] = {}
+        by_sequence: dict[int, Run] = {}
 
-        def lives() -> Iterator[ActiveSequence]:
+        def sequences() -> Iterator[ActiveSequence]:
             for run in runs:
-                by_live[id(run.live)] = run
-                yield run.live
+                by_sequence[id(run.sequence)] = run
+                yield run.sequence
 
-        for live, step in self.driver.steps(lives(), should_stop=should_stop):
-            yield by_live[id(live)], step
-            if live.trace.stop is not None:
-                del by_live[id(live)]
+        for sequence, step in self.driver.steps(sequences(), should_stop=should_stop):
+            yield by_sequence[id(sequence)], step
+            if sequence.trace.stop is not None:
+                del by_sequence[id(sequence)]
 
     @property
     def status(self) -> Status:
         """How busy the pair is; may be asked from another thread."""
         return self.driver.status()
-
-    def opens_thinking(self, messages: Sequence[Message], *, thinking: bool | None = None) -> bool:
-        """Whether a template ends inside the reasoning, so that the answer begins with it and shows only its end."""
-        return opened_by(self.render_text(messages, Role.SLM, thinking=thinking)) is not None
 
     def describe(self) -> dict[str, Any]:
         """What was loaded and how, ready for JSON (for the header of a run)."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 
 from rstitch_local.decoding.step import Step
-from rstitch_local.engine.driver import ActiveSequence, Driver
+from rstitch_local.engine.driver import Driver
+from rstitch_local.engine.slots import ActiveSequence
 from rstitch_local.errors import EngineError
 from rstitch_local.routing.rules import EntropyRouter
 
@@ -19,10 +20,10 @@ class Run:
     Many are written at once by `Pair.run_all`.
     """
 
-    def __init__(self, driver: Driver, live: ActiveSequence, should_stop: Callable[[], bool] | None) -> None:
-        self.trace = live.trace
-        self.trajectory = live.trajectory
-        self.live = live
+    def __init__(self, driver: Driver, sequence: ActiveSequence, should_stop: Callable[[], bool] | None) -> None:
+        self.trace = sequence.trace
+        self.trajectory = sequence.trajectory
+        self.sequence = sequence
         self._driver = driver
         self._stop = should_stop
 
@@ -32,7 +33,7 @@ class Run:
         Raises:
             EngineError: broken logits or a failure of llama.cpp; the trace keeps what came before.
         """
-        for _, step in self._driver.steps([self.live], should_stop=self._stop):
+        for _, step in self._driver.steps([self.sequence], should_stop=self._stop):
             if step is not None:
                 yield step
         if self.error is not None:
@@ -41,7 +42,7 @@ class Run:
     @property
     def error(self) -> EngineError | None:
         """What ended it, where that was an error of its own."""
-        return self.live.error
+        return self.sequence.error
 
     @property
     def tau(self) -> float | None:

@@ -1,6 +1,6 @@
-"""Who is next: which model runs, and which tokens of which trajectories go into its next batch.
+"""Batch scheduling: which model is evaluated next, and which tokens of which trajectories go into its batch.
 
-Knows trajectories as things that wait with a number of tokens; evaluates nothing and holds no caches.
+Works on counts of tokens and turns only; evaluates nothing.
 """
 
 from __future__ import annotations
@@ -10,74 +10,104 @@ from dataclasses import dataclass
 
 from rstitch_local.decoding.roles import Role
 
-LONGEST_WAIT = 8
-"""Turns for which a model with work stands still at the most."""
+MAX_IDLE_TURNS = 8
+"""Turns after which a model that trajectories wait for is evaluated next."""
 
 
-class Turns:
-    """Says which model runs next: the one more trajectories wait for, or one that has stood still for too long.
+class NextModel:
+    """Chooses the model that more trajectories wait for, or one that was idle for `MAX_IDLE_TURNS` turns.
 
-    So catch-ups gather while the others go on: what a token costs falls with the number of tokens in a batch.
+    Catch-ups gather meanwhile, and the cost per token falls with the number of tokens in a batch.
     """
 
     def __init__(self) -> None:
-        self._still = dict.fromkeys(Role, 0)
+        self._idle_turns = dict.fromkeys(Role, 0)
 
     def __call__(self, ready: Mapping[Role, Sequence[object]]) -> Role:
-        """The model that runs next.
+        """Return the model to evaluate.
 
         Args:
             ready: for each model the trajectories that wait for it; not both empty.
         """
-        fuller, other = Role.LLM, Role.SLM
-        if len(ready[Role.SLM]) > len(ready[Role.LLM]):
-            fuller, other = other, fuller
-        chosen = other if ready[other] and self._still[other] >= LONGEST_WAIT else fuller
+        fuller = Role.SLM if len(ready[Role.SLM]) > len(ready[Role.LLM]) else Role.LLM
+        other = fuller.other
+        chosen = other if ready[other] and self._idle_turns[other] >= MAX_IDLE_TURNS else fuller
         for role in Role:
-            self._still[role] = self._still[role] + 1 if ready[role] and role is not chosen else 0
+            self._idle_turns[role] = self._idle_turns[role] + 1 if ready[role] and role is not chosen else 0
         return chosen
 
 
 @dataclass(slots=True)
 class Share:
-    """What one trajectory gets of a batch: `count` of its missing tokens."""
+    """Part of a batch: the next `count` requested tokens of the trajectory at `index`."""
 
     index: int
     count: int
 
 
-def compose(missing: Sequence[int], waited: Sequence[int], n_batch: int) -> list[Share]:
-    """Deal the tokens of one batch out.
+def fill_batch(requested: Sequence[int], waited: Sequence[int], n_batch: int) -> list[Share]:
+    """Distribute the tokens of one batch.
 
-    Trajectories with little to catch up come first, so that a long prompt does not hold them up; a quarter of the
-    batch is kept for long ones, the longest waiting first, so that they come in as well. What does not fit is cut.
+    Trajectories with few requested tokens are served first, so that a long prompt does not delay them. A quarter of
+    the batch is reserved for long requests, longest wait first, so that they progress too. What does not fit is cut.
 
     Args:
-        missing: how many tokens each trajectory needs evaluated.
-        waited: how many turns each has waited.
+        requested: number of tokens each trajectory needs evaluated.
+        waited: turns each has waited.
         n_batch: tokens in a batch, more than there are trajectories.
 
     Returns:
-        A share for each that gets something, in the order of service.
+        A share for each trajectory that gets tokens, in order of service.
     """
-    kept_back = n_batch // 4
-    long = [index for index, count in enumerate(missing) if count > kept_back]
-    if not long and sum(missing) <= n_batch:
-        return [Share(index, count) for index, count in enumerate(missing)]
-    room = n_batch - (kept_back if long else 0)
+    reserved = n_batch // 4
+    long = [index for index, count in enumerate(requested) if count > reserved]
+    if not long and sum(requested) <= n_batch:
+        return [Share(index, count) for index, count in enumerate(requested)]
+    capacity = n_batch - (reserved if long else 0)
     shares = []
-    short = [index for index, count in enumerate(missing) if count <= kept_back]
-    for index in sorted(short, key=lambda i: (missing[i] > 1, -waited[i])):
-        count = min(missing[index], room)
+    short = [index for index, count in enumerate(requested) if count <= reserved]
+    for index in sorted(short, key=lambda i: (requested[i] > 1, -waited[i])):
+        count = min(requested[index], capacity)
         if count == 0:
             break
         shares.append(Share(index, count))
-        room -= count
-    room += kept_back if long else 0
+        capacity -= count
+    capacity += reserved if long else 0
     for index in sorted(long, key=lambda i: -waited[i]):
-        count = min(missing[index], room)
+        count = min(requested[index], capacity)
         if count == 0:
             break
         shares.append(Share(index, count))
-        room -= count
+        capacity -= count
     return shares
+
+
+def split_hidden(
+    hidden: Sequence[bool], requested: Sequence[int], waited: Sequence[int], max_outputs: int
+) -> tuple[bool, Sequence[int]]:
+    """Decide whether the next batch computes hidden states, and which trajectories it serves.
+
+    With hidden states on, every token of a batch is an output, so requests for them get batches of their own, in turns
+    with the others. A short catch-up fits into such a batch as a whole; a longer one is evaluated without hidden
+    states up to its last token.
+
+    Args:
+        hidden: whether each trajectory requests a hidden state.
+        requested: number of tokens each needs evaluated.
+        waited: turns each has waited.
+        max_outputs: outputs per batch that the context allows.
+
+    Returns:
+        Whether hidden states are computed, and the indices of the trajectories to serve.
+    """
+    everyone = range(len(hidden))
+    if not any(hidden):
+        return False, everyone
+    with_hidden, spare = [], max_outputs - len(hidden)
+    for index in everyone:
+        if hidden[index] and requested[index] - 1 <= spare:
+            with_hidden.append(index)
+            spare -= requested[index] - 1
+    others = [index for index in everyone if index not in with_hidden]
+    longest_wait = [max((waited[index] for index in group), default=0) for group in (with_hidden, others)]
+    return (True, with_hidden) if longest_wait[0] > longest_wait[1] else (False, others)

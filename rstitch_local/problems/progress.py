@@ -117,8 +117,8 @@ class Progress:
 def slots_text(status: Status) -> str:
     """How many answers are being written and what they wait for, in a line."""
     waiting = ", ".join(f"{count} at the {role.name}" for role, count in status.waiting.items() if count)
-    again = f"; {status.put_back} wait for room in the caches" if status.put_back else ""
-    return f"{status.live} of {status.slots} slots in use" + (f": {waiting}" if waiting else "") + again
+    again = f"; {status.preempted} wait for room in the caches" if status.preempted else ""
+    return f"{status.active} of {status.slots} slots in use" + (f": {waiting}" if waiting else "") + again
 
 
 def summary_text(figures: dict[str, Any]) -> str:

@@ -19,9 +19,10 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.speculative import SpeculativeRouter, SpeculativeTrajectory
 from rstitch_local.decoding.vocabulary import Bridge
-from rstitch_local.engine.driver import ActiveSequence, Driver
+from rstitch_local.engine.driver import Driver
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
+from rstitch_local.engine.slots import ActiveSequence
 from rstitch_local.errors import EngineError, ModelError
 from rstitch_local.llama.batch import BatchSlice
 from rstitch_local.llama.context import Context, Decoded
@@ -162,7 +163,7 @@ def test_caches_are_cut_back_to_what_was_kept(seed: int) -> None:
     lives = [live_of([1, 2, place], "spec:5", seed) for place in (1, 2)]
     for _ in Driver(cast("dict[Role, Context]", contexts)).steps(iter(lives)):
         for live in lives:
-            for role in live._begun:
+            for role in live.cached_roles:
                 held = contexts[role].held[live.sequence]
                 assert held == live.trajectory.ids(role)[: len(held)]
                 assert len(held) == live.trajectory.cached(role)

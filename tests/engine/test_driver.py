@@ -17,9 +17,9 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation, Router
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.trajectory import Trajectory
-from rstitch_local.engine.driver import ActiveSequence
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
+from rstitch_local.engine.slots import ActiveSequence
 from rstitch_local.errors import EngineError
 from rstitch_local.llama.batch import BatchSlice
 from rstitch_local.llama.context import Context, Decoded

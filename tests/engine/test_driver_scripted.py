@@ -21,7 +21,8 @@ from rstitch_local.decoding.router import Observation
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.trajectory import Trajectory
-from rstitch_local.engine.driver import ActiveSequence, Driver
+from rstitch_local.engine.driver import Driver
+from rstitch_local.engine.slots import ActiveSequence
 from rstitch_local.errors import CacheFullError, EngineError
 from rstitch_local.llama.batch import BatchSlice
 from rstitch_local.llama.context import Context, Decoded
@@ -267,7 +268,7 @@ def test_each_writes_its_own_answer_however_many_there_are(
     if policy is not None:
         # Whoever says which model runs, the answers are the same.
         rng = random.Random(policy)
-        scene.driver.turn = lambda ready: rng.choice([role for role in Role if ready[role]])
+        scene.driver.next_model = lambda ready: rng.choice([role for role in Role if ready[role]])
     lives = [scene.live(question, reuse=reuse) for question in asked]
     kept: dict[int, list[Step]] = {id(live): [] for live in lives}
     ended: set[int] = set()
@@ -278,8 +279,8 @@ def test_each_writes_its_own_answer_however_many_there_are(
         if live.trace.stop is not None:
             ended.add(id(live))
         status = scene.driver.status()
-        assert status.live + status.put_back <= status.slots == slots
-        assert sum(status.waiting.values()) == status.live
+        assert status.active + status.preempted <= status.slots == slots
+        assert sum(status.waiting.values()) == status.active
     for live, question in zip(lives, asked, strict=True):
         trajectory, steps, usage = scene.alone(question)
         assert told(kept[id(live)]) == told(steps) == told(live.trace.steps)
@@ -410,11 +411,11 @@ def test_where_cells_are_scarce_the_youngest_waits_and_nobody_is_lost(cells: int
 
     def source() -> Iterator[ActiveSequence]:
         for live in lives:
-            assert scene.driver.status().put_back == 0, "somebody new comes before those who were here already"
+            assert scene.driver.status().preempted == 0, "somebody new comes before those who were here already"
             yield live
 
     for live, _ in scene.run(source()):
-        most_put_back = max(most_put_back, scene.driver.status().put_back)
+        most_put_back = max(most_put_back, scene.driver.status().preempted)
         assert live.trace.swaps_up == live.trajectory.swaps_up
     assert most_put_back > 0
     again = []
@@ -434,7 +435,7 @@ def test_those_who_were_put_back_come_in_the_order_they_came_in_first() -> None:
     most, ended = 0, []
     before = dict.fromkeys(map(id, lives), 0.0)
     for live, _ in scene.run(lives):
-        most = max(most, scene.driver.status().put_back)
+        most = max(most, scene.driver.status().preempted)
         # Its time goes on while it waits.
         assert live.trace.wall_ms >= before[id(live)]
         before[id(live)] = live.trace.wall_ms
@@ -459,7 +460,7 @@ def test_as_long_as_nothing_has_ended_there_is_room_for_whatever_may_come() -> N
     most = 0
     for live, _ in scene.run(lives):
         if not any(other.trace.stop for other in lives):
-            most = max(most, scene.driver.status().live)
+            most = max(most, scene.driver.status().active)
         if live.trace.stop is not None:
             assert sum(live.trace.usage[Role.SLM].tokens) == 5 + 39
     assert most == 2
@@ -597,7 +598,7 @@ def test_a_stop_ends_all_and_keeps_what_there_is() -> None:
     assert len(kept) == 6
     assert [live.trace.stop for live in taken] == ["interrupted"] * 2
     assert [len(live.trace.steps) for live in taken] == [3, 3]
-    assert scene.driver.status().live == 0
+    assert scene.driver.status().active == 0
 
 
 def test_a_stop_between_two_batches_of_a_prompt_keeps_what_was_evaluated() -> None:
@@ -624,7 +625,7 @@ def test_a_stop_also_ends_those_that_were_put_back() -> None:
     scene = Scene(4, n_ctx=80, cells=80)
     lives = [scene.live(Question([i], "slm", 3 if i == 1 else 60, end=NEVER)) for i in range(1, 6)]
     for _ in scene.run(
-        lives, should_stop=lambda: scene.driver.status().put_back > 0 and lives[1].trace.tokens[Role.SLM] > 30
+        lives, should_stop=lambda: scene.driver.status().preempted > 0 and lives[1].trace.tokens[Role.SLM] > 30
     ):
         pass
     stops = [live.trace.stop for live in lives]
@@ -633,7 +634,7 @@ def test_a_stop_also_ends_those_that_were_put_back() -> None:
     begun = [live for live in lives[1:] if live.trace.steps]
     assert len(begun) > 1
     assert all(live.trace.stop == "interrupted" for live in begun)
-    assert scene.driver.status().put_back == 0
+    assert scene.driver.status().preempted == 0
 
 
 @pytest.mark.parametrize("error", [EngineError("No", "Not this one."), RuntimeError("no"), KeyboardInterrupt()])
@@ -747,11 +748,11 @@ def test_shares_of_the_time_add_up_to_all_of_it(monkeypatch: pytest.MonkeyPatch,
 def test_the_status_says_who_waits_for_what() -> None:
     scene = Scene(4)
     lives = [scene.live(Question([1, i], "llm" if i else "slm", 9, end=NEVER)) for i in range(3)]
-    assert scene.driver.status().live == 0
+    assert scene.driver.status().active == 0
     steps = scene.driver.steps(lives)
     next(steps)
     status = scene.driver.status()
-    assert (status.live, status.slots, status.put_back) == (3, 4, 0)
+    assert (status.active, status.slots, status.preempted) == (3, 4, 0)
     assert status.waiting == {Role.SLM: 1, Role.LLM: 2}
     list(steps)
     assert scene.driver.status().waiting == {Role.SLM: 0, Role.LLM: 0}
@@ -765,13 +766,13 @@ def test_a_model_that_fewer_wait_for_has_its_turn() -> None:
         live.trajectory._sides[Role.LLM].capacity = 1000
     scene.contexts[Role.LLM].n_ctx = scene.contexts[Role.LLM].cells = 10_000
     turns: list[Role] = []
-    policy = scene.driver.turn
+    policy = scene.driver.next_model
 
     def note(ready: Mapping[Role, Sequence[ActiveSequence]]) -> Role:
         turns.append(policy(ready))
         return turns[-1]
 
-    scene.driver.turn = note
+    scene.driver.next_model = note
     for _ in scene.run([lone, *others]):
         if lone.trace.stop is not None:
             break

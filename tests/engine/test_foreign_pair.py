@@ -233,8 +233,8 @@ def opening(tmp_path: Path, slm: dict[str, Any], llm: dict[str, Any]) -> dict[Ro
     pair = write_pair(tmp_path, slm, llm)
     with load_pair(slm=pair.slm, llm=pair.llm) as loaded:
         messages = [{"role": "user", "content": "Hi"}]
-        assert len({loaded.opens_thinking(messages)}) == 1
-        return {role: loaded.render_text(messages, role).partition("assistant\n")[2] for role in Role}
+        assert len({loaded.renderer.opens_thinking(messages)}) == 1
+        return {role: loaded.renderer.text(messages, role).partition("assistant\n")[2] for role in Role}
 
 
 OPENED = CHATML + "{{ '<think>\n' }}"

@@ -119,17 +119,17 @@ def test_tau_of_a_window_can_be_moved(pair: Pair) -> None:
 
 
 def test_where_thinking_begins(pair: Pair) -> None:
-    assert not pair.has_thinking_switch
-    assert not pair.opens_thinking(turns(1))
+    assert not pair.renderer.has_thinking_switch
+    assert not pair.renderer.opens_thinking(turns(1))
 
 
 def test_a_template_is_told_whether_to_think(tmp_path: Path) -> None:
     template = CHATML + "{% if enable_thinking is not defined or enable_thinking %}{{ '<think>\n' }}{% endif %}"
     slm, llm = (write_model(tmp_path / f"{role}.gguf", template=template) for role in Role)
     with load_pair(slm=slm, llm=llm) as loaded:
-        assert loaded.has_thinking_switch
-        assert loaded.opens_thinking(turns(0))
-        assert not loaded.opens_thinking(turns(0), thinking=False)
-        assert loaded.render_text(turns(0), Role.LLM).endswith("<think>\n")
+        assert loaded.renderer.has_thinking_switch
+        assert loaded.renderer.opens_thinking(turns(0))
+        assert not loaded.renderer.opens_thinking(turns(0), thinking=False)
+        assert loaded.renderer.text(turns(0), Role.LLM).endswith("<think>\n")
         ids = [loaded.render(turns(0), Role.SLM, thinking=on) for on in (True, False)]
         assert len(ids[0]) > len(ids[1])

@@ -197,7 +197,7 @@ def test_a_pair_that_writes_is_left_alone(pair: Pair) -> None:
     expected = write(pair)
     run = iter(pair.chat(QUESTION, router=ROUTER, sampling=Sampling(0.0), max_tokens=BUDGET, reuse=True))
     steps = [next(run), next(run)]
-    with pytest.raises(EngineError, match="Another answer is being written"):
+    with pytest.raises(EngineError, match="Another answer is being generated"):
         inspect(pair, QUESTION, steps)
     steps += run
     assert [step.token for step in steps] == [step.token for step in expected.steps]

@@ -242,7 +242,7 @@ def test_runs_are_made_when_there_is_room_for_them(fresh: Pair) -> None:
     assert len(ended) == 11
     # Not in the order in which they came: nobody waits for the slowest.
     assert ended != made
-    assert fresh.status.live == fresh.status.put_back == 0
+    assert fresh.status.active == fresh.status.preempted == 0
 
 
 def test_runs_that_have_ended_are_let_go(fresh: Pair) -> None:

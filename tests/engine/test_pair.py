@@ -150,7 +150,7 @@ def test_defaults_are_the_pairs_own(tiny_pair: TinyPair, pair: Pair) -> None:
     defaults = PairDefaults(context=128, tau=0.25, sampling=Sampling(0.5), prompt_suffix="Think for 9 tokens.")
     with open_pair(tiny_pair) as other:
         contexts = open_contexts(other.weights, defaults, LoadOptions())
-        own = Pair("own", other.weights, contexts, other.bridge, other.templates, defaults)
+        own = Pair("own", other.weights, contexts, other.bridge, other.renderer.templates, defaults)
         trace = finish(own.ask("Why?", max_tokens=5))
         assert trace.settings["router"] == "entropy:0.25"
         assert trace.settings["sampling"]["temperature"] == 0.5

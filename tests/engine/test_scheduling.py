@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstitch_local.decoding.roles import Role
-from rstitch_local.engine.scheduling import LONGEST_WAIT, Turns, compose
+from rstitch_local.engine.scheduling import MAX_IDLE_TURNS, NextModel, fill_batch
 
 
 @dataclass(eq=False)
@@ -41,7 +41,7 @@ def queues(draw: st.DrawFn) -> Queue:
 def dealt(missing: Sequence[int], waited: Sequence[int], n_batch: int) -> list[int]:
     """How much each gets."""
     found = [0] * len(missing)
-    for share in compose(missing, waited, n_batch):
+    for share in fill_batch(missing, waited, n_batch):
         assert found[share.index] == 0, "two parts of one trajectory in a batch"
         found[share.index] = share.count
         assert share.count > 0
@@ -101,7 +101,7 @@ def test_what_is_finite_ends_whatever_else_keeps_coming(
         everyone = [*open_ones, *endless]
         for waiter in everyone:
             waiter.waited += 1
-        for share in compose([w.missing for w in everyone], [w.waited for w in everyone], n_batch):
+        for share in fill_batch([w.missing for w in everyone], [w.waited for w in everyone], n_batch):
             waiter = everyone[share.index]
             waiter.missing -= share.count
             waiter.waited = 0
@@ -131,9 +131,9 @@ def test_others_go_on_while_a_long_prompt_comes_in() -> None:
 def test_a_model_without_work_never_runs() -> None:
     for role in Role:
         other = Role.LLM if role is Role.SLM else Role.SLM
-        turn = Turns()
+        turn = NextModel()
         # Nor where it had some, and waited for long: whoever waited for it may be gone.
-        for _ in range(LONGEST_WAIT):
+        for _ in range(MAX_IDLE_TURNS):
             assert turn({role: [Waiter(), Waiter()], other: [Waiter()]}) is role
         assert turn({role: [Waiter(), Waiter()], other: []}) is role
 
@@ -146,7 +146,7 @@ def simulate(
     waiters = [Waiter(Role.SLM, int(rng.integers(1, prompt + 1))) for _ in range(slots)]
     still, longest_still = dict.fromkeys(Role, 0), dict.fromkeys(Role, 0)
     longest_wait = 0
-    turn = Turns()
+    turn = NextModel()
     for _ in range(turns):
         ready = {role: [waiter for waiter in waiters if waiter.role is role] for role in Role}
         for waiter in waiters:
@@ -158,7 +158,7 @@ def simulate(
             longest_still[role] = max(longest_still[role], still[role])
         longest_wait = max(longest_wait, *(waiter.waited for waiter in waiters))
         served = ready[runs]
-        for share in compose([w.missing for w in served], [w.waited for w in served], n_batch):
+        for share in fill_batch([w.missing for w in served], [w.waited for w in served], n_batch):
             waiter = served[share.index]
             waiter.missing -= share.count
             waiter.waited = 0
@@ -185,12 +185,12 @@ def simulate(
 def test_no_model_with_work_stands_still_for_long(slots: int, seed: int, slm: float, llm: float) -> None:
     # Batches have room for all: a model's turn serves everybody who waits for it.
     still, wait = simulate(slots, 1000, 200, seed, prompt=50, catch_up=30, stay={Role.SLM: slm, Role.LLM: llm})
-    assert max(still.values()) <= LONGEST_WAIT
-    assert wait <= LONGEST_WAIT + 1
+    assert max(still.values()) <= MAX_IDLE_TURNS
+    assert wait <= MAX_IDLE_TURNS + 1
 
 
 def test_nor_where_prompts_take_many_batches() -> None:
     still, wait = simulate(32, 64, 1000, 0, prompt=1500, catch_up=30, stay=dict.fromkeys(Role, 0.97))
     # A turn for each of those that wait, and for the model itself.
-    assert max(still.values()) <= LONGEST_WAIT + 32
-    assert wait <= LONGEST_WAIT + 2 * 32
+    assert max(still.values()) <= MAX_IDLE_TURNS + 32
+    assert wait <= MAX_IDLE_TURNS + 2 * 32

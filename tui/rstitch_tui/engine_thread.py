@@ -251,7 +251,7 @@ class EngineThread:
             context = {role: pair.contexts[role].n_ctx for role in Role}
             limit = min(weights.n_ctx_train for weights in pair.weights.values())
             seconds = time.monotonic() - begun
-            facts = PairFacts(choice, options, context, limit, pair.has_thinking_switch, seconds, pair.notice)
+            facts = PairFacts(choice, options, context, limit, pair.renderer.has_thinking_switch, seconds, pair.notice)
             self._post(Loaded(facts))
 
     def _unload(self) -> None:
@@ -298,7 +298,7 @@ class EngineThread:
             resume_steps=request.resume_steps,
             reuse=True,
         )
-        opened = pair.opens_thinking(request.messages, thinking=request.thinking)
+        opened = pair.renderer.opens_thinking(request.messages, thinking=request.thinking)
         run.trace.settings = {**run.trace.settings, "opens_thinking": opened, "tau": run.tau}
         answer._capacity = {role: pair.contexts[role].n_ctx for role in Role}
         answer.trace, answer._run = run.trace, run
