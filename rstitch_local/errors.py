@@ -1,74 +1,122 @@
-"""The errors a user is meant to see, and the exit codes they end a command with.
+"""The errors shown to users, and the exit codes they end a command with.
 
-Knows nothing of where an error is shown: the command line prints it in a panel, the chat in a message.
+Independent of where an error is shown: the command line prints it in a panel, the chat in a message, Python in a
+traceback.
 """
 
 from __future__ import annotations
 
+import json
+import re
+
+PYTHON_ARGUMENTS = {
+    "--context": "LoadOptions(context=...)",
+    "--field": "fields=Fields(...)",
+    "--ids": "ids=...",
+    "--kv-type": "LoadOptions(kv_type=...)",
+    "--llm": "llm=...",
+    "--max-tokens": "max_tokens=...",
+    "--out": "out=...",
+    "--pair": "name=...",
+    "--prompt": "prompt=...",
+    "--resume": "resume=...",
+    "--router": "router=...",
+    "--shard": "shard=...",
+    "--slm": "slm=...",
+    "--strict": "strict=...",
+}
+"""The Python argument for each command-line option that appears in a message or hint outside `commands`."""
+
+# A command in backticks, which stays; an option with its value in backticks; an option alone.
+_OPTION = re.compile(r"`(?:rstitch|pip) [^`]*`|`(--[a-z][a-z-]*) ([^`]+)`|(?<![\w-])(--[a-z][a-z-]*)")
+# A number, a placeholder, or a keyword argument.
+_UNQUOTED = re.compile(r"[\d.]+|[A-Z]+|\w+=.*")
+
 
 class RStitchError(Exception):
-    """Something a user can understand and act on.
+    """An error a user can understand and act on.
+
+    `str(error)`, the text of a traceback, names Python arguments where `message` and `hint` name command-line options.
 
     Args:
-        title: what is wrong, in a few words without a full stop ("No such pair").
-        message: where and why, in whole sentences.
-        hint: what to do about it; may be empty.
+        title: the fault, in two to five words without a full stop ("Unknown pair").
+        message: where and why, in full sentences. An option with a value is written in backticks: `--kv-type q8_0`.
+        hint: what to do about it, as an instruction; may be empty.
     """
 
     exit_code = 1
 
     def __init__(self, title: str, message: str, hint: str = "") -> None:
+        super().__init__(title, message, hint)
         self.title = title
         self.message = message
         self.hint = hint
-        super().__init__(f"{title}: {message}" + (f" {hint}" if hint else ""))
+
+    def __str__(self) -> str:
+        return with_python_arguments(f"{self.title}: {self.message}" + (f" {self.hint}" if self.hint else ""))
 
 
 class UsageError(RStitchError):
-    """An option, a router spec or a setting that does not mean anything (exit code 2)."""
+    """An invalid option, router spec or setting (exit code 2)."""
 
     exit_code = 2
 
 
 class ModelError(RStitchError):
-    """A pair or a model file that is missing, broken, or cannot do this work (exit code 3)."""
+    """A pair or a model file that is missing, damaged or unsuitable (exit code 3)."""
 
     exit_code = 3
 
 
 class InputError(RStitchError):
-    """A problem file, a prompt or a run folder that cannot be used as it is (exit code 4)."""
+    """An invalid problem file, prompt or run folder (exit code 4)."""
 
     exit_code = 4
 
 
 class DownloadError(RStitchError):
-    """The network, the Hub or a checksum stood in the way of a download (exit code 5)."""
+    """A download failed: the network, the Hub, or a wrong checksum (exit code 5)."""
 
     exit_code = 5
 
 
 class StorageError(RStitchError):
-    """A folder that cannot be written, a full disk, a lock held by somebody else (exit code 6)."""
+    """A file or folder that cannot be written, a full disk, or a lock held by another process (exit code 6)."""
 
     exit_code = 6
 
 
 class EngineError(RStitchError):
-    """Evaluating a model failed: no room in the cache, NaN logits, llama.cpp gave up (exit code 7)."""
+    """A model could not be evaluated: full KV cache, NaN logits, or a failure of llama.cpp (exit code 7)."""
 
     exit_code = 7
 
 
 class CacheFullError(EngineError):
-    """The tokens of all trajectories together do not fit into a cache; one of them has to wait."""
+    """The tokens of all trajectories together exceed the KV cache; one trajectory has to wait."""
 
 
 INTERRUPTED_EXIT_CODE = 130
-"""Ctrl-C: what was done is kept (the shell's usual 128 + SIGINT)."""
+"""Exit code after Ctrl-C: the shell's usual 128 + SIGINT. Completed work is kept."""
 
 
 class CancelledError(RStitchError):
-    """The user asked to stop; whatever was finished before is kept (exit code 130)."""
+    """The user stopped the work; completed work is kept (exit code 130)."""
 
     exit_code = INTERRUPTED_EXIT_CODE
+
+
+def with_python_arguments(text: str) -> str:
+    """Return a text with each command-line option replaced by its Python argument; commands in backticks stay."""
+    return _OPTION.sub(_python_argument, text)
+
+
+def _python_argument(match: re.Match[str]) -> str:
+    option, value = match[1] or match[3], match[2]
+    argument = PYTHON_ARGUMENTS.get(option)
+    if argument is None:
+        return match[0]
+    if value is None:
+        return argument
+    shown = value if _UNQUOTED.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    return f"`{argument.replace('...', shown)}`"

@@ -72,7 +72,7 @@ def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Pat
     from rstitch_local.catalog.store import default_pair, locate
 
     if (slm is None) != (llm is None) or (name is not None and slm is not None):
-        raise UsageError("Which pair?", "Give --pair NAME, or both --slm PATH and --llm PATH.")
+        raise UsageError("Which pair?", "Use `--pair NAME`, or both `--slm PATH` and `--llm PATH`.")
     if slm is not None and llm is not None:
         slm, llm = Path(slm), Path(llm)
         return PairChoice(f"{slm.name} + {llm.name}", slm, llm)

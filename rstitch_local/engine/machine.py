@@ -86,7 +86,7 @@ def require_memory(needed_bytes: int) -> None:
         raise ModelError(
             "Not enough memory",
             f"The caches need {human_bytes(needed_bytes)}, {human_bytes(free)} are free.",
-            "Give a smaller --context, or --kv-type q8_0.",
+            "Use a smaller --context, or `--kv-type q8_0`.",
         )
 
 

@@ -140,7 +140,7 @@ class Context:
                 "No room for the cache",
                 f"llama.cpp could not make a context of {self.cells} tokens for {self.weights.path.name}: "
                 f"{library.take_errors() or 'it gave no reason.'}",
-                "Try a smaller --context or --kv-type q8_0.",
+                "Use a smaller --context, or `--kv-type q8_0`.",
             )
         self._finalizer = weakref.finalize(self, llama_cpp.llama_free, context)
         self.outputs = outputs
@@ -339,7 +339,7 @@ class Context:
             raise CacheFullError(
                 "The cache is full",
                 f"{name}: no room for {count} more tokens in a cache of {self.cells}.",
-                "Give a larger --context, or a lower --max-tokens.",
+                "Use a larger --context, or a smaller --max-tokens.",
             )
         raise EngineError(
             "llama.cpp failed",

@@ -41,7 +41,7 @@ def prompt_of(text: str | None, suffix: str = "") -> Prompt:
     """
     chosen = DEFAULT_PROMPT if text is None else text
     if not chosen.strip():
-        raise UsageError("Empty prompt", "--prompt is empty.", "Use --prompt plain for the question alone.")
+        raise UsageError("Empty prompt", "--prompt is empty.", "Use `--prompt plain` for the question alone.")
     name = chosen if chosen in PROMPTS else "given"
     template = PROMPTS.get(chosen, chosen)
     if QUESTION_MARK not in template:

@@ -55,8 +55,8 @@ class Fields:
             if not equals or kind not in ("question", "answer", "id") or not name:
                 raise UsageError(
                     "Unknown field",
-                    f"--field {option} means nothing here.",
-                    "Write --field question=NAME, --field answer=NAME or --field id=NAME.",
+                    f"`--field {option}` is invalid.",
+                    "Use `--field question=NAME`, `--field answer=NAME` or `--field id=NAME`.",
                 )
             chosen[kind] = name
         return cls(**chosen)
@@ -227,7 +227,7 @@ def _refuse_unknown_fields(path: Path, fields: Fields, seen: dict[str, None]) ->
         raise InputError(
             "No question field",
             f"No row of {path} has a field {' or '.join(QUESTION_FIELDS)}. {there}",
-            "Name the one that holds the question: --field question=NAME.",
+            "Name the one that holds the question: `--field question=NAME`.",
         )
 
 
@@ -239,5 +239,5 @@ def _refuse_duplicates(path: Path, problems: list[Problem], unit: str) -> None:
             raise InputError(
                 "Duplicate ids",
                 f'{unit.capitalize()}s {first} and {problem.line} of {path} both have the id "{one_line(problem.id)}".',
-                "Name a field that differs in every row: --field id=NAME.",
+                "Name a field that differs in every row: `--field id=NAME`.",
             )

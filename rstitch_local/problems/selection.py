@@ -30,14 +30,14 @@ class Selection:
         if ids is not None:
             chosen = tuple(dict.fromkeys(part.strip() for part in ids.split(",") if part.strip()))
             if not chosen:
-                raise UsageError("No ids", "--ids names no id.", "Write --ids a,b.")
+                raise UsageError("No ids", "--ids names no id.", "Use `--ids a,b`.")
         part = None
         if shard is not None:
             match = _SHARD.fullmatch(shard.strip())
             part = (int(match[1]), int(match[2])) if match else (0, 0)
             if not 1 <= part[0] <= part[1]:
                 raise UsageError(
-                    "Unknown shard", f"--shard {shard} means nothing.", "Write --shard 1/4 up to --shard 4/4."
+                    "Unknown shard", f"`--shard {shard}` is invalid.", "Use `--shard 1/4` to `--shard 4/4`."
                 )
         return cls(chosen, limit, part)
 

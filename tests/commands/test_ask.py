@@ -182,8 +182,8 @@ def test_an_empty_question_ends_with_2(rstitch: Rstitch, tiny_pair: TinyPair, mo
 
 
 def test_half_a_pair_ends_with_2(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
-    refused(rstitch("ask", QUESTION, "--slm", str(tiny_pair.slm)), 2, "both --slm PATH and --llm PATH")
-    refused(rstitch("ask", QUESTION, "--llm", str(tiny_pair.llm)), 2, "both --slm PATH and --llm PATH")
+    refused(rstitch("ask", QUESTION, "--slm", str(tiny_pair.slm)), 2, "both `--slm PATH` and `--llm PATH`")
+    refused(rstitch("ask", QUESTION, "--llm", str(tiny_pair.llm)), 2, "both `--slm PATH` and `--llm PATH`")
 
 
 def test_a_wrong_router_is_found_before_anything_is_loaded(

@@ -130,7 +130,7 @@ def test_fields_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["question", "colour=q", "answer="])
 def test_an_unknown_field_option(option: str) -> None:
-    with pytest.raises(UsageError, match="--field"):
+    with pytest.raises(UsageError, match="fields="):
         Fields.parse([option])
 
 
@@ -163,7 +163,7 @@ def test_a_malformed_line_is_reported_and_the_others_are_read(tmp_path: Path, li
 
 def test_no_question_field_names_the_fields_there_are(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.jsonl", {"prompt_text": "a", "reply": "b"})
-    with pytest.raises(InputError, match=r"prompt_text, reply.*--field question="):
+    with pytest.raises(InputError, match=r"prompt_text, reply.*fields=Fields\(question="):
         read_problems(path)
 
 
