@@ -380,7 +380,7 @@ def test_a_missing_file_is_found_before_the_other_is_loaded(tiny_pair: TinyPair,
 
 
 def test_an_unknown_router_is_refused_at_once(pair: Pair) -> None:
-    with pytest.raises(UsageError, match="names no router"):
+    with pytest.raises(UsageError, match="is not a router"):
         pair.ask(QUESTION, router="nonsense")
 
 
