@@ -23,7 +23,7 @@ from rstitch_local.problems.run_folder import (
     read_answers,
     read_header,
 )
-from rstitch_local.problems.traces import NOT_A_TRACE, KeptTraces
+from rstitch_local.problems.traces import NOT_A_TRACE, RunTraces
 from rstitch_local.sanitize import one_line, shown_list
 from rstitch_local.trace.record import Trace
 
@@ -104,7 +104,7 @@ def open_answer(path: Path, identifier: str | None = None, sample: int = 0) -> L
 
 def _of_run(folder: Path, identifier: str | None, sample: int) -> LoadedAnswer:
     answers = read_answers(folder)
-    traces = KeptTraces(folder)
+    traces = RunTraces(folder)
     identifier, sample = key = _chosen(folder, list(dict.fromkeys([*answers, *traces.keys])), identifier, sample)
     row = answers.get(key)
     if row is not None and not row["text"] and row["stop"] == "error":

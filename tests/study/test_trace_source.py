@@ -47,7 +47,7 @@ def run(tmp_path: Path) -> Path:
         folder.begin({"prompt": "Q: {question}", "models": MODELS}, {"created": "then"})
         for identifier, sample in (("algebra/1", 0), ("algebra/1", 1), ("algebra/12", 0)):
             trace = trace_of(f"{identifier} {sample}")
-            folder.keep_trace((identifier, sample), "What?", trace.to_columns())
+            folder.append_trace((identifier, sample), "What?", trace.to_columns())
             folder.append(line(identifier, trace, sample))
         folder.append(line("old", trace_of("old")))
         folder.append(line("failed", trace_of(""), stop="error", answer=None, error="Too long: 9 tokens."))
@@ -82,7 +82,7 @@ def test_wrong_ids_and_samples_are_told_what_there_is(run: Path) -> None:
 def test_the_only_answer_needs_no_id(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder:
         folder.begin({}, {})
-        folder.keep_trace(("x", 0), "?", trace_of("only").to_columns())
+        folder.append_trace(("x", 0), "?", trace_of("only").to_columns())
         folder.append(line("x", trace_of("only")))
     looked = open_answer(tmp_path)
     assert looked.trace.text == "only"
