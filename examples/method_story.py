@@ -21,8 +21,8 @@ from rstitch_local.builtin.word_problems import generate
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.inspection import inspect_all
 from rstitch_local.problems.answers import last_boxed
-from rstitch_local.study.trace_page import trace_page
-from rstitch_local.study.trace_source import LoadedAnswer
+from rstitch_local.trace.page.answer import answer_page
+from rstitch_local.trace.reading import LoadedAnswer
 
 SEED = 11  # of problems that the models were not trained on
 PROBLEMS = 20
@@ -102,7 +102,7 @@ messages = [{"role": "user", "content": problem.question}]
 views = list(inspect_all(pair, messages, together.steps, count=5))
 page = Path("method_story.html")
 page.write_text(
-    trace_page(LoadedAnswer("One problem, two models", together, problem.question), views), encoding="utf-8"
+    answer_page(LoadedAnswer("One problem, two models", together, problem.question), views), encoding="utf-8"
 )
 pair.close()
 print(f"\n{page} shows the answer token by token.")

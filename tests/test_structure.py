@@ -115,11 +115,6 @@ def test_what_may_be_imported_has_no_circle() -> None:
 
 # Modules that still import each other in a circle. Remove a name as soon as its circle is gone; add none.
 KNOWN_IN_A_CIRCLE = {
-    "rstitch_local.trace.page.chart",
-    "rstitch_local.trace.page.document",
-    "rstitch_local.trace.page.figures",
-    "rstitch_local.trace.page.tokens",
-    "rstitch_local.trace.record",
     "rstitch_tui.actions",
     "rstitch_tui.app",
     "rstitch_tui.screens.chat",
@@ -197,8 +192,6 @@ def test_no_command_imports_another() -> None:
     commands = {name for name in graph[f"{prefix}main"] if name.startswith(prefix)} - {f"{prefix}console"}
     assert {f"{prefix}ask", f"{prefix}solve", f"{prefix}pairs"} < commands
     users = {name: graph[name] & commands for name in graph if name != f"{prefix}main"}
-    # Removed when the text of a trace moves into rstitch_local/trace/.
-    users.pop(f"{prefix}trace_text", None)
     assert {name: others for name, others in users.items() if others} == {}
 
 

@@ -44,10 +44,6 @@ _DEMO_ONLY = (
     "for everything.)"
 )
 
-# Cyan is told from the terminal's own colour by most colour-blind readers; the underline by all.
-STYLES = {"slm": "", "llm": "cyan underline"}
-"""How what each model wrote looks."""
-
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
@@ -109,13 +105,15 @@ def ask(
 
 def _stream(steps: Iterable[Step]) -> None:
     """Write the answer as it comes, ending with a line end whatever happens."""
+    from rstitch_local.trace.terminal import ROLE_STYLES
+
     screen = make_console()
     try:
         for step in steps:
             # A pipe often ends at a terminal after all (`| less -R`), so it gets safe text as well.
             text = safe_text(step.text)
             if screen.is_terminal:
-                screen.print(text, style=STYLES[step.role], end="", soft_wrap=True)
+                screen.print(text, style=ROLE_STYLES[step.role], end="", soft_wrap=True)
             else:
                 # Not through rich, which turns tabs into spaces.
                 screen.file.write(text)
@@ -127,17 +125,10 @@ def _stream(steps: Iterable[Step]) -> None:
 
 
 def _conclude(trace: Trace) -> None:
+    from rstitch_local.trace.labels import summary_line
+
     notes = make_console(stderr=not sys.stdout.isatty())
     if trace.stop == "length":
         notes.print("(cut off: the budget or the context is used up)", style="yellow")
     stopped = "Stopped. " if trace.stop == "interrupted" else ""
     notes.print(stopped + summary_line(trace), style="dim", soft_wrap=True)
-
-
-def summary_line(trace: Trace) -> str:
-    """One line: tokens by model, swaps, catch-up tokens, tokens a second, seconds."""
-    slm, llm = trace.tokens.values()
-    return (
-        f"SLM {slm} + LLM {llm} tokens ({trace.llm_share:.0%} LLM) · {trace.swaps_up} up, {trace.swaps_down} down · "
-        f"{trace.catch_up_tokens} caught up · {trace.tokens_per_second:.1f} tok/s · {trace.wall_ms / 1e3:.1f} s"
-    )

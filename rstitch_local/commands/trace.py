@@ -1,6 +1,6 @@
 """`rstitch trace`: look at one answer, token by token, on the terminal or as a page.
 
-Knows the options and where the page goes; how an answer is found and drawn is study/ and commands/trace_text.py.
+Options and files only: `problems/answer_lookup.py` finds the answer, `trace/` renders it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ from rstitch_local.commands.console import make_console
 from rstitch_local.commands.options import GpuLayersOption, LlmOption, PairOption, SlmOption, ThreadsOption
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rstitch_local.decoding.roles import Role
     from rstitch_local.engine.choice import PairChoice
-    from rstitch_local.study.trace_source import LoadedAnswer
-    from rstitch_local.trace.prediction import Prediction
+    from rstitch_local.trace.page.tokens import Predictions
+    from rstitch_local.trace.reading import LoadedAnswer
 
 _CANDIDATES = 5
 _PAGES = (".html", ".htm")
@@ -58,10 +55,10 @@ def trace(
     The models are only needed for --alternatives, and must be those that wrote the answer.
     """
     # Imported here to keep `rstitch --help` fast.
-    from rstitch_local.commands.trace_text import print_answer
     from rstitch_local.errors import UsageError
-    from rstitch_local.study.trace_page import trace_page
-    from rstitch_local.study.trace_source import open_answer
+    from rstitch_local.problems.answer_lookup import open_answer
+    from rstitch_local.trace.page.answer import answer_page
+    from rstitch_local.trace.terminal import print_answer
 
     if html is not None and html.suffix.lower() not in _PAGES:
         # A slip of the finger must not write over the answers.
@@ -76,7 +73,7 @@ def trace(
     if alternatives:
         choice = _pair_of(looked, pair, slm, llm)
         views = _ask_again(looked, choice, gpu_layers, threads)
-    _write(html, trace_page(looked, views))
+    _write(html, answer_page(looked, views))
     typer.echo(f"Written to {html}")
 
 
@@ -107,9 +104,7 @@ def _pair_of(looked: LoadedAnswer, pair: str | None, slm: Path | None, llm: Path
     return choice
 
 
-def _ask_again(
-    looked: LoadedAnswer, choice: PairChoice, gpu_layers: str, threads: int | None
-) -> list[Mapping[Role, Prediction]]:
+def _ask_again(looked: LoadedAnswer, choice: PairChoice, gpu_layers: str, threads: int | None) -> list[Predictions]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from rstitch_local.commands.loading import open_pair
@@ -136,7 +131,7 @@ def _ask_again(
         ) as bars,
     ):
         bar = bars.add_task("", total=len(steps))
-        views: list[Mapping[Role, Prediction]] = []
+        views: list[Predictions] = []
         for view in inspect_all(loaded, looked.messages, steps, prefix=looked.prefix, count=_CANDIDATES):
             views.append(view)
             bars.advance(bar)

@@ -17,12 +17,9 @@ from rstitch_local.problems.run_folder import TRACES_FILE, Key
 from rstitch_local.sanitize import one_line
 from rstitch_local.trace.record import Trace
 
-NOT_A_TRACE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
-"""What `Trace.from_dict` raises for something else."""
-
 
 @dataclass(frozen=True, slots=True)
-class StoredTrace:
+class KeptTrace:
     """An answer's tokens, with the id, sample and question it answers."""
 
     id: str
@@ -31,7 +28,7 @@ class StoredTrace:
     trace: Trace
 
 
-class RunTraces:
+class KeptTraces:
     """The traces of a run folder: which there are is read at once, each of them when it is asked for.
 
     Args:
@@ -72,10 +69,10 @@ class RunTraces:
     def __contains__(self, key: object) -> bool:
         return key in self._places
 
-    def __iter__(self) -> Iterator[StoredTrace]:
+    def __iter__(self) -> Iterator[KeptTrace]:
         return (self[key] for key in self._places)
 
-    def __getitem__(self, key: Key) -> StoredTrace:
+    def __getitem__(self, key: Key) -> KeptTrace:
         """The trace of an answer; of one that was tried again, the last.
 
         Raises:
@@ -92,8 +89,8 @@ class RunTraces:
         if record is None or (record["id"], record["sample"]) != key:
             raise InputError("Unreadable tokens", f"{self.path} has changed while it was read.")
         try:
-            return StoredTrace(*key, str(record["question"]), Trace.from_dict(record))
-        except NOT_A_TRACE as error:
+            return KeptTrace(*key, str(record["question"]), Trace.from_dict(record))
+        except (ValueError, KeyError) as error:
             raise InputError("Unreadable tokens", f"Those of {one_line(key[0])} in {self.path} are damaged.") from error
 
 

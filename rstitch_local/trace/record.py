@@ -1,12 +1,12 @@
-"""What happened in one answer: a record per token, and totals of tokens, swaps, evaluations and time.
+"""The record of one answer: its settings, a Step per token, and totals of tokens, swaps, evaluations and time.
 
-Knows no models and drives nothing; the driver fills it in.
+Data only: the engine fills it in. It does not import the HTML page, which registers its renderer here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,18 +16,32 @@ from rstitch_local.llama.batch import KINDS, Usage
 from rstitch_local.trace.columns import STORED_NAMES, pack, unpack
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Trace:
-    """One answer's record. It grows while the answer does.
+    """The record of one answer. While the answer is being generated, it grows.
 
-    settings: router, sampling and budget it was made with; vocabulary: V by role, which entropies are normalised by.
-    steps: the kept tokens, in order.
-    usage: per model, tokens evaluated and time spent, by kind.
-    resumed_tokens: number of steps taken over from the answer that this one resumes; times exclude them.
-    taus: (position, tau) of every change of tau while it was written.
-    stop: eog (a model ended it), length (budget or context reached), interrupted, error; None while it runs.
-    wall_ms: from the first evaluation to the end; ttft_ms: to the first kept token.
-    busy_ms: this answer's share of the time that went by while it was written beside others; alone, all of it.
+    A notebook shows it as HTML: metrics, a chart of the entropies, and the tokens colored by model. As a table:
+
+        import pandas
+
+        tokens = pandas.DataFrame(trace.to_records())
+        tokens.groupby("role")["entropy_nats"].describe()
+
+    Attributes:
+        seed: seed of the sampler.
+        settings: pair, router, sampling and limits; `vocabulary` has the number of tokens by role.
+        steps: the tokens of the answer, in order.
+        usage: tokens evaluated and time spent in llama.cpp, by model and kind.
+        tokens: number of tokens each model generated.
+        swaps_up: swaps from the SLM to the LLM.
+        swaps_down: swaps from the LLM to the SLM.
+        resumed_tokens: number of steps taken from the answer that this one resumes; times exclude them.
+        taus: (position, tau) of every change of tau during the answer.
+        stop: "eog" (a model generated an end-of-generation token), "stop" (a stop string), "length" (max_tokens or
+            the context was reached), "interrupted" or "error"; None while the answer is being generated.
+        wall_ms: milliseconds from the first evaluation to the end.
+        busy_ms: this answer's share of the time when several are generated concurrently; otherwise equal to wall_ms.
+        ttft_ms: milliseconds from the first evaluation to the first token; None before it.
     """
 
     seed: int
@@ -44,43 +58,50 @@ class Trace:
     busy_ms: float = 0.0
     ttft_ms: float | None = None
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{self.tokens[role]} {role.name}" for role in Role)
+        return (
+            f"<Trace: {sum(self.tokens.values())} tokens ({counts}), {self.swaps_up} swaps to the LLM, "
+            f"router={self.settings.get('router')!r}, seed={self.seed}, stop={self.stop!r}>"
+        )
+
     @property
     def text(self) -> str:
-        """The answer so far, whole characters only."""
+        """The answer so far, complete characters only."""
         return "".join(step.text for step in self.steps)
 
     @property
     def llm_share(self) -> float:
-        """Share of the kept tokens that the LLM wrote, 0 to 1."""
+        """Share of the tokens that the LLM generated, 0 to 1."""
         return self.tokens[Role.LLM] / max(1, sum(self.tokens.values()))
 
     @property
     def catch_up_tokens(self) -> int:
-        """Tokens evaluated again by the other model, on both sides."""
+        """Tokens of one model that the other model evaluated, both directions added."""
         return sum(self.spent(role, "catch_up")[0] for role in Role)
 
     @property
     def catch_up_ms(self) -> float:
-        """Time that took."""
+        """Milliseconds spent on catch-up."""
         return sum(self.spent(role, "catch_up")[1] for role in Role)
 
     def spent(self, role: Role, kind: str) -> tuple[int, float]:
-        """Tokens a model evaluated as prompt, catch_up or decode, and the milliseconds that took."""
+        """Return the tokens a model evaluated as "prompt", "catch_up" or "decode", and the milliseconds spent."""
         usage, index = self.usage[role], KINDS.index(kind)
         return usage.tokens[index], usage.ns[index] / 1e6
 
     @property
     def model_ms(self) -> float:
-        """Time spent inside llama.cpp."""
+        """Milliseconds spent inside llama.cpp."""
         return sum(sum(usage.ns) for usage in self.usage.values()) / 1e6
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens written a second of wall time, prompt included."""
+        """Generated tokens per second of wall time, prefill included."""
         return (sum(self.tokens.values()) - self.resumed_tokens) / max(self.wall_ms / 1e3, 1e-9)
 
     def totals(self) -> dict[str, Any]:
-        """The sums, ready for JSON: stop, seed, tokens, swaps, evaluated, ms, wall_ms, busy_ms, ttft_ms."""
+        """Return the totals ready for JSON: stop, seed, tokens, swaps, evaluated, ms, wall_ms, busy_ms, ttft_ms."""
         return {
             "stop": self.stop,
             "seed": self.seed,
@@ -93,56 +114,41 @@ class Trace:
             "wall_ms": round(self.wall_ms, 3),
             "busy_ms": round(self.busy_ms, 3),
             "ttft_ms": None if self.ttft_ms is None else round(self.ttft_ms, 3),
+            # Files keep the name `kept` for the resumed tokens.
             "kept": self.resumed_tokens,
             "taus": [list(change) for change in self.taus],
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON: settings, text, totals and the steps."""
+        """Return everything ready for JSON: settings, text, totals, and one object per step."""
         return {
             "settings": dict(self.settings),
             "text": self.text,
             **self.totals(),
-            "steps": [_step_record(step) for step in self.steps],
+            "steps": [_step_to_dict(step) for step in self.steps],
         }
 
     def to_columns(self) -> dict[str, Any]:
-        """The same in a fifth of the size: the steps by columns, rounded as `columns.pack` does."""
+        """Return the same in a fifth of the size: steps as columns, rounded as in `columns.pack`."""
         return {"settings": dict(self.settings), "text": self.text, **self.totals(), "steps": pack(self.steps)}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Trace:
-        """Read back what `to_dict` or `to_columns` wrote (times as they were rounded there).
+        """Return the trace that `to_dict` or `to_columns` wrote, with the numbers as rounded there.
 
         Raises:
-            ValueError, TypeError, KeyError, AttributeError, OverflowError: it is nothing of the kind.
+            ValueError: the record is not a trace.
         """
-        steps = record["steps"]
-        # Every number is made one: the record may be a file that somebody has been at.
-        trace = cls(
-            seed=int(record["seed"]),
-            settings=dict(record["settings"]),
-            steps=unpack(steps, record["text"]) if isinstance(steps, Mapping) else [_step(step) for step in steps],
-            tokens={role: int(record["tokens"][role.value]) for role in Role},
-            swaps_up=int(record["swaps"]["up"]),
-            swaps_down=int(record["swaps"]["down"]),
-            stop=None if record["stop"] is None else str(record["stop"]),
-            wall_ms=float(record["wall_ms"]),
-            # Where this is missing there was one answer at a time.
-            busy_ms=float(record.get("busy_ms", record["wall_ms"])),
-            ttft_ms=None if record["ttft_ms"] is None else float(record["ttft_ms"]),
-            # Records of version 0.1 have neither.
-            resumed_tokens=int(record.get("kept", 0)),
-            # An infinite tau is a string where JSON has no word for it.
-            taus=[(int(position), float(tau)) for position, tau in record.get("taus", ())],
-        )
-        for role in Role:
-            trace.usage[role].tokens = [int(record["evaluated"][role.value][kind]) for kind in KINDS]
-            trace.usage[role].ns = [round(record["ms"][role.value][kind] * 1e6) for kind in KINDS]
-        return trace
+        try:
+            return _trace_from_dict(record)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            raise ValueError(f"not a trace: {type(error).__name__}: {error}") from error
 
     def nats(self, role: Role, entropy: float | None) -> float | None:
-        """A model's normalised entropy in nats: times ln V; None where V is not recorded or there is no entropy."""
+        """Return a normalized entropy of a model in nats: times ln V.
+
+        None if the entropy is None or the size of the vocabulary is not recorded.
+        """
         sizes = self.settings.get("vocabulary")
         size = sizes.get(role.value) if isinstance(sizes, Mapping) else None
         if entropy is None or not isinstance(size, int) or size < 2:
@@ -150,7 +156,7 @@ class Trace:
         return entropy * math.log(size)
 
     def to_records(self) -> list[dict[str, Any]]:
-        """The tokens as plain dicts of one shape, for `pandas.DataFrame(trace.to_records())` and the like.
+        """Return the tokens as plain dicts with the same keys, for `pandas.DataFrame(trace.to_records())`.
 
         Returns:
             One dict per token: position, role ("slm" or "llm"), token, text, entropy, entropy_nats, top1, swap_entropy,
@@ -183,21 +189,55 @@ class Trace:
             )
         return records
 
-    def _repr_html_(self) -> str:
-        """What a notebook shows: figures, a chart of the entropy, and the tokens in the colours of their models."""
-        # Imported here: whoever does not look needs none of it, and it knows traces itself.
-        from rstitch_local.trace.page.document import fragment
-
-        return fragment(self)
+    def _repr_html_(self) -> str | None:
+        """Return the view for a notebook; None without a registered renderer, so that the notebook shows the repr."""
+        return None if _html_renderer is None else _html_renderer(self)
 
 
-def _step_record(step: Step) -> dict[str, Any]:
+_html_renderer: Callable[[Trace], str] | None = None
+
+
+def register_html_renderer(render: Callable[[Trace], str]) -> None:
+    """Set the function that renders a trace as an HTML fragment for notebooks."""
+    global _html_renderer
+    _html_renderer = render
+
+
+def _step_to_dict(step: Step) -> dict[str, Any]:
     """Return a step under the field names that JSON files use."""
     return {STORED_NAMES.get(name, name): value for name, value in asdict(step).items()}
 
 
-def _step(record: Mapping[str, Any]) -> Step:
-    unsure, margin = record.get("unsure"), record.get("margin")
+def _trace_from_dict(record: Mapping[str, Any]) -> Trace:
+    # Every value is converted: the record may come from a file that was edited.
+    steps = record["steps"]
+    trace = Trace(
+        seed=int(record["seed"]),
+        settings=dict(record["settings"]),
+        steps=(
+            unpack(steps, record["text"]) if isinstance(steps, Mapping) else [_step_from_dict(step) for step in steps]
+        ),
+        tokens={role: int(record["tokens"][role.value]) for role in Role},
+        swaps_up=int(record["swaps"]["up"]),
+        swaps_down=int(record["swaps"]["down"]),
+        stop=None if record["stop"] is None else str(record["stop"]),
+        wall_ms=float(record["wall_ms"]),
+        # Records without it are from versions that generated one answer at a time.
+        busy_ms=float(record.get("busy_ms", record["wall_ms"])),
+        ttft_ms=None if record["ttft_ms"] is None else float(record["ttft_ms"]),
+        # Early records of version 0.1 have neither.
+        resumed_tokens=int(record.get("kept", 0)),
+        # JSON has no infinity: an infinite tau is a string.
+        taus=[(int(position), float(tau)) for position, tau in record.get("taus", ())],
+    )
+    for role in Role:
+        trace.usage[role].tokens = [int(record["evaluated"][role.value][kind]) for kind in KINDS]
+        trace.usage[role].ns = [round(record["ms"][role.value][kind] * 1e6) for kind in KINDS]
+    return trace
+
+
+def _step_from_dict(record: Mapping[str, Any]) -> Step:
+    swap_entropy, margin = record.get("unsure"), record.get("margin")
     return Step(
         position=int(record["position"]),
         role=Role(record["role"]),
@@ -207,6 +247,6 @@ def _step(record: Mapping[str, Any]) -> Step:
         top1=float(record["top1"]),
         evaluated_tokens=int(record["caught_up"]),
         ms=float(record["ms"]),
-        swap_entropy=None if unsure is None else float(unsure),
+        swap_entropy=None if swap_entropy is None else float(swap_entropy),
         margin=None if margin is None else float(margin),
     )

@@ -31,7 +31,8 @@ from rstitch_local.trace.columns import STORED_NAMES
 
 QUESTION = "What is the inner thing?"
 SUMMARY = re.compile(
-    r"SLM (\d+) \+ LLM (\d+) tokens \((\d+)% LLM\) · (\d+) up, (\d+) down · (\d+) caught up · [\d.]+ tok/s · [\d.]+ s"
+    r"SLM (\d+) \+ LLM (\d+) tokens \((\d+)% LLM\) · (\d+) up, (\d+) down · "
+    r"(\d+) catch-up tokens · [\d.]+ tok/s · [\d.]+ s"
 )
 # What a model could use to command a terminal; each byte comes once, so that a tiny model can say it.
 WILD = "A\x1b[31m\x07\u202eB\tC\x9bD"

@@ -15,13 +15,9 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from rstitch_local.commands.main import app
-from rstitch_local.commands.trace_text import entropy_lines, height, print_answer
 from rstitch_local.decoding.roles import Role
-from rstitch_local.decoding.step import Step
 from rstitch_local.errors import InputError, ModelError, RStitchError, StorageError, UsageError
-from rstitch_local.problems.traces import RunTraces
-from rstitch_local.study.trace_source import LoadedAnswer
-from rstitch_local.trace.record import Trace
+from rstitch_local.problems.traces import KeptTraces
 
 if TYPE_CHECKING:
     from tiny_pair import TinyPair
@@ -58,18 +54,18 @@ def refused(kind: type[RStitchError], *arguments: object) -> str:
 
 
 def first_id(run: Path) -> str:
-    return RunTraces(run).keys[0][0]
+    return KeptTraces(run).keys[0][0]
 
 
 def test_a_pipe_gets_brackets_around_what_the_llm_wrote(run: Path) -> None:
-    for kept in RunTraces(run):
+    for kept in KeptTraces(run):
         result = trace(run / "answers.jsonl", kept.id)
         assert result.exit_code == 0, result.output
         said = result.stdout
         assert "\x1b" not in said
         lines = said.splitlines()
         assert lines[0] == kept.id
-        assert re.match("right: |wrong: ", lines[1])
+        assert re.match("correct: |wrong: ", lines[1])
         assert lines[2] == kept.question
         answer = said.split("\n\n")[1]
         assert answer.replace("⟦", "").replace("⟧", "") == kept.trace.text.rstrip("\n")
@@ -105,7 +101,7 @@ def test_a_terminal_gets_colours(run: Path, monkeypatch: pytest.MonkeyPatch) -> 
     said = shown(monkeypatch, run, no_color=False)
     assert "⟦" not in said
     assert "\x1b[4;36m" in said
-    kept = RunTraces(run)[first_id(run), 0]
+    kept = KeptTraces(run)[first_id(run), 0]
     assert kept.trace.text.split("\n")[0] in re.sub(r"\x1b\[[\d;]*m", "", said)
 
 
@@ -115,69 +111,16 @@ def test_no_color_gets_brackets_and_no_escapes(run: Path, monkeypatch: pytest.Mo
     assert "\x1b" not in said
 
 
-def test_strangers_texts_command_no_terminal() -> None:
-    nasty = "\x1b[2J\x9b\u202e[bold]x[/bold]"
-    steps = [Step(0, Role.LLM, 1, nasty, 0.5, 0.5, 1, 1.0, 0.6), Step(1, Role.SLM, 1, nasty, 0.5, 0.5, 1, 1.0)]
-    made = Trace(1, {"pair": nasty, "router": nasty}, steps, stop=nasty)
-    answer = {"stop": "eog", "correct": False, "answer": nasty, "gold": nasty}
-    for terminal in (False, True):
-        out = StringIO()
-        screen = Console(file=out, force_terminal=terminal, color_system=None, markup=False)
-        print_answer(LoadedAnswer("x", made, nasty, answer, nasty), screen)
-        assert not re.search("[\x1b\x9b\u202e]", out.getvalue())
-        assert out.getvalue().count("[bold]x[/bold]") >= 6
-
-
-def steps_of(count: int) -> Trace:
-    steps = [
-        Step(
-            place, Role.LLM if place % 7 == 3 else Role.SLM, 1, "x", 0.001, 0.9, 1, 1.0, 0.3 if place % 7 == 3 else None
-        )
-        for place in range(count)
-    ]
-    return Trace(1, {"router": "entropy:0.02"}, steps)
-
-
-@pytest.mark.parametrize(("count", "width"), [(1, 20), (95, 40), (100, 103), (1000, 80), (12345, 60)])
-def test_the_bars_fit_the_width_and_none_is_missing(count: int, width: int) -> None:
-    rows = [row.plain for row in entropy_lines(steps_of(count), width)][1:]
-    assert max(map(len, rows)) <= width
-    bars = [row for row in rows if re.match(r" *\d", row)]
-    gutter = len(str(count - 1)) + 1
-    assert sum(len(row) - gutter for row in bars) == count
-    places = [int(row.split()[0]) for row in bars]
-    assert places == list(range(0, count, width - gutter))
-    # Each mark stands under its bar.
-    everything = "".join(row[gutter:] for row in bars)
-    ups = [place for place in range(count) if place % 7 == 3]
-    assert [place for place, bar in enumerate(everything) if bar > "▄"] == ups
-    for number, row in enumerate(bars):
-        marks = [*rows, ""][rows.index(row) + 1]
-        if "▲" in marks:
-            found = [places[number] + at for at, mark in enumerate(marks[gutter:]) if mark == "▲"]
-            assert found == [place for place in ups if places[number] <= place < places[number] + width - gutter]
-
-
-def test_half_the_height_is_tau() -> None:
-    for tau in (0.0001, 0.0005, 0.001, 0.02, 0.5, 0.999, 1.0, 2.0, float("inf"), -1.0):
-        heights = [height(entropy, tau) for entropy in (0.0, 1e-9, 0.0004, 0.003, 0.02, 0.0201, 0.4, 0.6, 1.0)]
-        assert heights == sorted(heights)
-        assert set(heights) <= set(range(8))
-        for entropy in (0.0, 0.0006, 0.02, 0.0201, 1.0):
-            assert (height(entropy, tau) >= 4) == (entropy > tau)
-    assert [height(entropy, None) for entropy in (0.0, 1.0)] == [0, 7]
-
-
 def test_the_page_of_a_run(run: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     result = trace(run, first_id(run), "--html", page)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"Written to {page}\n"
     html = page.read_text(encoding="utf-8")
-    kept = RunTraces(run)[first_id(run), 0]
+    kept = KeptTraces(run)[first_id(run), 0]
     assert unescape(kept.question) in unescape(html)
     assert html.count('class="t ') - 13 == len(kept.trace.steps)
-    assert "data-view" not in html
+    assert "data-predictions" not in html
     assert "nats)" in html
 
 
@@ -185,8 +128,8 @@ def test_alternatives_are_what_the_models_saw(run: Path, tmp_path: Path) -> None
     page = tmp_path / "page.html"
     result = trace(run, first_id(run), "--html", page, "--alternatives")
     assert result.exit_code == 0, result.output
-    steps = RunTraces(run)[first_id(run), 0].trace.steps
-    views = [json.loads(unescape(view)) for view in re.findall(r'data-view="([^"]*)"', page.read_text("utf-8"))]
+    steps = KeptTraces(run)[first_id(run), 0].trace.steps
+    views = [json.loads(unescape(view)) for view in re.findall(r'data-predictions="([^"]*)"', page.read_text("utf-8"))]
     assert len(views) == len(steps)
     for step, (slm, llm) in zip(steps, views, strict=True):
         assert (slm[0], llm[0]) == ("SLM", "LLM")
@@ -224,7 +167,7 @@ def test_a_pair_that_is_two_files_must_be_named(tmp_path: Path, tiny_pair: TinyP
     assert "slm.gguf + llm.gguf" in refused(UsageError, folder, "--html", page, "--alternatives")
     result = trace(folder, "--html", page, "--alternatives", *tiny_pair.options)
     assert result.exit_code == 0, result.output
-    assert page.read_text("utf-8").count("data-view") == 9
+    assert page.read_text("utf-8").count("data-predictions") == 9
 
 
 def test_what_ask_printed_can_be_looked_at(tmp_path: Path) -> None:
@@ -241,13 +184,13 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
     assert "must end in .html" in refused(UsageError, run, some, "--html", run / "answers.jsonl")
     assert "give --html" in refused(UsageError, run, some, "--alternatives").lower()
     assert "Cannot write" in refused(StorageError, run, some, "--html", tmp_path / "none" / "x.html")
-    assert f"Close to it: {some}" in refused(InputError, run, some[:-1])
+    assert f"Similar ids: {some}" in refused(InputError, run, some[:-1])
     assert "no sample 1" in refused(InputError, run, some, "--sample", "1")
-    assert "is not there" in refused(InputError, tmp_path / "nothing.json")
+    assert "does not exist" in refused(InputError, tmp_path / "nothing.json")
     assert trace(run, some, "--sample", "-1").exit_code == 2
 
 
 def test_a_run_of_an_older_version(run: Path, tmp_path: Path) -> None:
     for name in ("run.json", "answers.jsonl"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
-    assert "not its tokens: it was written by an older rstitch" in refused(InputError, tmp_path, first_id(run))
+    assert "not its tokens: an older version of rstitch wrote it" in refused(InputError, tmp_path, first_id(run))

@@ -21,7 +21,7 @@ def test_it_runs_from_an_empty_folder_and_the_two_together_do_better(tmp_path: P
     assert done.returncode == 0, done.stderr
     assert [path.name for path in folder.iterdir()] == ["method_story.html"]
     page = (folder / "method_story.html").read_text(encoding="utf-8")
-    assert page.count("data-view=") == page.count(' title="') > 20
+    assert page.count("data-predictions=") == page.count(' title="') > 20
     shares = dict(re.findall(r"^ *(\S+) +(\d+)% +\d+% +\d+ +[\d.]+$", done.stdout, re.M))
     assert len(shares) == 6
     assert int(shares["slm"]) < int(shares["entropy:0.005"]) <= int(shares["llm"]) + 5

@@ -1,4 +1,4 @@
-"""Steps by columns: what comes back is what was there, to the digits that were promised, in little room."""
+"""Steps as columns: round trip to the documented precision, size, and invalid columns."""
 
 from __future__ import annotations
 
@@ -15,51 +15,50 @@ from rstitch_local.decoding.step import Step
 from rstitch_local.trace.columns import pack, unpack
 from rstitch_local.trace.record import Trace
 
-shares = st.floats(0, 1)
-steps_of_any_kind = st.lists(
+fractions = st.floats(0, 1)
+step_lists = st.lists(
     st.builds(
         Step,
         position=st.just(0),
         role=st.sampled_from(Role),
         token=st.integers(0, 200_000),
         text=st.text(max_size=4),
-        entropy=shares,
-        top1=shares,
+        entropy=fractions,
+        top1=fractions,
         evaluated_tokens=st.integers(0, 9999),
         ms=st.floats(0, 1e6),
-        swap_entropy=st.none() | shares,
+        swap_entropy=st.none() | fractions,
     ),
     max_size=6,
 )
 
 
-def written(columns: dict[str, Any]) -> dict[str, Any]:
-    """The columns as they come out of a file."""
+def through_json(columns: dict[str, Any]) -> dict[str, Any]:
     read: dict[str, Any] = json.loads(json.dumps(columns, allow_nan=False, ensure_ascii=False).encode().decode())
     return read
 
 
-@given(steps_of_any_kind)
-def test_what_is_packed_comes_back(steps: list[Step]) -> None:
+@given(step_lists)
+def test_packed_steps_are_unpacked(steps: list[Step]) -> None:
     for position, step in enumerate(steps):
         step.position = position
-    again = unpack(written(pack(steps)), "".join(step.text for step in steps))
+    again = unpack(through_json(pack(steps)), "".join(step.text for step in steps))
     assert len(again) == len(steps)
     for one, two in zip(steps, again, strict=True):
         exact = ("position", "role", "token", "text", "evaluated_tokens")
         assert [getattr(one, name) for name in exact] == [getattr(two, name) for name in exact]
         assert isinstance(two.role, Role)
-        # Half of the fifth digit of numbers that begin with 1; below 1e-300 floats have no five digits.
+        # Half of the fifth digit of numbers that begin with 1; denormal floats have fewer digits.
         assert two.entropy == pytest.approx(one.entropy, rel=5e-5, abs=1e-300)
         assert two.top1 == pytest.approx(one.top1, rel=5e-5, abs=1e-300)
         assert two.ms == pytest.approx(one.ms, rel=5e-4, abs=1e-300)
         assert (two.swap_entropy is None) == (one.swap_entropy is None)
         assert two.swap_entropy is None or two.swap_entropy == pytest.approx(one.swap_entropy, rel=5e-5, abs=1e-300)
-    # What was rounded once is not rounded again.
-    assert unpack(written(pack(again)), "".join(step.text for step in again)) == again
+    # Rounding is idempotent.
+    assert unpack(through_json(pack(again)), "".join(step.text for step in again)) == again
 
 
-def test_an_answer_of_500_tokens_takes_well_under_30_kb() -> None:
+def test_500_tokens_take_less_than_25_kb() -> None:
     rng = np.random.default_rng(1)
     steps = [
         Step(
@@ -81,7 +80,7 @@ def test_an_answer_of_500_tokens_takes_well_under_30_kb() -> None:
     assert size < len(json.dumps(trace.to_dict(), separators=(",", ":"))) / 3
 
 
-BROKEN = [
+INVALID = [
     {"length": [1, 1, 1]},
     {"length": [3, -1]},
     {"length": ["a", "b"]},
@@ -97,8 +96,8 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("change", BROKEN)
-def test_broken_columns_are_refused(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", INVALID)
+def test_invalid_columns_are_refused(change: dict[str, Any]) -> None:
     steps = [Step(0, Role.SLM, 1, "a", 0.1, 0.9, 1, 1.0), Step(1, Role.LLM, 2, "b", 0.2, 0.8, 2, 2.0, 0.3)]
     columns = pack(steps)
     assert unpack(columns, "ab") == steps

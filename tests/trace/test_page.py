@@ -1,4 +1,4 @@
-"""The part of a page that a notebook shows, and what is put on a page of both models' views."""
+"""The view in a notebook, the page of an answer, and predictions on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,18 +14,20 @@ import rstitch_local.trace.page
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.sanitize import safe_text, visible
-from rstitch_local.trace.page.chart import chart, tau_at
-from rstitch_local.trace.page.document import document
-from rstitch_local.trace.page.tokens import View, answer_html
+from rstitch_local.trace.page.answer import answer_page
+from rstitch_local.trace.page.document import document, notebook_view
+from rstitch_local.trace.page.tokens import answer_html, prediction_rows
+from rstitch_local.trace.prediction import Candidate, Prediction
+from rstitch_local.trace.reading import LoadedAnswer
 from rstitch_local.trace.record import Trace
 
 NASTY = "</script></style><img src=x onerror=alert(2)> &amp; ' \" \x1b[31m\x9b\x07\u202e\u2066\u061c ]]> --> `"
-UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 VOID = ("meta", "circle", "path")
 
 
 class Reader(HTMLParser):
-    """Tags, attributes and texts as a browser would find them; complains of a tag that is not closed."""
+    """Parses tags, attributes and texts; asserts that every tag is closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -68,27 +69,27 @@ def trace_of(*texts: str, vocabulary: int | None = 1000) -> Trace:
     return trace
 
 
-def test_a_notebook_gets_every_token_and_no_script() -> None:
-    html = trace_of("It", " is", " 4", NASTY)._repr_html_()
+def test_the_notebook_view_has_every_token_and_no_script() -> None:
+    html = notebook_view(trace_of("It", " is", " 4", NASTY))
     reader = Reader(html)
     assert reader.text.count(safe_text(NASTY)) == 2
     tags = {tag for tag, _ in reader.tags}
     assert not tags & {"script", "link", "img", "iframe", "html", "body"}
-    # Several answers can stand in one notebook.
+    # A notebook may show several answers.
     assert not any("id" in attributes for _, attributes in reader.tags)
     assert not re.search(r"url\(|@import|https?:", html)
-    shown = [attributes["title"] or "" for tag, attributes in reader.tags if tag == "span" and "title" in attributes]
-    assert len(shown) == 4
-    assert shown[1].split("\n") == [
+    titles = [attributes["title"] or "" for tag, attributes in reader.tags if tag == "span" and "title" in attributes]
+    assert len(titles) == 4
+    assert titles[1].split("\n") == [
         "LLM, token 1",
         "entropy 0.0100 (0.069 nats)",
-        "likeliest token 50.0 %",
-        "the SLM was unsure: entropy 0.3000 (2.072 nats)",
+        "top-1 probability 50.0 %",
+        "swap to the LLM: SLM entropy 0.3000 (2.072 nats)",
         "2 tokens evaluated in 1.5 ms",
     ]
 
 
-def test_the_style_reaches_nothing_else_in_a_notebook() -> None:
+def test_the_style_affects_nothing_else_in_a_notebook() -> None:
     css = (Path(rstitch_local.trace.page.__file__).parent / "page.css").read_text(encoding="utf-8")
     css = re.sub(r"/\*.*?\*/", "", css, flags=re.S)
     selectors = [
@@ -102,50 +103,52 @@ def test_the_style_reaches_nothing_else_in_a_notebook() -> None:
 
 
 @given(st.lists(st.text(max_size=5) | st.just(NASTY), max_size=3), st.text(max_size=5) | st.just(NASTY))
-def test_whatever_is_said_stays_text(texts: list[str], candidate: str) -> None:
+def test_untrusted_text_is_escaped(texts: list[str], candidate: str) -> None:
     trace = trace_of(*texts)
-    views: list[View] = [[("SLM", "0.1", [(candidate, 0.25, True)]), ("LLM", "0.2", [])] for _ in texts]
-    html = document(candidate, [answer_html(trace, prefix=candidate, views=views)])
-    plain = document("x", [answer_html(trace_of(*("x" for _ in texts)), prefix="x" if candidate else "", views=views)])
+    predictions = [
+        {Role.SLM: Prediction(0.1, [Candidate(-1, candidate, 0.25)]), Role.LLM: Prediction(0.2, [])} for _ in texts
+    ]
+    html = document(candidate, [answer_html(trace, prefix=candidate, predictions=predictions)])
+    harmless = answer_html(trace_of(*("x" for _ in texts)), prefix="x" if candidate else "", predictions=predictions)
+    plain = document("x", [harmless])
 
     def shape(text: str) -> list[str]:
-        # Thinking has a section of its own, so that there may be one or two.
+        # The reasoning has its own section, so that there may be one or two.
         tags = [tag for tag, _ in Reader(text).tags]
         return sorted(tag for tag in tags if tag not in ("section", "details", "summary", "h2", "div"))
 
     assert shape(html) == shape(plain)
-    assert not UNWANTED.search(html)
+    assert not CONTROLS.search(html)
     for _, attributes in Reader(html).tags:
-        if "data-view" in attributes:
-            first, second = json.loads(attributes["data-view"] or "")
-            assert first == ["SLM", "0.1", [[visible(candidate), 0.25, 1]]]
-            assert second == ["LLM", "0.2", []]
+        if "data-predictions" in attributes:
+            first, second = json.loads(attributes["data-predictions"] or "")
+            name, entropy, ((text, share, _),) = first
+            assert (name, entropy, text, share) == ("SLM", "0.1000 (0.691 nats)", visible(candidate), 0.25)
+            assert second == ["LLM", "0.2000 (1.382 nats)", []]
 
 
-def test_the_chart_has_nats_where_they_are_known() -> None:
-    with_nats, without = chart(trace_of("a", "b", "c")), chart(trace_of("a", "b", "c", vocabulary=None))
-    assert ">nats<" in with_nats
-    assert "nats" not in without
-    # 1 nat of ln 1000 lies where 0.145 does: a little above the line of 0.1.
-    heights = {text: float(y) for y, text in re.findall(r'y="([\d.]+)">([\d.]+)</text>', with_nats)}
-    assert re.search(r'<text class="first" x="964" y="[\d.]+">1</text>', with_nats)
-    one_nat = float(re.findall(r'x="964" y="([\d.]+)">1</text>', with_nats)[0])
-    assert heights["0.01"] > one_nat
-    trace = trace_of("a", "b", "c")
-    trace.settings = {"vocabulary": {"slm": 1000, "llm": 100_000}}
-    assert "nats" not in chart(trace)
+def test_a_page_has_the_verdict_and_the_question() -> None:
+    answer = LoadedAnswer("id " + NASTY, trace_of("a", "b"), NASTY, False, "wrong: answered 4, gold answer " + NASTY)
+    html = answer_page(answer)
+    assert '<p class="verdict wrong"><b>✗</b> wrong: answered 4, gold answer &lt;/script&gt;' in html
+    # Title of the document, heading, question, verdict, and the name of the pair.
+    assert Reader(html).text.count(safe_text(NASTY)) == 5
+    assert not CONTROLS.search(html)
+    assert html.count("<script>") == html.count("</script>") == 1
+    plain = answer_page(LoadedAnswer("", trace_of("a", "b")))
+    assert "Question" not in plain
+    assert "verdict" not in plain[plain.index("<body") :]
+    assert "An answer, token by token" in plain
 
 
-def test_the_band_is_where_the_llm_wrote() -> None:
-    (band,) = re.findall(r'class="band" d="([^"]*)"', chart(trace_of("a", "b", "c", "d", vocabulary=None)))
-    starts = [float(x) for x in re.findall(r"M([\d.]+)", band)]
-    assert starts == pytest.approx([44 + 952 / 4], abs=0.1)
-    assert 'class="band"' not in chart(trace_of("a"))
-
-
-def test_tau_at_a_token_is_the_last_that_was_set() -> None:
-    trace = trace_of("a", "b", "c", "d")
-    trace.taus = [(1, 0.5), (3, 0.1)]
-    assert [tau_at(trace, index) for index in range(4)] == [0.02, 0.5, 0.5, 0.1]
-    trace.settings, trace.taus = {"router": "slm"}, []
-    assert tau_at(trace, 0) is None
+def test_the_token_of_the_answer_is_marked_in_both_predictions() -> None:
+    trace = trace_of("a", "b", "c", vocabulary=None)
+    predictions = {
+        Role.SLM: Prediction(0.5, [Candidate(99, "x", 0.6), Candidate(98, "b", 0.4)]),
+        # In the model that generated it the token is found by its id.
+        Role.LLM: Prediction(0.25, [Candidate(1, "b", 0.9), Candidate(98, "b", 0.1)]),
+    }
+    assert prediction_rows(trace, 1, predictions) == [
+        ("SLM", "0.5000", [("x", 0.6, 0), ("b", 0.4, 1)]),
+        ("LLM", "0.2500", [("b", 0.9, 1), ("b", 0.1, 0)]),
+    ]

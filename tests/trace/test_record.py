@@ -1,9 +1,10 @@
-"""Trace: its sums, and that it is the same after having been written and read."""
+"""Trace: totals, round trip through JSON, records, and the view in a notebook."""
 
 from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,21 +14,22 @@ from hypothesis import strategies as st
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.llama.batch import Usage
+from rstitch_local.trace import record as record_module
 from rstitch_local.trace.record import Trace
 
 counts = st.lists(st.integers(0, 10_000), min_size=3, max_size=3)
-shares = st.floats(0, 1)
+fractions = st.floats(0, 1)
 steps = st.builds(
     Step,
     position=st.integers(0, 9999),
     role=st.sampled_from(Role),
     token=st.integers(0, 200_000),
     text=st.text(max_size=4),
-    entropy=shares,
-    top1=shares,
+    entropy=fractions,
+    top1=fractions,
     evaluated_tokens=st.integers(0, 99),
     ms=st.floats(0, 1e5),
-    swap_entropy=st.none() | shares,
+    swap_entropy=st.none() | fractions,
 )
 traces = st.builds(
     Trace,
@@ -39,7 +41,7 @@ traces = st.builds(
     swaps_up=st.integers(0, 99),
     swaps_down=st.integers(0, 99),
     resumed_tokens=st.integers(0, 9),
-    taus=st.lists(st.tuples(st.integers(0, 9999), shares), max_size=2),
+    taus=st.lists(st.tuples(st.integers(0, 9999), fractions), max_size=2),
     stop=st.sampled_from([None, "eog", "length", "interrupted", "error"]),
     wall_ms=st.floats(0, 1e7),
     ttft_ms=st.none() | st.floats(0, 1e7),
@@ -47,7 +49,7 @@ traces = st.builds(
 
 
 @given(traces)
-def test_a_trace_survives_writing_and_reading(trace: Trace) -> None:
+def test_a_trace_is_equal_after_a_round_trip(trace: Trace) -> None:
     record = json.loads(json.dumps(trace.to_dict()))
     again = Trace.from_dict(record)
     assert again.to_dict() == record == trace.to_dict()
@@ -58,7 +60,7 @@ def test_a_trace_survives_writing_and_reading(trace: Trace) -> None:
     assert again.catch_up_tokens == trace.catch_up_tokens
 
 
-def test_sums() -> None:
+def test_totals() -> None:
     trace = Trace(
         seed=3,
         tokens={Role.SLM: 6, Role.LLM: 2},
@@ -100,13 +102,13 @@ def test_sums() -> None:
     }
 
 
-def test_an_empty_trace_has_no_division_by_nothing() -> None:
+def test_an_empty_trace_has_totals_of_zero() -> None:
     trace = Trace(seed=0)
     assert (trace.llm_share, trace.tokens_per_second, trace.text, trace.totals()["ttft_ms"]) == (0.0, 0.0, "", None)
 
 
 @given(traces)
-def test_a_trace_by_columns_is_the_same_but_for_rounding(trace: Trace) -> None:
+def test_a_trace_as_columns_differs_only_by_rounding(trace: Trace) -> None:
     for position, step in enumerate(trace.steps):
         step.position = position
     record = json.loads(json.dumps(trace.to_columns()))
@@ -125,7 +127,7 @@ RECORD_KEYS = {
 
 
 @given(traces, st.booleans())
-def test_records_are_rows_of_one_table(trace: Trace, sizes_known: bool) -> None:
+def test_records_have_the_same_keys_and_types(trace: Trace, sizes_known: bool) -> None:
     if sizes_known:
         trace.settings = {"vocabulary": {"slm": 1000, "llm": 2000}}
     records = trace.to_records()
@@ -133,7 +135,7 @@ def test_records_are_rows_of_one_table(trace: Trace, sizes_known: bool) -> None:
     for record, step in zip(records, trace.steps, strict=True):
         assert list(record) == list(RECORD_KEYS)
         for name, value in record.items():
-            # What a data frame can hold, and JSON too.
+            # Plain types, for data frames and JSON.
             assert value is None or type(value) is RECORD_KEYS[name]
         assert record["role"] in ("slm", "llm")
         assert (record["entropy_nats"] is not None) == sizes_known
@@ -141,13 +143,13 @@ def test_records_are_rows_of_one_table(trace: Trace, sizes_known: bool) -> None:
     json.dumps(records, allow_nan=False)
 
 
-def test_records_name_the_swaps_and_the_nats() -> None:
+def test_records_have_swaps_and_nats() -> None:
     roles = (Role.SLM, Role.LLM, Role.LLM, Role.SLM, Role.LLM)
-    steps_made = [
-        Step(place, role, place, "x", 0.5, 0.9, 1, 1.0, 0.25 if place in (1, 4) else None)
-        for place, role in enumerate(roles)
+    steps = [
+        Step(position, role, position, "x", 0.5, 0.9, 1, 1.0, 0.25 if position in (1, 4) else None)
+        for position, role in enumerate(roles)
     ]
-    trace = Trace(1, {"vocabulary": {"slm": 100, "llm": 1000}}, steps_made)
+    trace = Trace(1, {"vocabulary": {"slm": 100, "llm": 1000}}, steps)
     records = trace.to_records()
     assert [record["swap"] for record in records] == ["", "up", "", "down", "up"]
     assert records[0]["entropy_nats"] == pytest.approx(0.5 * math.log(100))
@@ -156,7 +158,7 @@ def test_records_name_the_swaps_and_the_nats() -> None:
 
 
 @pytest.mark.parametrize("sizes", [None, 5, {}, {"slm": "100"}, {"slm": 1}, {"llm": 100}])
-def test_without_the_size_of_the_vocabulary_there_are_no_nats(sizes: Any) -> None:
+def test_nats_need_the_size_of_the_vocabulary(sizes: Any) -> None:
     assert Trace(1, {"vocabulary": sizes}).nats(Role.SLM, 0.5) is None
     assert Trace(1, {"vocabulary": {"slm": 100}}).nats(Role.SLM, None) is None
 
@@ -169,20 +171,38 @@ json_values = st.recursive(
 
 
 @given(traces, st.data())
-def test_a_record_that_somebody_has_been_at_is_read_or_refused(trace: Trace, data: st.DataObject) -> None:
+def test_an_edited_record_is_read_or_refused(trace: Trace, data: st.DataObject) -> None:
     record = json.loads(json.dumps(trace.to_columns() if data.draw(st.booleans()) else trace.to_dict()))
-    place = record
-    while isinstance(place, dict) and place:
-        key = data.draw(st.sampled_from(sorted(place)))
-        if not isinstance(place[key], dict) or data.draw(st.booleans()):
-            place[key] = data.draw(json_values)
+    container = record
+    while isinstance(container, dict) and container:
+        key = data.draw(st.sampled_from(sorted(container)))
+        if not isinstance(container[key], dict) or data.draw(st.booleans()):
+            container[key] = data.draw(json_values)
             break
-        place = place[key]
+        container = container[key]
     try:
         again = Trace.from_dict(record)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+    except ValueError:
         return
-    # Whatever was read can be shown and added up.
+    # A trace that was read can be shown and added up.
     assert again.llm_share >= 0 or again.tokens
     json.dumps([again.to_records(), again.totals()])
-    assert again._repr_html_().startswith('<div class="rstitch">')
+    assert (again._repr_html_() or "").startswith('<div class="rstitch">')
+
+
+def test_the_repr_has_the_main_numbers() -> None:
+    trace = Trace(3, {"router": "entropy:0.02"}, tokens={Role.SLM: 6, Role.LLM: 2}, swaps_up=2, stop="eog")
+    assert repr(trace) == (
+        "<Trace: 8 tokens (6 SLM, 2 LLM), 2 swaps to the LLM, router='entropy:0.02', seed=3, stop='eog'>"
+    )
+
+
+def test_a_trace_without_renderer_has_no_html(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Trace(1)._repr_html_() is not None
+    monkeypatch.setattr(record_module, "_html_renderer", None)
+    assert Trace(1)._repr_html_() is None
+
+
+def test_the_record_does_not_import_the_page() -> None:
+    source = Path(record_module.__file__).read_text(encoding="utf-8")
+    assert "trace.page" not in source

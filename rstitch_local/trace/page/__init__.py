@@ -1,4 +1,4 @@
-"""One answer to look at in a browser or a notebook: its tokens by model, with figures and a chart of the entropy.
+"""The HTML page of one answer: tokens by model, metrics, a chart of the entropies.
 
-Knows HTML, SVG and Trace; nothing of files, chats or problems. Nothing here asks the network for anything.
+Self-contained: the page makes no network request. Reads traces only; no files, chats or problems.
 """

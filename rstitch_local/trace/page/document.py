@@ -1,7 +1,7 @@
-"""A whole page around an answer, and the part of one that a notebook shows.
+"""The HTML document around an answer, and the fragment that a notebook shows.
 
-Knows HTML; nothing of where a page is kept. A page runs no script but its own, which it names by its hash, so that
-not even a mistake made here could let a model's words run.
+The page allows no script but its own, which it names by its hash: even a mistake in escaping cannot run a script from
+a model's text.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from rstitch_local.trace.labels import metrics, settings_of
 from rstitch_local.trace.page.chart import chart
-from rstitch_local.trace.page.figures import circumstances, figures
 from rstitch_local.trace.page.tokens import LEGEND, answer_html, html_list, html_text
 from rstitch_local.trace.record import Trace
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 _HINT = (
-    '<p class="hint">Hover or tap a token for what is known of it. With the answer in focus (Tab): ← and → walk, n and'
-    " p go to the next and the last place where the LLM took over, Esc ends it.</p>"
+    '<p class="hint">Hover over a token, or tap it, for its numbers. With the focus on the answer (Tab): ← and → select'
+    " a token, n and p jump to the next and previous swap to the LLM, Esc clears the selection.</p>"
 )
 
 
 def document(title: str, content: Iterable[str]) -> str:
-    """A page to look at in a browser.
+    """Return a complete page.
 
     Args:
-        title: what the browser calls it; escaped here.
-        content: HTML, in which strangers' texts are escaped already.
+        title: title of the page; escaped here.
+        content: HTML in which untrusted texts are already escaped.
     """
     style, script = _file("page.css"), _file("page.js")
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
@@ -41,46 +41,46 @@ def document(title: str, content: Iterable[str]) -> str:
             f'<meta name="generator" content="rstitch-local"><title>{html_text(title)}</title>',
             f'<style>{style}</style></head><body class="rstitch page">',
             *content,
-            '<div id="tip" role="status" hidden></div>',
+            '<div id="tooltip" role="status" hidden></div>',
             f"<script>{script}</script></body></html>",
         ]
     )
 
 
 def answer_parts(trace: Trace, answer: str) -> list[str]:
-    """What every page has: figures, chart, legend, the answer and what it was made with.
+    """Return the parts that every page has: metrics, chart, legend, the answer, settings.
 
     Args:
         trace: the answer.
-        answer: its sections, as `answer_html` gives them.
+        answer: its sections, from `answer_html`.
     """
     return [
-        html_list("figures", figures(trace).items()),
+        html_list("metrics", metrics(trace).items()),
         chart(trace),
         LEGEND,
         _HINT,
         answer,
-        html_list("circumstances", circumstances(trace).items()),
+        html_list("settings", settings_of(trace).items()),
     ]
 
 
-def fragment(trace: Trace) -> str:
-    """An answer for a notebook: no script, and no style that reaches beyond it."""
+def notebook_view(trace: Trace) -> str:
+    """Return an answer as an HTML fragment without scripts, whose styles affect nothing else in the notebook."""
     return "\n".join(
         [
             f'<div class="rstitch"><style>{_file("page.css")}</style>',
-            html_list("figures", figures(trace).items()),
+            html_list("metrics", metrics(trace).items()),
             chart(trace),
             LEGEND,
             answer_html(trace, opens_thinking=bool(trace.settings.get("opens_thinking"))),
-            html_list("circumstances", circumstances(trace).items()),
+            html_list("settings", settings_of(trace).items()),
             "</div>",
         ]
     )
 
 
 def _file(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+    return (_FOLDER / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

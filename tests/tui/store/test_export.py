@@ -46,7 +46,7 @@ def test_markdown_has_settings_turns_and_figures(store: Store) -> None:
     assert "not this one" not in text
     assert "> LLM share 25.0 %, tokens 4 (SLM 3, LLM 1), speed 2.0 tok/s, swaps 1 up, 0 down" in text
     assert "pair demo, router entropy:0.02, temperature 0.5" in text
-    assert "seed 7; ended by the model." in text
+    assert "seed 7; finished." in text
     assert "<details>" not in text
 
 
@@ -60,7 +60,7 @@ def test_markdown_folds_the_thinking(store: Store) -> None:
     store.finish_answer(begun.id, make_trace(make_steps(["all of it is", " thinking"]), stop="length"))
     text = _markdown(store, chat)
     assert "\n\nall of it is thinking\n\n</details>\n\n> LLM" in text
-    assert "cut off" in text
+    assert "truncated" in text
 
 
 @pytest.mark.parametrize(

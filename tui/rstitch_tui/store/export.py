@@ -14,7 +14,7 @@ from typing import Any
 
 from rstitch_local.decoding.thinking import split_thinking
 from rstitch_local.sanitize import one_line, safe_text
-from rstitch_local.trace.page.figures import STOPS, circumstances, figures
+from rstitch_local.trace.labels import STOP_REASONS, metrics, settings_of
 from rstitch_local.trace.record import Trace
 from rstitch_tui.store.messages import Messages
 from rstitch_tui.store.page import to_html
@@ -110,7 +110,7 @@ def _sums_of(message: Message) -> Trace | None:
         return None
     try:
         return Trace.from_dict({**message.totals, "settings": message.settings, "steps": []})
-    except (KeyError, TypeError, AttributeError):
+    except ValueError:
         return None
 
 
@@ -133,8 +133,8 @@ def _answer(message: Message) -> list[str]:
         blocks.append(f"> **Error:** {_literal(one_line(message.error, 1000))}")
     sums = _sums_of(message)
     if sums is not None:
-        shown = [f"{name} {value}" for name, value in {**figures(sums), **circumstances(sums)}.items()]
-        blocks.append(f"> {_literal(', '.join(shown))}; {STOPS.get(message.stop or '', message.stop)}.")
+        shown = [f"{name} {value}" for name, value in {**metrics(sums), **settings_of(sums)}.items()]
+        blocks.append(f"> {_literal(', '.join(shown))}; {STOP_REASONS.get(message.stop or '', message.stop)}.")
     elif message.unfinished:
         blocks.append("> Still being written.")
     return blocks

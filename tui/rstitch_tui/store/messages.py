@@ -116,7 +116,7 @@ class Messages:
         )
         try:
             trace = Trace.from_dict({**as_object(row["totals"]), "settings": settings, "steps": []})
-        except (KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise StorageError("Damaged record", f"The sums of answer {message_id} cannot be read.") from error
         trace.steps = steps
         return trace

@@ -1,14 +1,15 @@
 """One answer of a chat as a self-contained page.
 
-Knows what of a chat belongs on it; how a page looks is engine/page.
+The layout of the page is in `rstitch_local.trace.page`.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from rstitch_local.trace.labels import stop_reason
+from rstitch_local.trace.page.answer import question_html
 from rstitch_local.trace.page.document import answer_parts, document
-from rstitch_local.trace.page.figures import STOPS
 from rstitch_local.trace.page.tokens import answer_html, html_text
 from rstitch_local.trace.record import Trace
 from rstitch_tui.store.records import Chat, Message
@@ -25,14 +26,13 @@ def to_html(chat: Chat, question: Message, answer: Message, trace: Trace) -> str
     """
     title = chat.title or "Untitled chat"
     when = f"{datetime.fromtimestamp(answer.created).astimezone():%Y-%m-%d %H:%M}"
-    ending = STOPS.get(trace.stop or "", "still being written")
     said = answer_html(trace, prefix=answer.prefix, opens_thinking=answer.opens_thinking)
     error = f'\n<p class="error">{html_text(answer.error)}</p>' if answer.error else ""
     return document(
         title,
         [
-            f"<header><h1>{html_text(title)}</h1><p>{when}, {html_text(ending)}.</p></header>",
-            f'<section class="question"><h2>Question</h2><div class="text">{html_text(question.text)}</div></section>',
+            f"<header><h1>{html_text(title)}</h1><p>{when}, {html_text(stop_reason(trace))}.</p></header>",
+            question_html(question.text),
             *answer_parts(trace, said + error),
         ],
     )
