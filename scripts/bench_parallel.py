@@ -128,7 +128,7 @@ def predicted(pair: Pair) -> int:
     """What `rstitch doctor` says the pair takes, bytes."""
     summaries = [pair.weights[role].summary for role in Role]
     context = pair.contexts[Role.LLM]
-    return predict_memory(summaries, context.cells, context.n_seq_max, context.kv_type).total
+    return predict_memory(summaries, context.kv_cells, context.n_seq_max, context.kv_type).total
 
 
 def policies() -> dict[str, Callable[[Ready], Role]]:

@@ -122,9 +122,9 @@ def _memory(found: PairState, context: int) -> dict[str, int] | None:
     tokens = max(min(context, summary.context_length or context) for summary in summaries)
     per_token = sum(cache_bytes(summary.kv_bytes_per_token, 1, "f16") for summary in summaries)
     free = free_memory_bytes() - sum(summary.file_size for summary in summaries)
-    slots, cells = plan_slots(per_token, tokens, free)
-    need = predict_memory(summaries, cells, slots, "f16")
-    return {"slots": slots, "cells": cells, **asdict(need), "total": need.total}
+    slots, kv_cells = plan_slots(per_token, tokens, free)
+    need = predict_memory(summaries, kv_cells, slots, "f16")
+    return {"slots": slots, "cells": kv_cells, **asdict(need), "total": need.total}
 
 
 def _memory_text(memory: dict[str, int] | None) -> str:

@@ -163,7 +163,7 @@ def _facts(weights: Weights, vocabulary: Vocabulary, others: list[int]) -> Model
         body=len(ordinary(vocabulary, others)),
         sample_tokens=len(spelled(SAMPLE, vocabulary)),
         thinking="" if form is None else form.name,
-        can_forget=weights.can_forget_parts,
+        can_forget=weights.can_truncate,
     )
 
 

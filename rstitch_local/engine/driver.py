@@ -208,11 +208,11 @@ class Driver:
             if role not in sequence.cached_roles:
                 if sequence.reuse and prompts:
                     shared = max(common_length(ids, other) for other in prompts)
-                    if shared >= _SHARED_PREFIX_TOKENS and shared > context.common(ids)[1]:
+                    if shared >= _SHARED_PREFIX_TOKENS and shared > context.longest_prefix(ids)[1]:
                         continue
                 # Tokens whose logits are requested have to be evaluated, even if another sequence holds them.
                 reusable = ids[: len(ids) + 1 - trajectory.request().outputs]
-                cached = context.begin(sequence.sequence, reusable) if sequence.reuse else 0
+                cached = context.reuse_prefix(sequence.sequence, reusable) if sequence.reuse else 0
                 trajectory.note_cached(role, cached)
                 sequence.cached_roles.add(role)
             if trajectory.request().prompt:
@@ -232,7 +232,7 @@ class Driver:
         end = 0
         for sequence, batch_slice, ns in zip(batch.sequences, batch.slices, times, strict=True):
             sequence.add_evaluated(role, batch_slice, ns, busy_ms * len(batch_slice.ids))
-            start, end = end, end + batch_slice.output
+            start, end = end, end + batch_slice.outputs
             if logits is not None and start < end:
                 outputs = (
                     (logits[row], None if hidden is None else hidden[row], measured[row]) for row in range(start, end)
@@ -287,7 +287,7 @@ class Driver:
         owners = (
             sequence
             for sequence, batch_slice in zip(batch.sequences, batch.slices, strict=True)
-            for _ in range(batch_slice.output)
+            for _ in range(batch_slice.outputs)
         )
         broken = [owner for owner, each in zip(owners, measured, strict=True) if math.isnan(each.entropy)]
         self._clear()

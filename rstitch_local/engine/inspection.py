@@ -19,7 +19,7 @@ from rstitch_local.decoding.step import Step
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
 from rstitch_local.llama.chat_template import Message
-from rstitch_local.llama.context import TokenSpan
+from rstitch_local.llama.evaluation import TokenSpan, evaluate
 from rstitch_local.routing.rules import FixedRouter
 from rstitch_local.trace.prediction import Candidate, Prediction
 
@@ -108,12 +108,12 @@ def _ids_after(
 
 def _view(pair: Pair, role: Role, ids: list[int], count: int) -> Prediction:
     context, weights = pair.contexts[role], pair.weights[role]
-    left = context.begin(0, ids)
-    if context.used + len(ids) - left > context.cells:
+    left = context.reuse_prefix(0, ids)
+    if context.used_cells + len(ids) - left > context.kv_cells:
         # What was left for others to go on from goes first.
         for sequence in range(1, context.n_seq_max):
             context.truncate(sequence, 0)
-    for output in context.evaluate([TokenSpan(0, ids[left:])]):
+    for output in evaluate(context, [TokenSpan(0, ids[left:])]):
         entropy = EntropyMeter(len(output.logits)).measure(output.logits).entropy
         logits = output.logits.astype(np.float64)
     share = np.exp(logits - logits.max())

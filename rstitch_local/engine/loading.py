@@ -42,7 +42,7 @@ class LoadOptions:
     context: tokens each cache holds; None for the pair's own number.
     kv_type: cache precision, f16, q8_0 or q4_0.
     sequences: trajectories that can be live at once; None for as many as pay and the memory has room for.
-    cells: tokens all of them can hold together in each cache; None for `context` tokens each, or as many of them as
+    kv_cells: tokens all of them can hold together in each cache; None for `context` tokens each, or as many of them as
         fit into half of the free memory.
     swaps: whether both models will write the same answers. Where only one does, its sequences take single tokens side
         by side, which is faster from caches of their own; where they catch up, from one store (`Context.unified`).
@@ -53,7 +53,7 @@ class LoadOptions:
     context: int | None = None
     kv_type: str = "f16"
     sequences: int | None = 1
-    cells: int | None = None
+    kv_cells: int | None = None
     swaps: bool = True
 
 
@@ -90,8 +90,8 @@ def load_choice(choice: PairChoice, options: LoadOptions | None = None, progress
     if options.gpu_layers is None:
         context = options.context or choice.defaults.context
         # Many trajectories share what two whole contexts take, where the GPU has no more.
-        cells = options.cells or context * min(options.sequences or 2, 2)
-        options = replace(options, gpu_layers=_plan_offload(summaries, cells))
+        kv_cells = options.kv_cells or context * min(options.sequences or 2, 2)
+        options = replace(options, gpu_layers=_plan_offload(summaries, kv_cells))
     weights: dict[Role, Weights] = {}
     contexts: Mapping[Role, Context] = {}
     try:
@@ -122,21 +122,21 @@ def open_contexts(
     tokens = {role: options.context or min(defaults.context, w.n_ctx_train) for role, w in weights.items()}
     # Where all layers are on a GPU the cache is there too, and llama.cpp says when it does not fit.
     here = [w.summary.kv_bytes_per_token for w in weights.values() if w.gpu_layers <= w.n_layer]
-    sequences, cells = options.sequences or 1, options.cells
-    if options.sequences != 1 and cells is None:
+    sequences, kv_cells = options.sequences or 1, options.kv_cells
+    if options.sequences != 1 and kv_cells is None:
         kv = here or [w.summary.kv_bytes_per_token for w in weights.values()]
         per_token = sum(cache_bytes(each, 1, options.kv_type) for each in kv)
         # The files count as free memory as long as they have not been read.
         free = free_memory_bytes() - sum(w.size_bytes for w in weights.values()) if here else free_gpu_bytes()
-        sequences, cells = plan_slots(per_token, max(tokens.values()), free, options.sequences)
-    require_memory(sum(cache_bytes(each, cells or max(tokens.values()), options.kv_type) for each in here))
+        sequences, kv_cells = plan_slots(per_token, max(tokens.values()), free, options.sequences)
+    require_memory(sum(cache_bytes(each, kv_cells or max(tokens.values()), options.kv_type) for each in here))
     try:
         for role in Role:
             contexts[role] = Context(
                 weights[role],
                 n_ctx=tokens[role],
                 n_seq_max=sequences,
-                cells=cells,
+                kv_cells=kv_cells,
                 n_batch=batch_size(weights[role].gpu_layers, sequences),
                 threads=options.threads or default_threads(weights[role].size_bytes),
                 kv_type=options.kv_type,
@@ -153,7 +153,7 @@ def _for_role(progress: LoadProgress | None, role: Role) -> Callable[[float], bo
     return None if progress is None else lambda share: progress(role, share)
 
 
-def _plan_offload(summaries: Mapping[Role, GgufSummary], cells: int) -> tuple[int, int]:
+def _plan_offload(summaries: Mapping[Role, GgufSummary], kv_cells: int) -> tuple[int, int]:
     """GPU layers for both models: all that fit into what the GPUs have free."""
     if not library.build().gpu_offload:
         return (0, 0)
@@ -162,7 +162,7 @@ def _plan_offload(summaries: Mapping[Role, GgufSummary], cells: int) -> tuple[in
     for role in Role:
         summary = summaries[role]
         layers = (summary.block_count or 32) + 1
-        cache = summary.kv_bytes_per_token * cells
+        cache = summary.kv_bytes_per_token * kv_cells
         demands.append(Demand(layers, (summary.file_size + cache) // layers))
     slm, llm = (
         ALL_LAYERS if count == demand.layers else count

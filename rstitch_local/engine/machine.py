@@ -53,19 +53,19 @@ class MemoryNeed:
         return self.weights + self.caches + self.work
 
 
-def predict_memory(summaries: Iterable[GgufSummary], cells: int, sequences: int, kv_type: str) -> MemoryNeed:
+def predict_memory(summaries: Iterable[GgufSummary], kv_cells: int, sequences: int, kv_type: str) -> MemoryNeed:
     """What a pair will take.
 
     Args:
         summaries: of both files.
-        cells: tokens each cache holds, all sequences together.
+        kv_cells: tokens each cache holds, all sequences together.
         sequences: trajectories at once.
         kv_type: cache precision.
     """
     weights = caches = work = 0
     for summary in summaries:
         weights += summary.file_size
-        caches += cache_bytes(summary.kv_bytes_per_token, cells, kv_type)
+        caches += cache_bytes(summary.kv_bytes_per_token, kv_cells, kv_type)
         # Logits of every sequence: as llama.cpp computes them, and as it hands them out.
         work += _WORK_BYTES + 2 * 4 * sequences * summary.vocabulary_size
     return MemoryNeed(weights, caches, work)
@@ -110,12 +110,12 @@ def plan_slots(bytes_per_token: int, context: int, free_bytes: int, sequences: i
         sequences: the number of trajectories, if somebody says so; else it follows from the memory.
 
     Returns:
-        (sequences, cells); the cells suffice for one whole context at least, whether that fits or not.
+        (sequences, kv_cells); the cells suffice for one whole context at least, whether that fits or not.
     """
     room = int(free_bytes * _CACHE_SHARE) // bytes_per_token
     wanted = sequences or AUTO_SEQUENCES
-    cells = max(context, min(wanted * context, room))
-    return sequences or max(1, min(wanted, _TYPICAL_SHARE * cells // context)), cells
+    kv_cells = max(context, min(wanted * context, room))
+    return sequences or max(1, min(wanted, _TYPICAL_SHARE * kv_cells // context)), kv_cells
 
 
 def default_threads(weights_bytes: int) -> int:

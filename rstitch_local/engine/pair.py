@@ -286,7 +286,7 @@ class Pair:
                 "gpu_layers": weights.gpu_layers,
                 "context": context.n_ctx,
                 "sequences": context.n_seq_max,
-                "cells": context.cells,
+                "cells": context.kv_cells,
                 "threads": context.threads,
                 "kv_type": context.kv_type,
             }

@@ -163,9 +163,9 @@ class Slots:
     def _has_capacity_for(self, sequence: ActiveSequence) -> bool:
         """Whether the KV cells suffice if every trajectory gets as long as the longest one so far."""
         for role, context in self._contexts.items():
-            if context.cells < self.count * context.n_ctx:
+            if context.kv_cells < self.count * context.n_ctx:
                 needed = sum(self._expected_length(other, role, context) for other in (*self.active, sequence))
-                if needed > context.cells:
+                if needed > context.kv_cells:
                     return False
         return True
 
@@ -188,14 +188,14 @@ class Slots:
             CacheFullError: the live trajectories leave too few cells.
         """
         context = self._contexts[role]
-        if context.used + tokens <= context.cells:
+        if context.used_cells + tokens <= context.kv_cells:
             return
         in_use = {sequence.sequence for sequence in self.active if role in sequence.cached_roles}
         for sequence in range(context.n_seq_max):
             if sequence not in in_use:
                 context.truncate(sequence, 0)
-        if context.used + tokens > context.cells:
-            raise CacheFullError("KV cache full", f"{context.used} of {context.cells} cells are in use.")
+        if context.used_cells + tokens > context.kv_cells:
+            raise CacheFullError("KV cache full", f"{context.used_cells} of {context.kv_cells} cells are in use.")
 
     def preempt_youngest(self) -> None:
         """Free the cells of the trajectory admitted last; it resumes where it is when there is room again."""

@@ -56,7 +56,7 @@ def template_of(weights: Weights, path: Path | None = None) -> ChatTemplate:
 
 def bridge_of(weights: Mapping[Role, Weights]) -> Bridge | ForeignBridge:
     """How tokens or text get from one of two loaded models to the other."""
-    healing = frozenset(role for role in Role if weights[role].can_forget_parts)
+    healing = frozenset(role for role in Role if weights[role].can_truncate)
     return bridge_between(vocabulary_of(weights[Role.SLM]), vocabulary_of(weights[Role.LLM]), healing)
 
 
@@ -71,7 +71,7 @@ def notice_of(bridge: Bridge | ForeignBridge, weights: Mapping[Role, Weights]) -
             f"The models share their tokens but for special ones, which go by a table ({counts[0]} of the SLM's, "
             f"{counts[1]} of the LLM's)."
         )
-    forgetful = [role.name for role in Role if not weights[role].can_forget_parts]
+    forgetful = [role.name for role in Role if not weights[role].can_truncate]
     if forgetful:
         said.append(
             f"The cache of the {' and of the '.join(forgetful)} cannot be cut back: after a change of mind it is "

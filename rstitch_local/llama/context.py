@@ -1,65 +1,39 @@
-"""KV caches of one model: evaluate tokens, truncate, look at logits and hidden states, time it.
+"""The KV cache of one model: evaluate batches, truncate sequences, share prefixes.
 
-Knows tokens and sequences of one model; nothing of the other model, of routing or of text.
+Independent of the other model, of routing and of text.
 """
 
 from __future__ import annotations
 
-import ctypes
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.errors import CacheFullError, CancelledError, EngineError, ModelError
+from rstitch_local.errors import CacheFullError, EngineError, ModelError
 from rstitch_local.llama import library
-from rstitch_local.llama.batch import Batch, BatchSlice, chunks
+from rstitch_local.llama.batch import Batch, BatchSlice
+from rstitch_local.llama.outputs import Outputs
 from rstitch_local.llama.sequence_cache import SequenceCache
 from rstitch_local.llama.weights import Weights
 
 KV_TYPES = {"f16": llama_cpp.GGML_TYPE_F16, "q8_0": llama_cpp.GGML_TYPE_Q8_0, "q4_0": llama_cpp.GGML_TYPE_Q4_0}
-"""Cache precisions by the name the command line gives them."""
+"""KV cache types by name."""
 
-_MORE_OUTPUTS = 3
-"""Tokens with output beside one a sequence: 2 * 4 * n_logits bytes each, so few."""
-
-
-@dataclass(slots=True)
-class TokenSpan:
-    """Tokens of any number that one sequence wants evaluated after those already in its cache.
-
-    `hidden` asks for the last one's hidden state.
-    """
-
-    sequence: int
-    ids: Sequence[int]
-    hidden: bool = False
-
-
-class Output(NamedTuple):
-    """What evaluating a piece gave: views that hold only until the generator is resumed.
-
-    piece: index of the piece among those given.
-    logits: float32, shape (n_vocab,), of the piece's last token.
-    hidden: float32, shape (n_embd,), or None where it was not asked for.
-    """
-
-    piece: int
-    logits: NDArray[np.float32]
-    hidden: NDArray[np.float32] | None
+_EXTRA_OUTPUTS = 3
+"""Outputs per batch beyond one per sequence, for a short catch-up with hidden states; each takes memory."""
 
 
 class Decoded(NamedTuple):
-    """What a `llama_decode` gave: views that hold until the next one (or copies).
+    """The result of a batch: arrays that may be views, valid until the next `decode`.
 
-    logits: float32, shape (sum of the parts' outputs, n_vocab), in their order; None if there are none.
-    hidden: float32, shape (number of parts, n_embd), of their last tokens, or None where it was not asked for.
-    ns: each part's share of the time spent in llama.cpp.
+    logits: float32, shape (number of outputs, n_vocab), in the order of the slices; None without outputs.
+    hidden: float32, shape (number of slices, n_embd), of each slice's last token; None if not requested.
+    ns: nanoseconds in llama.cpp, divided among the slices by their numbers of tokens.
     """
 
     logits: NDArray[np.float32] | None
@@ -68,25 +42,25 @@ class Decoded(NamedTuple):
 
 
 class Context:
-    """The caches of `n_seq_max` sequences over one model, in one store of cells that they share, or in one each.
+    """A KV cache for up to `n_seq_max` sequences of one model.
 
     Args:
         weights: the model; must outlive the context.
-        n_ctx: tokens each sequence can hold.
-        n_seq_max: sequences that can be live at once.
-        cells: tokens all of them can hold together, `n_ctx` at least; as many as they want if None.
-        n_batch: tokens in one `llama_decode`; between two of them the stop flag is looked at.
+        n_ctx: maximum number of tokens per sequence.
+        n_seq_max: maximum number of sequences.
+        kv_cells: tokens that all sequences can hold together, at least `n_ctx`; None for `n_ctx` each.
+        n_batch: tokens per `llama_decode`; raised to twice `n_seq_max` if it is less.
         threads: CPU threads.
         kv_type: a key of `KV_TYPES`.
-        unified: one store of cells for all sequences. A batch in which they have different numbers of tokens stays one
-            piece of work, and a common beginning is kept once; but every token looks at everybody's cells. Without it,
-            `cells` must not be fewer than all sequences can fill, or there is one store all the same.
+        unified: one KV cache for all sequences instead of one per sequence. Batches of sequences with different
+            numbers of tokens are not split, and a shared prefix is stored once; but every token attends over the
+            cells of all sequences. Always on if `kv_cells` is less than `n_ctx` per sequence.
 
     Attributes:
-        outputs: tokens whose logits one `decode` can give: one a sequence, unless `allow_outputs` was told of more.
+        outputs: maximum number of outputs per batch; see `allow_outputs`.
 
     Raises:
-        ModelError: llama.cpp could not make the context (most often: not enough memory).
+        ModelError: llama.cpp could not create the context, usually for lack of memory.
     """
 
     def __init__(
@@ -95,18 +69,18 @@ class Context:
         *,
         n_ctx: int,
         n_seq_max: int = 1,
-        cells: int | None = None,
+        kv_cells: int | None = None,
         n_batch: int = 64,
         threads: int = 1,
         kv_type: str = "f16",
         unified: bool = True,
     ) -> None:
         params = llama_cpp.llama_context_default_params()
-        cells = min(max(cells or n_ctx * n_seq_max, n_ctx), n_ctx * n_seq_max)
-        params.n_ctx = cells
+        kv_cells = min(max(kv_cells or n_ctx * n_seq_max, n_ctx), n_ctx * n_seq_max)
+        params.n_ctx = kv_cells
         params.n_seq_max = n_seq_max
-        params.kv_unified = unified = unified or cells < n_ctx * n_seq_max
-        # Twice as many, so that where all sequences want a token there is room for a prompt beside them.
+        params.kv_unified = unified = unified or kv_cells < n_ctx * n_seq_max
+        # Twice the sequences: a prompt fits in beside one token of every other sequence.
         params.n_batch = params.n_ubatch = max(n_batch, 2 * n_seq_max)
         params.n_threads = params.n_threads_batch = threads
         params.type_k = params.type_v = KV_TYPES[kv_type]
@@ -115,248 +89,191 @@ class Context:
         self.weights = weights
         self.n_ctx = n_ctx
         self.n_seq_max = n_seq_max
-        self.cells = cells
+        self.kv_cells = kv_cells
         self.threads = threads
         self.kv_type = kv_type
         self.unified = unified
         self._params = params
-        self._can_share = weights.can_forget_parts
-        self._slides = llama_cpp.llama_model_n_swa(weights.model) > 0
-        # A few more than one a sequence, for a short catch-up with hidden states.
-        self._open(min(params.n_batch, n_seq_max + _MORE_OUTPUTS))
-        # Never more than the cells, whatever was asked for.
+        self._has_window = llama_cpp.llama_model_n_swa(weights.model) > 0
+        self._open(min(params.n_batch, n_seq_max + _EXTRA_OUTPUTS))
+        # llama.cpp caps the batch at the number of cells.
         self.n_batch: int = llama_cpp.llama_n_batch(self.handle)
         self._batch = Batch(self.n_batch)
 
     def _open(self, outputs: int) -> None:
-        """Have llama.cpp make its context, with empty caches."""
-        # Without this llama.cpp reserves logits for a whole batch, n_batch * n_logits floats.
+        """Create llama.cpp's context with an empty KV cache."""
+        # Otherwise llama.cpp allocates logits for a whole batch: n_batch * n_logits floats.
         self._params.n_outputs_max = outputs
         library.take_errors()
         with library.held_interrupts():
             context = llama_cpp.llama_init_from_model(self.weights.model, self._params)
         if not context:
             raise ModelError(
-                "No room for the cache",
-                f"llama.cpp could not make a context of {self.cells} tokens for {self.weights.path.name}: "
-                f"{library.take_errors() or 'it gave no reason.'}",
+                "Cannot create KV cache",
+                f"llama.cpp could not create a context of {self.kv_cells} tokens for {self.weights.path.name}: "
+                f"{library.take_errors() or 'no reason was given.'}",
                 "Use a smaller --context, or `--kv-type q8_0`.",
             )
         self._finalizer = weakref.finalize(self, llama_cpp.llama_free, context)
         self.outputs = outputs
         self.handle = context
         self._memory = llama_cpp.llama_get_memory(context)
-        self._holdings = SequenceCache(self.n_seq_max)
-        self._held = self._holdings.tokens
+        self._sequences = SequenceCache(self.n_seq_max)
+        self._outputs = Outputs(context, self.weights, max_views=4 * self.n_seq_max)
         self._embeddings = False
-        self._views: dict[tuple[int, int, int], NDArray[np.float32]] = {}
 
     def allow_outputs(self, outputs: int) -> None:
-        """Let one `decode` give the logits of that many tokens; the caches are empty afterwards if that is new.
+        """Raise the maximum number of outputs per batch, which empties the KV cache.
 
-        llama.cpp takes the number when a context is made, so for a larger one it is made anew. Each output takes
-        2 * 4 * n_logits bytes: as it is computed, and as it is handed out.
+        llama.cpp fixes the number when it creates a context, so the context is created again. Each output takes
+        2 * 4 * n_logits bytes. A number that is already allowed changes nothing.
 
         Raises:
-            EngineError: there is no room for it; the caches are empty, and as many outputs allowed as before.
+            EngineError: not enough memory; the KV cache is empty, and the previous number of outputs allowed.
         """
         self._check_open()
         if outputs <= self.outputs:
             return
         before = self.outputs
-        # Not two at once: there may be no room for both.
+        # There may be no memory for both contexts at once.
         self._finalizer()
         try:
             self._open(outputs)
         except ModelError as error:
             self._open(before)
-            raise EngineError("No room for drafts", error.message, error.hint) from error
+            raise EngineError("Not enough memory for drafts", error.message, error.hint) from error
 
     def close(self) -> None:
-        """Free the caches."""
+        """Free the KV cache."""
         self._finalizer()
 
     def _check_open(self) -> None:
-        # llama.cpp would read freed memory, and end the process.
+        # llama.cpp would read freed memory and crash.
         if not self._finalizer.alive:
-            raise EngineError("The model is closed", f"{self.weights.path.name} was freed; load the pair again.")
+            raise EngineError("Model closed", f"{self.weights.path.name} was freed.", "Load the pair again.")
 
     def length(self, sequence: int = 0) -> int:
-        """Tokens in a sequence's cache."""
-        return len(self._held[sequence])
+        """Return the number of tokens in a sequence's cache."""
+        return self._sequences.length(sequence)
 
-    def held(self, sequence: int = 0) -> Sequence[int]:
-        """The tokens in a sequence's cache, in order; a view that changes with it."""
-        return self._held[sequence]
+    def tokens(self, sequence: int = 0) -> Sequence[int]:
+        """Return the tokens in a sequence's cache, in order: a view that changes with the cache."""
+        return self._sequences.tokens(sequence)
 
     @property
-    def used(self) -> int:
-        """Cells in use: the tokens of all sequences, a beginning that several share counted once."""
-        return self._holdings.used
+    def used_cells(self) -> int:
+        """Occupied KV cells: the tokens of all sequences, a shared prefix counted once."""
+        return self._sequences.used_cells
 
     def truncate(self, sequence: int, length: int) -> int:
-        """Forget all tokens of a sequence from position `length` on.
+        """Remove the tokens of a sequence from position `length` on.
 
-        Returns the length left: `length`, or 0 where the model cannot forget a part (recurrent and hybrid
-        models), so that everything has to be evaluated again.
+        Returns:
+            The remaining length: `length`, or 0 for a model that cannot remove a part (recurrent and hybrid models).
         """
         self._check_open()
-        # Asked of llama.cpp even where nothing seems to be left to forget: an exception (Ctrl-C) right after a
-        # decode leaves tokens in the cache that were never counted.
-        length = min(length, len(self._held[sequence]))
+        # llama.cpp is called even where nothing seems left to remove: an exception (Ctrl-C) right after a decode
+        # leaves tokens in its cache that were never recorded here.
+        length = min(length, self._sequences.length(sequence))
         if not llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1):
             llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
             length = 0
-        self._holdings.forget(sequence, length)
+        self._sequences.truncate(sequence, length)
         return length
 
     def clear(self) -> None:
-        """Forget everything, and overwrite it: a NaN in a cell can reach those who do not look at the cell."""
+        """Empty the KV cache and overwrite it: a NaN in an unused cell can reach other sequences."""
         self._check_open()
         llama_cpp.llama_memory_clear(self._memory, True)
-        self._holdings.clear()
+        self._sequences.clear()
 
-    def begin(self, sequence: int, ids: Sequence[int]) -> int:
-        """Make a sequence hold as much of `ids` as any sequence holds already, and nothing else.
+    def longest_prefix(self, ids: Sequence[int]) -> tuple[int, int]:
+        """Return the sequence that holds the longest prefix of `ids`, without its last token, and the length."""
+        return self._sequences.longest_prefix(ids)
 
-        Never all of them: the last one has to be evaluated in any case, its logits are what comes next.
+    def reuse_prefix(self, sequence: int, ids: Sequence[int]) -> int:
+        """Make a sequence hold the longest prefix of `ids` that any sequence holds, and nothing else.
 
-        Args:
-            sequence: whose cache.
-            ids: what it shall hold in the end.
+        The last token of `ids` is left out: it has to be evaluated for its logits.
 
         Returns:
-            The number of tokens it holds.
+            The number of tokens in the sequence's cache.
         """
-        source, common = self.common(ids) if self._can_share else (sequence, self._holdings.common(sequence, ids))
-        own = self._holdings.common(sequence, ids)
-        if source == sequence or own >= common:
-            return self._whole(sequence, self.truncate(sequence, own))
+        own = common = self._sequences.reusable(sequence, ids)
+        source = sequence
+        if self.weights.can_truncate:
+            source, common = self.longest_prefix(ids)
+        if own >= common:
+            return self._without_gap(sequence, self.truncate(sequence, own))
         self.truncate(sequence, 0)
-        if common and not self.unified:
-            # From one store to another llama.cpp copies everything or nothing.
-            llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, -1, -1)
-            self._held[sequence] += self._held[source]
-            common = self.truncate(sequence, common)
-        elif common:
+        if self.unified:
             llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, 0, common)
-            self._held[sequence] += ids[:common]
-            self._holdings.share(sequence, common, source)
-        return self._whole(sequence, common)
+            self._sequences.share(source, sequence, common)
+        else:
+            # From one KV cache to another llama.cpp copies whole sequences only.
+            llama_cpp.llama_memory_seq_cp(self._memory, source, sequence, -1, -1)
+            self._sequences.append(sequence, self.tokens(source))
+            common = self.truncate(sequence, common)
+        return self._without_gap(sequence, common)
 
-    def _whole(self, sequence: int, length: int) -> int:
-        """What is left of a sequence: nothing where llama.cpp gave cells away that a sliding window had passed."""
-        if length and self._slides and llama_cpp.llama_memory_seq_pos_min(self._memory, sequence) != 0:
+    def _without_gap(self, sequence: int, length: int) -> int:
+        """Empty a sequence whose first cells were freed by a sliding window; return the remaining length."""
+        if length and self._has_window and llama_cpp.llama_memory_seq_pos_min(self._memory, sequence) != 0:
             return self.truncate(sequence, 0)
         return length
 
-    def common(self, ids: Sequence[int]) -> tuple[int, int]:
-        """The sequence whose beginning has most in common with `ids`, and how many tokens, all but one at most."""
-        return self._holdings.most_common(ids)
-
-    def evaluate(
-        self, pieces: Sequence[TokenSpan], *, should_stop: Callable[[], bool] | None = None
-    ) -> Iterator[Output]:
-        """Evaluate all pieces in as few calls as `n_batch` allows; one Output a piece, as soon as it is there.
-
-        Use an Output before asking for the next: its arrays are views into llama.cpp's memory.
-
-        Raises:
-            CancelledError: `stop` returned True between two calls; the caches keep what was evaluated.
-            EngineError: no room in the cache, or llama.cpp failed; the caches are trimmed to what holds.
-        """
-        # With hidden states on every token is an output, so only the last tokens are evaluated that way.
-        early = [(i, 0, len(piece.ids) - piece.hidden) for i, piece in enumerate(pieces)]
-        late = [(i, len(piece.ids) - 1, 1) for i, piece in enumerate(pieces) if piece.hidden]
-        for hidden, spans in ((False, early), (True, late)):
-            for chunk in chunks(spans, self.n_batch):
-                if should_stop is not None and should_stop():
-                    raise CancelledError("Stopped", "The evaluation was stopped between two batches.")
-                ends = [index for index, at, count in chunk if at + count == len(pieces[index].ids)]
-                parts = [
-                    BatchSlice(pieces[index].sequence, pieces[index].ids[at : at + count], output=index in ends)
-                    for index, at, count in chunk
-                ]
-                decoded = self.decode(parts, hidden=hidden)
-                for row, index in enumerate(ends):
-                    assert decoded.logits is not None
-                    yield Output(index, decoded.logits[row], None if decoded.hidden is None else decoded.hidden[row])
-
-    def decode(self, parts: Sequence[BatchSlice], *, hidden: bool = False) -> Decoded:
-        """Evaluate all parts in one call.
+    def decode(self, slices: Sequence[BatchSlice], *, hidden: bool = False) -> Decoded:
+        """Evaluate a batch in one `llama_decode`.
 
         Args:
-            parts: of different sequences, `n_batch` tokens together at most.
-            hidden: also give hidden states, each part's last token's; all parts must then be with output, and
-                `outputs` tokens together at most, for with hidden states on every token of a batch is an output.
+            slices: of different sequences, at most `n_batch` tokens in total.
+            hidden: also return the hidden state of each slice's last token. Every slice must then have outputs, and
+                the batch at most `outputs` tokens, because every token of such a batch is an output.
 
         Raises:
-            EngineError: no room in the cache, or llama.cpp failed; the caches are trimmed to what holds. Or more
-                outputs than `allow_outputs` was told of.
+            CacheFullError: not enough free KV cells; the KV cache is unchanged.
+            EngineError: llama.cpp failed, and the cache was truncated to what it still holds; or more outputs than
+                `allow_outputs` permits.
         """
         self._check_open()
-        batch, held = self._batch, self._held
-        count, outputs, ends = batch.fill(parts, held, hidden=hidden)
+        starts = [self._sequences.length(item.sequence) for item in slices]
+        count, outputs, ends = self._batch.fill(slices, starts, hidden=hidden)
         if outputs > self.outputs:
-            # llama.cpp would end the process.
-            raise EngineError("Too many outputs", f"{outputs} are wanted at once; {self.outputs} are allowed.")
+            # llama.cpp would abort the process.
+            raise EngineError("Too many outputs", f"The batch has {outputs} outputs; {self.outputs} are allowed.")
         if hidden != self._embeddings:
             llama_cpp.llama_set_embeddings(self.handle, hidden)
             self._embeddings = hidden
         started = time.perf_counter_ns()
-        code = llama_cpp.llama_decode(self.handle, batch.struct)
+        code = llama_cpp.llama_decode(self.handle, self._batch.struct)
         if code != 0:
-            self._recover(code, parts, count)
-        # A GPU's decode is only over when its results are asked for.
-        logits = self._logits(outputs) if outputs else None
+            self._recover(code, slices, count)
+        # A GPU decodes asynchronously: it is done only when the outputs are read.
+        logits = self._outputs.logits(outputs) if outputs else None
         elapsed = time.perf_counter_ns() - started
-        for part in parts:
-            held[part.sequence] += part.ids
-        states = None
-        if hidden:
-            states = self._view(llama_cpp.llama_get_embeddings(self.handle), count, self.weights.n_embd)
-            if ends:
-                assert logits is not None
-                logits, states = logits[ends], states[ends]
-        return Decoded(logits, states, [elapsed * len(part.ids) // count for part in parts])
+        for item in slices:
+            self._sequences.append(item.sequence, item.ids)
+        states = self._outputs.hidden(count) if hidden else None
+        if states is not None and ends:
+            assert logits is not None
+            logits, states = logits[ends], states[ends]
+        return Decoded(logits, states, [elapsed * len(item.ids) // count for item in slices])
 
-    def _logits(self, rows: int) -> NDArray[np.float32]:
-        """The logits of the last evaluation, without those of padding: what is no token is never likely, nor drawn."""
-        weights = self.weights
-        return self._view(llama_cpp.llama_get_logits(self.handle), rows, weights.n_logits)[:, : weights.n_vocab]
-
-    def _recover(self, code: int, parts: Sequence[BatchSlice], count: int) -> NoReturn:
-        # Parts of a failed call may stay in the cache; what the caches hold is asked, not guessed.
-        for part in parts:
-            sequence = part.sequence
-            llama_cpp.llama_memory_seq_rm(self._memory, sequence, len(self._held[sequence]), -1)
-            self._holdings.forget(
-                sequence,
-                min(len(self._held[sequence]), llama_cpp.llama_memory_seq_pos_max(self._memory, sequence) + 1),
-            )
+    def _recover(self, code: int, slices: Sequence[BatchSlice], count: int) -> NoReturn:
+        # Tokens of a failed batch may stay in the cache; llama.cpp reports what it holds.
+        for item in slices:
+            sequence, length = item.sequence, self._sequences.length(item.sequence)
+            llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1)
+            cached = llama_cpp.llama_memory_seq_pos_max(self._memory, sequence) + 1
+            self._sequences.truncate(sequence, min(length, cached))
         name = self.weights.path.name
         if code == 1:
             raise CacheFullError(
-                "The cache is full",
-                f"{name}: no room for {count} more tokens in a cache of {self.cells}.",
+                "KV cache full",
+                f"{name}: {count} more tokens do not fit into a KV cache of {self.kv_cells} cells.",
                 "Use a larger --context, or a smaller --max-tokens.",
             )
         raise EngineError(
             "llama.cpp failed",
             f"{name}: evaluating {count} tokens returned {code}. {library.take_errors()}".rstrip(),
         )
-
-    def _view(self, pointer: object, rows: int, width: int) -> NDArray[np.float32]:
-        """The float32 array at a pointer. Views are kept by address: making one costs 10 microseconds."""
-        address = ctypes.cast(pointer, ctypes.c_void_p).value  # type: ignore[arg-type]
-        if address is None:
-            raise EngineError(
-                "llama.cpp failed", f"{self.weights.path.name}: no output was computed. {library.take_errors()}"
-            )
-        view = self._views.get((address, rows, width))
-        if view is None:
-            if len(self._views) > 4 * self.n_seq_max:
-                self._views.clear()
-            flat = np.ctypeslib.as_array((ctypes.c_float * (rows * width)).from_address(address))
-            view = self._views[address, rows, width] = flat.reshape(rows, width)
-        return view

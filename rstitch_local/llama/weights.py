@@ -148,7 +148,7 @@ class Weights:
         return template.decode("utf-8", "replace") if template else None
 
     @property
-    def can_forget_parts(self) -> bool:
+    def can_truncate(self) -> bool:
         """Whether a cache of it can forget its last tokens alone; recurrent and hybrid models forget all or nothing."""
         model = self.model
         return not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))

@@ -17,7 +17,7 @@ from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
 from rstitch_local.llama.batch import BatchSlice
 from rstitch_local.llama.chat_template import Message
-from rstitch_local.llama.context import TokenSpan
+from rstitch_local.llama.evaluation import TokenSpan, evaluate
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.run_folder import Answer, RunFolder
 from rstitch_local.study.answering import StudyJob, Watch, write_answers
@@ -96,7 +96,7 @@ def measure_passes(pair: Pair, messages: Sequence[Message], written: Sequence[in
         for size in sizes:
             left = context.truncate(0, base)
             if left < base:
-                for _ in context.evaluate([TokenSpan(0, ids[left:base])]):
+                for _ in evaluate(context, [TokenSpan(0, ids[left:base])]):
                     pass
             times[size] += context.decode([BatchSlice(0, ids[base : base + size])]).ns
     return {size: statistics.median(several[1:]) / 1e6 for size, several in times.items()}

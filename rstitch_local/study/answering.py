@@ -21,7 +21,7 @@ from rstitch_local.decoding.vocabulary import Bridge
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, InputError, ModelError
 from rstitch_local.llama.chat_template import Message
-from rstitch_local.llama.context import TokenSpan
+from rstitch_local.llama.evaluation import TokenSpan, evaluate
 from rstitch_local.problems.grading import Grader, grader_identity
 from rstitch_local.problems.prompts import Prompt
 from rstitch_local.problems.reading import Fields, Problem, ProblemFile
@@ -202,7 +202,7 @@ def read_along(pair: Pair, reader: Role, messages: Sequence[Message], written: S
         if context.length() + len(missing) > context.n_ctx:
             break
         started = time.perf_counter_ns()
-        for output in context.evaluate([TokenSpan(0, missing)]):
+        for output in evaluate(context, [TokenSpan(0, missing)]):
             elapsed = time.perf_counter_ns() - started
             found = meter.measure(output.logits)
             if len(missing) == 1 and reading.tokens:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from demo_pair.model import DemoModel
-from rstitch_local.llama.context import Context, TokenSpan
+from rstitch_local.llama.context import Context
+from rstitch_local.llama.evaluation import TokenSpan, evaluate
 from rstitch_local.llama.weights import Weights
 
 
@@ -25,7 +26,7 @@ def differences(model: DemoModel, path: Path, sequences: list[list[int]]) -> tup
             ours = model.logits(model.hidden(torch.tensor([ids])))[0].float().numpy()
         context.truncate(0, 0)
         for position, token in enumerate(ids):
-            (output,) = (o.logits.copy() for o in context.evaluate([TokenSpan(0, [token])]))
+            (output,) = (o.logits.copy() for o in evaluate(context, [TokenSpan(0, [token])]))
             worst = max(worst, float(np.abs(output - ours[position]).max()))
             equal += int(output.argmax() == ours[position].argmax())
             count += 1

@@ -125,10 +125,10 @@ def test_measuring_can_be_stopped(pair: Pair) -> None:
 def test_a_pair_at_work_is_not_measured(pair: Pair) -> None:
     steps = iter(pair.ask("Well?", max_tokens=5))
     next(steps)
-    held = [list(context.held()) for context in pair.contexts.values()]
+    held = [list(context.tokens()) for context in pair.contexts.values()]
     with pytest.raises(EngineError, match="busy"):
         measure(pair)
-    assert [list(context.held()) for context in pair.contexts.values()] == held
+    assert [list(context.tokens()) for context in pair.contexts.values()] == held
     steps.close()
 
 

@@ -51,7 +51,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
         # A long one comes in batches, of which only the last one gives something.
         _, count, length = found.pop() if partly else (role, 0, self.length())
         found.append((role, count + len(part.ids), length))
-        partly = not part.output
+        partly = not part.outputs
         return original(self, parts, **options)
 
     monkeypatch.setattr(Context, "decode", decode)

@@ -42,14 +42,14 @@ class ScriptedContext:
     ) -> None:
         self.weights = SimpleNamespace(n_vocab=N_VOCAB)
         self.n_seq_max = self.outputs = sequences
-        self.n_ctx, self.cells, self.n_batch = 500, 500 * sequences, n_batch
+        self.n_ctx, self.kv_cells, self.n_batch = 500, 500 * sequences, n_batch
         self.held: list[list[int]] = [[] for _ in range(sequences)]
         self.grown = self.drafted = 0
         self.log: list[tuple[ScriptedContext, int, int, int]] = []
         self._models = (model, likeness or model)
 
     @property
-    def used(self) -> int:
+    def used_cells(self) -> int:
         return sum(map(len, self.held))
 
     def length(self, sequence: int) -> int:
@@ -59,12 +59,12 @@ class ScriptedContext:
         del self.held[sequence][length:]
         return self.length(sequence)
 
-    def common(self, ids: Sequence[int]) -> tuple[int, int]:
+    def longest_prefix(self, ids: Sequence[int]) -> tuple[int, int]:
         lengths = [min(common_length(held, ids), len(ids) - 1) for held in self.held]
         return lengths.index(max(lengths)), max(lengths)
 
-    def begin(self, sequence: int, ids: Sequence[int], *, grain: int = 1) -> int:
-        source, common = self.common(ids)
+    def reuse_prefix(self, sequence: int, ids: Sequence[int], *, grain: int = 1) -> int:
+        source, common = self.longest_prefix(ids)
         self.held[sequence] = self.held[source][: common - common % grain]
         return self.length(sequence)
 
@@ -78,16 +78,16 @@ class ScriptedContext:
     def decode(self, parts: Sequence[BatchSlice], *, hidden: bool = False) -> Decoded:
         assert not hidden
         assert sum(len(part.ids) for part in parts) <= self.n_batch
-        assert sum(part.output for part in parts) <= self.outputs
+        assert sum(part.outputs for part in parts) <= self.outputs
         rows = []
         for part in parts:
-            assert part.output <= len(part.ids)
+            assert part.outputs <= len(part.ids)
             held = self.held[part.sequence]
             self.log.append((self, len(part.ids), len(held), part.prompt))
             held += part.ids
-            self.drafted += max(0, part.output - 1)
+            self.drafted += max(0, part.outputs - 1)
             assert len(held) <= self.n_ctx
-            rows += [self._logits(held[: len(held) - back]) for back in range(part.output - 1, -1, -1)]
+            rows += [self._logits(held[: len(held) - back]) for back in range(part.outputs - 1, -1, -1)]
         return Decoded(np.array(rows) if rows else None, None, [1000 * len(part.ids) for part in parts])
 
     def _logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
@@ -266,7 +266,7 @@ def test_the_llm_has_its_way(telling: TinyPair) -> None:
             assert run.trace.stop == "eog"
             # What the caches hold is what was kept.
             for role in (Role.LLM, Role.SLM)[: 1 + (router != "llm")]:
-                held = list(pair.contexts[role].held(0))
+                held = list(pair.contexts[role].tokens(0))
                 assert held == list(run.trajectory.ids(role))[: run.trajectory.cached(role)]
         # After d and i, which it would not have written, the SLM knows nothing.
         assert "".join(step.role.value[0] for step in traces[1].steps) == "sssll" + "sssll" + "sss"
@@ -292,8 +292,8 @@ def test_several_outputs_of_one_call(tiny_pair: TinyPair) -> None:
     with load(tiny_pair, sequences=2) as pair:
         context = pair.contexts[Role.LLM]
         context.decode([BatchSlice(1, [9, 8])])
-        with pytest.raises(EngineError, match="6 are wanted at once; 5 are allowed"):
-            context.decode([BatchSlice(0, [1, 2, 3, 4, 5, 6], output=6)])
+        with pytest.raises(EngineError, match="6 outputs; 5 are allowed"):
+            context.decode([BatchSlice(0, [1, 2, 3, 4, 5, 6], outputs=6)])
         context.allow_outputs(5)
         assert context.length(1) == 2
         context.allow_outputs(6)
@@ -306,14 +306,14 @@ def test_several_outputs_of_one_call(tiny_pair: TinyPair) -> None:
             assert logits is not None
             alone.append(logits[0].copy())
         context.truncate(0, 0)
-        decoded = context.decode([BatchSlice(0, ids, output=3), BatchSlice(1, ids[:3], output=2)])
+        decoded = context.decode([BatchSlice(0, ids, outputs=3), BatchSlice(1, ids[:3], outputs=2)])
         assert decoded.logits is not None
         assert decoded.logits.shape == (5, context.weights.n_vocab)
         # Rounding in batches moves the tiny models' logits by up to 0.003.
         for row, count in enumerate((3, 4, 5, 2, 3)):
             assert np.abs(decoded.logits[row] - alone[count - 1]).max() < 0.01
         context.truncate(0, 3)
-        again = context.decode([BatchSlice(0, ids[3:], output=2)]).logits
+        again = context.decode([BatchSlice(0, ids[3:], outputs=2)]).logits
         assert again is not None
         assert np.abs(again - np.array(alone[3:])).max() < 0.01
 

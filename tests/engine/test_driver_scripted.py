@@ -66,7 +66,7 @@ class ScriptedContext:
         self.weights = Width(model.n_vocab)
         self.n_seq_max = sequences
         self.n_ctx = n_ctx
-        self.cells = cells or n_ctx * sequences
+        self.kv_cells = cells or n_ctx * sequences
         self.n_batch = max(n_batch, 2 * sequences)
         self.outputs = min(self.n_batch, sequences + 3)
         self.calls: list[list[BatchSlice]] = []
@@ -80,13 +80,13 @@ class ScriptedContext:
         self._fresh = itertools.count()
 
     @property
-    def used(self) -> int:
+    def used_cells(self) -> int:
         return len(set(itertools.chain.from_iterable(self._places)))
 
     def length(self, sequence: int) -> int:
         return len(self._held[sequence])
 
-    def held(self, sequence: int) -> list[int]:
+    def tokens(self, sequence: int) -> list[int]:
         return self._held[sequence]
 
     def truncate(self, sequence: int, length: int) -> int:
@@ -99,13 +99,13 @@ class ScriptedContext:
         for sequence in range(self.n_seq_max):
             self.truncate(sequence, 0)
 
-    def common(self, ids: Sequence[int]) -> tuple[int, int]:
+    def longest_prefix(self, ids: Sequence[int]) -> tuple[int, int]:
         lengths = [min(common_length(held, ids), len(ids) - 1) for held in self._held]
         best = lengths.index(max(lengths))
         return best, lengths[best]
 
-    def begin(self, sequence: int, ids: Sequence[int]) -> int:
-        source, length = self.common(ids)
+    def reuse_prefix(self, sequence: int, ids: Sequence[int]) -> int:
+        source, length = self.longest_prefix(ids)
         self._held[sequence] = list(ids[:length])
         self._places[sequence] = self._places[source][:length]
         return length
@@ -115,8 +115,8 @@ class ScriptedContext:
         assert 0 < wanted <= self.n_batch
         assert all(part.ids for part in parts)
         assert len({part.sequence for part in parts}) == len(parts)
-        assert not hidden or (all(part.output for part in parts) and wanted <= self.outputs)
-        if self.used + wanted > self.cells:
+        assert not hidden or (all(part.outputs for part in parts) and wanted <= self.outputs)
+        if self.used_cells + wanted > self.kv_cells:
             raise CacheFullError("The cache is full", "No room.")
         self.calls.append(list(parts))
         self.hidden.append(hidden)
@@ -125,11 +125,11 @@ class ScriptedContext:
             self._held[part.sequence] += part.ids
             self._places[part.sequence] += itertools.islice(self._fresh, len(part.ids))
             self._broken |= self._breaks and BROKEN in part.ids
-        self.most_used = max(self.most_used, self.used)
+        self.most_used = max(self.most_used, self.used_cells)
         for part in parts:
             ids = self._held[part.sequence]
             assert len(ids) <= self.n_ctx
-            if part.output:
+            if part.outputs:
                 rows.append(np.full(VOCABULARY, np.nan, np.float32) if self._broken else self.model.logits(ids))
         states = np.array([hidden_state(self._held[part.sequence]) for part in parts]) if hidden else None
         return Decoded(np.array(rows) if rows else None, states, [1000 * len(part.ids) for part in parts])
@@ -223,7 +223,7 @@ class Scene:
         if live.trace.stop is None:
             for role, context in self.contexts.items():
                 cached = live.trajectory.cached(role)
-                assert context.held(live.sequence)[:cached] == list(live.trajectory.ids(role)[:cached])
+                assert context.tokens(live.sequence)[:cached] == list(live.trajectory.ids(role)[:cached])
                 assert role is not (step.role if step else None) or context.length(live.sequence) == cached
 
     def run(
@@ -300,7 +300,7 @@ def test_each_writes_its_own_answer_however_many_there_are(
             assert cast("HiddenRouter", live.trajectory.router).seen == trajectory.router.seen
     assert ended == set(kept)
     for context in scene.contexts.values():
-        assert context.most_used <= context.cells
+        assert context.most_used <= context.kv_cells
     scene.driver.require_idle()
 
 
@@ -351,7 +351,7 @@ def test_others_go_on_while_a_long_prompt_comes_in() -> None:
     chunks = -(-(70 - 10) // 13) + 1
     assert list(written.values()) == [chunks] * 3 + [1]
     assert [len(call) for call in scene.contexts[Role.SLM].calls] == [4] * chunks
-    assert [call[-1].output for call in scene.contexts[Role.SLM].calls] == [False] * (chunks - 1) + [True]
+    assert [call[-1].outputs for call in scene.contexts[Role.SLM].calls] == [False] * (chunks - 1) + [True]
 
 
 def test_others_go_on_while_a_long_prompt_comes_in_where_hidden_states_are_wanted() -> None:
@@ -395,8 +395,8 @@ def test_catch_ups_are_no_single_tokens_however_they_are_cut() -> None:
         for live, question in zip(lives, asked, strict=True):
             assert {role: live.trace.usage[role].tokens for role in Role} == scene.alone(question)[2]
         parts = [part for context in scene.contexts.values() for call in context.calls for part in call]
-        assert any(not part.output for part in parts)
-        left_over += sum(part.output and len(part.ids) == 1 and not part.single for part in parts)
+        assert any(not part.outputs for part in parts)
+        left_over += sum(part.outputs and len(part.ids) == 1 and not part.single for part in parts)
     assert left_over > 0
 
 
@@ -472,7 +472,7 @@ def test_what_is_left_of_others_makes_room_first() -> None:
     for i in range(1, 4):
         (live,) = [scene.live(Question([i] * 20, "slm", 5, end=NEVER))]
         assert len(list(scene.run([live, scene.live(Question([i, i, i], "slm", 3, end=NEVER))]))) == 8
-    assert scene.contexts[Role.SLM].used > 20
+    assert scene.contexts[Role.SLM].used_cells > 20
     last = scene.live(Question([9] * 40, "slm", 41, end=NEVER))
     assert len(list(scene.run([last]))) == 41
     assert sum(last.trace.usage[Role.SLM].tokens) == 80
@@ -764,7 +764,7 @@ def test_a_model_that_fewer_wait_for_has_its_turn() -> None:
     others = [scene.live(Question([1, i], "llm", 1000, end=NEVER)) for i in range(3)]
     for live in others:
         live.trajectory._sides[Role.LLM].capacity = 1000
-    scene.contexts[Role.LLM].n_ctx = scene.contexts[Role.LLM].cells = 10_000
+    scene.contexts[Role.LLM].n_ctx = scene.contexts[Role.LLM].kv_cells = 10_000
     turns: list[Role] = []
     policy = scene.driver.next_model
 

@@ -126,7 +126,7 @@ def test_the_record_adds_up(foreign: Pair, router: str, temperature: float) -> N
     for role in Role:
         cached = run.trajectory.cached(role)
         assert evaluated[role] >= cached == foreign.contexts[role].length()
-        assert list(foreign.contexts[role].held(0)) == list(run.trajectory.ids(role)[:cached])
+        assert list(foreign.contexts[role].tokens(0)) == list(run.trajectory.ids(role)[:cached])
         assert answer_of(foreign, run, role, QUESTION) == trace.text
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from tiny_pair import END, SPECIALS, TinyPair, write_pair
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
+from rstitch_local.engine import inspection
 from rstitch_local.engine.inspection import inspect
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, InputError
-from rstitch_local.llama.context import Output, TokenSpan
+from rstitch_local.llama.context import Context
+from rstitch_local.llama.evaluation import Output, TokenSpan, evaluate
 from rstitch_local.trace.prediction import Prediction
 from rstitch_local.trace.record import Trace
 
@@ -96,25 +98,20 @@ def test_candidates_are_ordered_shares_with_their_texts(pair: Pair) -> None:
 def test_moving_by_one_evaluates_one(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = write(pair)
     evaluated: dict[Role, int] = {}
-    for role, context in pair.contexts.items():
+    roles = {context: role for role, context in pair.contexts.items()}
 
-        def count(
-            pieces: Sequence[TokenSpan],
-            *,
-            role: Role = role,
-            evaluate: Callable[[Sequence[TokenSpan]], Iterator[Output]] = context.evaluate,
-        ) -> Iterator[Output]:
-            evaluated[role] = sum(len(piece.ids) for piece in pieces)
-            return evaluate(pieces)
+    def count(context: Context, spans: Sequence[TokenSpan]) -> Iterator[Output]:
+        evaluated[roles[context]] = sum(len(span.ids) for span in spans)
+        return evaluate(context, spans)
 
-        monkeypatch.setattr(context, "evaluate", count)
+    monkeypatch.setattr(inspection, "evaluate", count)
     inspect(pair, QUESTION, trace.steps[:20])
     for index in (21, 22, 21, 20, 19, 20):
         views = inspect(pair, QUESTION, trace.steps[:index])
         assert evaluated == {Role.SLM: 1, Role.LLM: 1}
         assert set(views) == set(Role)
         for role in Role:
-            assert list(pair.contexts[role].held()) == [
+            assert list(pair.contexts[role].tokens()) == [
                 *pair.render(QUESTION, role),
                 *(step.token for step in trace.steps[:index]),
             ]
@@ -166,14 +163,14 @@ def test_each_model_reads_the_other_s_tokens_in_its_own_ids(tmp_path: Path) -> N
         found = 0
         for seed in range(20):
             trace = write(pair, sampling=Sampling(1.0), seed=seed)
-            held = {role: list(pair.contexts[role].held()) for role in Role}
+            held = {role: list(pair.contexts[role].tokens()) for role in Role}
             for index, step in enumerate(trace.steps):
                 if step.token < 256 + 4:
                     continue
                 found += 1
                 views = inspect(pair, QUESTION, trace.steps[: index + 1])
                 for role in Role:
-                    now = list(pair.contexts[role].held())
+                    now = list(pair.contexts[role].tokens())
                     assert now[: len(held[role])] == held[role][: len(now)]
                 if index + 1 < len(trace.steps):
                     follower = trace.steps[index + 1]
@@ -221,7 +218,7 @@ def test_broken_logits_are_named(tmp_path: Path) -> None:
 
 
 def test_looking_finds_room_whatever_was_written_before(tiny_pair: TinyPair) -> None:
-    options = LoadOptions(context=256, sequences=4, cells=256, threads=1)
+    options = LoadOptions(context=256, sequences=4, kv_cells=256, threads=1)
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=options) as pair:
         trace = write(pair, max_tokens=150)
         assert len(trace.steps) == 150

@@ -118,7 +118,7 @@ def test_a_pair_stays_within_the_memory_that_was_predicted() -> None:
         "    taken = psutil.Process().memory_info().rss - before\n"
         "    context = pair.contexts[Role.LLM]\n"
         "    summaries = [weights.summary for weights in pair.weights.values()]\n"
-        "    print(taken, predict_memory(summaries, context.cells, 16, 'f16').total)\n"
+        "    print(taken, predict_memory(summaries, context.kv_cells, 16, 'f16').total)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     taken, predicted = map(int, done.stdout.split())

@@ -132,7 +132,7 @@ def test_the_demo_pair_answers_five_at_once_as_one_by_one(
         return watched
 
     alone = start(one)
-    with load_pair("demo", options=LoadOptions(threads=1, context=256, sequences=5, cells=cells)) as five:
+    with load_pair("demo", options=LoadOptions(threads=1, context=256, sequences=5, kv_cells=cells)) as five:
         together = start(five)
     for each in together:
         assert each.run.trace.stop in ("eog", "length")
@@ -360,7 +360,7 @@ def test_slots_hidden_states_and_scarce_cells_change_no_answer(
     tiny_pair: TinyPair, hidden: bool, cells: int | None
 ) -> None:
     def start(sequences: int, cells: int | None) -> list[Watched]:
-        options = LoadOptions(threads=1, context=256, sequences=sequences, cells=cells)
+        options = LoadOptions(threads=1, context=256, sequences=sequences, kv_cells=cells)
         with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=options) as pair:
             # The first are short, so that more are let in than there is room for in the end.
             watched = [
@@ -373,7 +373,7 @@ def test_slots_hidden_states_and_scarce_cells_change_no_answer(
                 for i in range(18)
             ]
             write_all(pair, *(each.run for each in watched))
-            assert all(context.used <= context.cells for context in pair.contexts.values())
+            assert all(context.used_cells <= context.kv_cells for context in pair.contexts.values())
         return watched
 
     def evaluated(watched: list[Watched]) -> int:

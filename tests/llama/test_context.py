@@ -18,7 +18,8 @@ from tiny_pair import TinyPair
 
 from rstitch_local.errors import CacheFullError, CancelledError, EngineError, ModelError
 from rstitch_local.llama.batch import KINDS, BatchSlice, Usage
-from rstitch_local.llama.context import KV_TYPES, Context, TokenSpan
+from rstitch_local.llama.context import KV_TYPES, Context
+from rstitch_local.llama.evaluation import TokenSpan, evaluate
 from rstitch_local.llama.weights import Weights
 
 N_CTX = 256
@@ -42,9 +43,9 @@ def text(length: int, seed: int = 0) -> list[int]:
 def last_logits(context: Context, pieces: Sequence[TokenSpan]) -> list[NDArray[np.float32]]:
     """The logits of each piece, copied because they only live until the generator goes on."""
     found: dict[int, NDArray[np.float32]] = {}
-    for output in context.evaluate(pieces):
-        assert output.piece not in found
-        found[output.piece] = output.logits.copy()
+    for output in evaluate(context, pieces):
+        assert output.span not in found
+        found[output.span] = output.logits.copy()
     return [found[index] for index in range(len(pieces))]
 
 
@@ -143,7 +144,7 @@ def test_logits_are_views_and_kept_by_address(weights: Weights) -> None:
     context = Context(weights, n_ctx=N_CTX)
     views = []
     for token in text(5):
-        for output in context.evaluate([TokenSpan(0, [token], hidden=True)]):
+        for output in evaluate(context, [TokenSpan(0, [token], hidden=True)]):
             pointer = llama_cpp.llama_get_logits_ith(context.handle, -1)
             assert output.logits.ctypes.data == ctypes.cast(pointer, ctypes.c_void_p).value
             assert not output.logits.flags.owndata
@@ -176,9 +177,9 @@ def test_hidden_states_come_only_when_asked_and_change_no_logits(weights: Weight
     for pieces in ([ids], [[token] for token in ids], [ids[:5], ids[5:]]):
         with_hidden, without = Context(weights, n_ctx=N_CTX, n_batch=5), Context(weights, n_ctx=N_CTX, n_batch=5)
         for piece in pieces:
-            (output,) = without.evaluate([TokenSpan(0, piece)])
+            (output,) = evaluate(without, [TokenSpan(0, piece)])
             assert output.hidden is None
-            (asked,) = with_hidden.evaluate([TokenSpan(0, piece, hidden=True)])
+            (asked,) = evaluate(with_hidden, [TokenSpan(0, piece, hidden=True)])
             assert asked.hidden is not None
             assert asked.hidden.shape == (weights.n_embd,)
             assert asked.hidden.dtype == np.float32
@@ -186,7 +187,7 @@ def test_hidden_states_come_only_when_asked_and_change_no_logits(weights: Weight
             assert np.abs(asked.hidden).max() > 0
             np.testing.assert_allclose(asked.logits, output.logits, atol=TOLERANCE)
         # Asking is for one piece, not for good.
-        (after,) = with_hidden.evaluate([TokenSpan(0, [40, 41])])
+        (after,) = evaluate(with_hidden, [TokenSpan(0, [40, 41])])
         assert after.hidden is None
 
 
@@ -218,12 +219,12 @@ def test_hidden_states_in_one_batch_are_each_their_own(weights: Weights) -> None
     context = Context(weights, n_ctx=N_CTX, n_seq_max=3, n_batch=4)
     pieces = [TokenSpan(i, ids, hidden=h) for i, (ids, h) in enumerate(zip(texts, asked, strict=True))]
     found: dict[int, NDArray[np.float32] | None] = {}
-    for output in context.evaluate(pieces):
-        found[output.piece] = None if output.hidden is None else output.hidden.copy()
+    for output in evaluate(context, pieces):
+        found[output.span] = None if output.hidden is None else output.hidden.copy()
     assert [found[i] is not None for i in range(3)] == asked
     for i in (0, 2):
         single = Context(weights, n_ctx=N_CTX)
-        (output,) = single.evaluate([TokenSpan(0, texts[i], hidden=True)])
+        (output,) = evaluate(single, [TokenSpan(0, texts[i], hidden=True)])
         together = found[i]
         assert output.hidden is not None
         assert together is not None
@@ -238,10 +239,10 @@ def test_the_stop_flag_is_looked_at_between_calls_and_keeps_what_is_done(
     decodes = Decodes(monkeypatch)
     context = Context(weights, n_ctx=N_CTX, n_batch=8)
     with pytest.raises(CancelledError):
-        list(context.evaluate([TokenSpan(0, ids)], should_stop=lambda: len(decodes.sizes) == 2))
+        list(evaluate(context, [TokenSpan(0, ids)], should_stop=lambda: len(decodes.sizes) == 2))
     assert decodes.sizes == [8, 8]
     assert context.length() == 16
-    assert context.held() == ids[:16]
+    assert context.tokens() == ids[:16]
     (logits,) = last_logits(context, [TokenSpan(0, ids[16:])])
     np.testing.assert_allclose(logits, alone(weights, ids), atol=TOLERANCE)
 
@@ -304,12 +305,12 @@ def test_ctrl_c_right_after_a_call_leaves_nothing_that_truncating_does_not_mend(
 
 @pytest.mark.parametrize("sequences", [1, 2])
 def test_a_full_cache_is_an_error_and_what_was_there_stays(weights: Weights, sequences: int) -> None:
-    context = Context(weights, n_ctx=N_CTX, n_seq_max=sequences, cells=N_CTX)
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=sequences, kv_cells=N_CTX)
     ids = text(N_CTX - 2)
     last_logits(context, [TokenSpan(0, ids)])
     with pytest.raises(CacheFullError) as caught:
         last_logits(context, [TokenSpan(0, text(5, 1))])
-    assert caught.value.title == "The cache is full"
+    assert caught.value.title == "KV cache full"
     assert "llm.gguf" in caught.value.message
     assert context.length() == len(ids)
     (logits,) = last_logits(context, [TokenSpan(0, [60])])
@@ -319,9 +320,9 @@ def test_a_full_cache_is_an_error_and_what_was_there_stays(weights: Weights, seq
 
 def test_a_full_cache_in_a_later_chunk_keeps_the_chunks_before(weights: Weights) -> None:
     context = Context(weights, n_ctx=N_CTX, n_batch=100)
-    with pytest.raises(EngineError, match="no room"):
+    with pytest.raises(EngineError, match="do not fit"):
         last_logits(context, [TokenSpan(0, text(N_CTX + 44))])
-    assert context.length() == context.used == 200
+    assert context.length() == context.used_cells == 200
 
 
 @pytest.mark.parametrize("code", [2, -1, -3])
@@ -368,22 +369,22 @@ def test_a_call_is_shared_out_by_tokens(weights: Weights, monkeypatch: pytest.Mo
     clock = iter([1000, 1000 + 703])
     context = Context(weights, n_ctx=N_CTX, n_seq_max=3)
     monkeypatch.setattr(time, "perf_counter_ns", lambda: next(clock))
-    decoded = context.decode([BatchSlice(0, [1]), BatchSlice(1, [2, 3, 4, 5], output=False), BatchSlice(2, [6, 7])])
+    decoded = context.decode([BatchSlice(0, [1]), BatchSlice(1, [2, 3, 4, 5], outputs=False), BatchSlice(2, [6, 7])])
     assert decoded.ns == [100, 401, 200]
 
 
 def test_only_the_parts_that_ask_have_logits(weights: Weights) -> None:
     texts = [text(5, seed) for seed in range(4)]
     context = Context(weights, n_ctx=N_CTX, n_seq_max=4)
-    decoded = context.decode([BatchSlice(i, ids, output=i % 2 == 0) for i, ids in enumerate(texts)])
+    decoded = context.decode([BatchSlice(i, ids, outputs=i % 2 == 0) for i, ids in enumerate(texts)])
     assert decoded.hidden is None
     assert decoded.logits is not None
     assert decoded.logits.shape == (2, weights.n_vocab)
     for row, index in enumerate((0, 2)):
         np.testing.assert_allclose(decoded.logits[row], alone(weights, texts[index]), atol=TOLERANCE)
-    nothing = context.decode([BatchSlice(i, [50, 51], output=False) for i in range(4)])
+    nothing = context.decode([BatchSlice(i, [50, 51], outputs=False) for i in range(4)])
     assert nothing.logits is None
-    assert [context.held(i) for i in range(4)] == [[*ids, 50, 51] for ids in texts]
+    assert [context.tokens(i) for i in range(4)] == [[*ids, 50, 51] for ids in texts]
     # Singles take a way of their own; the sequences are in no order, and not all are there.
     decoded = context.decode([BatchSlice(3, [60]), BatchSlice(1, [61])])
     assert decoded.logits is not None
@@ -393,22 +394,22 @@ def test_only_the_parts_that_ask_have_logits(weights: Weights) -> None:
 
 def test_a_single_token_without_output_is_no_output(weights: Weights) -> None:
     context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
-    decoded = context.decode([BatchSlice(0, [1], output=False), BatchSlice(1, [2])])
+    decoded = context.decode([BatchSlice(0, [1], outputs=False), BatchSlice(1, [2])])
     assert decoded.logits is not None
     np.testing.assert_allclose(decoded.logits, [alone(weights, [2])], atol=TOLERANCE)
-    assert context.decode([BatchSlice(0, [1], output=False)]).logits is None
+    assert context.decode([BatchSlice(0, [1], outputs=False)]).logits is None
 
 
 def test_hidden_states_of_a_call_are_in_the_order_of_its_parts(weights: Weights) -> None:
     texts = [text(4 + seed, seed) for seed in range(3)]
     context, single = Context(weights, n_ctx=N_CTX, n_seq_max=3), Context(weights, n_ctx=N_CTX)
-    context.decode([BatchSlice(i, ids[:-1], output=False) for i, ids in enumerate(texts)])
+    context.decode([BatchSlice(i, ids[:-1], outputs=False) for i, ids in enumerate(texts)])
     decoded = context.decode([BatchSlice(i, texts[i][-1:]) for i in (2, 0, 1)], hidden=True)
     assert decoded.hidden is not None
     assert decoded.hidden.shape == (3, weights.n_embd)
     for row, i in enumerate((2, 0, 1)):
         single.truncate(0, 0)
-        (output,) = single.evaluate([TokenSpan(0, texts[i], hidden=True)])
+        (output,) = evaluate(single, [TokenSpan(0, texts[i], hidden=True)])
         assert output.hidden is not None
         np.testing.assert_allclose(decoded.hidden[row], output.hidden, atol=TOLERANCE)
         assert np.abs(decoded.hidden[row] - decoded.hidden[row - 1]).max() > 50 * TOLERANCE
@@ -436,7 +437,7 @@ def test_a_batch_has_room_for_a_prompt_beside_all_single_tokens(
 def test_no_batch_is_said_to_hold_more_than_llama_cpp_takes(weights: Weights) -> None:
     context = Context(weights, n_ctx=16, n_batch=600)
     assert context.n_batch == llama_cpp.llama_n_batch(context.handle) < 600
-    for _ in context.evaluate([TokenSpan(0, [40] * 16)]):
+    for _ in evaluate(context, [TokenSpan(0, [40] * 16)]):
         pass
     assert context.length() == 16
     context.close()
@@ -448,8 +449,8 @@ def test_no_batch_is_said_to_hold_more_than_llama_cpp_takes(weights: Weights) ->
 def test_cells_are_one_whole_sequence_at_least_and_no_more_than_all_can_use(
     weights: Weights, cells: int | None, held: int
 ) -> None:
-    context = Context(weights, n_ctx=N_CTX, n_seq_max=4, cells=cells)
-    assert context.cells == held <= llama_cpp.llama_n_ctx(context.handle)
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=4, kv_cells=cells)
+    assert context.kv_cells == held <= llama_cpp.llama_n_ctx(context.handle)
     context.close()
 
 
@@ -467,7 +468,7 @@ def test_a_context_that_cannot_be_made_says_so(weights: Weights, monkeypatch: py
     monkeypatch.setattr(llama_cpp, "llama_init_from_model", lambda *_arguments: None)
     with pytest.raises(ModelError) as caught:
         Context(weights, n_ctx=N_CTX)
-    assert caught.value.title == "No room for the cache"
+    assert caught.value.title == "Cannot create KV cache"
     assert "llm.gguf" in caught.value.message
 
 
@@ -483,4 +484,4 @@ def test_a_closed_context_refuses_instead_of_crashing(weights: Weights) -> None:
     with pytest.raises(EngineError, match="freed"):
         context.truncate(0, 0)
     with pytest.raises(EngineError, match="freed"):
-        context.begin(0, [1, 2])
+        context.reuse_prefix(0, [1, 2])

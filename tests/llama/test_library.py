@@ -16,12 +16,13 @@ from rstitch_local.llama.weights import Weights
 
 USE = """
 import sys
-from rstitch_local.llama.context import Context, TokenSpan
+from rstitch_local.llama.context import Context
+from rstitch_local.llama.evaluation import TokenSpan, evaluate
 from rstitch_local.llama.weights import Weights
 from rstitch_local.llama.library import devices
 weights = Weights(__import__("pathlib").Path(sys.argv[1]))
 context = Context(weights, n_ctx=64)
-print(len(list(context.evaluate([TokenSpan(0, [1, 2, 3])]))), len(devices()) > 0)
+print(len(list(evaluate(context, [TokenSpan(0, [1, 2, 3])]))), len(devices()) > 0)
 """
 
 REFUSE = """

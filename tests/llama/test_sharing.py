@@ -18,7 +18,8 @@ from tiny_pair import MERGES, SPECIALS, TinyPair, body, write_recurrent_model
 
 from rstitch_local.errors import CacheFullError
 from rstitch_local.llama.batch import BatchSlice
-from rstitch_local.llama.context import Context, TokenSpan
+from rstitch_local.llama.context import Context
+from rstitch_local.llama.evaluation import TokenSpan, evaluate
 from rstitch_local.llama.weights import Weights
 
 N_CTX = 256
@@ -40,17 +41,17 @@ def text(length: int, seed: int = 0) -> list[int]:
     return [int(token) for token in np.random.default_rng(seed).integers(32, 127, length)]
 
 
-def evaluate(context: Context, sequence: int, ids: Sequence[int]) -> NDArray[np.float32]:
-    """Evaluate what a sequence does not hold of `ids`; the last one's logits."""
-    assert context.held(sequence) == list(ids[: context.length(sequence)])
-    for output in context.evaluate([TokenSpan(sequence, ids[context.length(sequence) :])]):
+def extend(context: Context, sequence: int, ids: Sequence[int]) -> NDArray[np.float32]:
+    """Evaluate the tokens of `ids` that a sequence does not hold; return the logits of the last one."""
+    assert context.tokens(sequence) == list(ids[: context.length(sequence)])
+    for output in evaluate(context, [TokenSpan(sequence, ids[context.length(sequence) :])]):
         logits = output.logits.copy()
     return logits
 
 
 def alone(weights: Weights, ids: Sequence[int]) -> NDArray[np.float32]:
     context = Context(weights, n_ctx=N_CTX)
-    logits = evaluate(context, 0, ids)
+    logits = extend(context, 0, ids)
     context.close()
     return logits
 
@@ -96,7 +97,7 @@ class Cells:
 def check(context: Context, cells: Cells) -> None:
     lengths = [context.length(sequence) for sequence in range(context.n_seq_max)]
     assert lengths == [len(own) for own in cells.of]
-    assert context.used == cells.used
+    assert context.used_cells == cells.used
 
 
 Move = tuple[str, int, Sequence[int]]
@@ -117,31 +118,31 @@ moves = st.lists(
 def test_cells_in_use_are_counted_exactly(weights: Weights, moves: list[Move]) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         # Few cells: where the count says that there is room, llama.cpp must find it.
-        context = Context(weights, n_ctx=N_CTX, n_seq_max=SEQUENCES, cells=N_CTX)
+        context = Context(weights, n_ctx=N_CTX, n_seq_max=SEQUENCES, kv_cells=N_CTX)
         cells = Cells(monkeypatch, context)
         for move, sequence, ids in moves:
             if move == "begin":
-                best, most = context.common(ids)
-                left = context.begin(sequence, ids)
+                best, most = context.longest_prefix(ids)
+                left = context.reuse_prefix(sequence, ids)
                 assert left == most < len(ids)
                 assert context.length(best) >= most
-                assert context.held(sequence) == ids[:left]
+                assert context.tokens(sequence) == ids[:left]
             elif move == "truncate":
                 context.truncate(sequence, len(ids))
             elif move == "answer":
-                ids = [*context.held(sequence), *ids]
+                ids = [*context.tokens(sequence), *ids]
             check(context, cells)
             missing = ids[context.length(sequence) :]
-            if move != "truncate" and missing and context.used + len(missing) <= context.cells:
-                evaluate(context, sequence, ids)
+            if move != "truncate" and missing and context.used_cells + len(missing) <= context.kv_cells:
+                extend(context, sequence, ids)
                 check(context, cells)
         # And where llama.cpp has no room any more, nobody says it has.
-        room = context.cells - cells.used
+        room = context.kv_cells - cells.used
         if room:
-            evaluate(context, 0, [*context.held(0), *text(room, 9)])
+            extend(context, 0, [*context.tokens(0), *text(room, 9)])
         with pytest.raises(CacheFullError):
             context.decode([BatchSlice(0, [40])])
-        assert context.used >= context.cells
+        assert context.used_cells >= context.kv_cells
         check(context, cells)
         context.close()
 
@@ -160,17 +161,17 @@ def test_one_common_beginning_is_counted_once_whoever_leaves(
         context = Context(weights, n_ctx=N_CTX, n_seq_max=SEQUENCES)
         cells = Cells(monkeypatch, context)
         for sequence, ids in enumerate(conversations):
-            assert context.begin(sequence, ids) == (common if sequence else 0)
-            evaluate(context, sequence, ids)
+            assert context.reuse_prefix(sequence, ids) == (common if sequence else 0)
+            extend(context, sequence, ids)
             check(context, cells)
-        assert context.used == common + sum(own)
+        assert context.used_cells == common + sum(own)
         for sequence, length in moves:
             # Whole sequences leave, as they do where an answer has ended; or one comes back.
             if length == 0 or context.length(sequence):
                 context.truncate(sequence, 0)
             else:
-                context.begin(sequence, conversations[sequence])
-                evaluate(context, sequence, conversations[sequence])
+                context.reuse_prefix(sequence, conversations[sequence])
+                extend(context, sequence, conversations[sequence])
             check(context, cells)
         context.close()
 
@@ -185,15 +186,15 @@ def test_a_chain_of_beginnings_is_counted_once(
     base = text(50)
     for sequence, length, used in zip(order, (20, 30, 40, 15), (25, 40, 55, 60), strict=True):
         ids = [*base[:length], *[130 + sequence] * 5]
-        context.begin(sequence, ids)
-        evaluate(context, sequence, ids)
-        assert context.used == used
+        context.reuse_prefix(sequence, ids)
+        extend(context, sequence, ids)
+        assert context.used_cells == used
         check(context, cells)
     # They leave as they came, the one who evaluated it first.
     for sequence in order:
         context.truncate(sequence, 0)
         check(context, cells)
-    assert context.used == 0
+    assert context.used_cells == 0
 
 
 @given(
@@ -210,13 +211,13 @@ def test_what_is_taken_over_is_as_good_as_evaluated(
     ids = [*text(common), 20, *text(mine, 2)]
     context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
     for at in range(len(first)) if one_by_one else [len(first)]:
-        evaluate(context, 0, first[: at + 1])
-    assert context.begin(1, ids) == common
-    assert context.held(1) == ids[:common]
-    assert context.used == len(first)
-    np.testing.assert_allclose(evaluate(context, 1, ids), alone(weights, ids), atol=TOLERANCE)
+        extend(context, 0, first[: at + 1])
+    assert context.reuse_prefix(1, ids) == common
+    assert context.tokens(1) == ids[:common]
+    assert context.used_cells == len(first)
+    np.testing.assert_allclose(extend(context, 1, ids), alone(weights, ids), atol=TOLERANCE)
     # Nor does the one it was taken from notice.
-    np.testing.assert_allclose(evaluate(context, 0, [*first, 50]), alone(weights, [*first, 50]), atol=TOLERANCE)
+    np.testing.assert_allclose(extend(context, 0, [*first, 50]), alone(weights, [*first, 50]), atol=TOLERANCE)
     context.close()
 
 
@@ -224,37 +225,37 @@ def test_what_is_taken_over_is_as_good_as_evaluated(
 def test_forgetting_at_the_source_leaves_the_taker_intact(weights: Weights, left: int) -> None:
     first, ids = text(40), [*text(30), *text(9, 1)]
     context = Context(weights, n_ctx=N_CTX, n_seq_max=3)
-    evaluate(context, 0, first)
-    assert context.begin(1, ids) == 30
+    extend(context, 0, first)
+    assert context.reuse_prefix(1, ids) == 30
     context.truncate(0, left)
     assert (context.length(0), context.length(1)) == (left, 30)
-    assert context.used == 30
+    assert context.used_cells == 30
     # What is free now is used by others, and not by mistake what is not.
-    evaluate(context, 2, text(100, 5))
-    evaluate(context, 0, [*first[:left], *text(60, 6)])
-    np.testing.assert_allclose(evaluate(context, 1, ids), alone(weights, ids), atol=TOLERANCE)
-    assert context.used == 30 + 9 + 60 + 100
+    extend(context, 2, text(100, 5))
+    extend(context, 0, [*first[:left], *text(60, 6)])
+    np.testing.assert_allclose(extend(context, 1, ids), alone(weights, ids), atol=TOLERANCE)
+    assert context.used_cells == 30 + 9 + 60 + 100
 
 
 def test_forgetting_at_the_taker_leaves_the_source_intact(weights: Weights) -> None:
     ids = text(40)
     context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
-    evaluate(context, 0, ids)
-    context.begin(1, [*ids[:30], 20])
+    extend(context, 0, ids)
+    context.reuse_prefix(1, [*ids[:30], 20])
     context.truncate(1, 0)
-    evaluate(context, 1, text(90, 4))
-    np.testing.assert_allclose(evaluate(context, 0, [*ids, 50]), alone(weights, [*ids, 50]), atol=TOLERANCE)
+    extend(context, 1, text(90, 4))
+    np.testing.assert_allclose(extend(context, 0, [*ids, 50]), alone(weights, [*ids, 50]), atol=TOLERANCE)
 
 
 def test_the_last_token_is_always_evaluated(weights: Weights) -> None:
     # Its logits are what comes next.
     ids = text(20)
     context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
-    evaluate(context, 0, [*ids, 50])
+    extend(context, 0, [*ids, 50])
     for sequence in (1, 0):
-        assert context.begin(sequence, ids) == 19 == context.length(sequence)
-        np.testing.assert_allclose(evaluate(context, sequence, ids), alone(weights, ids), atol=TOLERANCE)
-    assert context.begin(1, ids[:1]) == 0
+        assert context.reuse_prefix(sequence, ids) == 19 == context.length(sequence)
+        np.testing.assert_allclose(extend(context, sequence, ids), alone(weights, ids), atol=TOLERANCE)
+    assert context.reuse_prefix(1, ids[:1]) == 0
 
 
 def test_its_own_cache_is_preferred_where_another_holds_no_more(
@@ -263,16 +264,16 @@ def test_its_own_cache_is_preferred_where_another_holds_no_more(
     ids = text(20)
     context = Context(weights, n_ctx=N_CTX, n_seq_max=3)
     cells = Cells(monkeypatch, context)
-    evaluate(context, 0, ids[:15])
-    context.begin(1, ids)
-    evaluate(context, 1, [*ids[:15], 20, 21])
+    extend(context, 0, ids[:15])
+    context.reuse_prefix(1, ids)
+    extend(context, 1, [*ids[:15], 20, 21])
     assert cells.copies == [(0, 1, 15)]
-    assert context.begin(1, [*ids[:10], 30]) == 10
+    assert context.reuse_prefix(1, [*ids[:10], 30]) == 10
     assert cells.copies == [(0, 1, 15)]
     # The longest one, whoever has it.
-    evaluate(context, 2, ids)
-    assert context.common(ids) == (2, 19)
-    assert context.begin(1, [*ids, 40]) == 20
+    extend(context, 2, ids)
+    assert context.longest_prefix(ids) == (2, 19)
+    assert context.reuse_prefix(1, [*ids, 40]) == 20
     assert cells.copies[1:] == [(2, 1, 20)]
     check(context, cells)
 
@@ -326,27 +327,27 @@ def test_stores_of_their_own_copy_a_beginning(weights: Weights) -> None:
     context = Context(weights, n_ctx=N_CTX, n_seq_max=SEQUENCES, unified=False)
     assert not context.unified
     ids = text(40)
-    evaluate(context, 0, [*ids, *text(30, 1)])
-    evaluate(context, 1, text(50, 2))
+    extend(context, 0, [*ids, *text(30, 1)])
+    extend(context, 1, text(50, 2))
     for sequence, wanted in ((1, [*ids, 9, 9]), (2, [*ids, 8]), (3, [*ids, 8, 7])):
-        left = context.begin(sequence, wanted)
+        left = context.reuse_prefix(sequence, wanted)
         assert left == (41 if sequence == 3 else 40)
         if sequence == 2:
             # Nothing was copied yet when the one it is copied from goes on.
             context.truncate(0, 10)
-            evaluate(context, 0, [*ids[:10], *text(60, 4)])
-        np.testing.assert_allclose(evaluate(context, sequence, wanted), alone(weights, wanted), atol=TOLERANCE)
+            extend(context, 0, [*ids[:10], *text(60, 4)])
+        np.testing.assert_allclose(extend(context, sequence, wanted), alone(weights, wanted), atol=TOLERANCE)
     # No cell is anybody else's.
-    assert context.used == sum(context.length(sequence) for sequence in range(SEQUENCES))
+    assert context.used_cells == sum(context.length(sequence) for sequence in range(SEQUENCES))
     context.truncate(2, 0)
-    np.testing.assert_allclose(evaluate(context, 3, [*ids, 8, 7, 6]), alone(weights, [*ids, 8, 7, 6]), atol=TOLERANCE)
+    np.testing.assert_allclose(extend(context, 3, [*ids, 8, 7, 6]), alone(weights, [*ids, 8, 7, 6]), atol=TOLERANCE)
     context.close()
 
 
 def test_too_few_cells_for_stores_of_their_own_are_one_store(weights: Weights) -> None:
-    context = Context(weights, n_ctx=N_CTX, n_seq_max=SEQUENCES, cells=2 * N_CTX, unified=False)
+    context = Context(weights, n_ctx=N_CTX, n_seq_max=SEQUENCES, kv_cells=2 * N_CTX, unified=False)
     assert context.unified
-    evaluate(context, 0, text(2 * N_CTX - 20))
+    extend(context, 0, text(2 * N_CTX - 20))
     context.close()
 
 
@@ -354,16 +355,16 @@ def test_a_model_with_a_sliding_window_shares_only_what_is_there(tmp_path: Path)
     weights = Weights(write_sliding_model(tmp_path / "gemma.gguf"))
     assert llama_cpp.llama_model_n_swa(weights.model) == 16
     ids = text(200)
-    context = Context(weights, n_ctx=512, n_seq_max=4, cells=1024)
-    evaluate(context, 1, text(100, 1))
-    evaluate(context, 0, ids)
-    evaluate(context, 2, text(50, 2))
+    context = Context(weights, n_ctx=512, n_seq_max=4, kv_cells=1024)
+    extend(context, 1, text(100, 1))
+    extend(context, 0, ids)
+    extend(context, 2, text(50, 2))
     # The new one is given the cells that are free now, and after them those that sequence 0 looks at no more.
     context.truncate(1, 0)
-    evaluate(context, 1, text(150, 3))
+    extend(context, 1, text(150, 3))
     for wanted in ([*ids[:60], 20, 21], [*ids, 20, 21]):
-        context.begin(3, wanted)
-        mine = evaluate(context, 3, wanted)
+        context.reuse_prefix(3, wanted)
+        mine = extend(context, 3, wanted)
         context.truncate(3, 0)
         np.testing.assert_allclose(mine, alone(weights, wanted), atol=TOLERANCE)
     weights.close()
@@ -381,26 +382,26 @@ def test_a_recurrent_model_shares_nothing_and_starts_again(recurrent: Weights, m
     ids, more = text(30), [*text(30), *text(5, 1)]
     monkeypatch.setattr(llama_cpp, "llama_memory_seq_cp", lambda *_: pytest.fail("a state was copied"))
     context = Context(recurrent, n_ctx=N_CTX, n_seq_max=2)
-    evaluate(context, 0, ids)
-    assert context.begin(1, more) == 0
-    np.testing.assert_allclose(evaluate(context, 1, more), alone(recurrent, more), atol=TOLERANCE)
-    assert context.used == 30 + 35
+    extend(context, 0, ids)
+    assert context.reuse_prefix(1, more) == 0
+    np.testing.assert_allclose(extend(context, 1, more), alone(recurrent, more), atol=TOLERANCE)
+    assert context.used_cells == 30 + 35
     # It goes on from its whole text, but not from a part of it.
-    assert context.begin(0, more) == 30
-    np.testing.assert_allclose(evaluate(context, 0, more), alone(recurrent, more), atol=TOLERANCE)
-    assert context.begin(0, [*ids, 20]) == 0
-    np.testing.assert_allclose(evaluate(context, 0, [*ids, 20]), alone(recurrent, [*ids, 20]), atol=TOLERANCE)
+    assert context.reuse_prefix(0, more) == 30
+    np.testing.assert_allclose(extend(context, 0, more), alone(recurrent, more), atol=TOLERANCE)
+    assert context.reuse_prefix(0, [*ids, 20]) == 0
+    np.testing.assert_allclose(extend(context, 0, [*ids, 20]), alone(recurrent, [*ids, 20]), atol=TOLERANCE)
     assert np.abs(alone(recurrent, more) - alone(recurrent, ids)).max() > 10 * TOLERANCE
-    np.testing.assert_allclose(evaluate(context, 1, [*more, 50]), alone(recurrent, [*more, 50]), atol=TOLERANCE)
+    np.testing.assert_allclose(extend(context, 1, [*more, 50]), alone(recurrent, [*more, 50]), atol=TOLERANCE)
 
 
 def test_a_hybrid_model_shares_nothing_either(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llama_cpp, "llama_model_is_hybrid", lambda *_: True)
     monkeypatch.setattr(llama_cpp, "llama_memory_seq_cp", lambda *_: pytest.fail("a state was copied"))
     context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
-    evaluate(context, 0, text(30))
-    assert context.begin(1, text(40)) == 0
-    assert context.begin(0, text(40)) == 30
+    extend(context, 0, text(30))
+    assert context.reuse_prefix(1, text(40)) == 0
+    assert context.reuse_prefix(0, text(40)) == 30
 
 
 def test_ctrl_c_between_the_copy_and_the_note_of_it_is_mended(
@@ -409,7 +410,7 @@ def test_ctrl_c_between_the_copy_and_the_note_of_it_is_mended(
     copy = llama_cpp.llama_memory_seq_cp
     ids = text(30)
     context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
-    evaluate(context, 0, [*ids, 50])
+    extend(context, 0, [*ids, 50])
 
     def interrupted(*arguments: Any) -> None:
         copy(*arguments)
@@ -418,19 +419,19 @@ def test_ctrl_c_between_the_copy_and_the_note_of_it_is_mended(
     with monkeypatch.context() as patch:
         patch.setattr(llama_cpp, "llama_memory_seq_cp", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            context.begin(1, ids)
+            context.reuse_prefix(1, ids)
     other = text(20, 1)
-    assert context.begin(1, other) == 0
-    np.testing.assert_allclose(evaluate(context, 1, other), alone(weights, other), atol=TOLERANCE)
+    assert context.reuse_prefix(1, other) == 0
+    np.testing.assert_allclose(extend(context, 1, other), alone(weights, other), atol=TOLERANCE)
 
 
 def test_a_failed_call_counts_right(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = text(30)
     context = Context(weights, n_ctx=N_CTX, n_seq_max=2)
     cells = Cells(monkeypatch, context)
-    evaluate(context, 0, ids)
-    context.begin(1, [*ids[:20], 20])
-    evaluate(context, 1, [*ids[:20], 20])
+    extend(context, 0, ids)
+    context.reuse_prefix(1, [*ids[:20], 20])
+    extend(context, 1, [*ids[:20], 20])
     real = llama_cpp.llama_decode
     with monkeypatch.context() as patch:
         patch.setattr(llama_cpp, "llama_decode", lambda *_: 1)
@@ -439,5 +440,5 @@ def test_a_failed_call_counts_right(weights: Weights, monkeypatch: pytest.Monkey
     assert llama_cpp.llama_decode == real
     check(context, cells)
     np.testing.assert_allclose(
-        evaluate(context, 1, [*ids[:20], 20, 60]), alone(weights, [*ids[:20], 20, 60]), atol=TOLERANCE
+        extend(context, 1, [*ids[:20], 20, 60]), alone(weights, [*ids[:20], 20, 60]), atol=TOLERANCE
     )
