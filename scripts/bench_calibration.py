@@ -26,7 +26,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import Problem, read_problems
-from rstitch_local.problems.traces import KeptTraces
+from rstitch_local.problems.traces import RunTraces
 from rstitch_local.trace.record import Trace
 
 
@@ -46,7 +46,7 @@ def main() -> None:
         with load_pair(arguments.pair) as pair:
             latency = load_calibration(pair).latency
         print_models(latency)
-        folders = map(KeptTraces, sorted(path.parent for path in arguments.answers.glob("*/answers.jsonl")))
+        folders = map(RunTraces, sorted(path.parent for path in arguments.answers.glob("*/answers.jsonl")))
         print_answers(latency, {kept.path.parent.name: [answer.trace for answer in kept] for kept in folders})
         return
     if arguments.problems is None:

@@ -32,7 +32,7 @@ from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import read_problems
 from rstitch_local.problems.runner import Job
 from rstitch_local.problems.selection import Selection
-from rstitch_local.problems.solve import Settings
+from rstitch_local.problems.tasks import Settings
 from rstitch_local.study.bench import compared, run_bench
 from rstitch_local.study.report import cost_table, figures_table, parts_table
 

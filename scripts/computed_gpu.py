@@ -18,7 +18,7 @@ from statistics import fmean
 import numpy as np
 
 from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
-from rstitch_local.problems.traces import KeptTraces
+from rstitch_local.problems.traces import RunTraces
 from rstitch_local.study.statistics import ratio_interval, total_ratio
 
 
@@ -62,7 +62,7 @@ def main() -> None:
         print(f"| {name}, after 256 | {pair.slm.ms(n_inf, 256):.1f} ms | {pair.llm.ms(n_inf, 256):.1f} ms |")
     costs = {}
     here = {}
-    for traces in map(KeptTraces, sorted(path.parent for path in folder.glob("*/answers.jsonl"))):
+    for traces in map(RunTraces, sorted(path.parent for path in folder.glob("*/answers.jsonl"))):
         answers = {answer.id: answer.trace for answer in traces}
         costs[traces.path.parent.name] = {id_: pair.predict_ms(trace) for id_, trace in answers.items()}
         here[traces.path.parent.name] = {id_: trace.wall_ms for id_, trace in answers.items()}

@@ -20,7 +20,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.runner import Job
-from rstitch_local.problems.solve import Settings
+from rstitch_local.problems.tasks import Settings
 from rstitch_local.study.bench import compared, folder_name, run_bench
 from rstitch_local.study.figures import RouterFigures
 

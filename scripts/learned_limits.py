@@ -24,7 +24,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation
 from rstitch_local.learning.reward import AnswerChecker
 from rstitch_local.learning.rollouts import ComparingRouter, Decision, RolloutSampler
-from rstitch_local.problems.solve import seed_of
+from rstitch_local.problems.tasks import seed_of
 from rstitch_local.routing.learned import LearnedRouter
 from rstitch_local.routing.policy import INPUTS, Policy, PolicyMetadata
 

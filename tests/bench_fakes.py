@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from problem_fakes import FakeStep, right_reply, row, totals
 from rich.console import Console
@@ -15,11 +15,12 @@ from rich.console import Console
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.driver import Status
+from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, RStitchError
 from rstitch_local.problems.grading import Verdict
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.runner import Job
-from rstitch_local.problems.solve import Settings
+from rstitch_local.problems.tasks import Settings
 from rstitch_local.study.figures import BASE, RouterFigures, figures_of
 
 
@@ -100,9 +101,9 @@ class RoutedPair:
     def status(self) -> Status:
         return Status(1, 1, {Role.SLM: 1, Role.LLM: 0}, 0)
 
-    def load(self) -> nullcontext[RoutedPair]:
+    def load(self) -> nullcontext[Pair]:
         """For `run_bench` and `tune`."""
-        return nullcontext(self)
+        return nullcontext(cast(Pair, self))
 
 
 def bench_job(file: Path, out: Path, **changes: Any) -> Job:

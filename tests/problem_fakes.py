@@ -1,18 +1,22 @@
-"""A pair that says what a script tells it to, and rows of an answers file, for the tests of problems/."""
+"""A pair with scripted replies, and rows of an answers file, for the tests of problems/."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.driver import Status
+from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, RStitchError
-from rstitch_local.problems.solve import Task
+from rstitch_local.problems.observer import Observer
+from rstitch_local.problems.run_folder import Answer, Key
+from rstitch_local.problems.tasks import Task
 
 Reply = str | RStitchError | Exception
 
@@ -36,7 +40,6 @@ def row(identifier: str, correct: bool | None, *, sample: int = 0, **changes: An
     gold = None if correct is None else "4"
     answer = "4" if correct else "5"
     if "wall_ms" in changes:
-        # Written alone, unless it says otherwise.
         changes.setdefault("busy_ms", changes["wall_ms"])
     base = {"id": identifier, "sample": sample, "answer": answer, "gold": gold, "correct": correct}
     return {**base, "text": f"\\boxed{{{answer}}}", **totals("eog"), "error": None, **changes}
@@ -69,7 +72,7 @@ class FakeRun:
     reply: Reply
     error: EngineError | None = None
 
-    def words(self) -> Iterator[FakeStep]:
+    def steps(self) -> Iterator[FakeStep]:
         if isinstance(self.reply, EngineError):
             self.trace.text, self.trace.stop, self.error = "half a thou", "error", self.reply
             return
@@ -84,9 +87,9 @@ class FakeRun:
 
 @dataclass(slots=True)
 class FakePair:
-    """Answers each question by `replies`; remembers what it was asked. A reply that is an error is raised.
+    """Answers each question by `replies` and records the questions in `asked`. A reply that is an error is raised.
 
-    slots: answers written at once, a word of each in turn.
+    slots: number of concurrent answers; each in turn generates one word.
     breaks_at: number of the word at which the whole engine fails, once.
     """
 
@@ -95,7 +98,11 @@ class FakePair:
     fails_at_start: bool = False
     slots: int = 1
     breaks_at: int | None = None
-    most_at_once: int = 0
+    max_active: int = 0
+
+    def as_pair(self) -> Pair:
+        """This object with the type that the code under test expects."""
+        return cast(Pair, self)
 
     def __enter__(self) -> FakePair:
         return self
@@ -119,9 +126,11 @@ class FakePair:
         seed: int,
         max_tokens: int | None,
         reuse: bool,  # noqa: ARG002
+        stop: Sequence[str] = (),
     ) -> FakeRun:
         question = messages[-1]["content"]
-        self.asked.append({"question": question, "router": router, "seed": seed, "max_tokens": max_tokens})
+        asked = {"question": question, "router": router, "seed": seed, "max_tokens": max_tokens, "stop": stop}
+        self.asked.append(asked)
         reply = self.replies(question)
         if self.fails_at_start and isinstance(reply, Exception):
             raise reply
@@ -130,55 +139,50 @@ class FakePair:
     def run_all(
         self, runs: Iterable[FakeRun], *, should_stop: Callable[[], bool]
     ) -> Iterator[tuple[FakeRun, FakeStep | None]]:
-        coming = iter(runs)
-        live: list[tuple[FakeRun, Iterator[FakeStep]]] = []
+        queue = iter(runs)
+        active: list[tuple[FakeRun, Iterator[FakeStep]]] = []
         words = 0
         while not should_stop():
-            while len(live) < self.slots and (run := next(coming, None)) is not None:
-                live.append((run, run.words()))
-            if not live:
+            while len(active) < self.slots and (run := next(queue, None)) is not None:
+                active.append((run, run.steps()))
+            if not active:
                 return
-            self.most_at_once = max(self.most_at_once, len(live))
-            for run, steps in list(live):
+            self.max_active = max(self.max_active, len(active))
+            for run, steps in list(active):
                 words += 1
                 if words == self.breaks_at:
                     self.breaks_at = None
-                    for broken, _ in live:
+                    for broken, _ in active:
                         broken.trace.stop = "error"
                     raise EngineError("llama.cpp failed", "It returned -3.")
                 step = next(steps, None)
                 yield run, step
                 if run.trace.stop is not None:
-                    live.remove((run, steps))
-        for run, _ in live:
+                    active.remove((run, steps))
+        for run, _ in active:
             run.trace.stop = "interrupted"
 
 
-class Silent:
-    """An observer that only counts."""
-
+class CountingObserver(Observer):
     def __init__(self) -> None:
-        self.finished_keys: list[tuple[str, int]] = []
+        self.answered: list[Key] = []
         self.steps = 0
 
-    def started(self, task: Task) -> None:
-        pass
-
-    def stepped(self, step: Any) -> None:  # noqa: ARG002
+    def on_step(self, step: Step) -> None:  # noqa: ARG002
         self.steps += 1
 
-    def finished(self, task: Task, answer: dict[str, Any]) -> None:  # noqa: ARG002
-        self.finished_keys.append(task.key)
+    def on_answer(self, task: Task, answer: Answer) -> None:  # noqa: ARG002
+        self.answered.append(task.key)
 
 
 def write_problems(path: Path, count: int) -> Path:
-    """`count` sums whose answers are 1, 2, 3, ...; ids are q0, q1, ..."""
+    """Write `count` sums whose answers are 1, 2, 3, ...; ids are q0, q1, ..."""
     rows = [{"id": f"q{n}", "question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(count)]
     path.write_text("".join(json.dumps(entry) + "\n" for entry in rows), encoding="utf-8")
     return path
 
 
 def right_reply(question: str) -> str:
-    """The right answer to a question of `write_problems`."""
+    """Return the right answer to a question of `write_problems`."""
     number = int(question.split("What is ")[1].split(" ")[0])
     return f"We add one. \\boxed{{{number + 1}}}"

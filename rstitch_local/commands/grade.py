@@ -24,11 +24,11 @@ def grade(
     # Imported here to keep `rstitch --help` fast.
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    from rstitch_local.problems.answer_writer import regrade
     from rstitch_local.problems.grading import Grader, grader_identity
     from rstitch_local.problems.metrics import summary
     from rstitch_local.problems.progress import summary_text
     from rstitch_local.problems.run_folder import RunFolder
-    from rstitch_local.problems.solve import regrade
 
     screen = make_console(stderr=True)
     bars = Progress(

@@ -30,7 +30,7 @@ def job_of(
     """Return the job; `more` are further fields of Job."""
     from rstitch_local.problems.prompts import prompt_of
     from rstitch_local.problems.runner import Job
-    from rstitch_local.problems.solve import Settings
+    from rstitch_local.problems.tasks import Settings
 
     defaults = chosen.defaults
     text = prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix)

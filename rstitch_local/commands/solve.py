@@ -95,6 +95,7 @@ def solve(
     from rstitch_local.costs.store import stored_latency
     from rstitch_local.engine.choice import choose_pair
     from rstitch_local.engine.machine import AUTO_SEQUENCES
+    from rstitch_local.problems.progress import ConsoleProgress
     from rstitch_local.problems.reading import Fields
     from rstitch_local.problems.runner import run_job
     from rstitch_local.problems.selection import Selection
@@ -132,7 +133,9 @@ def solve(
         return opened
 
     with resumable(out) as interrupt:
-        outcome = run_job(job, lambda answers: interrupt.while_open(load(answers)), screen, interrupt.should_stop)
+        outcome = run_job(
+            job, lambda answers: interrupt.while_open(load(answers)), ConsoleProgress(screen), interrupt.should_stop
+        )
     if latency is not None:
         outcome.summary["llm_alone_seconds"] = latency.llm_alone_seconds(outcome.answers)
     report(outcome, out, json_output)

@@ -191,7 +191,7 @@ def split(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
 
     Those without a gold answer are in neither.
     """
-    from rstitch_local.problems.solve import seed_of
+    from rstitch_local.problems.tasks import seed_of
 
     graded = [problem for problem in problems if problem.gold is not None]
     validation = [problem for problem in graded if seed_of(0, problem.id, 0) % 8 == 0][:_MOST_VALIDATION]

@@ -43,7 +43,6 @@ from rstitch_local.errors import UsageError
 
 if TYPE_CHECKING:
     from rstitch_local.engine.pair import Pair
-    from rstitch_local.problems.runner import LoadedPair
     from rstitch_local.study.tuning import Constraint
 
 WISH = "What to keep to (one of them)"
@@ -149,7 +148,7 @@ def tune(
         opened: list[Pair] = []
 
         @contextmanager
-        def load() -> Iterator[LoadedPair]:
+        def load() -> Iterator[Pair]:
             # Several benches make one tuning, and the models are loaded once for all.
             if not opened:
                 opened.append(

@@ -24,7 +24,7 @@ from rstitch_local.errors import CancelledError, InputError
 from rstitch_local.learning.reward import AnswerChecker
 from rstitch_local.problems.prompts import Prompt, prompt_of
 from rstitch_local.problems.reading import Problem
-from rstitch_local.problems.solve import seed_of
+from rstitch_local.problems.tasks import seed_of
 from rstitch_local.routing.learned import LearnedRouter
 from rstitch_local.routing.policy import Policy
 

@@ -15,7 +15,7 @@ from rstitch_local.problems.run_folder import (
     read_answers,
     read_header,
 )
-from rstitch_local.problems.traces import KeptTraces
+from rstitch_local.problems.traces import RunTraces
 from rstitch_local.sanitize import one_line, shown_list
 from rstitch_local.trace.reading import LoadedAnswer, read_answer, similar_ids
 
@@ -53,7 +53,7 @@ def grading_verdict(answer: Answer) -> tuple[bool | None, str]:
 
 def _from_run(folder: Path, identifier: str | None, sample: int) -> LoadedAnswer:
     answers = read_answers(folder)
-    traces = KeptTraces(folder)
+    traces = RunTraces(folder)
     key = _select_key(folder, list(dict.fromkeys([*answers, *traces.keys])), identifier, sample)
     answer = answers.get(key)
     if answer is not None and not answer["text"] and answer["stop"] == "error":

@@ -1,13 +1,13 @@
-"""How a run looks while it goes: one live block on a terminal, one line an answer anywhere else.
+"""Progress of a run and its summary, as text for a terminal.
 
-Knows rich and the lines of an answers file. What comes from files is shown as text, never as markup.
+A terminal shows a live block, any other output one line per answer. Text from files is never read as markup.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -15,160 +15,194 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rstitch_local.engine.driver import Status
 from rstitch_local.problems.metrics import accuracy
-from rstitch_local.problems.run_folder import Answer
-from rstitch_local.problems.solve import Task
+from rstitch_local.problems.observer import Observer, RunStart
+from rstitch_local.problems.reading import ProblemFile
+from rstitch_local.problems.run_folder import Answer, Key
+from rstitch_local.problems.tasks import Task
 from rstitch_local.sanitize import one_line
 
+if TYPE_CHECKING:
+    from rstitch_local.decoding.step import Step
+    from rstitch_local.engine.driver import Status
+
 _REFRESH_PER_SECOND = 4
+_SHOWN_BAD_ROWS = 10
 
 
-class Progress:
-    """Observer of a solving loop. Use it in `with`.
+class ConsoleProgress(Observer):
+    """Shows the events of a run on a rich console."""
 
-    Args:
-        console: where it is drawn; a terminal gets the live block, a file one line an answer.
-        total: how many tasks there are, those done before included.
-        done: how many of them were done before.
-        before: the answers that were there already, which count in the accuracy.
-        status: asks the pair how busy it is.
-    """
-
-    def __init__(
-        self, console: Console, total: int, done: int, before: Sequence[Answer], status: Callable[[], Status]
-    ) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._total = total
-        self._answers = {(row["id"], row["sample"]): row for row in before}
-        self._done_before = done
+        self._display: _Display | None = None
+
+    def on_bad_rows(self, problem_file: ProblemFile) -> None:
+        print_bad_rows(self._console, problem_file)
+
+    def on_start(self, start: RunStart) -> None:
+        self._display = _Display(self._console, start)
+        self._display.open()
+
+    def on_step(self, step: Step) -> None:
+        if self._display is not None:
+            self._display.count_token(step)
+
+    def on_answer(self, task: Task, answer: Answer) -> None:
+        if self._display is not None:
+            self._display.add_answer(task, answer)
+
+    def on_end(self) -> None:
+        if self._display is not None:
+            self._display.close()
+
+
+class _Display:
+    """The live block of a run that has started, or its lines."""
+
+    def __init__(self, console: Console, start: RunStart) -> None:
+        self._console = console
+        self._total = start.total
+        self._done_before = start.done
+        self._status = start.status
+        self._answers: dict[Key, Answer] = {(row["id"], row["sample"]): row for row in start.answers}
         self._done = 0
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self._tokens = {"slm": 0, "llm": 0}
-        self._status = status
-        self._figures = self._accuracy()
+        self._accuracy = self._accuracy_text()
         self._live = Live(
             console=console,
-            get_renderable=self._block,
+            get_renderable=self.render,
             refresh_per_second=_REFRESH_PER_SECOND,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
 
-    def __enter__(self) -> Progress:
+    def open(self) -> None:
         if self._console.is_terminal:
             self._live.start(refresh=True)
-        return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def close(self) -> None:
         if self._live.is_started:
             self._live.stop()
 
-    def started(self, task: Task) -> None:
-        """A problem was begun; the pair's own status tells how many there are."""
-
-    def stepped(self, step: Any) -> None:
-        """A token was kept."""
+    def count_token(self, step: Step) -> None:
         self._tokens[step.role] += 1
 
-    def finished(self, task: Task, answer: Answer) -> None:
-        """Its answer is on the disk."""
+    def add_answer(self, task: Task, answer: Answer) -> None:
         self._done += 1
         self._answers[task.key] = answer
-        self._figures = self._accuracy()
+        self._accuracy = self._accuracy_text()
         if not self._console.is_terminal:
-            self._console.print(self._line(answer), markup=False, highlight=False, soft_wrap=True)
+            _print(self._console, self._line(answer))
+
+    def render(self) -> RenderableType:
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        done = self._done_before + self._done
+        remaining = _duration((self._total - done) * seconds / self._done) if self._done else "--"
+        tokens = sum(self._tokens.values())
+        llm_share = f"{self._tokens['llm'] / tokens:.1%}" if tokens else "--"
+        lines = (
+            f"{done}/{self._total} done  {_duration(seconds)} elapsed, {remaining} remaining",
+            f"{self._accuracy}  LLM {llm_share}  {tokens / seconds:.1f} tok/s",
+            status_text(self._status()),
+        )
+        # A ProgressBar does not end its line; rows of a grid do.
+        block = Table.grid()
+        block.add_row(ProgressBar(total=max(self._total, 1), completed=done, width=min(60, self._console.width)))
+        for line in lines:
+            block.add_row(Text(line, no_wrap=True, overflow="ellipsis"))
+        return block
 
     def _line(self, answer: Answer) -> str:
         slm, llm = answer["tokens"]["slm"], answer["tokens"]["llm"]
-        share = f", {llm / (slm + llm):.0%} LLM" if slm + llm else ""
+        llm_share = f", {llm / (slm + llm):.0%} LLM" if slm + llm else ""
         sample = f" sample {answer['sample']}" if answer["sample"] else ""
-        place = f"{self._done_before + self._done}/{self._total}"
+        position = f"{self._done_before + self._done}/{self._total}"
         return (
-            f"{place}  {one_line(answer['id'], 40)}{sample}: {_verdict(answer)}; "
-            f"{slm + llm} tokens{share}, {(answer['wall_ms'] or 0) / 1000:.1f} s; {self._figures}"
+            f"{position}  {one_line(answer['id'], 40)}{sample}: {_verdict(answer)}; "
+            f"{slm + llm} tokens{llm_share}, {(answer['wall_ms'] or 0) / 1000:.1f} s; {self._accuracy}"
         )
 
-    def _accuracy(self) -> str:
+    def _accuracy_text(self) -> str:
         mean, interval, _ = accuracy(self._answers.values())
         if mean is None or interval is None:
             return "accuracy: no gold answers yet"
         return f"accuracy {mean:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"
 
-    def _block(self) -> RenderableType:
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        done = self._done_before + self._done
-        left = self._total - done
-        eta = _duration(left * seconds / self._done) if self._done else "--"
-        written = sum(self._tokens.values())
-        share = f"{self._tokens['llm'] / written:.1%}" if written else "--"
-        first = f"{done}/{self._total} done  {_duration(seconds)} gone, {eta} to go"
-        second = f"{self._figures}  LLM {share}  {written / seconds:.1f} tok/s"
-        third = slots_text(self._status())
-        # A bar ends no line of its own accord; in a grid every part has a row to itself.
-        block = Table.grid()
-        block.add_row(ProgressBar(total=max(self._total, 1), completed=done, width=min(60, self._console.width)))
-        for line in (first, second, third):
-            block.add_row(Text(line, no_wrap=True, overflow="ellipsis"))
-        return block
+
+def print_bad_rows(console: Console, problem_file: ProblemFile) -> None:
+    """Name the first skipped rows of a problem file and count the others."""
+    for row in problem_file.bad_rows[:_SHOWN_BAD_ROWS]:
+        _print(console, f"{problem_file.path.name}, {problem_file.unit} {row.line} is skipped: {row.reason}.")
+    others = len(problem_file.bad_rows) - _SHOWN_BAD_ROWS
+    if others > 0:
+        _print(console, f"{others} more rows are skipped.")
 
 
-def slots_text(status: Status) -> str:
-    """How many answers are being written and what they wait for, in a line."""
-    waiting = ", ".join(f"{count} at the {role.name}" for role, count in status.waiting.items() if count)
-    again = f"; {status.preempted} wait for room in the caches" if status.preempted else ""
-    return f"{status.active} of {status.slots} slots in use" + (f": {waiting}" if waiting else "") + again
+def status_text(status: Status) -> str:
+    """Return one line on the sequences in use and the models they wait for."""
+    waiting = ", ".join(f"{count} waiting for the {role.name}" for role, count in status.waiting.items() if count)
+    preempted = f"; {status.preempted} preempted" if status.preempted else ""
+    return f"{status.active} of {status.slots} sequences active" + (f": {waiting}" if waiting else "") + preempted
 
 
-def summary_text(figures: dict[str, Any]) -> str:
-    """The summary of a run in a few lines for people."""
-    problems = figures["problems"]
-    lines = [f"{problems} problem{'' if problems == 1 else 's'}" + _samples(figures)]
-    if figures["accuracy"] is not None:
-        low, high = figures["ci95"]
-        lines[0] += f", {figures['correct']} of {figures['graded']} answers right"
-        lines.append(f"Accuracy {figures['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})")
-    if len(figures["pass_at"]) > 1:
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """Return the summary of a run as a few lines of text."""
+    problems = summary["problems"]
+    samples = f", {summary['samples']} samples" if summary["samples"] != problems else ""
+    lines = [f"{problems} problem{'' if problems == 1 else 's'}{samples}"]
+    if summary["accuracy"] is not None:
+        low, high = summary["ci95"]
+        lines[0] += f", {summary['correct']} of {summary['graded']} answers correct"
+        lines.append(f"Accuracy {summary['accuracy']:.1%} (95 % confidence interval {low:.1%} to {high:.1%})")
+    if len(summary["pass_at"]) > 1:
         for name, key in (("pass", "pass_at"), ("maj", "maj_at")):
-            lines.append("  ".join(f"{name}@{k} {value:.1%}" for k, value in figures[key].items()))
-    tokens = figures["tokens"]["slm"] + figures["tokens"]["llm"]
-    if tokens:
-        swaps = figures["swaps"]
-        lines.append(
-            f"{tokens:,} tokens, {figures['llm_share']:.1%} by the LLM; swaps {swaps['up']:,} up, "
-            f"{swaps['down']:,} down; {figures['catch_up_tokens']:,} tokens evaluated to catch up"
-        )
-    seconds = figures["seconds_per_problem"]
-    if seconds["mean"] is not None:
-        rate = figures["tokens_per_second"]
-        lines.append(
-            f"{seconds['mean']:.1f} s a problem (median {seconds['median']:.1f})"
-            + (f", {rate:.1f} tok/s" if rate else "")
-        )
-    if figures.get("llm_alone_seconds"):
-        alone = figures["llm_alone_seconds"] / problems
-        lines.append(f"The LLM alone would take about {alone:.1f} s a problem for as many tokens, by the calibration")
-    if figures["errors"]:
-        lines.append(f"{figures['errors']} ended in an error; the same command tries them again")
+            lines.append("  ".join(f"{name}@{k} {value:.1%}" for k, value in summary[key].items()))
+    lines += _cost_lines(summary)
+    if summary["errors"]:
+        lines.append(f"{summary['errors']} ended in an error; run the same command again to retry them")
     return "\n".join(lines)
 
 
-def _samples(figures: dict[str, Any]) -> str:
-    return f", {figures['samples']} samples" if figures["samples"] != figures["problems"] else ""
+def _cost_lines(summary: Mapping[str, Any]) -> list[str]:
+    lines = []
+    tokens = summary["tokens"]["slm"] + summary["tokens"]["llm"]
+    if tokens:
+        swaps = summary["swaps"]
+        lines.append(
+            f"{tokens:,} tokens, {summary['llm_share']:.1%} by the LLM; swaps {swaps['up']:,} up, "
+            f"{swaps['down']:,} down; {summary['catch_up_tokens']:,} catch-up tokens"
+        )
+    seconds = summary["seconds_per_problem"]
+    if seconds["mean"] is not None:
+        rate = summary["tokens_per_second"]
+        lines.append(
+            f"{seconds['mean']:.1f} s per problem (median {seconds['median']:.1f})"
+            + (f", {rate:.1f} tok/s" if rate else "")
+        )
+    if summary.get("llm_alone_seconds"):
+        llm_seconds = summary["llm_alone_seconds"] / summary["problems"]
+        lines.append(f"Estimate for the LLM alone, same tokens: {llm_seconds:.1f} s per problem (calibration)")
+    return lines
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _verdict(answer: Answer) -> str:
     if answer["stop"] == "error":
         return f"error ({one_line(answer['error'] or '')})"
-    said = "no answer" if answer["answer"] is None else one_line(answer["answer"], 40)
+    text = "no answer" if answer["answer"] is None else one_line(answer["answer"], 40)
     if answer["correct"] is None:
-        return said
-    verdict = f"{said} is right" if answer["correct"] else f"{said} is wrong, gold {one_line(answer['gold'], 40)}"
-    return verdict + (" (cut off)" if answer["stop"] == "length" else "")
+        return text
+    verdict = f"{text} is correct" if answer["correct"] else f"{text} is wrong, gold {one_line(answer['gold'], 40)}"
+    return verdict + (" (truncated)" if answer["stop"] == "length" else "")
 
 
 def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

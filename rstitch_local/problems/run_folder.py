@@ -141,7 +141,7 @@ class RunFolder:
         assert header is not None
         self._write_header({**header, "settings": {**header["settings"], name: value}})
 
-    def note(self, information: Mapping[str, Any]) -> None:
+    def update_information(self, information: Mapping[str, Any]) -> None:
         """Add to the information in run.json."""
         header = self.header()
         assert header is not None
@@ -152,7 +152,7 @@ class RunFolder:
         append_line(self.path / ANSWERS_FILE, _line(answer))
         self._answers.append(answer)
 
-    def keep_trace(self, key: Key, question: str, columns: Mapping[str, Any]) -> None:
+    def append_trace(self, key: Key, question: str, columns: Mapping[str, Any]) -> None:
         """Add the tokens of an answer to traces.jsonl, before the answer itself is appended.
 
         A file of its own, because answers are all held in memory and rewritten when they are graded again, and

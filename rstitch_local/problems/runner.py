@@ -1,6 +1,6 @@
-"""One `solve` from a file to a summary: read, choose, open the folder, load what is needed, solve, add up.
+"""A run from a problem file to a summary: read, select, open the run folder, load the pair, solve, sum up.
 
-Knows the order of things and what goes into run.json. How a pair is found and loaded is the caller's to say.
+Does not choose or load models itself: the caller passes a function that does.
 """
 
 from __future__ import annotations
@@ -11,40 +11,36 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 import rstitch_local
 from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.errors import InputError
 from rstitch_local.problems.grading import Grader, grader_identity
 from rstitch_local.problems.metrics import summary
-from rstitch_local.problems.progress import Progress
+from rstitch_local.problems.observer import Observer, RunStart
 from rstitch_local.problems.reading import Fields, ProblemFile, read_problems
 from rstitch_local.problems.run_folder import Answer, RunFolder
 from rstitch_local.problems.selection import Selection
-from rstitch_local.problems.solve import Settings, Starter, solve, tasks_of
+from rstitch_local.problems.solving import solve_tasks
+from rstitch_local.problems.tasks import Settings, Task, tasks_of
 from rstitch_local.routing.learned import LearnedRouter, policy_path
 from rstitch_local.routing.spec import router_from_spec
 
-_SHOWN_BAD_ROWS = 10
+if TYPE_CHECKING:
+    from rstitch_local.engine.pair import Pair
 
-
-class LoadedPair(Starter, Protocol):
-    """A pair that can also say what it is: engine.pair.Pair."""
-
-    def describe(self) -> dict[str, Any]:
-        """What was loaded and how, ready for JSON."""
+LoadPair = Callable[[int], AbstractContextManager["Pair"]]
+"""Opens the pair; called with the number of answers to generate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one `solve` is asked to do.
+    """Everything that one run is made of, apart from the pair.
 
-    model_settings: what else of the models makes answers comparable: sums of the files, context, cache type.
-    pair_name: what the pair is called, for the record.
-    samples: answers to every problem; a folder may be continued with another number.
+    model_settings: what makes answers comparable besides `settings`: sha256 of the model files, context, KV cache type.
+    pair_name: name of the pair, for run.json.
+    samples: answers per problem; a run folder may be resumed with another number.
     """
 
     file: Path
@@ -61,7 +57,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it ended: `done` of `total` answers are there, the summary of the whole folder, and its answers."""
+    """The state of a run folder after a run: `done` of `total` answers, the summary and all answers of the folder."""
 
     done: int
     total: int
@@ -70,72 +66,91 @@ class Outcome:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do but what ended in an error."""
+        """Whether every answer exists, including those that ended in an error."""
         return self.done == self.total
 
 
 def run_job(
     job: Job,
-    load: Callable[[int], AbstractContextManager[LoadedPair]],
-    console: Console,
+    load: LoadPair,
+    observer: Observer | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Do it, and go on from where an earlier one stopped.
+    """Solve the selected problems of a file; resume if the run folder has answers.
 
     Args:
-        job: what to do.
-        load: opens the pair, told how many answers are to be written; not called when every answer is there.
-        console: where progress and left-out rows are shown.
-        should_stop: True ends the run after what is done; looked at all the time.
+        job: what to solve, and how.
+        load: opens the pair; not called if all answers exist.
+        observer: receives skipped rows and progress; None for no output.
+        should_stop: polled between evaluations; True ends the run and keeps the finished answers.
 
     Raises:
-        InputError: the problem file, the choice of problems or the folder cannot be used.
-        ModelError: the router is a learned one of another SLM.
+        InputError: the problem file, the selection or the folder cannot be used.
+        ModelError: the router is a learned one that was trained with another SLM.
         StorageError: the folder is in use or cannot be written.
-        RStitchError: whatever `load` raises.
+        RStitchError: any error of `load`.
     """
+    observer = observer or Observer()
     problem_file = read_problems(job.file, job.fields, strict=job.strict)
-    report_bad_rows(problem_file, console)
+    if problem_file.bad_rows:
+        observer.on_bad_rows(problem_file)
     problems = job.selection.of(problem_file.problems)
     if not problems:
-        raise InputError("Nothing to solve", f"None of the problems of {job.file} is chosen.")
+        raise InputError("No problems selected", f"The selection matches none of the problems of {job.file}.")
     with RunFolder(job.out) as folder:
         folder.begin(settings_of(job, problem_file), information_of(job, problem_file))
         tasks = tasks_of(problems, job.samples, job.seed, folder.done())
         total = len(problems) * job.samples
         done = total - len(tasks)
         if tasks:
-            # The grader imports its mathematics while the models are being loaded.
-            with Grader() as grader, load(len(tasks)) as pair:
-                folder.note({"loaded": pair.describe()})
-                with Progress(console, total, done, folder.answers, lambda: pair.status) as progress:
-                    done += solve(pair, tasks, job.settings, grader, folder, progress, should_stop)
+            done += _solve(job, tasks, total, folder, load, observer, should_stop)
         answers = folder.answers
     return Outcome(done, total, {**summary(answers), "malformed_rows": len(problem_file.bad_rows)}, answers)
 
 
+def _solve(
+    job: Job,
+    tasks: Sequence[Task],
+    total: int,
+    folder: RunFolder,
+    load: LoadPair,
+    observer: Observer,
+    should_stop: Callable[[], bool],
+) -> int:
+    # The grading process imports its libraries while the models are loaded.
+    with Grader() as grader, load(len(tasks)) as pair:
+        folder.update_information({"loaded": pair.describe()})
+        observer.on_start(RunStart(total, total - len(tasks), folder.answers, lambda: pair.status))
+        try:
+            return solve_tasks(pair, tasks, job.settings, grader, folder, observer, should_stop)
+        finally:
+            observer.on_end()
+
+
 def settings_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
-    """What makes answers comparable, for run.json.
+    """Return the settings of run.json: everything that answers of one folder must have in common.
 
     Raises:
-        ModelError: the router is a learned one of another SLM, or its file cannot be read.
+        ModelError: the router is a learned one that was trained with another SLM, or its file cannot be read.
     """
     return {
         "problems_sha256": problem_file.sha256,
         "fields": asdict(job.fields),
         "prompt": job.settings.prompt.template,
-        "models": {**job.model_settings, **_sum_of_router(job)},
+        "models": {**job.model_settings, **_sha256_of_router(job)},
         "router": job.settings.router,
         "sampling": asdict(job.settings.sampling),
         "seed": job.seed,
         "max_tokens": job.settings.max_tokens,
+        # Absent without stop strings, so that folders of version 0.1 can be resumed.
+        **({"stop": list(job.settings.stop)} if job.settings.stop else {}),
         "grader": grader_identity(),
     }
 
 
-def _sum_of_router(job: Job) -> dict[str, str]:
-    """The sha256 of a learned router's file, which can be trained anew under the same name; nothing for others."""
+def _sha256_of_router(job: Job) -> dict[str, str]:
     router = router_from_spec(job.settings.router)
+    # Only the file of a learned router can change under the same name.
     if not isinstance(router, LearnedRouter):
         return {}
     slm = job.model_settings.get("slm_sha256")
@@ -145,8 +160,7 @@ def _sum_of_router(job: Job) -> dict[str, str]:
 
 
 def information_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
-    """What else is good to know of a run, for run.json."""
-    selection = asdict(job.selection)
+    """Return the information of run.json, which does not have to match for a run to be resumed."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "rstitch": rstitch_local.__version__,
@@ -155,19 +169,6 @@ def information_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
         "pair": job.pair_name,
         "problems": {"file": problem_file.path.name, "rows": len(problem_file.problems)},
         "prompt_name": job.settings.prompt.name,
-        "selection": selection,
+        "selection": asdict(job.selection),
         "samples": job.samples,
     }
-
-
-def report_bad_rows(problem_file: ProblemFile, console: Console) -> None:
-    """Name the rows that are left out, the first few of them."""
-    for row in problem_file.bad_rows[:_SHOWN_BAD_ROWS]:
-        _say(console, f"{problem_file.path.name}, {problem_file.unit} {row.line} is left out: {row.reason}.")
-    rest = len(problem_file.bad_rows) - _SHOWN_BAD_ROWS
-    if rest > 0:
-        _say(console, f"{rest} more are left out as well.")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from rstitch_local.trace.record import Trace
 
 
 @dataclass(frozen=True, slots=True)
-class KeptTrace:
+class StoredTrace:
     """An answer's tokens, with the id, sample and question it answers."""
 
     id: str
@@ -28,7 +28,7 @@ class KeptTrace:
     trace: Trace
 
 
-class KeptTraces:
+class RunTraces:
     """The traces of a run folder: which there are is read at once, each of them when it is asked for.
 
     Args:
@@ -69,10 +69,10 @@ class KeptTraces:
     def __contains__(self, key: object) -> bool:
         return key in self._places
 
-    def __iter__(self) -> Iterator[KeptTrace]:
+    def __iter__(self) -> Iterator[StoredTrace]:
         return (self[key] for key in self._places)
 
-    def __getitem__(self, key: Key) -> KeptTrace:
+    def __getitem__(self, key: Key) -> StoredTrace:
         """The trace of an answer; of one that was tried again, the last.
 
         Raises:
@@ -89,7 +89,7 @@ class KeptTraces:
         if record is None or (record["id"], record["sample"]) != key:
             raise InputError("Unreadable tokens", f"{self.path} has changed while it was read.")
         try:
-            return KeptTrace(*key, str(record["question"]), Trace.from_dict(record))
+            return StoredTrace(*key, str(record["question"]), Trace.from_dict(record))
         except (ValueError, KeyError) as error:
             raise InputError("Unreadable tokens", f"Those of {one_line(key[0])} in {self.path} are damaged.") from error
 

@@ -61,7 +61,7 @@ def run_agreement(pair: Pair, job: StudyJob, watch: Watch) -> AgreementRun:
                         watch("LLM passes", 0, 1)
                         problem = next(problem for problem in job.problems if problem.id == middle["id"])
                         pass_ms = measure_passes(pair, job.messages(problem), middle["answer_tokens"])
-                        folder.note({"llm_pass_ms": {str(tokens): ms for tokens, ms in pass_ms.items()}})
+                        folder.update_information({"llm_pass_ms": {str(tokens): ms for tokens, ms in pass_ms.items()}})
                         watch("LLM passes", 1, 1, "measured")
     return AgreementRun(rows[Role.SLM], rows[Role.LLM], pass_ms)
 

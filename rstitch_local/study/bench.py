@@ -20,14 +20,17 @@ from rich.console import Console
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.machine import cache_bytes
+from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError, RStitchError
 from rstitch_local.files import write_json
 from rstitch_local.llama.gguf_check import check_gguf
 from rstitch_local.problems.grading import Grader
+from rstitch_local.problems.progress import print_bad_rows
 from rstitch_local.problems.reading import Problem, ProblemFile, read_problems
 from rstitch_local.problems.run_folder import RUN_FILE, Answer, RunFolder
-from rstitch_local.problems.runner import Job, LoadedPair, information_of, report_bad_rows, settings_of
-from rstitch_local.problems.solve import Task, solve, tasks_of
+from rstitch_local.problems.runner import Job, information_of, settings_of
+from rstitch_local.problems.solving import solve_tasks
+from rstitch_local.problems.tasks import Task, tasks_of
 from rstitch_local.study.bench_progress import BenchProgress
 from rstitch_local.study.figures import BASE, Footprint, RouterFigures, figures_of
 
@@ -66,7 +69,7 @@ class BenchOutcome:
 def run_bench(
     job: Job,
     routers: Sequence[str],
-    load: Callable[[], AbstractContextManager[LoadedPair]],
+    load: Callable[[], AbstractContextManager[Pair]],
     console: Console,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> BenchOutcome:
@@ -77,7 +80,7 @@ def run_bench(
         RStitchError: as `run_bench_on`.
     """
     problem_file = read_problems(job.file, job.fields, strict=job.strict)
-    report_bad_rows(problem_file, console)
+    print_bad_rows(console, problem_file)
     problems = job.selection.of(problem_file.problems)
     if not problems:
         raise InputError("Nothing to solve", f"None of the problems of {job.file} is chosen.")
@@ -89,7 +92,7 @@ def run_bench_on(
     problems: Sequence[Problem],
     job: Job,
     routers: Sequence[str],
-    load: Callable[[], AbstractContextManager[LoadedPair]],
+    load: Callable[[], AbstractContextManager[Pair]],
     console: Console,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> BenchOutcome:
@@ -143,7 +146,8 @@ def run_bench_on(
                 with BenchProgress(console, total, finished, {s: f.answers for s, f in folders.items()}) as progress:
                     for task, spec in _interleaved(left, job.seed):
                         progress.spec = spec
-                        if not solve(pair, [task], jobs[spec].settings, grader, folders[spec], progress, should_stop):
+                        settings, folder = jobs[spec].settings, folders[spec]
+                        if not solve_tasks(pair, [task], settings, grader, folder, progress, should_stop):
                             break
                         finished += 1
         answers = {s: {(row["id"], row["sample"]): row for row in f.answers} for s, f in folders.items()}
@@ -199,7 +203,7 @@ def _interleaved(left: Sequence[tuple[Task, list[str]]], seed: int) -> list[tupl
     return order
 
 
-def _warm_up(pair: LoadedPair, job: Job, task: Task, should_stop: Callable[[], bool]) -> None:
+def _warm_up(pair: Pair, job: Job, task: Task, should_stop: Callable[[], bool]) -> None:
     for router in ("slm", "llm"):
         # What is wrong with a problem is told with its answer.
         with suppress(RStitchError):

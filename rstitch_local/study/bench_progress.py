@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rstitch_local.problems.metrics import accuracy
+from rstitch_local.problems.observer import Observer
 from rstitch_local.problems.run_folder import Answer, Key
-from rstitch_local.problems.solve import Task
+from rstitch_local.problems.tasks import Task
 from rstitch_local.sanitize import one_line
 from rstitch_local.study.figures import BASE, paired_ms
 from rstitch_local.study.statistics import total_ratio
@@ -24,7 +25,7 @@ from rstitch_local.study.statistics import total_ratio
 _REFRESH_PER_SECOND = 4
 
 
-class BenchProgress:
+class BenchProgress(Observer):
     """Observer of the solving loop for several routers. Use it in `with`, and set `spec` before each answer.
 
     Args:
@@ -67,15 +68,15 @@ class BenchProgress:
         if self._live.is_started:
             self._live.stop()
 
-    def started(self, task: Task) -> None:
+    def on_task(self, task: Task) -> None:
         """An answer is next."""
         self._now, self._tokens = f"{self.spec} on {one_line(task.problem.id, 30)}", 0
 
-    def stepped(self, step: Any) -> None:  # noqa: ARG002  the observer of solve() is told the step
+    def on_step(self, step: Any) -> None:  # noqa: ARG002  the observer of solve() is told the step
         """A token was kept."""
         self._tokens += 1
 
-    def finished(self, task: Task, answer: Answer) -> None:
+    def on_answer(self, task: Task, answer: Answer) -> None:
         """The answer is on the disk."""
         self._done += 1
         self._bar.update(self._bar_task, completed=self._done)

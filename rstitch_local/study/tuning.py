@@ -17,10 +17,12 @@ from typing import Literal
 from rich.console import Console
 
 from rstitch_local.decoding.roles import Role
+from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
 from rstitch_local.problems.metrics import Row
+from rstitch_local.problems.progress import print_bad_rows
 from rstitch_local.problems.reading import Problem, read_problems
-from rstitch_local.problems.runner import Job, LoadedPair, report_bad_rows
+from rstitch_local.problems.runner import Job
 from rstitch_local.study.bench import BenchOutcome, compared, run_bench_on
 from rstitch_local.study.figures import BASE, Footprint, RouterFigures
 
@@ -126,7 +128,7 @@ def tune(
     job: Job,
     candidates: Sequence[str],
     wish: Constraint,
-    load: Callable[[], AbstractContextManager[LoadedPair]],
+    load: Callable[[], AbstractContextManager[Pair]],
     console: Console,
     should_stop: Callable[[], bool] = lambda: False,
     footprints: Mapping[Role, Footprint] | None = None,
@@ -153,7 +155,7 @@ def tune(
         RStitchError: as `run_bench_on`.
     """
     problem_file = read_problems(job.file, job.fields, strict=job.strict)
-    report_bad_rows(problem_file, console)
+    print_bad_rows(console, problem_file)
     choosing, reporting = _parts(job.selection.of(problem_file.problems))
     found = Tuning(len(choosing), len(reporting))
 

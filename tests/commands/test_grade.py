@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from rstitch_local.commands.main import app
 from rstitch_local.errors import InputError, RStitchError, StorageError
-from rstitch_local.problems import solve
+from rstitch_local.problems import answer_writer
 from rstitch_local.problems.grading import grader_identity
 from rstitch_local.problems.run_folder import RunFolder
 
@@ -38,7 +38,7 @@ def test_grade_rewrites_verdicts_and_names_the_grader(run: Path) -> None:
     result = CliRunner().invoke(app, ["grade", str(run)])
     assert result.exit_code == 0, result.output
     assert "2 verdicts changed" in result.stdout
-    assert "5 problems, 2 of 4 answers right" in result.stdout
+    assert "5 problems, 2 of 4 answers correct" in result.stdout
     assert "Graded before by older 0.1, now by math-verify" in result.stdout
     lines = [json.loads(line) for line in (run / "answers.jsonl").read_text().splitlines()]
     assert [line["correct"] for line in lines] == [True, False, True, None, False]
@@ -67,7 +67,7 @@ def test_ctrl_c_leaves_the_verdicts(run: Path, monkeypatch: pytest.MonkeyPatch) 
         raise KeyboardInterrupt
 
     before = (run / "answers.jsonl").read_bytes()
-    monkeypatch.setattr(solve, "regrade", stop)
+    monkeypatch.setattr(answer_writer, "regrade", stop)
     result = CliRunner().invoke(app, ["grade", str(run)])
     assert result.exit_code == 130
     assert "as they were" in result.stderr

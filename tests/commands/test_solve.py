@@ -75,7 +75,7 @@ def test_solve_and_again(files: Path) -> None:
     assert json.loads(again.stdout) == found
     assert Pair.opened == 1
     words = _solve(files)
-    assert "3 problems, 2 of 3 answers right" in words.stdout
+    assert "3 problems, 2 of 3 answers correct" in words.stdout
     header = json.loads((files / "run" / "run.json").read_text())
     assert header["settings"]["router"] == "entropy:0.02"
     assert header["settings"]["models"]["context"] == PairDefaults().context
@@ -233,7 +233,7 @@ def test_the_summary_says_what_the_llm_alone_would_take(
     assert [sum(row["tokens"].values()) for row in rows] == [11, 11]
     # A prompt of several batches, then ten tokens.
     batches = -(-rows[0]["evaluated"]["slm"]["prompt"] // 64)
-    assert f"The LLM alone would take about {batches + 1:.1f} s a problem" in result.stdout
+    assert f"Estimate for the LLM alone, same tokens: {batches + 1:.1f} s per problem" in result.stdout
     # Loaded in another way, nothing is known of it.
     other = [*arguments[:3], str(tmp_path / "other"), *arguments[4:], "--context", "300", "--json"]
     assert "llm_alone_seconds" not in json.loads(CliRunner().invoke(app, other).stdout)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from rstitch_local.commands.main import app
 from rstitch_local.decoding.roles import Role
 from rstitch_local.errors import InputError, ModelError, RStitchError, StorageError, UsageError
-from rstitch_local.problems.traces import KeptTraces
+from rstitch_local.problems.traces import RunTraces
 
 if TYPE_CHECKING:
     from tiny_pair import TinyPair
@@ -54,11 +54,11 @@ def refused(kind: type[RStitchError], *arguments: object) -> str:
 
 
 def first_id(run: Path) -> str:
-    return KeptTraces(run).keys[0][0]
+    return RunTraces(run).keys[0][0]
 
 
 def test_a_pipe_gets_brackets_around_what_the_llm_wrote(run: Path) -> None:
-    for kept in KeptTraces(run):
+    for kept in RunTraces(run):
         result = trace(run / "answers.jsonl", kept.id)
         assert result.exit_code == 0, result.output
         said = result.stdout
@@ -101,7 +101,7 @@ def test_a_terminal_gets_colours(run: Path, monkeypatch: pytest.MonkeyPatch) -> 
     said = shown(monkeypatch, run, no_color=False)
     assert "⟦" not in said
     assert "\x1b[4;36m" in said
-    kept = KeptTraces(run)[first_id(run), 0]
+    kept = RunTraces(run)[first_id(run), 0]
     assert kept.trace.text.split("\n")[0] in re.sub(r"\x1b\[[\d;]*m", "", said)
 
 
@@ -117,7 +117,7 @@ def test_the_page_of_a_run(run: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout == f"Written to {page}\n"
     html = page.read_text(encoding="utf-8")
-    kept = KeptTraces(run)[first_id(run), 0]
+    kept = RunTraces(run)[first_id(run), 0]
     assert unescape(kept.question) in unescape(html)
     assert html.count('class="t ') - 13 == len(kept.trace.steps)
     assert "data-predictions" not in html
@@ -128,7 +128,7 @@ def test_alternatives_are_what_the_models_saw(run: Path, tmp_path: Path) -> None
     page = tmp_path / "page.html"
     result = trace(run, first_id(run), "--html", page, "--alternatives")
     assert result.exit_code == 0, result.output
-    steps = KeptTraces(run)[first_id(run), 0].trace.steps
+    steps = RunTraces(run)[first_id(run), 0].trace.steps
     views = [json.loads(unescape(view)) for view in re.findall(r'data-predictions="([^"]*)"', page.read_text("utf-8"))]
     assert len(views) == len(steps)
     for step, (slm, llm) in zip(steps, views, strict=True):

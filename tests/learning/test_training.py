@@ -21,7 +21,7 @@ from rstitch_local.errors import CancelledError, EngineError, InputError, ModelE
 from rstitch_local.learning.reward import AnswerChecker
 from rstitch_local.learning.rollouts import ComparingRouter, Rollout, RolloutSampler, SampledRouter
 from rstitch_local.problems.reading import Problem
-from rstitch_local.problems.solve import seed_of
+from rstitch_local.problems.tasks import seed_of
 from rstitch_local.routing.learned import LearnedRouter
 from rstitch_local.routing.policy import Policy, PolicyMetadata
 from rstitch_local.routing.policy_file import read_policy, write_policy

@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> Path:
         folder.begin({"prompt": "Q: {question}", "models": MODELS}, {"created": "then"})
         for identifier, sample in (("algebra/1", 0), ("algebra/1", 1), ("algebra/12", 0)):
             trace = trace_of(f"{identifier} {sample}")
-            folder.keep_trace((identifier, sample), "What?", trace.to_columns())
+            folder.append_trace((identifier, sample), "What?", trace.to_columns())
             folder.append(answer_row(identifier, trace, sample))
         folder.append(answer_row("old", trace_of("old")))
         folder.append(answer_row("failed", trace_of(""), stop="error", answer=None, error="Too long: 9 tokens."))
@@ -77,7 +77,7 @@ def test_an_unknown_id_or_sample_lists_the_available_ones(run: Path) -> None:
 def test_the_only_answer_needs_no_id(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder:
         folder.begin({}, {})
-        folder.keep_trace(("x", 0), "?", trace_of("only").to_columns())
+        folder.append_trace(("x", 0), "?", trace_of("only").to_columns())
         folder.append(answer_row("x", trace_of("only")))
     answer = open_answer(tmp_path)
     assert answer.trace.text == "only"

@@ -72,7 +72,7 @@ def test_information_may_change_but_the_first_date_stays(tmp_path: Path) -> None
     with RunFolder(tmp_path) as folder:
         folder.begin(SETTINGS, {"created": "monday", "samples": 1})
         folder.begin(SETTINGS, {"created": "tuesday", "samples": 2})
-        folder.note({"loaded": "x"})
+        folder.update_information({"loaded": "x"})
         header = folder.header()
         assert header is not None
         assert header["information"] == {"created": "monday", "samples": 2, "loaded": "x"}

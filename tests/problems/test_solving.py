@@ -11,22 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from problem_fakes import FakePair, Silent, right_reply, row, write_problems
+from problem_fakes import CountingObserver, FakePair, right_reply, row, write_problems
 from rich.console import Console
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.decoding.step import Step
 from rstitch_local.engine.driver import Status
+from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, InputError, RStitchError, StorageError
+from rstitch_local.problems.answer_writer import regrade
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.metrics import summary
-from rstitch_local.problems.progress import Progress, summary_text
+from rstitch_local.problems.observer import RunStart
+from rstitch_local.problems.progress import ConsoleProgress, summary_text
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import Problem
-from rstitch_local.problems.run_folder import RunFolder
+from rstitch_local.problems.run_folder import RunFolder, read_header
 from rstitch_local.problems.runner import Job, Outcome, run_job
 from rstitch_local.problems.selection import Selection
-from rstitch_local.problems.solve import Settings, Task, regrade, seed_of, solve, tasks_of
+from rstitch_local.problems.solving import solve_tasks
+from rstitch_local.problems.tasks import Settings, Task, seed_of, tasks_of
 
 SETTINGS = Settings("entropy:0.02", Sampling(), prompt_of("plain"))
 
@@ -46,7 +51,7 @@ def _job(tmp_path: Path, count: int = 3, **changes: Any) -> Job:
 
 def _run(job: Job, pair: FakePair, should_stop: Callable[[], bool] = lambda: False) -> tuple[Outcome, str]:
     screen = io.StringIO()
-    outcome = run_job(job, lambda _: pair, Console(file=screen, width=200), should_stop)
+    outcome = run_job(job, lambda _: pair.as_pair(), ConsoleProgress(Console(file=screen, width=200)), should_stop)
     return outcome, screen.getvalue()
 
 
@@ -93,10 +98,10 @@ def test_one_run_from_file_to_summary(tmp_path: Path) -> None:
 def test_a_finished_run_loads_no_models(tmp_path: Path) -> None:
     first, _ = _run(_job(tmp_path), FakePair(right_reply))
 
-    def never(_answers: int) -> FakePair:
+    def never(_answers: int) -> Pair:
         raise AssertionError("the models were loaded")
 
-    again = run_job(_job(tmp_path), never, Console(file=io.StringIO()))
+    again = run_job(_job(tmp_path), never)
     assert again.summary == first.summary
     assert again.finished
 
@@ -162,7 +167,7 @@ def test_a_problem_that_fails_is_written_with_its_error_and_tried_again(tmp_path
 def test_many_at_once_are_written_as_they_end(tmp_path: Path) -> None:
     pair = FakePair(lambda q: right_reply(q) if "What is 0 " not in q else "Long " * 30 + right_reply(q), slots=4)
     outcome, _ = _run(_job(tmp_path, count=9), pair)
-    assert (outcome.finished, outcome.summary["correct"], pair.most_at_once) == (True, 9, 4)
+    assert (outcome.finished, outcome.summary["correct"], pair.max_active) == (True, 9, 4)
     lines = _lines(_job(tmp_path))
     assert {line["id"] for line in lines} == {f"q{n}" for n in range(9)}
     # The first one was begun first and took longest, and nobody waited for it.
@@ -218,8 +223,8 @@ def test_malformed_rows_are_shown_and_left_out(tmp_path: Path) -> None:
     with (tmp_path / "problems.jsonl").open("a") as file:
         file.write("[bold]{\n" * 12)
     outcome, shown = _run(_job(tmp_path), FakePair(right_reply))
-    assert "problems.jsonl, line 3 is left out: it is not JSON" in shown
-    assert "2 more are left out as well" in shown
+    assert "problems.jsonl, line 3 is skipped: it is not JSON" in shown
+    assert "2 more rows are skipped" in shown
     assert outcome.summary["malformed_rows"] == 12
     with pytest.raises(InputError, match="line 3"):
         _run(_job(tmp_path, strict=True), FakePair(right_reply))
@@ -240,6 +245,7 @@ def test_more_samples_may_be_added_later(tmp_path: Path) -> None:
         ({"settings": replace(SETTINGS, router="slm")}, "router: entropy:0.02 -> slm"),
         ({"settings": replace(SETTINGS, prompt=prompt_of("math"))}, "prompt: "),
         ({"settings": replace(SETTINGS, max_tokens=9)}, "max_tokens: none -> 9"),
+        ({"settings": replace(SETTINGS, stop=("\n\n",))}, "stop: none -> "),
         (
             {"settings": replace(SETTINGS, sampling=Sampling(temperature=1.0))},
             "sampling.temperature: 0.0 -> 1.0",
@@ -256,6 +262,20 @@ def test_a_folder_made_with_other_settings_is_refused(tmp_path: Path, change: di
     assert not pair.asked
 
 
+def test_stop_strings_reach_the_pair_and_run_json_only_if_there_are_any(tmp_path: Path) -> None:
+    _run(_job(tmp_path), without := FakePair(right_reply))
+    with_stop = _job(tmp_path, out=tmp_path / "stop", settings=replace(SETTINGS, stop=("\n\n", "END")))
+    _run(with_stop, pair := FakePair(right_reply))
+    assert {asked["stop"] for asked in without.asked} == {()}
+    assert {asked["stop"] for asked in pair.asked} == {("\n\n", "END")}
+    first, second = (read_header(folder) for folder in (tmp_path / "run", tmp_path / "stop"))
+    assert first is not None
+    assert second is not None
+    assert "stop" not in first["settings"]
+    assert second["settings"] == {**first["settings"], "stop": ["\n\n", "END"]}
+    _run(with_stop, FakePair(right_reply))
+
+
 def test_another_problem_file_is_refused(tmp_path: Path) -> None:
     _run(_job(tmp_path), FakePair(right_reply))
     write_problems(tmp_path / "problems.jsonl", 4)
@@ -264,7 +284,7 @@ def test_another_problem_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_chosen(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Nothing to solve"):
+    with pytest.raises(InputError, match="No problems selected"):
         _run(_job(tmp_path, count=1, selection=Selection(shard=(2, 2))), FakePair(right_reply))
 
 
@@ -284,11 +304,11 @@ def test_grading_again_changes_verdicts_and_nothing_else(tmp_path: Path, grader:
 
 
 def test_solve_tells_its_observer(tmp_path: Path, grader: Grader) -> None:
-    observer = Silent()
+    observer = CountingObserver()
     tasks = tasks_of([Problem("q0", "What is 0 + 1?", "1", 1)], 2, 0)
     with RunFolder(tmp_path) as folder:
-        assert solve(FakePair(right_reply), tasks, SETTINGS, grader, folder, observer) == 2
-    assert observer.finished_keys == [("q0", 0), ("q0", 1)]
+        assert solve_tasks(FakePair(right_reply).as_pair(), tasks, SETTINGS, grader, folder, observer) == 2
+    assert observer.answered == [("q0", 0), ("q0", 1)]
     assert observer.steps == 2 * len(right_reply("What is 0 + 1?").split(" "))
 
 
@@ -297,13 +317,16 @@ def test_the_live_block_shows_text_of_strangers_as_text() -> None:
     console = Console(file=screen, force_terminal=True, width=100)
     task = Task(Problem("[red]evil\x1b[2J", "q", "4", 1), 0, 7)
     status = Status(9, 16, {Role.SLM: 6, Role.LLM: 3}, 1)
-    with Progress(console, 2, 0, [], lambda: status) as progress:
-        progress.started(task)
-        progress.stepped(type("Step", (), {"role": "llm"}))
-        progress.finished(task, row("[red]evil\x1b[2J", True))
-        console.print(progress._block())
+    progress = ConsoleProgress(console)
+    progress.on_start(RunStart(2, 0, [], lambda: status))
+    progress.on_task(task)
+    progress.on_step(Step(0, Role.LLM, 0, "x", 0.1, 0.9, 1, 1.0))
+    progress.on_answer(task, row("[red]evil\x1b[2J", True))
+    assert progress._display is not None
+    console.print(progress._display.render())
+    progress.on_end()
     shown = screen.getvalue()
-    assert "9 of 16 slots in use: 6 at the SLM, 3 at the LLM; 1 wait for room in the caches" in shown
+    assert "9 of 16 sequences active: 6 waiting for the SLM, 3 waiting for the LLM; 1 preempted" in shown
     assert "\x1b[2J" not in shown
     assert "\n1/2 done" in shown.replace("\r", "")
     assert "accuracy 100.0% (20.7% to 100.0%)  LLM 100.0%" in shown
@@ -312,7 +335,7 @@ def test_the_live_block_shows_text_of_strangers_as_text() -> None:
 def test_the_summary_in_words() -> None:
     rows = [row("a", True), row("b", False, sample=1), row("b", False, stop="error", answer=None)]
     text = summary_text(summary(rows))
-    assert "2 problems, 3 samples, 1 of 3 answers right" in text
+    assert "2 problems, 3 samples, 1 of 3 answers correct" in text
     assert "Accuracy 50.0%" in text
     assert "1 ended in an error" in text
     assert summary_text(summary([])) == "0 problems"
@@ -324,10 +347,9 @@ def test_errors_are_rstitch_errors() -> None:
 
 
 KILLED = """
-import io, pathlib, sys, time
+import pathlib, sys, time
 sys.path[:0] = [sys.argv[3], sys.argv[3] + "/problems"]
 from problem_fakes import FakePair, right_reply
-from rich.console import Console
 from test_solving import _job
 from rstitch_local.problems.runner import run_job
 
@@ -343,7 +365,7 @@ def reply(question):
         time.sleep(600)
     return right_reply(question)
 
-run_job(_job(folder), lambda _: FakePair(reply), Console(file=io.StringIO()))
+run_job(_job(folder), lambda _: FakePair(reply))
 """
 
 

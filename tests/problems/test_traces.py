@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from problem_fakes import FakePair, Silent, right_reply, row, write_problems
+from problem_fakes import FakePair, right_reply, row, write_problems
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
@@ -23,8 +23,9 @@ from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import read_problems
 from rstitch_local.problems.run_folder import RunFolder, read_answers
-from rstitch_local.problems.solve import Settings, solve, tasks_of
-from rstitch_local.problems.traces import KeptTraces
+from rstitch_local.problems.solving import solve_tasks
+from rstitch_local.problems.tasks import Settings, tasks_of
+from rstitch_local.problems.traces import RunTraces
 from rstitch_local.trace.record import Trace
 
 
@@ -37,20 +38,20 @@ def keep(path: Path, *kept: tuple[str, int, str]) -> None:
     with RunFolder(path) as folder:
         folder.begin({}, {"created": "then"})
         for identifier, sample, text in kept:
-            folder.keep_trace((identifier, sample), f"What is {identifier}?", trace_of(text).to_columns())
+            folder.append_trace((identifier, sample), f"What is {identifier}?", trace_of(text).to_columns())
 
 
 def texts(path: Path) -> dict[tuple[str, int], str]:
-    return {(kept.id, kept.sample): kept.trace.text for kept in KeptTraces(path)}
+    return {(kept.id, kept.sample): kept.trace.text for kept in RunTraces(path)}
 
 
 def test_what_is_kept_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
     odd = "é\u2028\u0000🐔\n"
     with RunFolder(tmp_path) as folder:
         folder.begin({}, {})
-        folder.keep_trace(("a", 0), "What is a?", trace_of(odd).to_columns())
-        folder.keep_trace(("b", 1), "What is b?", trace_of("second").to_columns())
-        kept = KeptTraces(tmp_path)
+        folder.append_trace(("a", 0), "What is a?", trace_of(odd).to_columns())
+        folder.append_trace(("b", 1), "What is b?", trace_of("second").to_columns())
+        kept = RunTraces(tmp_path)
         assert kept.keys == [("a", 0), ("b", 1)]
         assert ("a", 1) not in kept
         first = kept["a", 0]
@@ -65,14 +66,14 @@ def test_of_an_answer_that_was_tried_again_the_last_counts(tmp_path: Path) -> No
     keep(tmp_path, ("a", 0, "first"), ("b", 0, "other"))
     keep(tmp_path, ("a", 0, "second"))
     assert texts(tmp_path) == {("a", 0): "second", ("b", 0): "other"}
-    assert KeptTraces(tmp_path).keys == [("a", 0), ("b", 0)]
+    assert RunTraces(tmp_path).keys == [("a", 0), ("b", 0)]
 
 
 def test_a_folder_of_an_older_version_has_none_and_gets_some(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder:
         folder.begin({}, {"created": "then"})
         folder.append(row("a", True))
-    assert KeptTraces(tmp_path).keys == []
+    assert RunTraces(tmp_path).keys == []
     keep(tmp_path, ("b", 0, "new"))
     assert texts(tmp_path) == {("b", 0): "new"}
 
@@ -85,7 +86,7 @@ def test_a_line_cut_off_by_a_crash_is_passed_over_and_then_cut_away(tmp_path: Pa
     file.write_bytes(whole[:-cut])
     # Only the line end is missing: a reader has lost nothing, and whoever writes lost no answer.
     assert list(texts(tmp_path)) == [("a", 0), ("b", 0)][: 2 if cut == 1 else 1]
-    assert KeptTraces(tmp_path).damaged == 0
+    assert RunTraces(tmp_path).damaged == 0
     keep(tmp_path, ("c", 0, "third"))
     assert file.read_bytes().startswith(whole[: whole.index(b"\n") + 1])
     assert texts(tmp_path) == {("a", 0): "first", ("c", 0): "third"}
@@ -113,14 +114,14 @@ def test_a_damaged_line_costs_no_other(tmp_path: Path, line: bytes) -> None:
     first, second, _ = file.read_bytes().split(b"\n")
     file.write_bytes(b"\n".join([first, line, second, b""]))
     assert texts(tmp_path) == {("a", 0): "first", ("b", 0): "second"}
-    assert KeptTraces(tmp_path).damaged == 1
+    assert RunTraces(tmp_path).damaged == 1
 
 
 def test_tokens_that_do_not_fit_their_text_are_refused_when_they_are_wanted(tmp_path: Path) -> None:
     keep(tmp_path, ("a", 0, "first"), ("b", 0, "second"))
     file = tmp_path / "traces.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"text":"first"', b'"text":"fir"'))
-    kept = KeptTraces(tmp_path)
+    kept = RunTraces(tmp_path)
     assert kept["b", 0].trace.text == "second"
     with pytest.raises(InputError, match=r"Those of a in .* are damaged"):
         kept["a", 0]
@@ -132,7 +133,7 @@ def test_tokens_that_do_not_fit_their_text_are_refused_when_they_are_wanted(tmp_
 def test_a_file_that_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "traces.jsonl").mkdir()
     with pytest.raises(InputError, match=r"traces\.jsonl cannot be read"):
-        KeptTraces(tmp_path)
+        RunTraces(tmp_path)
 
 
 def test_traces_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_full_disk_costs_neither_what_is_kept_nor_the_answers(
 
     monkeypatch.setattr(os, "fsync", full)
     with RunFolder(tmp_path) as folder, pytest.raises(StorageError, match="Disk full"):
-        folder.keep_trace(("b", 0), "?", trace_of("second").to_columns())
+        folder.append_trace(("b", 0), "?", trace_of("second").to_columns())
     assert (tmp_path / "traces.jsonl").read_bytes() == before
 
 
@@ -163,7 +164,7 @@ def _solve(path: Path, pair: FakePair, problems: Path) -> None:
     with RunFolder(path) as folder, Grader() as grader:
         folder.begin({}, {})
         tasks = tasks_of(read_problems(problems).problems, 1, 0, folder.done())
-        solve(pair, tasks, settings, grader, folder, Silent())
+        solve_tasks(pair.as_pair(), tasks, settings, grader, folder)
 
 
 def test_solving_keeps_the_tokens_of_every_answer_and_of_a_failure(tmp_path: Path) -> None:
@@ -215,9 +216,9 @@ def test_a_run_that_was_killed_between_the_tokens_and_the_answer_goes_on(tmp_pat
     )
     assert done.returncode == -signal.SIGKILL
     assert list(read_answers(tmp_path / "run")) == [("q0", 0)]
-    assert KeptTraces(tmp_path / "run").keys == [("q0", 0), ("q1", 0)]
+    assert RunTraces(tmp_path / "run").keys == [("q0", 0), ("q1", 0)]
     _solve(tmp_path / "run", FakePair(right_reply), problems)
-    kept = KeptTraces(tmp_path / "run").keys
+    kept = RunTraces(tmp_path / "run").keys
     assert kept == [("q0", 0), ("q1", 0), ("q2", 0)] == list(read_answers(tmp_path / "run"))
 
 
