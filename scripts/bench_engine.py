@@ -33,8 +33,8 @@ from rstitch_local.problems.reading import read_problems
 from rstitch_local.problems.runner import Job
 from rstitch_local.problems.selection import Selection
 from rstitch_local.problems.tasks import Settings
-from rstitch_local.study.bench import compared, run_bench
-from rstitch_local.study.report import cost_table, figures_table, parts_table
+from rstitch_local.study.bench import compare_routers, run_bench
+from rstitch_local.study.bench_report import metrics_table, time_table, token_cost_table
 
 ROUTERS = ("slm", "llm", "entropy:0.005", "entropy:0.02", "entropy:0.05", "entropy:0.1")
 FLOOR_PROBLEMS = 5
@@ -66,8 +66,8 @@ def main() -> None:
             pair_name=pair.name,
             selection=Selection(limit=arguments.limit),
         )
-        figures = compared(run_bench(job, ROUTERS, lambda: nullcontext(pair), Console(stderr=True)))
-        print("\n\n".join(make(figures) for make in (figures_table, parts_table, cost_table)) + "\n", flush=True)
+        figures = compare_routers(run_bench(job, ROUTERS, lambda: nullcontext(pair), Console(stderr=True)))
+        print("\n\n".join(make(figures) for make in (metrics_table, time_table, token_cost_table)) + "\n", flush=True)
         measure_memory(pair, before)
 
 

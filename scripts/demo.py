@@ -21,8 +21,8 @@ from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.runner import Job
 from rstitch_local.problems.tasks import Settings
-from rstitch_local.study.bench import compared, folder_name, run_bench
-from rstitch_local.study.figures import RouterFigures
+from rstitch_local.study.bench import compare_routers, folder_name, run_bench
+from rstitch_local.study.router_metrics import RouterMetrics
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,7 +43,7 @@ def main() -> None:
             model_settings={role.value: pair.weights[role].path.name for role in Role},
             pair_name=pair.name,
         )
-        figures = compared(run_bench(job, routers, lambda: nullcontext(pair), Console(stderr=True)))
+        figures = compare_routers(run_bench(job, routers, lambda: nullcontext(pair), Console(stderr=True)))
     llm, slm, both = figures
     screen = Console()
     screen.print(_table(figures))
@@ -54,11 +54,11 @@ def main() -> None:
     )
 
 
-def _accuracy(figures: RouterFigures) -> str:
+def _accuracy(figures: RouterMetrics) -> str:
     return f"{figures.accuracy or 0:.0%}"
 
 
-def _table(figures: list[RouterFigures]) -> Table:
+def _table(figures: list[RouterMetrics]) -> Table:
     table = Table("router")
     for name in ("accuracy", "LLM share", "tokens", "ms a problem", "speed-up"):
         table.add_column(name, justify="right")

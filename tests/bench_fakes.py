@@ -21,11 +21,11 @@ from rstitch_local.problems.grading import Verdict
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.runner import Job
 from rstitch_local.problems.tasks import Settings
-from rstitch_local.study.figures import BASE, RouterFigures, figures_of
+from rstitch_local.study.router_metrics import BASELINE, RouterMetrics, metrics_of
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RouterBehavior:
     """What one router does: how long an answer takes, who writes it, and which problems it gets wrong."""
 
     ms: float = 100.0
@@ -36,13 +36,13 @@ class Way:
 
 
 class Trace:
-    def __init__(self, text: str, way: Way, seed: int) -> None:
-        self.text, self.way, self.seed = text, way, seed
+    def __init__(self, text: str, behavior: RouterBehavior, seed: int) -> None:
+        self.text, self.behavior, self.seed = text, behavior, seed
         self.stop: str | None = None
 
     def totals(self) -> dict[str, Any]:
-        times = {"wall_ms": self.way.ms, "busy_ms": self.way.ms}
-        return {**totals(self.stop or "none", self.seed, self.way.slm, self.way.llm), **times}
+        times = {"wall_ms": self.behavior.ms, "busy_ms": self.behavior.ms}
+        return {**totals(self.stop or "none", self.seed, self.behavior.slm, self.behavior.llm), **times}
 
     def to_columns(self) -> dict[str, Any]:
         return {"settings": {}, "text": self.text, **self.totals(), "steps": {}}
@@ -54,7 +54,7 @@ class Run:
         self.error: EngineError | None = None
 
     def write(self, stopped: bool) -> FakeStep | None:
-        error = self.trace.way.error
+        error = self.trace.behavior.error
         self.error = error if isinstance(error, EngineError) else None
         self.trace.stop = "interrupted" if stopped else "error" if self.error else "eog"
         return FakeStep("slm", self.trace.text) if self.trace.stop == "eog" else None
@@ -64,7 +64,7 @@ class Run:
 class RoutedPair:
     """Answers the sums of `write_problems` as the router's way says; remembers (router, question) in order."""
 
-    ways: dict[str, Way] = field(default_factory=dict)
+    behaviors: dict[str, RouterBehavior] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def describe(self) -> dict[str, Any]:
@@ -83,12 +83,12 @@ class RoutedPair:
         question = messages[-1]["content"]
         if max_tokens is None:  # the warm-up has a budget, and is none of the answers
             self.asked.append((router, question))
-        way = self.ways.get(router, Way())
-        if way.error is not None and not isinstance(way.error, EngineError):
-            raise way.error
-        wrong = any(f"What is {number} " in question for number in way.wrong)
+        behavior = self.behaviors.get(router, RouterBehavior())
+        if behavior.error is not None and not isinstance(behavior.error, EngineError):
+            raise behavior.error
+        wrong = any(f"What is {number} " in question for number in behavior.wrong)
         text = "\\boxed{-1}" if wrong else right_reply(question)
-        return Run(Trace(text, way, seed))
+        return Run(Trace(text, behavior, seed))
 
     def run_all(self, runs: Iterable[Run], *, should_stop: Callable[[], bool]) -> Iterator[tuple[Run, FakeStep | None]]:
         for run in runs:
@@ -141,7 +141,7 @@ def some_rows(verdicts: str, ms: float = 100.0, **changes: Any) -> list[dict[str
     return rows
 
 
-def compared_rows(**rows: list[dict[str, Any]]) -> tuple[list[RouterFigures], dict[str, list[dict[str, Any]]]]:
+def results_of(**rows: list[dict[str, Any]]) -> tuple[list[RouterMetrics], dict[str, list[dict[str, Any]]]]:
     """Figures and rows of routers by name; a name with an underscore becomes a spec with a colon."""
     named = {name.replace("_", ":", 1): given for name, given in rows.items()}
-    return [figures_of(name, given, named[BASE]) for name, given in named.items()], named
+    return [metrics_of(name, given, named[BASELINE]) for name, given in named.items()], named

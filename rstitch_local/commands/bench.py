@@ -90,10 +90,10 @@ def bench(
     from rstitch_local.plotting import require_matplotlib
     from rstitch_local.problems.reading import Fields
     from rstitch_local.problems.selection import Selection
-    from rstitch_local.study import plots
-    from rstitch_local.study.bench import compared, footprints_of, run_bench
-    from rstitch_local.study.report import facts_of, json_text, markdown, write_report
-    from rstitch_local.study.verdict import plain_words
+    from rstitch_local.study import bench_plots
+    from rstitch_local.study.bench import compare_routers, memory_footprints, run_bench
+    from rstitch_local.study.bench_findings import bench_findings
+    from rstitch_local.study.bench_report import json_text, metadata_of, report_text, write_report
 
     fields, selection = Fields.parse(field or []), Selection.parse(ids, limit, None)
     # Before anything is read or loaded: a typing error, or a missing library, should cost nothing.
@@ -106,7 +106,7 @@ def bench(
     screen = make_console(stderr=True)
     if samples > 1 and sampling.temperature == 0:
         screen.print(f"At temperature 0 all {samples} answers to a problem are the same.")
-    footprints = footprints_of({Role.SLM: chosen.slm, Role.LLM: chosen.llm}, kv_type)
+    footprints = memory_footprints({Role.SLM: chosen.slm, Role.LLM: chosen.llm}, kv_type)
     job = job_of(
         file, out, chosen, sampling, router="llm", prompt=prompt, max_tokens=max_tokens, context=context,
         kv_type=kv_type, fields=fields, selection=selection, samples=samples, seed=seed, strict=strict,
@@ -118,14 +118,14 @@ def bench(
     with resumable(out) as interrupt:
         specs = specs or checked_specs(["slm", chosen.defaults.router])
         outcome = run_bench(job, specs, lambda: interrupt.while_open(load()), screen, interrupt.should_stop)
-    figures = compared(outcome, footprints, seed)
+    figures = compare_routers(outcome, footprints, seed)
     if figures:
-        words = plain_words(figures, outcome.rows, outcome.split)
-        drawn = plots.draw(figures, out) if plot else []
+        words = bench_findings(figures, outcome.rows, outcome.split)
+        drawn = bench_plots.draw(figures, out) if plot else []
         pictures = [path.name for path in drawn if path.suffix == ".svg"]
-        facts = facts_of(outcome)
+        facts = metadata_of(outcome)
         record = {"plain_words": words, "measured": facts, "split_problems": outcome.split}
-        write_report(out, markdown("Bench", words, facts, figures, pictures), figures, record)
+        write_report(out, report_text("Bench", words, facts, figures, pictures), figures, record)
         if json_output:
             typer.echo(json_text(figures, record), nl=False)
         else:

@@ -10,10 +10,10 @@ from rstitch_local.commands.console import make_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rstitch_local.study.figures import RouterFigures
+    from rstitch_local.study.router_metrics import RouterMetrics
 
 
-def print_comparison(figures: Sequence[RouterFigures], words: Sequence[str]) -> None:
+def print_comparison(figures: Sequence[RouterMetrics], words: Sequence[str]) -> None:
     """Print the conclusions in words, then one table row per router."""
     from rstitch_local.sanitize import safe_text
 
@@ -24,28 +24,28 @@ def print_comparison(figures: Sequence[RouterFigures], words: Sequence[str]) -> 
     screen.print(_table(figures))
 
 
-def _table(figures: Sequence[RouterFigures]) -> Table:
+def _table(figures: Sequence[RouterMetrics]) -> Table:
     from rich.table import Table
 
-    from rstitch_local.study import report
+    from rstitch_local.study.formats import MISSING, number
 
     table = Table("router", box=None, pad_edge=False)
     for name in ("right, %", "vs LLM", "s each", "speed-up", "LLM", "tokens"):
         table.add_column(name, justify="right", no_wrap=True)
     for own in figures:
-        right = report.NONE if own.accuracy is None else f"{own.accuracy * 100:.3g}"
+        right = MISSING if own.accuracy is None else f"{own.accuracy * 100:.3g}"
         if own.interval is not None:
             right += f" ({own.interval[0] * 100:.0f}-{own.interval[1] * 100:.0f})"
-        speed = report.NONE if own.speed_up is None else f"{own.speed_up:.3g}x"
+        speed = MISSING if own.speed_up is None else f"{own.speed_up:.3g}x"
         if own.speed_up_interval is not None:
             speed += f" ({own.speed_up_interval[0]:.3g}-{own.speed_up_interval[1]:.3g})"
         table.add_row(
             own.router,
             right,
-            report.NONE if own.p is None else f"+{own.better} -{own.worse}",
-            report.number(own.seconds),
+            MISSING if own.p is None else f"+{own.better} -{own.worse}",
+            number(own.seconds),
             speed,
-            report.NONE if own.llm_share is None else f"{own.llm_share:.0%}",
-            report.number(own.tokens),
+            MISSING if own.llm_share is None else f"{own.llm_share:.0%}",
+            number(own.tokens),
         )
     return table

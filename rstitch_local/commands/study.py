@@ -34,7 +34,7 @@ from rstitch_local.errors import InputError
 
 if TYPE_CHECKING:
     from rstitch_local.engine.pair import Pair
-    from rstitch_local.study.answering import StudyJob, Watch
+    from rstitch_local.study.study_job import ProgressCallback, StudyJob
 
 study = typer.Typer(
     name="study",
@@ -146,7 +146,7 @@ def _study(
     threads: int | None,
     context: int | None,
     kv_type: str,
-) -> Iterator[tuple[Pair, StudyJob, Watch]]:
+) -> Iterator[tuple[Pair, StudyJob, ProgressCallback]]:
     """A loaded pair, the job and the progress; Ctrl-C inside says how to go on and ends with exit code 130."""
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.commands.loading import open_pair
@@ -155,7 +155,7 @@ def _study(
     from rstitch_local.problems.prompts import prompt_of
     from rstitch_local.problems.reading import Fields, read_problems
     from rstitch_local.problems.selection import Selection
-    from rstitch_local.study.answering import StudyJob
+    from rstitch_local.study.study_job import StudyJob
 
     # Before anything is read or computed: hours later would be too late.
     require_matplotlib()
@@ -193,7 +193,7 @@ def _study(
 
 
 @contextmanager
-def _progress() -> Iterator[Watch]:
+def _progress() -> Iterator[ProgressCallback]:
     """A bar for every stage on a terminal, a line for every part of it anywhere else; on stderr."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -202,12 +202,12 @@ def _progress() -> Iterator[Watch]:
     bars: dict[str, TaskID] = {}
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
 
-        def watch(stage: str, done: int, total: int, said: str = "") -> None:
+        def watch(stage: str, done: int, total: int, message: str = "") -> None:
             if stage not in bars:
                 bars[stage] = progress.add_task(stage, total=total)
             progress.update(bars[stage], completed=done)
-            if said and not screen.is_terminal:
-                screen.print(f"{stage} {done}/{total}  {said}", soft_wrap=True)
+            if message and not screen.is_terminal:
+                screen.print(f"{stage} {done}/{total}  {message}", soft_wrap=True)
 
         yield watch
 

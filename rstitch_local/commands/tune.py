@@ -122,8 +122,8 @@ def tune(
     from rstitch_local.problems.reading import Fields
     from rstitch_local.problems.selection import Selection
     from rstitch_local.study import tuning
-    from rstitch_local.study.bench import footprints_of
-    from rstitch_local.study.tuning_report import findings, record, write_tuning
+    from rstitch_local.study.bench import memory_footprints
+    from rstitch_local.study.tuning_report import tuning_findings, tuning_record, write_tuning
 
     wish = _wish(max_loss, max_llm_share, target_ms)
     fields, selection = Fields.parse(field or []), Selection.parse(None, limit, None)
@@ -138,7 +138,7 @@ def tune(
     own = chosen.defaults.sampling
     sampling = choose_sampling(own, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
     screen = make_console(stderr=True)
-    footprints = footprints_of({Role.SLM: chosen.slm, Role.LLM: chosen.llm}, kv_type)
+    footprints = memory_footprints({Role.SLM: chosen.slm, Role.LLM: chosen.llm}, kv_type)
     job = job_of(
         file, out, chosen, sampling, router="llm", prompt=prompt, max_tokens=max_tokens, context=context,
         kv_type=kv_type, fields=fields, selection=selection, samples=1, seed=seed, strict=strict,
@@ -162,10 +162,10 @@ def tune(
             found = tuning.tune(
                 job, specs, wish, lambda: interrupt.while_open(load()), screen, interrupt.should_stop, footprints
             )
-    words = findings(found, wish)
+    words = tuning_findings(found, wish)
     write_tuning(out, words, found, wish)
     if json_output:
-        typer.echo(json.dumps(record(words, found, wish)))
+        typer.echo(json.dumps(tuning_record(words, found, wish)))
     elif found.finished:
         print_comparison(found.reported or found.tested, words)
         screen.print(f"The report is {out / 'report.md'}.", soft_wrap=True)

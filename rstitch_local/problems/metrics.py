@@ -14,16 +14,16 @@ from typing import Any
 from rstitch_local.problems.notation import normal_form
 
 Row = Mapping[str, Any]
-_Z95 = 1.959963984540054
+Z95 = 1.959963984540054
 
 
 def wilson(share: float, trials: float) -> tuple[float, float]:
     """The 95 % Wilson score interval of a share seen in `trials` trials; (0, 1) when there were none."""
     if trials <= 0:
         return 0.0, 1.0
-    z2 = _Z95 * _Z95
+    z2 = Z95 * Z95
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = _Z95 * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials * trials)) / (1 + z2 / trials)
+    half = Z95 * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials * trials)) / (1 + z2 / trials)
     # At the ends the exact bound is the share itself; rounding must not push the interval past it.
     low = 0.0 if share <= 0 else min(max(centre - half, 0.0), share)
     high = 1.0 if share >= 1 else max(min(centre + half, 1.0), share)

@@ -20,7 +20,8 @@ from rstitch_local.llama.chat_template import Message
 from rstitch_local.llama.evaluation import TokenSpan, evaluate
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.run_folder import Answer, RunFolder
-from rstitch_local.study.answering import StudyJob, Watch, write_answers
+from rstitch_local.study.answering import write_answers
+from rstitch_local.study.study_job import ProgressCallback, StudyJob
 
 DRAFTS = (1, 2, 3, 4, 6, 8, 12, 16)
 """Draft lengths a speed-up is computed for."""
@@ -38,7 +39,7 @@ class AgreementRun:
     pass_ms: PassCosts
 
 
-def run_agreement(pair: Pair, job: StudyJob, watch: Watch) -> AgreementRun:
+def run_agreement(pair: Pair, job: StudyJob, watch: ProgressCallback) -> AgreementRun:
     """Have both answer, the SLM read the LLM's answers, and measure passes; what was done before is kept.
 
     Raises:
@@ -51,7 +52,7 @@ def run_agreement(pair: Pair, job: StudyJob, watch: Watch) -> AgreementRun:
         for role in (Role.LLM, Role.SLM):
             with RunFolder(job.out / role.value) as folder:
                 read = role is Role.LLM
-                job.begin(folder, role, pair, read=read)
+                job.begin(folder, role, pair, score=read)
                 rows[role] = write_answers(pair, role, job, folder, grader, watch, read=read)
                 if read:
                     pass_ms = _known_costs(folder)
@@ -166,7 +167,7 @@ class ProblemAgreement:
 
 
 @dataclass(frozen=True, slots=True)
-class DraftFigure:
+class DraftSpeedup:
     """Speculative decoding at one draft length, computed: over all problems together, the median one, how many win.
 
     accepted: mean tokens of a draft that the LLM takes over.
@@ -181,28 +182,28 @@ class DraftFigure:
 
 
 @dataclass(frozen=True, slots=True)
-class AgreementFigures:
+class AgreementMetrics:
     """All that is drawn and written. `best` is the draft length with the largest speed-up overall."""
 
     problems: list[ProblemAgreement]
     errors: int
     agreement: float | None
     quartiles: tuple[float, float, float] | None
-    drafts: list[DraftFigure]
+    drafts: list[DraftSpeedup]
     best: int | None
     pass_ms: PassCosts
     slm_ms: float | None
     llm_ms: float | None
 
 
-def agreement_figures(run: AgreementRun) -> AgreementFigures:
+def agreement_metrics(run: AgreementRun) -> AgreementMetrics:
     """Everything that follows from a run; no models needed."""
     both = [(slm, llm) for slm, llm in zip(run.slm, run.llm, strict=True) if "error" not in (slm["stop"], llm["stop"])]
     problems = [_problem(slm, llm, run.pass_ms) for slm, llm in both]
     shares = [problem.agreement for problem in problems if problem.agreement is not None]
     read = sum(problem.read for problem in problems)
     drafts = [found for draft in DRAFTS if (found := _draft(draft, problems, both)) is not None]
-    return AgreementFigures(
+    return AgreementMetrics(
         problems=problems,
         errors=len(run.llm) - len(both),
         agreement=sum(problem.agreed for problem in problems) / read if read else None,
@@ -247,14 +248,14 @@ def _decode_ms(row: Answer, role: Role) -> float | None:
 
 def _draft(
     draft: int, problems: Sequence[ProblemAgreement], both: Sequence[tuple[Answer, Answer]]
-) -> DraftFigure | None:
+) -> DraftSpeedup | None:
     known = [problem for problem in problems if draft in problem.speed_ups]
     if not known:
         return None
     alone = [problem.read * (problem.llm_ms or 0.0) for problem in known]
     speed_ups = [problem.speed_ups[draft] for problem in known]
     rounds = [one for _, llm in both for one in draft_rounds(llm["agrees"], draft)]
-    return DraftFigure(
+    return DraftSpeedup(
         draft,
         sum(alone) / sum(time / speed_up for time, speed_up in zip(alone, speed_ups, strict=True)),
         statistics.median(speed_ups),

@@ -11,29 +11,31 @@ from dataclasses import asdict
 from typing import Any
 
 from rstitch_local.decoding.roles import Role
+from rstitch_local.files import write_atomic, write_json
 from rstitch_local.study import entropy_plots
-from rstitch_local.study.agreement import AgreementFigures, AgreementRun, agreement_figures
-from rstitch_local.study.answering import StudyJob
-from rstitch_local.study.reporting import heading, picture, table, write_csv, write_json, write_text
+from rstitch_local.study.agreement import AgreementMetrics, AgreementRun, agreement_metrics
+from rstitch_local.study.formats import csv_text
+from rstitch_local.study.markdown import image, table
+from rstitch_local.study.study_job import StudyJob
 
 
-def write_agreement_report(run: AgreementRun, job: StudyJob) -> AgreementFigures:
+def write_agreement_report(run: AgreementRun, job: StudyJob) -> AgreementMetrics:
     """Draw the figures, and write report.md, agreement.json and problems.csv into the folder.
 
     Raises:
         StorageError: a file could not be written.
     """
-    figures, out = agreement_figures(run), job.out
+    figures, out = agreement_metrics(run), job.out
     if figures.problems:
         entropy_plots.draw_agreement(figures, out / "agreement_speed_up")
         entropy_plots.draw_lengths(figures, out / "answer_lengths")
-    write_json(out / "agreement.json", {**asdict(figures), "speed_ups": "computed"})
-    write_csv(out / "problems.csv", _rows(figures))
-    write_text(out / "report.md", agreement_report(figures, job))
+    write_json(out / "agreement.json", {**asdict(figures), "speed_ups": "computed"}, what="report")
+    write_atomic(out / "problems.csv", csv_text(_rows(figures)), what="report")
+    write_atomic(out / "report.md", agreement_report(figures, job), what="report")
     return figures
 
 
-def _rows(figures: AgreementFigures) -> Iterable[Mapping[str, Any]]:
+def _rows(figures: AgreementMetrics) -> Iterable[Mapping[str, Any]]:
     drafts = [one.draft for one in figures.drafts]
     for problem in figures.problems:
         yield {
@@ -50,9 +52,9 @@ def _rows(figures: AgreementFigures) -> Iterable[Mapping[str, Any]]:
         }
 
 
-def agreement_report(figures: AgreementFigures, job: StudyJob) -> str:
+def agreement_report(figures: AgreementMetrics, job: StudyJob) -> str:
     """The report in Markdown; its pictures and files lie beside it."""
-    parts = [heading("Agreement of the two models, and what it leaves to win", job)]
+    parts = [job.heading("Agreement of the two models, and what it leaves to win")]
     if figures.errors:
         parts.append(
             f"{figures.errors} problems ended in an error and are left out; the same command tries them again."
@@ -67,7 +69,7 @@ def agreement_report(figures: AgreementFigures, job: StudyJob) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _agreement(figures: AgreementFigures) -> str:
+def _agreement(figures: AgreementMetrics) -> str:
     if figures.agreement is None or figures.quartiles is None:
         return "## Agreement\n\nThe SLM could read none of the answers."
     low, middle, high = figures.quartiles
@@ -80,7 +82,7 @@ def _agreement(figures: AgreementFigures) -> str:
     )
 
 
-def _speed_up(figures: AgreementFigures) -> str:
+def _speed_up(figures: AgreementMetrics) -> str:
     if figures.best is None:
         return "## Speculative decoding\n\nNothing could be timed, so no speed-up is computed."
     rows = [
@@ -103,7 +105,7 @@ def _speed_up(figures: AgreementFigures) -> str:
     )
     return (
         "## Speculative decoding, computed\n\n"
-        f"{picture('agreement_speed_up', 'Agreement and computed speed-up of every problem')}\n\n"
+        f"{image('agreement_speed_up', 'Agreement and computed speed-up of every problem')}\n\n"
         f"The SLM drafts, the LLM verifies: {verdict}. **Computed, not measured**: from where the two agree in every "
         "answer, and the cost of passes measured in this run. Writing the answer only, the prompt counts on neither "
         "side. *Over all*: total time of the LLM alone over total time with drafts.\n\n"
@@ -114,7 +116,7 @@ def _speed_up(figures: AgreementFigures) -> str:
     )
 
 
-def _lengths(figures: AgreementFigures) -> str:
+def _lengths(figures: AgreementMetrics) -> str:
     rows = []
     for role in Role:
         for verdict, word in ((True, "right"), (False, "wrong"), (None, "no gold answer")):
@@ -127,7 +129,7 @@ def _lengths(figures: AgreementFigures) -> str:
                 rows.append([role.name, word, str(len(lengths)), *_spread(lengths)])
     text = (
         "## Answer lengths\n\n"
-        f"{picture('answer_lengths', 'Lengths of both models answers')}\n\n"
+        f"{image('answer_lengths', 'Lengths of both models answers')}\n\n"
         "Tokens an answer, end-of-generation token included.\n\n"
         + table(["model", "answer", "answers", "median", "mean", "shortest", "longest"], rows)
     )

@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-import rstitch_local
 from rstitch_local.decoding.entropy import EntropyMeter
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
@@ -22,74 +18,15 @@ from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, InputError, ModelError
 from rstitch_local.llama.chat_template import Message
 from rstitch_local.llama.evaluation import TokenSpan, evaluate
-from rstitch_local.problems.grading import Grader, grader_identity
-from rstitch_local.problems.prompts import Prompt
-from rstitch_local.problems.reading import Fields, Problem, ProblemFile
+from rstitch_local.problems.grading import Grader
+from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.run_folder import Answer, RunFolder
 from rstitch_local.sanitize import one_line
+from rstitch_local.study.study_job import ProgressCallback, StudyJob
 from rstitch_local.trace.record import Trace
 
 OTHER = {Role.SLM: Role.LLM, Role.LLM: Role.SLM}
 _DIGITS = 7
-
-
-class Watch(Protocol):
-    """Whoever wants to show how far a study is."""
-
-    def __call__(self, stage: str, done: int, total: int, said: str = "") -> None:
-        """`done` of `total` parts of a stage are there; `said` tells of the last one, in one line."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StudyJob:
-    """What a study is asked to do.
-
-    problem_file, problems: the file as it was read, and those of its problems that were chosen.
-    out: the folder everything is written into.
-    prompt: how a question is put to the pair; max_tokens: longest answer, None for what the contexts hold.
-    pair_name: what the pair is called.
-    model_settings: what else of the models makes answers comparable: sums of the files, context, cache type.
-    command: what makes the same report again, for the reader of it.
-    """
-
-    problem_file: ProblemFile
-    problems: Sequence[Problem]
-    out: Path
-    prompt: Prompt
-    model_settings: Mapping[str, Any]
-    pair_name: str
-    max_tokens: int | None = None
-    fields: Fields = field(default_factory=Fields)
-    command: str = ""
-
-    def messages(self, problem: Problem) -> list[dict[str, str]]:
-        """The conversation a problem is put to the pair with."""
-        return self.prompt.messages(problem.question)
-
-    def begin(self, folder: RunFolder, role: Role, pair: Pair, *, read: bool = True) -> None:
-        """Claim a run folder for this job's answers by one model; raises InputError where it holds others."""
-        settings = {
-            "study": {"read_along": read},
-            "problems_sha256": self.problem_file.sha256,
-            "fields": asdict(self.fields),
-            "prompt": self.prompt.template,
-            "models": dict(self.model_settings),
-            "router": role.value,
-            "sampling": asdict(Sampling()),
-            "max_tokens": self.max_tokens,
-            "grader": grader_identity(),
-        }
-        information = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "rstitch": rstitch_local.__version__,
-            "pair": self.pair_name,
-            "problems": {"file": self.problem_file.path.name, "rows": len(self.problem_file.problems)},
-            "prompt_name": self.prompt.name,
-            "loaded": pair.describe(),
-        }
-        kept = (folder.header() or {}).get("information", {})
-        folder.begin(settings, {**kept, **information})
 
 
 class SecondReading(NamedTuple):
@@ -107,7 +44,14 @@ class SecondReading(NamedTuple):
 
 
 def write_answers(
-    pair: Pair, role: Role, job: StudyJob, folder: RunFolder, grader: Grader, watch: Watch, *, read: bool = True
+    pair: Pair,
+    role: Role,
+    job: StudyJob,
+    folder: RunFolder,
+    grader: Grader,
+    watch: ProgressCallback,
+    *,
+    read: bool = True,
 ) -> list[Answer]:
     """Have one model answer all problems greedily and, with `read`, the other read each; what is there is kept.
 

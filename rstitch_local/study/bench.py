@@ -32,7 +32,7 @@ from rstitch_local.problems.runner import Job, information_of, settings_of
 from rstitch_local.problems.solving import solve_tasks
 from rstitch_local.problems.tasks import Task, tasks_of
 from rstitch_local.study.bench_progress import BenchProgress
-from rstitch_local.study.figures import BASE, Footprint, RouterFigures, figures_of
+from rstitch_local.study.router_metrics import BASELINE, MemoryFootprint, RouterMetrics, metrics_of
 
 FORMAT = 1
 BENCH_FILE = "bench.json"
@@ -119,7 +119,7 @@ def run_bench_on(
     if (job.out / RUN_FILE).exists():
         raise InputError("Not a bench", f"{job.out} holds a run of `rstitch solve`.", "Name another --out.")
     # The LLM first: a folder of another bench is refused by it before anything is made there.
-    specs = list(dict.fromkeys([BASE, *routers]))
+    specs = list(dict.fromkeys([BASELINE, *routers]))
     jobs = {
         spec: replace(job, out=job.out / folder_name(spec), settings=replace(job.settings, router=spec))
         for spec in specs
@@ -152,7 +152,7 @@ def run_bench_on(
                         finished += 1
         answers = {s: {(row["id"], row["sample"]): row for row in f.answers} for s, f in folders.items()}
         everywhere = [task.key for task in tasks if all(task.key in given for given in answers.values())]
-        header = folders[BASE].header()
+        header = folders[BASELINE].header()
         assert header is not None
         return BenchOutcome(
             finished,
@@ -165,22 +165,22 @@ def run_bench_on(
         )
 
 
-def compared(
-    outcome: BenchOutcome, footprints: Mapping[Role, Footprint] | None = None, seed: int = 0
-) -> list[RouterFigures]:
+def compare_routers(
+    outcome: BenchOutcome, footprints: Mapping[Role, MemoryFootprint] | None = None, seed: int = 0
+) -> list[RouterMetrics]:
     """The figures of every router, the LLM alone first; none before all routers have answered a problem."""
-    base = outcome.rows[BASE]
+    base = outcome.rows[BASELINE]
     if not base:
         return []
-    return [figures_of(spec, rows, base, footprints=footprints, seed=seed) for spec, rows in outcome.rows.items()]
+    return [metrics_of(spec, rows, base, footprints=footprints, seed=seed) for spec, rows in outcome.rows.items()]
 
 
-def footprints_of(files: Mapping[Role, Path], kv_type: str = "f16") -> dict[Role, Footprint]:
+def memory_footprints(files: Mapping[Role, Path], kv_type: str = "f16") -> dict[Role, MemoryFootprint]:
     """What two model files take, by their headers; raises ModelError for a file that is no model."""
     found = {}
     for role, path in files.items():
         header = check_gguf(path)
-        found[role] = Footprint(header.file_size, cache_bytes(header.kv_bytes_per_token, 1, kv_type))
+        found[role] = MemoryFootprint(header.file_size, cache_bytes(header.kv_bytes_per_token, 1, kv_type))
     return found
 
 

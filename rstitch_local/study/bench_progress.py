@@ -19,7 +19,7 @@ from rstitch_local.problems.observer import Observer
 from rstitch_local.problems.run_folder import Answer, Key
 from rstitch_local.problems.tasks import Task
 from rstitch_local.sanitize import one_line
-from rstitch_local.study.figures import BASE, paired_ms
+from rstitch_local.study.router_metrics import BASELINE, paired_ms
 from rstitch_local.study.statistics import total_ratio
 
 _REFRESH_PER_SECOND = 4
@@ -36,7 +36,7 @@ class BenchProgress(Observer):
     """
 
     def __init__(self, console: Console, total: int, done: int, before: Mapping[str, Sequence[Answer]]) -> None:
-        self.spec = BASE
+        self.spec = BASELINE
         self._console = console
         self._total, self._done = total, done
         self._answers: dict[str, dict[Key, Answer]] = {
@@ -101,7 +101,7 @@ class BenchProgress(Observer):
         """How many answers a router has, how many are right, seconds an answer, speed-up, LLM share."""
         rows = list(self._answers[spec].values())
         mean, _, _ = accuracy(rows)
-        ours, theirs = paired_ms(rows, list(self._answers.get(BASE, {}).values()))
+        ours, theirs = paired_ms(rows, list(self._answers.get(BASELINE, {}).values()))
         speed_up = total_ratio(theirs, ours)
         tokens = {role: sum(row["tokens"][role] for row in rows) for role in ("slm", "llm")}
         written = sum(tokens.values())

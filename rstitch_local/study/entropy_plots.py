@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rstitch_local.plotting import BLACK, BLUE, SKY, VERMILION, save
+from rstitch_local.study.formats import p_value
 
 if TYPE_CHECKING:
-    from rstitch_local.study.agreement import AgreementFigures
-    from rstitch_local.study.entropy_figures import Figures, WindowFigure
-    from rstitch_local.study.rank_tests import Area
+    from rstitch_local.study.agreement import AgreementMetrics
+    from rstitch_local.study.entropy_metrics import Figures, WindowEntropy
+    from rstitch_local.study.statistics import Area
 
 GREY = "#767676"
 _PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
@@ -58,7 +59,7 @@ def _normalised_axis(axes: Any, log_vocabulary: float, *, of: str, label: str) -
 
 def draw_histogram(figures: Figures, path: Path) -> None:
     """Token entropies on a logarithmic axis, in both units, with the paper's cut and the pair's tau."""
-    from rstitch_local.study.entropy_figures import SURE_NATS
+    from rstitch_local.study.entropy_metrics import SURE_NATS
 
     def paint(axes: Any) -> None:
         edges = [figures.bins[0].low, *(one.high for one in figures.bins)]
@@ -116,15 +117,10 @@ def draw_right_and_wrong(figures: Figures, path: Path) -> None:
         axes.set_xlabel("the SLM's answer is")
         axes.set_ylabel("mean token entropy of the answer (nats)")
         if compared.test is not None:
-            axes.set_title(f"Mann-Whitney U, two-sided: p {shown_p(compared.test.p)} ({compared.test.method})")
+            axes.set_title(f"Mann-Whitney U, two-sided: p {p_value(compared.test.p)} ({compared.test.method})")
         _normalised_axis(axes, figures.log_vocabulary, of="y", label="normalised (nats / ln V)")
 
     _draw(path, (5.2, 4.2), paint)
-
-
-def shown_p(p: float) -> str:
-    """A p-value as people write it, with the sign before it."""
-    return "< 0.0001" if p < 0.0001 else f"= {p:.2g}"
 
 
 def _band(axes: Any, points: Sequence[tuple[float, Any]], colour: str, marker: str, label: str) -> None:
@@ -143,7 +139,7 @@ def draw_before_harm(figures: Figures, path: Path) -> None:
     """Entropy over the tokens before the harmful one against other places, by window; and at the token itself."""
 
     def paint(own: Any, before: Any) -> None:
-        def points(windows: Sequence[WindowFigure], name: str) -> list[tuple[float, Any]]:
+        def points(windows: Sequence[WindowEntropy], name: str) -> list[tuple[float, Any]]:
             return [(window.window, getattr(window, name)) for window in windows]
 
         for place, name, colour, marker in ((1, "harmful", VERMILION, "^"), (2, "other", BLUE, "o")):
@@ -177,7 +173,7 @@ def draw_prediction(figures: Figures, path: Path) -> None:
     """How well entropy predicts: areas under the ROC curve by window, and disagreement by entropy."""
 
     def paint(areas: Any, calibration: Any) -> None:
-        from rstitch_local.study.entropy_figures import WINDOWS
+        from rstitch_local.study.entropy_metrics import WINDOWS
 
         def points(found: Sequence[Area | None]) -> list[tuple[float, Any]]:
             return [(float(window), area) for window, area in zip(WINDOWS, found, strict=True)]
@@ -209,7 +205,7 @@ def draw_prediction(figures: Figures, path: Path) -> None:
     _draw(path, (9.6, 4.4), paint, widths=(1, 1))
 
 
-def draw_agreement(figures: AgreementFigures, path: Path) -> None:
+def draw_agreement(figures: AgreementMetrics, path: Path) -> None:
     """Each problem's agreement and its speed-up by speculative decoding at the best draft length."""
 
     def paint(axes: Any) -> None:
@@ -237,7 +233,7 @@ def draw_agreement(figures: AgreementFigures, path: Path) -> None:
         _draw(path, (6.4, 4.2), paint)
 
 
-def draw_lengths(figures: AgreementFigures, path: Path) -> None:
+def draw_lengths(figures: AgreementMetrics, path: Path) -> None:
     """Lengths of both models' answers, right and wrong."""
 
     def paint(axes: Any) -> None:

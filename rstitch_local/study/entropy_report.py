@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rstitch_local.problems.metrics import wilson
+from rstitch_local.files import write_atomic, write_json
 from rstitch_local.study import entropy_plots
-from rstitch_local.study.answering import StudyJob
-from rstitch_local.study.entropy_figures import SURE_NATS, WINDOWS, Comparison, Figures, figures_of
+from rstitch_local.study.entropy_metrics import SURE_NATS, WINDOWS, Comparison, Figures, figures_of
 from rstitch_local.study.entropy_study import StudyRun
-from rstitch_local.study.rank_tests import Area, Mean
-from rstitch_local.study.reporting import cell, heading, picture, share, table, write_csv, write_json, write_text
+from rstitch_local.study.formats import csv_text, p_value, share
+from rstitch_local.study.markdown import escape, image, table
+from rstitch_local.study.statistics import Area, Mean, wilson
+from rstitch_local.study.study_job import StudyJob
 
 _SHOWN_HARMFUL = 12
 
@@ -33,11 +34,11 @@ def write_report(run: StudyRun, job: StudyJob) -> Figures:
         entropy_plots.draw_right_and_wrong(figures, out / "entropy_right_wrong")
         entropy_plots.draw_before_harm(figures, out / "entropy_before_harm")
         entropy_plots.draw_prediction(figures, out / "entropy_prediction")
-    write_json(out / "entropy.json", asdict(figures))
-    write_csv(out / "tokens.csv", _token_rows(run))
-    write_csv(out / "answers.csv", _answer_rows(run))
-    write_csv(out / "harmful.csv", figures.harmful)
-    write_text(out / "report.md", report_of(figures, run, job))
+    write_json(out / "entropy.json", asdict(figures), what="report")
+    write_atomic(out / "tokens.csv", csv_text(_token_rows(run)), what="report")
+    write_atomic(out / "answers.csv", csv_text(_answer_rows(run)), what="report")
+    write_atomic(out / "harmful.csv", csv_text(figures.harmful), what="report")
+    write_atomic(out / "report.md", report_of(figures, run, job), what="report")
     return figures
 
 
@@ -74,7 +75,7 @@ def _answer_rows(run: StudyRun) -> Iterable[Mapping[str, Any]]:
 
 def report_of(figures: Figures, run: StudyRun, job: StudyJob) -> str:
     """The report in Markdown; its pictures and files lie beside it."""
-    parts = [heading("Entropy of the SLM and its mistakes", job), _answers(figures)]
+    parts = [job.heading("Entropy of the SLM and its mistakes"), _answers(figures)]
     if figures.tokens:
         parts += [
             _tokens(figures),
@@ -83,7 +84,7 @@ def report_of(figures: Figures, run: StudyRun, job: StudyJob) -> str:
             _prediction(figures),
             _thresholds(figures),
         ]
-    failed = [f"- {cell(name)}: {cell(reason, 200)}" for name, reason in run.failed.items()]
+    failed = [f"- {escape(name)}: {escape(reason, 200)}" for name, reason in run.failed.items()]
     if failed:
         parts.append("## Answers whose search failed\n\n" + "\n".join(failed))
     parts.append(
@@ -128,7 +129,7 @@ def _tokens(figures: Figures) -> str:
     unit = figures.log_vocabulary
     return (
         "## How unsure the SLM is\n\n"
-        f"{picture('entropy_histogram', 'Histogram of token entropies')}\n\n"
+        f"{image('entropy_histogram', 'Histogram of token entropies')}\n\n"
         f"**{figures.sure_share:.1%} of the tokens are at or below {SURE_NATS} nats** "
         f"({SURE_NATS / unit:.4f} normalised). The mean is {_nats(figures.mean_nats, unit)}, the median "
         f"{_nats(middle, unit)}, half of the tokens lie between {_nats(low, unit)} and {_nats(high, unit)}. "
@@ -149,7 +150,7 @@ def _compared(compared: Comparison, unit: float) -> str:
     return (
         f"Mean entropy of an answer: median {_nats(medians[0], unit)} over the {len(compared.right)} right ones, "
         f"{_nats(medians[1], unit)} over the {len(compared.wrong)} wrong ones (means {means[0]:.4f} and {means[1]:.4f} "
-        f"nats). Mann-Whitney U = {compared.test.u:g}, two-sided p {entropy_plots.shown_p(compared.test.p)} "
+        f"nats). Mann-Whitney U = {compared.test.u:g}, two-sided p {p_value(compared.test.p)} "
         f"({compared.test.method}): that the two are alike is "
         f"{'unlikely' if sure else 'not excluded'}. A wrong answer has the higher mean entropy than a right one with "
         f"probability {area}."
@@ -162,7 +163,7 @@ def _right_and_wrong(figures: Figures) -> str:
         return "## Right and wrong answers\n\nNo answer was graded."
     text = (
         "## Right and wrong answers\n\n"
-        f"{picture('entropy_right_wrong', 'Mean entropy of right and wrong answers')}\n\n"
+        f"{image('entropy_right_wrong', 'Mean entropy of right and wrong answers')}\n\n"
         f"{_compared(compared, figures.log_vocabulary)}"
     )
     uncut = figures.compared_uncut
@@ -211,7 +212,7 @@ def _harm(figures: Figures) -> str:
     lines.append(_bisection_check(figures))
     if figures.own.harmful is None:
         return "\n\n".join(lines)
-    lines.append(picture("entropy_before_harm", "Entropy at and before the first harmful token"))
+    lines.append(image("entropy_before_harm", "Entropy at and before the first harmful token"))
     rows = [
         [
             str(one.window) if one.window else "the token itself",
@@ -233,7 +234,7 @@ def _harm(figures: Figures) -> str:
             ["problem", "before", "harmful token", "after", "nats"],
             [
                 [
-                    cell(str(one["id"]), 30),
+                    escape(str(one["id"]), 30),
                     *(_text(one[name]) for name in ("before", "token", "after")),
                     f"{one['nats']:.4f}",
                 ]
@@ -246,7 +247,7 @@ def _harm(figures: Figures) -> str:
 
 def _text(text: str) -> str:
     """A piece of an answer as a cell shows it: line ends visible, nothing read as Markdown."""
-    return cell(text.replace("\n", "⏎"), 60) or "(no text)"
+    return escape(text.replace("\n", "⏎"), 60) or "(no text)"
 
 
 def _announcement(figures: Figures) -> str:
@@ -293,7 +294,7 @@ def _prediction(figures: Figures) -> str:
     agreement = f"{figures.agreement:.1%}" if figures.agreement is not None else "none"
     text = (
         "## What entropy predicts\n\n"
-        f"{picture('entropy_prediction', 'Area under the ROC curve by window; disagreement by entropy')}\n\n"
+        f"{image('entropy_prediction', 'Area under the ROC curve by window; disagreement by entropy')}\n\n"
         f"The LLM, reading the SLM's answers, would have written {agreement} of the tokens itself. The table has "
         "areas under the ROC curve (95 % interval, a band in the figure; answers are clusters): "
         "1 is a perfect predictor, 0.5 is chance, "

@@ -18,8 +18,8 @@ from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.run_folder import Answer, RunFolder
 from rstitch_local.sanitize import one_line
-from rstitch_local.study.answering import StudyJob, Watch, write_answers
-from rstitch_local.study.harm import (
+from rstitch_local.study.answering import write_answers
+from rstitch_local.study.harmful_token import (
     CONTINUATIONS_FILE,
     Harm,
     Probe,
@@ -30,6 +30,7 @@ from rstitch_local.study.harm import (
     probe,
     probes_of,
 )
+from rstitch_local.study.study_job import ProgressCallback, StudyJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class StudyRun:
     tau: float
 
 
-def run_study(pair: Pair, job: StudyJob, watch: Watch, *, checks: int = 20) -> StudyRun:
+def run_study(pair: Pair, job: StudyJob, watch: ProgressCallback, *, checks: int = 20) -> StudyRun:
     """Answer, read along, search the harmful tokens and check the search; what was done before is kept.
 
     Args:
@@ -92,7 +93,7 @@ class _Search:
         messages = self._job.messages(problem)
         return continuation_oracle(self._pair, row, messages, self._job.max_tokens, self._grader, self.verdicts)
 
-    def find(self, wrong: Sequence[tuple[Answer, Problem]], watch: Watch) -> None:
+    def find(self, wrong: Sequence[tuple[Answer, Problem]], watch: ProgressCallback) -> None:
         """Search each; one that fails (broken logits) is noted, and the others go on."""
         stage = "Harmful tokens"
         watch(stage, 0, len(wrong))
@@ -110,7 +111,7 @@ class _Search:
                 said = _told(harm, row)
             watch(stage, place, len(wrong), f"{one_line(row['id'], 40)}: {said}")
 
-    def check(self, wrong: Sequence[tuple[Answer, Problem]], watch: Watch, checks: int) -> None:
+    def check(self, wrong: Sequence[tuple[Answer, Problem]], watch: ProgressCallback, checks: int) -> None:
         """Look at places bisection passed over, in a random sample of the answers that have a harmful token."""
         found = [(row, problem) for row, problem in wrong if self._position(row) is not None]
         # By a hash of the id: most of a sample stays the same when more problems are studied.

@@ -1,7 +1,6 @@
-"""Chooses a router for a pair and a kind of problem: on one part of the rows, and tells how it does on the other.
+"""Choose a router for a pair and a kind of problem on one part of the problems, and measure it on the other part.
 
-Knows benches and what is wished for; nothing of settings files, nor of how a finding is shown. Every answer is kept
-by a bench, so a tuning that was stopped goes on.
+Independent of settings files and reports. All answers are stored by benches, so an interrupted tuning resumes.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from rstitch_local.problems.metrics import Row
 from rstitch_local.problems.progress import print_bad_rows
 from rstitch_local.problems.reading import Problem, read_problems
 from rstitch_local.problems.runner import Job
-from rstitch_local.study.bench import BenchOutcome, compared, run_bench_on
-from rstitch_local.study.figures import BASE, Footprint, RouterFigures
+from rstitch_local.study.bench import BenchOutcome, compare_routers, run_bench_on
+from rstitch_local.study.formats import points
+from rstitch_local.study.router_metrics import BASELINE, MemoryFootprint, RouterMetrics
 
 CANDIDATES = (
     *(f"entropy:{tau}" for tau in (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2)),
@@ -36,227 +36,226 @@ CANDIDATES = (
     "hysteresis:0.1:0.02",
     "slm",
 )
-"""What is tried where no router is named."""
+"""Candidates used if no router is given."""
 CHOOSING, REPORTING = "choosing", "reporting"
-_SCOUTED_SHARE, _SCOUTED_LEAST = 4, 8
+_SCREENING_FRACTION, _SCREENING_MINIMUM = 4, 8
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What a router has to keep to: at most `limit` of a loss, a share of the LLM, or milliseconds a problem.
+    """Upper limit on the accuracy loss, the LLM share, or the time per problem of a router.
 
-    limit: a share of right answers (0.01 is one point) for "loss", of tokens for "share"; ms for "time".
+    limit: a share of right answers for "loss" (0.01 is 1 point), of tokens for "share"; milliseconds for "time".
     """
 
     kind: Literal["loss", "share", "time"]
     limit: float
 
-    def value(self, own: RouterFigures) -> float | None:
-        """What is held against the limit; None where it is not known."""
+    def value(self, result: RouterMetrics) -> float | None:
+        """Return the metric that is compared with the limit; None if unknown."""
         if self.kind == "loss":
-            return own.loss
-        return own.llm_share if self.kind == "share" else None if own.seconds is None else own.seconds * 1e3
+            return result.loss
+        if self.kind == "share":
+            return result.llm_share
+        return None if result.seconds is None else result.seconds * 1e3
 
-    def kept_by(self, own: RouterFigures) -> bool:
-        """Whether a router keeps to it."""
-        value = self.value(own)
-        # A hair more, for shares like 0.29 - 0.28.
+    def satisfied_by(self, result: RouterMetrics) -> bool:
+        """Return whether a router is within the limit."""
+        value = self.value(result)
+        # Differences such as 0.29 - 0.28 exceed 0.01 by rounding.
         return value is not None and value <= self.limit + 1e-9
 
-    def hopeless(self, own: RouterFigures, rows: Sequence[Row]) -> bool:
-        """Whether it is beyond the limit by more than two standard errors, so that more problems will hardly help."""
-        value = self.value(own)
+    def is_hopeless(self, result: RouterMetrics, rows: Sequence[Row]) -> bool:
+        """Return whether a router exceeds the limit by more than two standard errors, or its value is unknown."""
+        value = self.value(result)
         if value is None:
             return True
         if self.kind == "loss":
-            # The standard error of a paired difference: only problems on which the two differ move it.
-            error = math.sqrt(own.better + own.worse) / max(1, own.problems)
+            # Standard error of a paired difference: only problems with different results contribute.
+            error = math.sqrt(result.better + result.worse) / max(1, result.problems)
         else:
-            error = _standard_error([_one(row, self.kind) for row in rows if row["stop"] != "error"])
+            error = _standard_error([self._value_of_row(row) for row in rows if row["stop"] != "error"])
         return value > self.limit + 2 * error
+
+    def _value_of_row(self, row: Row) -> float:
+        tokens = row["tokens"]
+        if self.kind == "share":
+            return float(tokens["llm"] / max(1, tokens["slm"] + tokens["llm"]))
+        return float(row["wall_ms"] or 0)
 
     def __str__(self) -> str:
         if self.kind == "loss":
-            return (
-                f"at most {self.limit * 100:g} point{'' if self.limit == 0.01 else 's'} less right than the LLM alone"
-            )
+            return f"accuracy at most {points(self.limit)} below the LLM alone"
         if self.kind == "share":
-            return f"at most {self.limit:.3g} of the tokens by the LLM"
-        return f"at most {self.limit:g} ms a problem"
+            return f"LLM share at most {self.limit:.3g}"
+        return f"at most {self.limit:g} ms per problem"
 
-    def said(self, own: RouterFigures) -> str:
-        """A router's value in words."""
-        value = self.value(own)
+    def describe(self, result: RouterMetrics) -> str:
+        """Return the constrained metric of a router as a phrase: "an LLM share of 0.2"."""
+        value = self.value(result)
         if value is None:
-            return "nothing known"
+            return "an unknown value"
         if self.kind == "loss":
-            return f"{abs(value) * 100:.3g} points {'less' if value >= 0 else 'more'} right than the LLM alone"
-        return f"an LLM share of {value:.3g}" if self.kind == "share" else f"{value:.3g} ms a problem"
+            return f"an accuracy {points(abs(value))} {'below' if value >= 0 else 'above'} the LLM alone"
+        return f"an LLM share of {value:.3g}" if self.kind == "share" else f"{value:.3g} ms per problem"
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What a tuning has found so far.
+    """Results of a tuning so far.
 
-    chosen: the spec that keeps to the wish, None while there is none.
-    nearest: the figures of what comes nearest, where nothing but the LLM alone keeps to the wish or nothing at all.
-    scouted: all candidates on the first problems of the choosing part.
-    tested: those that were run on the whole choosing part, the LLM alone first.
-    report: the bench of the reporting part; None before it began.
-    reported: its figures, of the LLM alone and the chosen one.
-    choosing, reporting: how many problems each part has.
-    finished: False where it was stopped.
+    choosing, reporting: number of problems in each part.
+    screened: all candidates on the first problems of the choosing part.
+    tested: routers that ran on the whole choosing part, the LLM alone first.
+    chosen: spec of the chosen router; None if none satisfies the constraint or the tuning is unfinished.
+    nearest: if no router satisfies the constraint, the one that comes nearest.
+    report: bench of the reporting part; None before it started.
+    reported: metrics on the reporting part of the LLM alone and the chosen router.
+    finished: False if the tuning was stopped.
     """
 
     choosing: int
     reporting: int
-    scouted: Sequence[RouterFigures] = ()
-    tested: Sequence[RouterFigures] = ()
+    screened: Sequence[RouterMetrics] = ()
+    tested: Sequence[RouterMetrics] = ()
     chosen: str | None = None
-    nearest: RouterFigures | None = None
+    nearest: RouterMetrics | None = None
     report: BenchOutcome | None = None
-    reported: Sequence[RouterFigures] = ()
+    reported: Sequence[RouterMetrics] = ()
     finished: bool = False
 
 
 def is_reporting(identifier: str) -> bool:
-    """Which part a problem belongs to: a coin of its id alone, so that it stays there whatever else is in the file."""
+    """Return whether a problem belongs to the reporting part; depends on its id only (first byte of its SHA-256)."""
     return hashlib.sha256(identifier.encode()).digest()[0] % 2 == 1
 
 
 def tune(
     job: Job,
     candidates: Sequence[str],
-    wish: Constraint,
+    constraint: Constraint,
     load: Callable[[], AbstractContextManager[Pair]],
     console: Console,
     should_stop: Callable[[], bool] = lambda: False,
-    footprints: Mapping[Role, Footprint] | None = None,
+    footprints: Mapping[Role, MemoryFootprint] | None = None,
 ) -> Tuning:
-    """Find the candidate that does best within a wish, and measure it on problems that had no part in the choice.
+    """Find the best candidate that satisfies a constraint, and measure it on problems not used for the choice.
 
-    All candidates first solve the first quarter of the choosing part (8 problems at least), problem by problem in
-    turn. Those beyond the wish by more than two standard errors are dropped. For a bearable loss the others then
-    solve the rest of it one by one, from the fastest on, until one keeps to the wish: it is the fastest that does.
-    For a share or a time the others all solve the rest, and of those that keep to the wish the one with most right
-    answers is taken, of several the fastest. The LLM alone is a candidate of its own in all this.
+    Screening: all candidates solve the first quarter of the choosing part (at least 8 problems). Candidates that
+    exceed the constraint by more than two standard errors are dropped. With a loss constraint, the others run on the
+    whole choosing part one by one, fastest first, until one satisfies the constraint: it is the fastest that does.
+    With a share or time constraint, all others run on it, and the most accurate one that satisfies the constraint is
+    chosen, the fastest of equally accurate ones. The LLM alone is always a candidate.
 
     Args:
-        job: what to solve and how; its `out` is the folder of the tuning.
-        candidates: their specs, which are valid.
-        wish: what the router has to keep to.
-        load: opens the pair; called more than once.
-        console: where progress is shown.
-        should_stop: True ends it after what is done.
-        footprints: for the memory in the figures.
+        job: problems and settings; `job.out` is the folder of the tuning.
+        candidates: valid router specs.
+        constraint: limit for the chosen router.
+        load: opens the pair; called several times.
+        console: displays progress.
+        should_stop: stops the tuning after the current answer when it returns True.
+        footprints: memory of both models, for `RouterMetrics.memory_bytes`.
 
     Raises:
-        InputError: a part has no problems, none of them has a gold answer, or as `run_bench_on`.
-        RStitchError: as `run_bench_on`.
+        InputError: a part has no problems or no gold answers, or as in `run_bench_on`.
+        RStitchError: as in `run_bench_on`.
     """
     problem_file = read_problems(job.file, job.fields, strict=job.strict)
     print_bad_rows(console, problem_file)
-    choosing, reporting = _parts(job.selection.of(problem_file.problems))
-    found = Tuning(len(choosing), len(reporting))
+    choosing, reporting = _split(job.selection.of(problem_file.problems))
+    tuning = Tuning(len(choosing), len(reporting))
 
     def run(part: str, problems: Sequence[Problem], specs: Sequence[str]) -> BenchOutcome:
         return run_bench_on(problem_file, problems, replace(job, out=job.out / part), specs, load, console, should_stop)
 
-    quarter = choosing[: max(len(choosing) // _SCOUTED_SHARE, min(len(choosing), _SCOUTED_LEAST))]
-    scouting = run(CHOOSING, quarter, candidates)
-    scouted = compared(scouting, footprints, job.seed)
-    found = replace(found, scouted=scouted)
-    if not scouting.finished:
-        return found
-    hopeful = [own for own in scouted if not wish.hopeless(own, scouting.rows[own.router])]
-    search = _Search(wish, scouted)
-    for specs in search.orders(hopeful):
+    first_problems = choosing[: max(len(choosing) // _SCREENING_FRACTION, min(len(choosing), _SCREENING_MINIMUM))]
+    screening = run(CHOOSING, first_problems, candidates)
+    screened = compare_routers(screening, footprints, job.seed)
+    tuning = replace(tuning, screened=screened)
+    if not screening.finished:
+        return tuning
+    remaining = [r for r in screened if not constraint.is_hopeless(r, screening.rows[r.router])]
+    search = _Search(constraint, screened)
+    for specs in search.batches(remaining):
         outcome = run(CHOOSING, choosing, specs)
-        figures = compared(outcome, footprints, job.seed)
-        search.add(figures)
-        found = replace(found, tested=list(search.tested.values()))
+        search.add(compare_routers(outcome, footprints, job.seed))
+        tuning = replace(tuning, tested=list(search.tested.values()))
         if not outcome.finished:
-            return found
-        if search.done():
+            return tuning
+        if search.is_decided():
             break
     chosen = search.best()
-    found = replace(found, chosen=chosen.router if chosen else None, nearest=search.nearest(chosen))
+    tuning = replace(tuning, chosen=chosen.router if chosen else None, nearest=search.nearest(chosen))
     if chosen is None:
-        return replace(found, finished=True)
+        return replace(tuning, finished=True)
     report = run(REPORTING, reporting, [chosen.router])
-    return replace(found, report=report, reported=compared(report, footprints, job.seed), finished=report.finished)
+    return replace(
+        tuning, report=report, reported=compare_routers(report, footprints, job.seed), finished=report.finished
+    )
 
 
 @dataclass(slots=True)
 class _Search:
-    """What was run on the whole choosing part, and what it says."""
+    """Routers that ran on the whole choosing part, and which ones to run next."""
 
-    wish: Constraint
-    scouted: Sequence[RouterFigures]
-    tested: dict[str, RouterFigures] = field(default_factory=dict)
+    constraint: Constraint
+    screened: Sequence[RouterMetrics]
+    tested: dict[str, RouterMetrics] = field(default_factory=dict)
 
-    def orders(self, hopeful: Sequence[RouterFigures]) -> list[list[str]]:
-        """What to run in turn: for a loss one by one from the fastest up to the LLM alone, else all at once."""
-        pace = {own.router: own.seconds or math.inf for own in self.scouted}
-        if self.wish.kind != "loss":
-            return [[own.router for own in hopeful]]
-        faster = [own.router for own in hopeful if own.router != BASE and pace[own.router] < pace[BASE]]
-        # The LLM alone is the base of every loss, and is run with the first.
-        return [[spec] for spec in sorted(faster, key=pace.__getitem__)] or [[BASE]]
+    def batches(self, remaining: Sequence[RouterMetrics]) -> list[list[str]]:
+        """Return the specs to run in turn: one by one for a loss constraint (fastest first), else all together."""
+        seconds = {result.router: result.seconds or math.inf for result in self.screened}
+        if self.constraint.kind != "loss":
+            return [[result.router for result in remaining]]
+        faster = [r.router for r in remaining if r.router != BASELINE and seconds[r.router] < seconds[BASELINE]]
+        # The LLM alone runs with the first of them: every loss is relative to it.
+        return [[spec] for spec in sorted(faster, key=seconds.__getitem__)] or [[BASELINE]]
 
-    def add(self, figures: Sequence[RouterFigures]) -> None:
-        """Take note of routers that ran on the whole part."""
-        self.tested |= {own.router: own for own in figures}
+    def add(self, results: Sequence[RouterMetrics]) -> None:
+        """Record routers that ran on the whole choosing part."""
+        self.tested |= {result.router: result for result in results}
 
-    def done(self) -> bool:
-        """Whether the rest cannot be better."""
-        return self.wish.kind == "loss" and self._routers_that_keep() != []
+    def is_decided(self) -> bool:
+        """Return whether no remaining batch can be better."""
+        return self.constraint.kind == "loss" and self._satisfying() != []
 
-    def best(self) -> RouterFigures | None:
-        """The one to take."""
-        within = [own for own in self.tested.values() if self.wish.kept_by(own)]
-        if self.wish.kind == "loss":
-            return min(within, key=lambda own: own.seconds or math.inf, default=None)
-        return max(within, key=lambda own: (own.accuracy or 0.0, -(own.seconds or math.inf)), default=None)
+    def best(self) -> RouterMetrics | None:
+        """Return the best router that satisfies the constraint, which may be the LLM alone."""
+        within = [result for result in self.tested.values() if self.constraint.satisfied_by(result)]
+        if self.constraint.kind == "loss":
+            return min(within, key=lambda result: result.seconds or math.inf, default=None)
+        return max(within, key=lambda r: (r.accuracy or 0.0, -(r.seconds or math.inf)), default=None)
 
-    def nearest(self, chosen: RouterFigures | None) -> RouterFigures | None:
-        """What comes nearest to the wish, where no router keeps to it; what solved most problems goes first."""
-        if chosen is not None and chosen.router != BASE:
+    def nearest(self, chosen: RouterMetrics | None) -> RouterMetrics | None:
+        """Return the router nearest to the constraint, or None if one satisfies it; prefers fully tested routers."""
+        if self._satisfying() or (chosen is not None and chosen.router != BASELINE):
             return None
-        others = [own for own in self.tested.values() if own.router != BASE]
-        others = others or [own for own in self.scouted if own.router != BASE]
-        if self._routers_that_keep():
-            return None
-        return min(others, key=lambda own: _or_infinite(self.wish.value(own)), default=None)
+        others = [result for result in self.tested.values() if result.router != BASELINE]
+        others = others or [result for result in self.screened if result.router != BASELINE]
+        return min(others, key=self._distance, default=None)
 
-    def _routers_that_keep(self) -> list[RouterFigures]:
-        return [own for own in self.tested.values() if own.router != BASE and self.wish.kept_by(own)]
+    def _distance(self, result: RouterMetrics) -> float:
+        value = self.constraint.value(result)
+        return math.inf if value is None else value
+
+    def _satisfying(self) -> list[RouterMetrics]:
+        return [r for r in self.tested.values() if r.router != BASELINE and self.constraint.satisfied_by(r)]
 
 
-def _parts(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
-    """The choosing and the reporting part; raises InputError where one is empty or has nothing to be graded by."""
+def _split(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
+    """Return the choosing and the reporting part; raises InputError if one is empty or has no gold answers."""
     parts = [p for p in problems if not is_reporting(p.id)], [p for p in problems if is_reporting(p.id)]
     for part, name in zip(parts, (CHOOSING, REPORTING), strict=True):
         if not part:
             raise InputError(
                 "Too few problems",
-                f"Rows are split by a coin of their id, and the {name} part of these {len(problems)} is empty.",
-                "Tune on 40 problems or more.",
+                f"Problems are split by a hash of their id, and the {name} part of these {len(problems)} is empty.",
+                "Use 40 problems or more.",
             )
         if all(problem.gold is None for problem in part):
-            raise InputError("No gold answers", f"No problem of the {name} part has an answer to be graded by.")
+            raise InputError("No gold answers", f"No problem of the {name} part has a gold answer.")
     return parts
-
-
-def _one(row: Row, kind: str) -> float:
-    """One answer's share of the LLM, or its milliseconds."""
-    tokens = row["tokens"]
-    return (tokens["llm"] / max(1, tokens["slm"] + tokens["llm"])) if kind == "share" else float(row["wall_ms"] or 0)
 
 
 def _standard_error(values: Sequence[float]) -> float:
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-
-
-def _or_infinite(value: float | None) -> float:
-    return math.inf if value is None else value

@@ -1,7 +1,4 @@
-"""What a tuning found, in plain words and as files.
-
-Knows findings and figures; nothing of how they came about, nor of settings files.
-"""
+"""Report of a tuning: findings as sentences, report.md for people, tune.json for programs."""
 
 from __future__ import annotations
 
@@ -12,96 +9,102 @@ from pathlib import Path
 from typing import Any
 
 from rstitch_local.files import write_atomic
-from rstitch_local.study.figures import BASE, RouterFigures
-from rstitch_local.study.report import REPORT, escaped, facts_of, figures_table, shares
+from rstitch_local.study.bench_findings import time_breakdown, uses_both_models
+from rstitch_local.study.bench_report import REPORT, metadata_list, metadata_of, metrics_table
+from rstitch_local.study.formats import percent, span
+from rstitch_local.study.markdown import escape
+from rstitch_local.study.router_metrics import BASELINE, RouterMetrics
 from rstitch_local.study.tuning import Constraint, Tuning
-from rstitch_local.study.verdict import account, stitched
 
 TUNE_JSON = "tune.json"
-_FEW = 20
+_FEW_PROBLEMS = 20
 
 
-def findings(found: Tuning, wish: Constraint) -> list[str]:
-    """Paragraphs: what was chosen, how it does on the reporting part, and why; none before the end."""
-    if not found.finished:
+def tuning_findings(tuning: Tuning, constraint: Constraint) -> list[str]:
+    """Return the findings, one paragraph each: the choice and its metrics on the reporting part; [] if unfinished."""
+    if not tuning.finished:
         return []
-    words = []
-    tested = {own.router: own for own in found.tested}
-    if found.chosen is None:
-        words.append(f"Nothing keeps to the wish ({wish}).")
-    elif found.chosen == BASE:
-        words.append(f"The LLM alone is the best choice: no router keeps to the wish ({wish}) and is better.")
+    paragraphs = []
+    if tuning.chosen is None:
+        paragraphs.append(f"No router satisfies the constraint ({constraint}).")
+    elif tuning.chosen == BASELINE:
+        paragraphs.append(
+            f"The LLM alone is the best choice: no router satisfies the constraint ({constraint}) and is better."
+        )
     else:
-        own = tested[found.chosen]
-        words.append(
-            f"{own.router} is chosen ({wish}): on the {found.choosing} problems of the choosing part it has "
-            f"{wish.said(own)} and a speed-up of {own.speed_up or 0:.2f}x."
+        chosen = next(result for result in tuning.tested if result.router == tuning.chosen)
+        paragraphs.append(
+            f"Chosen router: {chosen.router} ({constraint}). On the {tuning.choosing} problems of the choosing part "
+            f"it has {constraint.describe(chosen)} and a speed-up of {chosen.speed_up or 0:.2f}x."
         )
-    if found.nearest is not None:
-        own = found.nearest
-        words.append(
-            f"{own.router} comes nearest of the routers, with {wish.said(own)} on {own.problems} problems "
-            f"and a speed-up of {own.speed_up or 0:.2f}x."
+    if tuning.nearest is not None:
+        nearest = tuning.nearest
+        paragraphs.append(
+            f"Nearest to the constraint is {nearest.router} with {constraint.describe(nearest)} on {nearest.problems} "
+            f"problems and a speed-up of {nearest.speed_up or 0:.2f}x."
         )
-    reported = {own.router: own for own in found.reported}
-    if found.chosen in reported:
-        words += _reported(reported[found.chosen], reported[BASE], wish)
-    return words
+    reported = {result.router: result for result in tuning.reported}
+    if tuning.chosen in reported:
+        paragraphs += _reporting_paragraphs(reported[tuning.chosen], reported[BASELINE], constraint)
+    return paragraphs
 
 
-def _reported(own: RouterFigures, base: RouterFigures, wish: Constraint) -> list[str]:
-    if own is base:
-        return [
-            f"On the {own.problems} problems of the reporting part it has {shares(own.accuracy, own.interval)} right."
-        ]
-    speed = f"{own.speed_up or 0:.2f}x"
-    if own.speed_up_interval is not None:
-        speed += f" (95 % interval {own.speed_up_interval[0]:.2f} to {own.speed_up_interval[1]:.2f})"
+def _reporting_paragraphs(chosen: RouterMetrics, baseline: RouterMetrics, constraint: Constraint) -> list[str]:
+    accuracy = percent(chosen.accuracy, chosen.interval)
+    if chosen is baseline:
+        return [f"On the {chosen.problems} problems of the reporting part its accuracy is {accuracy}."]
     text = (
-        f"On the {own.problems} problems of the reporting part, which had no say in the choice, it has "
-        f"{shares(own.accuracy, own.interval)} right, the LLM alone {shares(base.accuracy, base.interval)}"
+        f"On the {chosen.problems} problems of the reporting part, which were not used for the choice, its accuracy is "
+        f"{accuracy}, that of the LLM alone {percent(baseline.accuracy, baseline.interval)}"
     )
-    if own.loss_interval is not None and own.loss is not None:
-        low, high = own.loss_interval
-        text += f": a loss of {own.loss * 100:.3g} points (95 % interval {low * 100:.3g} to {high * 100:.3g})"
-    text += f". Its speed-up is {speed}, its LLM share {own.llm_share or 0:.1%}. "
-    text += "It keeps to the wish there as well." if wish.kept_by(own) else "There it does NOT keep to the wish."
-    words = [text]
-    if stitched(own):
-        words.append(account(own, base))
-    if own.problems < _FEW:
-        words.append(f"{own.problems} problems are few: the intervals say how little is certain.")
-    return words
+    if chosen.loss_interval is not None and chosen.loss is not None:
+        low, high = chosen.loss_interval
+        text += f": a loss of {chosen.loss * 100:.3g} points (95 % interval {low * 100:.3g} to {high * 100:.3g})"
+    text += f". Its speed-up is {chosen.speed_up or 0:.2f}x"
+    if chosen.speed_up_interval is not None:
+        text += f" (95 % interval {span(chosen.speed_up_interval)})"
+    text += f", its LLM share {chosen.llm_share or 0:.1%}. "
+    satisfied = constraint.satisfied_by(chosen)
+    text += "It satisfies the constraint there too." if satisfied else "It does NOT satisfy the constraint there."
+    paragraphs = [text]
+    if uses_both_models(chosen):
+        paragraphs.append(time_breakdown(chosen, baseline))
+    if chosen.problems < _FEW_PROBLEMS:
+        paragraphs.append(f"The reporting part has only {chosen.problems} problems; the intervals are wide.")
+    return paragraphs
 
 
-def write_tuning(out: Path, words: Sequence[str], found: Tuning, wish: Constraint) -> None:
+def write_tuning(out: Path, findings: Sequence[str], tuning: Tuning, constraint: Constraint) -> None:
     """Write report.md and tune.json; raises StorageError."""
-    parts = ["# Tuning", *map(escaped, words)]
-    if found.reported:
-        parts += ["## The reporting part", figures_table(found.reported)]
-    if found.tested:
-        parts += ["## The choosing part", figures_table(found.tested)]
-    if found.scouted:
-        first = found.scouted[0].problems
-        parts += [f"## All candidates on its first {first} problems", figures_table(found.scouted)]
-    if found.report is not None:
-        facts = facts_of(found.report).items()
-        parts += ["## What was measured", "\n".join(f"- {name}: {escaped(value)}" for name, value in facts)]
+    parts = ["# Tuning", *map(escape, findings)]
+    if tuning.reported:
+        parts += ["## Reporting part", metrics_table(tuning.reported)]
+    if tuning.tested:
+        parts += ["## Choosing part", metrics_table(tuning.tested)]
+    if tuning.screened:
+        count = tuning.screened[0].problems
+        parts += [
+            f"## All candidates on the first {count} problems of the choosing part",
+            metrics_table(tuning.screened),
+        ]
+    if tuning.report is not None:
+        parts += ["## Setup", metadata_list(metadata_of(tuning.report))]
     write_atomic(out / REPORT, "\n\n".join(parts) + "\n", what="report")
-    text = json.dumps(record(words, found, wish), indent=2, allow_nan=False)
+    text = json.dumps(tuning_record(findings, tuning, constraint), indent=2, allow_nan=False)
     write_atomic(out / TUNE_JSON, text + "\n", what="report")
 
 
-def record(words: Sequence[str], found: Tuning, wish: Constraint) -> Mapping[str, Any]:
-    """Everything that was found, ready for JSON."""
+def tuning_record(findings: Sequence[str], tuning: Tuning, constraint: Constraint) -> Mapping[str, Any]:
+    """Return the content of tune.json."""
+    # The keys are those of the first release.
     return {
-        "wish": asdict(wish),
-        "chosen": found.chosen,
-        "nearest": None if found.nearest is None else found.nearest.router,
-        "finished": found.finished,
-        "plain_words": list(words),
-        "problems": {"choosing": found.choosing, "reporting": found.reporting},
-        "reported": [asdict(own) for own in found.reported],
-        "tested": [asdict(own) for own in found.tested],
-        "scouted": [asdict(own) for own in found.scouted],
+        "wish": asdict(constraint),
+        "chosen": tuning.chosen,
+        "nearest": None if tuning.nearest is None else tuning.nearest.router,
+        "finished": tuning.finished,
+        "plain_words": list(findings),
+        "problems": {"choosing": tuning.choosing, "reporting": tuning.reporting},
+        "reported": [result.to_dict() for result in tuning.reported],
+        "tested": [result.to_dict() for result in tuning.tested],
+        "scouted": [result.to_dict() for result in tuning.screened],
     }

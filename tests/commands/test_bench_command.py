@@ -46,8 +46,8 @@ def test_a_bench_of_the_demo_pair(file: Path, monkeypatch: pytest.MonkeyPatch) -
     out = file.parent / "out"
     report = (out / "report.md").read_text(encoding="utf-8")
     first = report.split("\n\n")[1]
-    assert " wins: " in first
-    assert first.split()[0] in done.stdout
+    assert first.startswith("Best: ")
+    assert first.split()[1] in done.stdout
     assert "Why entropy:0.02 is" in report
     assert "demo-llm.gguf" in report
     with (out / "figures.csv").open(newline="") as lines:

@@ -37,7 +37,7 @@ def test_a_choice_is_saved_and_used(file: Path, monkeypatch: pytest.MonkeyPatch)
     routers = ["--router", "slm", "--router", "entropy:0.001", "--max-loss", "100", "--save"]
     done = tune(file, *routers)
     assert done.exit_code == 0, done.output
-    assert "slm is chosen (at most 100 points less right" in " ".join(done.stdout.split())
+    assert "Chosen router: slm (accuracy at most 100 points below the LLM alone)" in " ".join(done.stdout.split())
     assert "slm is now the router of the pair demo" in done.stderr
     record = json.loads((file.parent / "out" / "tune.json").read_text())
     assert record["chosen"] == "slm"
@@ -61,8 +61,8 @@ def test_a_choice_is_saved_and_used(file: Path, monkeypatch: pytest.MonkeyPatch)
 def test_nothing_fulfils_the_wish(file: Path) -> None:
     done = tune(file, "--router", "entropy:0.1", "--target-ms", "0.001", "--save", "--max-tokens", "8")
     assert done.exit_code == 0, done.output
-    assert "Nothing keeps to the wish (at most 0.001 ms a problem)" in " ".join(done.stdout.split())
-    assert "comes nearest" in done.stdout
+    assert "No router satisfies the constraint (at most 0.001 ms per problem)" in " ".join(done.stdout.split())
+    assert "Nearest to the constraint" in done.stdout
     assert "nothing is saved" in done.stderr
     assert not paths.tuned_file().exists()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstitch_local.study.agreement import AgreementRun, agreement_figures, computed_speed_up, draft_rounds
+from rstitch_local.study.agreement import AgreementRun, agreement_metrics, computed_speed_up, draft_rounds
 
 
 def line(identifier: str, **changes: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def test_speed_up_by_hand() -> None:
 def test_figures_by_hand() -> None:
     slm = [line("a", answer_tokens=[1]), line("b", correct=False, stop="length"), line("c", stop="error")]
     llm = [line("a"), line("b", agrees=[True] * 4, correct=None), line("c")]
-    figures = agreement_figures(AgreementRun(slm, llm, {1: 2.0, 17: 2.0}))
+    figures = agreement_metrics(AgreementRun(slm, llm, {1: 2.0, 17: 2.0}))
     assert figures.errors == 1
     assert figures.agreement == 7 / 8
     assert figures.quartiles == pytest.approx((0.8125, 0.875, 0.9375))
@@ -78,5 +78,5 @@ def test_figures_by_hand() -> None:
 
 def test_nothing_could_be_timed() -> None:
     untimed = line("a", other_decode_ms=None, agrees=[])
-    figures = agreement_figures(AgreementRun([line("a")], [untimed], {}))
+    figures = agreement_metrics(AgreementRun([line("a")], [untimed], {}))
     assert (figures.agreement, figures.best, figures.drafts) == (None, None, [])

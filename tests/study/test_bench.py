@@ -5,7 +5,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from bench_fakes import QuickGrader, RoutedPair, Way, bench_job, quiet
+from bench_fakes import QuickGrader, RoutedPair, RouterBehavior, bench_job, quiet
 from problem_fakes import write_problems
 from rich.console import Console
 from tiny_pair import TinyPair
@@ -16,7 +16,7 @@ from rstitch_local.errors import InputError, StorageError
 from rstitch_local.llama.gguf_check import check_gguf
 from rstitch_local.problems.run_folder import RunFolder
 from rstitch_local.problems.selection import Selection
-from rstitch_local.study.bench import BenchOutcome, compared, folder_name, footprints_of, run_bench
+from rstitch_local.study.bench import BenchOutcome, compare_routers, folder_name, memory_footprints, run_bench
 from rstitch_local.study.bench_progress import BenchProgress
 
 
@@ -67,7 +67,7 @@ def test_a_bench_goes_on_where_it_stopped(file: Path) -> None:
     assert (first.done, first.total, first.finished) == (5, 12, False)
     # Only what both have answered is compared.
     assert [len(rows) for rows in first.rows.values()] == [2, 2]
-    assert len(compared(first)) == 2
+    assert len(compare_routers(first)) == 2
     again = RoutedPair()
     second = bench(again, file, "slm")
     assert len(again.asked) == 7
@@ -92,17 +92,17 @@ def test_a_router_that_is_added_later(file: Path) -> None:
 
 def test_nothing_to_compare_yet(file: Path) -> None:
     outcome = bench(RoutedPair(), file, "slm", after=0)
-    assert (outcome.done, compared(outcome)) == (0, [])
+    assert (outcome.done, compare_routers(outcome)) == (0, [])
 
 
 def test_an_error_is_wrong_named_and_tried_again(file: Path) -> None:
-    broken = RoutedPair({"slm": Way(error=InputError("The prompt is too long", "It is."))})
+    broken = RoutedPair({"slm": RouterBehavior(error=InputError("The prompt is too long", "It is."))})
     outcome = bench(broken, file, "slm", selection=Selection(limit=2))
     assert outcome.finished
-    _, slm = compared(outcome)
+    _, slm = compare_routers(outcome)
     assert (slm.accuracy, slm.worse, slm.seconds) == (0, 2, None)
     assert slm.failures[0].error == "The prompt is too long: It is."
-    assert compared(bench(RoutedPair(), file, "slm", selection=Selection(limit=2)))[1].accuracy == 1
+    assert compare_routers(bench(RoutedPair(), file, "slm", selection=Selection(limit=2)))[1].accuracy == 1
 
 
 def test_samples_are_interleaved_too(file: Path) -> None:
@@ -151,7 +151,7 @@ def test_folders_have_names_that_files_can_have() -> None:
 
 
 def test_footprints_are_those_of_the_files(tiny_pair: TinyPair) -> None:
-    found = footprints_of({Role.SLM: tiny_pair.slm, Role.LLM: tiny_pair.llm}, "q8_0")
+    found = memory_footprints({Role.SLM: tiny_pair.slm, Role.LLM: tiny_pair.llm}, "q8_0")
     per_token = check_gguf(tiny_pair.llm).kv_bytes_per_token
     assert per_token > 0
     assert found[Role.LLM].cell_bytes == cache_bytes(per_token, 1, "q8_0")
@@ -161,7 +161,7 @@ def test_footprints_are_those_of_the_files(tiny_pair: TinyPair) -> None:
 def test_progress_on_a_terminal_and_in_a_file(file: Path) -> None:
     screen, plain = StringIO(), StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
-    pair = RoutedPair({"llm": Way(ms=300), "slm": Way(ms=100, wrong=("1",))})
+    pair = RoutedPair({"llm": RouterBehavior(ms=300), "slm": RouterBehavior(ms=100, wrong=("1",))})
     run_bench(bench_job(file, file.parent / "out"), ["slm"], pair.load, console)
     assert "slm" in screen.getvalue()
     assert "12/12" in screen.getvalue()

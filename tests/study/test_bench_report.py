@@ -6,21 +6,21 @@ import json
 from pathlib import Path
 
 import pytest
-from bench_fakes import compared_rows, some_rows
+from bench_fakes import results_of, some_rows
 from problem_fakes import row
 
 from rstitch_local.errors import StorageError
-from rstitch_local.study.report import csv_text, escaped, markdown, write_report
+from rstitch_local.study.bench_report import report_text, write_report
 
 MARK = "](x) <b>|`\x1b[31m"
 
 
 def test_the_three_files_say_the_same(tmp_path: Path) -> None:
-    figures, _ = compared_rows(llm=some_rows("rrwr", 200), entropy_1=some_rows("rrre", 100))
-    text = markdown("Bench", ["It wins."], {"pair": "a_b"}, figures, ["accuracy-share.svg"])
+    figures, _ = results_of(llm=some_rows("rrwr", 200), entropy_1=some_rows("rrre", 100))
+    text = report_text("Bench", ["It is faster."], {"pair": "a_b"}, figures, ["accuracy-share.svg"])
     write_report(tmp_path, text, figures, {"split_problems": 0})
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert report.startswith("# Bench\n\nIt wins.\n")
+    assert report.startswith("# Bench\n\nIt is faster.\n")
     line = next(line for line in report.splitlines() if line.startswith("| `entropy:1` | 75.0%"))
     # The times are those of the three answers that both have without an error.
     assert "| 1 / 1 | 1 | 0.101 | 0.101 | 1.99x (1.98 to 2.00) |" in line
@@ -39,23 +39,21 @@ def test_the_three_files_say_the_same(tmp_path: Path) -> None:
 
 def test_texts_of_strangers_are_no_markup() -> None:
     rows = [row(MARK, False, stop="error", error=MARK, wall_ms=0.0)]
-    figures, _ = compared_rows(llm=rows)
-    report = markdown("Bench", [MARK], {"prompt": MARK}, figures)
+    figures, _ = results_of(llm=rows)
+    report = report_text("Bench", [MARK], {"prompt": MARK}, figures)
     assert "\x1b" not in report
     assert report.count("\\]\\(x\\)") + report.count("\\](x) \\<b\\>\\|\\`") == 4
-    assert escaped("a\nb") == "a b"
 
 
 def test_many_errors_are_counted() -> None:
-    figures, _ = compared_rows(llm=some_rows("e" * 30))
-    report = markdown("Bench", [], {}, figures)
+    figures, _ = results_of(llm=some_rows("e" * 30))
+    report = report_text("Bench", [], {}, figures)
     assert "- and 10 more" in report
     assert "--" in report
-    assert csv_text(figures).count("\n") == 2
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    figures, _ = compared_rows(llm=some_rows("r"))
+    figures, _ = results_of(llm=some_rows("r"))
     (tmp_path / "report.md").mkdir()
     with pytest.raises(StorageError, match=r"report|directory|denied"):
         write_report(tmp_path, "", figures, {})

@@ -9,9 +9,9 @@ import pytest
 
 from rstitch_local.errors import StorageError
 from rstitch_local.study import entropy_plots
-from rstitch_local.study.entropy_figures import figures_of
+from rstitch_local.study.entropy_metrics import figures_of
 from rstitch_local.study.entropy_study import StudyRun
-from rstitch_local.study.harm import Harm
+from rstitch_local.study.harmful_token import Harm
 
 pytestmark = pytest.mark.skipif(find_spec("matplotlib") is None, reason="draws figures: install '.[study]'")
 
@@ -67,12 +67,3 @@ def test_the_same_numbers_make_the_same_files(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         entropy_plots.draw_histogram(run_of([0.1]), tmp_path / "none" / "x")
-
-
-def test_p_values() -> None:
-    assert [entropy_plots.shown_p(p) for p in (1.0, 0.0466, 0.00012, 1e-9)] == [
-        "= 1",
-        "= 0.047",
-        "= 0.00012",
-        "< 0.0001",
-    ]

@@ -21,10 +21,11 @@ from rstitch_local.plotting import (
     require_matplotlib,
     save,
 )
-from rstitch_local.study.figures import BASE, PARTS, RouterFigures
-from rstitch_local.study.label_places import DOT, Box, places_of
+from rstitch_local.study.bench_findings import PART_NAMES
+from rstitch_local.study.formats import seconds
+from rstitch_local.study.label_layout import DOT, Box, place_labels
+from rstitch_local.study.router_metrics import BASELINE, TIME_PARTS, RouterMetrics
 from rstitch_local.study.statistics import Interval, pareto
-from rstitch_local.study.verdict import PART_NAMES, seconds_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,14 +34,14 @@ if TYPE_CHECKING:
 _STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"), (YELLOW, "X"))
 # The two models alone look the same in every picture, whatever else is in it.
 _ALONE = {"llm": (BLACK, "*"), "slm": ("#777777", "*")}
-_PART_COLOURS = dict(zip(PARTS, (SKY, BLUE, ORANGE, GREEN, "#BBBBBB"), strict=True))
-_PART_HATCHES = dict(zip(PARTS, ("", "", "///", "...", ""), strict=True))
+_PART_COLOURS = dict(zip(TIME_PARTS, (SKY, BLUE, ORANGE, GREEN, "#BBBBBB"), strict=True))
+_PART_HATCHES = dict(zip(TIME_PARTS, ("", "", "///", "...", ""), strict=True))
 _GREY = "#666666"
 # A wider range of times than this is drawn on a logarithmic axis.
 _LOG_FROM = 8
 
 
-def draw(figures: Sequence[RouterFigures], out: Path) -> list[Path]:
+def draw(figures: Sequence[RouterMetrics], out: Path) -> list[Path]:
     """Draw what can be drawn, as PNG and SVG; without gold answers or times some pictures have nothing to show.
 
     Args:
@@ -69,13 +70,13 @@ def draw(figures: Sequence[RouterFigures], out: Path) -> list[Path]:
     return files
 
 
-def accuracy_against_latency(figures: Sequence[RouterFigures]) -> Figure:
+def accuracy_against_latency(figures: Sequence[RouterMetrics]) -> Figure:
     """Points with their intervals, and the line of those no other beats."""
-    base = next((own for own in figures if own.router == BASE), None)
+    base = next((own for own in figures if own.router == BASELINE), None)
     longest = max(own.seconds or 0.0 for own in figures)
     unit, name = _unit(longest)
 
-    def reach(own: RouterFigures) -> Interval | None:
+    def reach(own: RouterMetrics) -> Interval | None:
         """The interval of the speed-up, as a time by the LLM's own mean."""
         if own.speed_up_interval is None or base is None or base.seconds is None:
             return None
@@ -104,7 +105,7 @@ def accuracy_against_latency(figures: Sequence[RouterFigures]) -> Figure:
     return figure
 
 
-def accuracy_against_share(figures: Sequence[RouterFigures]) -> Figure:
+def accuracy_against_share(figures: Sequence[RouterMetrics]) -> Figure:
     """Points with their intervals, by the share of tokens the LLM wrote."""
     figure, axes = _canvas()
     _scatter(axes, figures, [((own.llm_share or 0.0) * 100, own.accuracy or 0.0) for own in figures], lambda _: None)
@@ -114,7 +115,7 @@ def accuracy_against_share(figures: Sequence[RouterFigures]) -> Figure:
     return figure
 
 
-def latency_taken_apart(figures: Sequence[RouterFigures]) -> Figure:
+def latency_taken_apart(figures: Sequence[RouterMetrics]) -> Figure:
     """A bar a router, from the fastest down, made of what its time goes to."""
     rows = sorted(figures, key=lambda own: own.seconds or 0.0)
     figure, axes = _canvas(height=1.7 + 0.42 * len(rows))
@@ -123,7 +124,7 @@ def latency_taken_apart(figures: Sequence[RouterFigures]) -> Figure:
     longest *= unit
     places = range(len(rows))
     left = [0.0] * len(rows)
-    for name in PARTS:
+    for name in TIME_PARTS:
         widths = [own.parts[name] * unit for own in rows]
         axes.barh(
             places, widths, left=left, height=0.7, color=_PART_COLOURS[name], hatch=_PART_HATCHES[name],
@@ -140,9 +141,9 @@ def latency_taken_apart(figures: Sequence[RouterFigures]) -> Figure:
                 )  # fmt: skip
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for place, own in enumerate(rows):
-        against = "" if own.router == BASE or own.speed_up is None else f", {own.speed_up:.2f}x"
+        against = "" if own.router == BASELINE or own.speed_up is None else f", {own.speed_up:.2f}x"
         axes.text(
-            left[place] + 0.012 * longest, place, f"{seconds_text(left[place] / unit)}{against}", va="center",
+            left[place] + 0.012 * longest, place, f"{seconds(left[place] / unit)}{against}", va="center",
             fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
     axes.set_yticks(list(places), [own.router for own in rows])
@@ -152,7 +153,7 @@ def latency_taken_apart(figures: Sequence[RouterFigures]) -> Figure:
     axes.set_xlabel(f"Time per problem, mean ({unit_name})")
     axes.set_ylabel("Router")
     axes.legend(
-        ncols=len(PARTS), loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8.5, handlelength=1.2,
+        ncols=len(TIME_PARTS), loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8.5, handlelength=1.2,
         columnspacing=1.2, borderaxespad=0.2,
     )  # fmt: skip
     axes.set_title("Where the time goes", loc="left", fontweight="bold", fontsize=12, pad=24)
@@ -199,9 +200,9 @@ def _title(figure: Figure, axes: Axes, title: str, *notes: str) -> None:
 
 def _scatter(
     axes: Axes,
-    figures: Sequence[RouterFigures],
+    figures: Sequence[RouterMetrics],
     points: Sequence[tuple[float, float]],
-    reach: Callable[[RouterFigures], Interval | None],
+    reach: Callable[[RouterMetrics], Interval | None],
 ) -> None:
     """Mark every point with the colour and the shape of its kind of router, and draw its intervals."""
     from matplotlib.ticker import PercentFormatter
@@ -232,7 +233,7 @@ def _within(value: float, limits: Interval) -> bool:
     return limits[0] <= value <= limits[1]
 
 
-def _kind(own: RouterFigures) -> str:
+def _kind(own: RouterMetrics) -> str:
     return own.router.partition(":")[0]
 
 
@@ -257,7 +258,7 @@ def _label(figure: Figure, axes: Axes) -> None:
     scale = figure.dpi / 72
     sizes = [(extent.width, extent.height) for extent in extents]
     frame = Box(*axes.get_window_extent(renderer).extents)
-    places = places_of(spots, sizes, frame, _dots(axes), scale)
+    places = place_labels(spots, sizes, frame, _dots(axes), scale)
     for line, text, extent, spot, place in zip(marked, texts, extents, spots, places, strict=True):
         box = place.box
         middle = (box.left + box.right - extent.width) / 2, (box.bottom + box.top - extent.height) / 2

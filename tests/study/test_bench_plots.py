@@ -6,31 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_fakes import compared_rows, some_rows
+from bench_fakes import results_of, some_rows
 
 from rstitch_local.errors import StorageError, UsageError
-from rstitch_local.study import plots
-from rstitch_local.study.figures import RouterFigures
+from rstitch_local.study import bench_plots
+from rstitch_local.study.router_metrics import RouterMetrics
 
 
-def crowded() -> list[RouterFigures]:
+def crowded() -> list[RouterMetrics]:
     """Eight routers, most of them close together, and the two models."""
     near = {f"entropy_0.0{n}": some_rows("r" * (20 + n % 3) + "w" * (10 - n % 3), 100 + 3 * n) for n in range(1, 7)}
     others = {"window_8:0.003": some_rows("r" * 21 + "w" * 9, 104), "margin_0.2": some_rows("r" * 21 + "w" * 9, 104)}
     llm = some_rows("r" * 27 + "w" * 3, 900, tokens={"slm": 0, "llm": 9})
-    figures, _ = compared_rows(llm=llm, slm=some_rows("w" * 30, 40, tokens={"slm": 9, "llm": 0}), **near, **others)
+    figures, _ = results_of(llm=llm, slm=some_rows("w" * 30, 40, tokens={"slm": 9, "llm": 0}), **near, **others)
     return figures
 
 
 def test_without_matplotlib_it_is_said_how_to_have_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"rstitch-local\[study\]"):
-        plots.draw(crowded(), tmp_path)
+        bench_plots.draw(crowded(), tmp_path)
 
 
 def test_three_pictures_in_two_formats(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    files = plots.draw(crowded(), tmp_path)
+    files = bench_plots.draw(crowded(), tmp_path)
     assert [file.name for file in files] == [
         "accuracy-latency.png", "accuracy-latency.svg", "accuracy-share.png", "accuracy-share.svg",
         "latency-parts.png", "latency-parts.svg",
@@ -44,7 +44,7 @@ def test_three_pictures_in_two_formats(tmp_path: Path) -> None:
     assert "Time per problem, mean (ms)" in (tmp_path / "latency-parts.svg").read_text(encoding="utf-8")
     # The same figures make the same file.
     before = files[1].read_bytes()
-    plots.draw(crowded(), tmp_path)
+    bench_plots.draw(crowded(), tmp_path)
     assert files[1].read_bytes() == before
 
 
@@ -52,7 +52,7 @@ def test_labels_cover_neither_each_other_nor_points() -> None:
     pytest.importorskip("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = plots.accuracy_against_latency(crowded())
+    figure = bench_plots.accuracy_against_latency(crowded())
     renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call,unused-ignore]
     figure.draw(renderer)
     axes = figure.axes[0]
@@ -74,7 +74,7 @@ def test_labels_cover_neither_each_other_nor_points() -> None:
 def test_the_front_goes_through_what_nothing_beats() -> None:
     pytest.importorskip("matplotlib")
     figures = crowded()
-    lines: list[Any] = list(plots.accuracy_against_latency(figures).axes[0].lines)
+    lines: list[Any] = list(bench_plots.accuracy_against_latency(figures).axes[0].lines)
     dashed = next(line for line in lines if line.get_linestyle() == "--")
     shown = [tuple(point) for point in dashed.get_xydata()]
     by_time = sorted(figures, key=lambda own: own.seconds or 0)
@@ -90,16 +90,16 @@ def test_the_front_goes_through_what_nothing_beats() -> None:
 @pytest.mark.parametrize("verdicts", ["r", "w", "rrrr", "wwww"])
 def test_edges_can_be_drawn(verdicts: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    figures, _ = compared_rows(llm=some_rows(verdicts, 100), slm=some_rows(verdicts, 100))
-    assert len(plots.draw(figures, tmp_path)) == 6
+    figures, _ = results_of(llm=some_rows(verdicts, 100), slm=some_rows(verdicts, 100))
+    assert len(bench_plots.draw(figures, tmp_path)) == 6
 
 
 def test_what_cannot_be_drawn_is_left_out(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    ungraded, _ = compared_rows(llm=some_rows("--", 100))
-    assert [file.name for file in plots.draw(ungraded, tmp_path)] == ["latency-parts.png", "latency-parts.svg"]
-    failed, _ = compared_rows(llm=some_rows("ee"))
-    assert plots.draw(failed, tmp_path) == []
+    ungraded, _ = results_of(llm=some_rows("--", 100))
+    assert [file.name for file in bench_plots.draw(ungraded, tmp_path)] == ["latency-parts.png", "latency-parts.svg"]
+    failed, _ = results_of(llm=some_rows("ee"))
+    assert bench_plots.draw(failed, tmp_path) == []
     (tmp_path / "accuracy-share.png").mkdir()
     with pytest.raises(StorageError):
-        plots.draw(crowded(), tmp_path)
+        bench_plots.draw(crowded(), tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rstitch_local.study.label_places import Box, Place, places_of
+from rstitch_local.study.label_layout import Box, Place, place_labels
 
 FRAME = Box(0, 0, 1000, 600)
 NO_DOTS = np.empty((0, 2))
@@ -15,7 +15,7 @@ SIZE = (80.0, 12.0)
 
 
 def placed(*spots: tuple[float, float], dots: np.ndarray = NO_DOTS) -> list[Place]:
-    return places_of(spots, [SIZE] * len(spots), FRAME, dots, 1.0)
+    return place_labels(spots, [SIZE] * len(spots), FRAME, dots, 1.0)
 
 
 def test_a_label_alone_goes_up_to_the_right() -> None:

@@ -13,7 +13,7 @@ from rstitch_local.builtin import word_problems
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.errors import InputError, StorageError
 from rstitch_local.problems.grading import Grader
-from rstitch_local.study.harm import (
+from rstitch_local.study.harmful_token import (
     Harm,
     Probe,
     Verdict,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstitch_local.study.entropy_figures import Figures, figures_of, trailing_means
+from rstitch_local.study.entropy_metrics import Figures, figures_of, trailing_means
 from rstitch_local.study.entropy_study import StudyRun
-from rstitch_local.study.harm import Harm, Probe
+from rstitch_local.study.harmful_token import Harm, Probe
 
 
 def line(identifier: str, correct: bool | None, entropies: list[float], **changes: Any) -> dict[str, Any]:

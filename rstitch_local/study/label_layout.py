@@ -53,7 +53,7 @@ class Place(NamedTuple):
     far: bool
 
 
-def places_of(
+def place_labels(
     spots: Sequence[Spot], sizes: Sequence[tuple[float, float]], frame: Box, dots: NDArray[np.float64], scale: float
 ) -> list[Place]:
     """A place for the label of each point.

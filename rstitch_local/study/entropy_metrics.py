@@ -13,11 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.problems.metrics import wilson
 from rstitch_local.problems.run_folder import Answer
 from rstitch_local.study.entropy_study import StudyRun
-from rstitch_local.study.harm import Probe
-from rstitch_local.study.rank_tests import Area, MannWhitney, Mean, area_under_roc, mann_whitney, mean_of
+from rstitch_local.study.harmful_token import Probe
+from rstitch_local.study.statistics import (
+    Area,
+    MannWhitney,
+    Mean,
+    area_under_roc,
+    mann_whitney,
+    mean_with_interval,
+    wilson,
+)
 
 WINDOWS = range(1, 17)
 SURE_NATS = 0.1
@@ -42,7 +49,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class WindowFigure:
+class WindowEntropy:
     """Entropy (nats) over the tokens before the harmful one, and before other places of the same answers.
 
     harmful, other: means over answers; difference: of the two within an answer.
@@ -105,8 +112,8 @@ class Figures:
     compared_uncut: Comparison | None
     outcomes: dict[str, int]
     continuations: tuple[int, int]
-    own: WindowFigure
-    windows: list[WindowFigure]
+    own: WindowEntropy
+    windows: list[WindowEntropy]
     harm_areas: list[Area | None]
     harm_among_disagreements: Area | None
     disagreement_areas: list[Area | None]
@@ -205,7 +212,7 @@ def _outcomes(run: StudyRun) -> dict[str, int]:
     return {**counts, "failed": sum(name not in run.harms for name in run.failed)}
 
 
-def _window(window: int, found: Sequence[tuple[Floats, int]]) -> WindowFigure:
+def _window(window: int, found: Sequence[tuple[Floats, int]]) -> WindowEntropy:
     """The tokens before the harmful one against those before other places; window 0 is the token itself."""
     harmful, other = [], []
     for values, position in found:
@@ -218,7 +225,9 @@ def _window(window: int, found: Sequence[tuple[Floats, int]]) -> WindowFigure:
             harmful.append(float(before[position]))
             other.append(float(rest.mean()))
     differences = [a - b for a, b in zip(harmful, other, strict=True)]
-    return WindowFigure(window, mean_of(harmful), mean_of(other), mean_of(differences))
+    return WindowEntropy(
+        window, mean_with_interval(harmful), mean_with_interval(other), mean_with_interval(differences)
+    )
 
 
 def _harm_area(
