@@ -201,7 +201,7 @@ def test_answers_that_are_cut_off(tmp_path: Path, tokens: str) -> None:
     file = write(tmp_path)
     report = done("entropy", file, tmp_path / "entropy", "--max-tokens", tokens)
     assert "6 of its answers were cut off" in report
-    assert f"longest answer {tokens} tokens" in report
+    assert f"answers at most {tokens} tokens" in report
     # With so few tokens the LLM alone gets nowhere either.
     assert "6 the LLM alone does not get right either, but it was cut off" in report
     assert "Of 6 continuations 6 were cut off" in report
