@@ -1,21 +1,32 @@
-"""Fixtures for all tests: a tiny pair of real GGUF files, and Ctrl-C at work."""
+"""Fixtures for all tests: a tiny pair of real GGUF files, and a working Ctrl-C."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 from tiny_pair import TinyPair, write_pair
 
+from rstitch_local.llama.weights import Weights
+
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> None:
-    """A shell starts background jobs with Ctrl-C ignored; the tests of it need Python's own way."""
+    """Restore Python's handler: shells start background jobs with Ctrl-C ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> TinyPair:
-    """Two random models that share a tokeniser; each loads in milliseconds."""
+    """Two random models that share a tokenizer; each loads in milliseconds."""
     return write_pair(tmp_path_factory.mktemp("tiny_pair"))
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_pair: TinyPair) -> Iterator[Weights]:
+    """The large model of the tiny pair."""
+    loaded = Weights(tiny_pair.llm)
+    yield loaded
+    loaded.close()

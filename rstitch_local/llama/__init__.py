@@ -1,1 +1,1 @@
-"""The only code that calls llama.cpp. Knows nothing of routing."""
+"""The only package that calls llama.cpp: models, KV caches, evaluation, chat templates. Independent of routing."""

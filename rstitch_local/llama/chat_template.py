@@ -1,6 +1,6 @@
-"""From messages to the text a model was trained to read, by the chat template of its file.
+"""Render messages into a prompt with the chat template of a model file.
 
-Knows nothing of tokens. A template comes with an untrusted file, so it runs in jinja2's immutable sandbox.
+Independent of tokens. A template comes from an untrusted file, so it runs in jinja2's immutable sandbox.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from rstitch_local.errors import InputError, ModelError
 
 Message = Mapping[str, str]
-"""One turn: `role` (system, user, assistant) and `content`."""
+"""One message: `role` (system, user or assistant) and `content`."""
 
 
 class ChatTemplate:
     """A compiled chat template.
 
     Args:
-        source: the template's text, or None where the file has none.
+        source: the template; None if the file has none.
         name: the model's file name, for errors.
-        bos, eos: texts of the beginning and end tokens, which templates may print.
+        bos, eos: texts of the beginning-of-text and end-of-text tokens, for templates that print them.
+
+    Attributes:
+        has_thinking_switch: whether the template reads `enable_thinking`.
 
     Raises:
         ModelError: there is no template, or it is not valid jinja.
@@ -35,8 +38,8 @@ class ChatTemplate:
         if source is None:
             raise ModelError(
                 "No chat template",
-                f"{name} has no chat template, so a question cannot be put to it the way it was trained.",
-                "Use an instruction-tuned GGUF, or name a template file with `chat_template` in models.toml.",
+                f"{name} has no chat template, so the prompt format it was trained on is unknown.",
+                "Use an instruction-tuned model, or set `chat_template` in models.toml to a template file.",
             )
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
@@ -47,22 +50,22 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(source)
         except Exception as error:
-            # Besides its own errors jinja lets through those of the parser and the compiler it feeds.
-            raise ModelError("Broken chat template", f"The template of {name} is not valid: {error}.") from error
+            # jinja raises errors of Python's parser and compiler as well as its own.
+            raise ModelError("Invalid chat template", f"The chat template of {name} is not valid: {error}.") from error
         self._name = name
         self._bos = bos
         self._eos = eos
         self.has_thinking_switch = "enable_thinking" in source
 
     def render(self, messages: Sequence[Message], **options: object) -> str:
-        """The conversation as text that ends where the assistant's answer begins.
+        """Return the prompt for the assistant's next answer.
 
         Args:
-            messages: the turns so far.
-            options: passed on to the template, such as `enable_thinking=False`.
+            messages: the conversation so far.
+            options: variables for the template, such as `enable_thinking=False`.
 
         Raises:
-            InputError: the template refuses this conversation (a system prompt it does not know, say).
+            InputError: the template rejects the conversation, for example a system prompt.
         """
         try:
             return self._template.render(
@@ -73,9 +76,9 @@ class ChatTemplate:
                 **options,
             )
         except Exception as error:
-            # A template is somebody's program: there is no telling what it fails with.
+            # A template is a program: it can fail with any exception.
             raise InputError(
-                "The chat template refuses this", f"{self._name}: {str(error) or type(error).__name__}"
+                "Rejected by chat template", f"{self._name}: {str(error) or type(error).__name__}"
             ) from error
 
 
@@ -86,7 +89,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    # As transformers has it, and unlike jinja's own filter: no HTML escapes, which a model never saw in training.
+    # Like transformers: without the HTML escapes of jinja's own filter, which models have not seen in training.
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

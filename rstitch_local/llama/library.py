@@ -1,6 +1,6 @@
-"""llama.cpp as a library: started once, its log routed to `logging`, its build and devices described.
+"""llama.cpp as a library: start it, route its log to `logging`, describe its build and devices.
 
-Knows no model. Everything else in this folder calls `start()` before its first call into llama.cpp.
+Independent of models. Every other module of this package calls `start()` before its first call of llama.cpp.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import llama_cpp
 from llama_cpp._ggml import libggml
 
 log = logging.getLogger("rstitch.llama")
-# Without a handler Python would print warnings on stderr, into the middle of a chat.
+# Without a handler Python prints warnings to stderr, in the middle of a chat.
 log.addHandler(logging.NullHandler())
 
 _LEVELS = {2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
@@ -30,7 +30,7 @@ _recent_errors: deque[str] = deque(maxlen=8)
 
 def _on_log(level: int, text: bytes | None, _user_data: object) -> None:
     line = (text or b"").decode("utf-8", "replace").strip()
-    # A row of dots is llama.cpp's progress bar; the progress callback says the same better.
+    # A row of dots is llama.cpp's progress bar; the progress callback reports the same.
     if not line.strip("."):
         return
     if level == _LEVEL_ERROR:
@@ -38,19 +38,19 @@ def _on_log(level: int, text: bytes | None, _user_data: object) -> None:
     log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
 
 
-# llama.cpp keeps the pointer for good: a collected callback would crash the process, so it lives here.
+# llama.cpp keeps the pointer: a callback that was garbage-collected would crash the process.
 _log_callback = llama_cpp.llama_log_callback(_on_log)
 
 
 @functools.cache
 def start() -> None:
-    """Start llama.cpp's backends and take over its log. Free after the first call."""
+    """Start llama.cpp's backends and redirect its log; later calls do nothing."""
     llama_cpp.llama_log_set(_log_callback, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
 
 
 def take_errors() -> str:
-    """What llama.cpp complained about since the last call, in one line (its own reason for a failure)."""
+    """Return the errors llama.cpp logged since the last call, on one line: its reasons for a failure."""
     text = "; ".join(_recent_errors)
     _recent_errors.clear()
     return text
@@ -58,34 +58,36 @@ def take_errors() -> str:
 
 @contextlib.contextmanager
 def held_interrupts() -> Iterator[Callable[[], bool]]:
-    """Hold Ctrl-C back during a call into llama.cpp that calls Python back, and let it act right after.
+    """Delay Ctrl-C during a call of llama.cpp that calls back into Python.
 
-    An exception cannot cross C code: raised inside a callback it would be printed and forgotten. Yields a
-    function that says whether Ctrl-C came, so that a callback can end the call early.
+    An exception cannot pass through C code: raised in a callback it would be printed and lost.
+
+    Yields:
+        A function that returns whether Ctrl-C was pressed, so that a callback can end the call early.
     """
     previous = signal.getsignal(signal.SIGINT)
-    # Only the main thread runs Python's signal handlers; a handler of C code (None) is none of ours.
+    # Only the main thread runs Python's signal handlers; None is a handler that was installed by C code.
     if threading.current_thread() is not threading.main_thread() or previous is None:
         yield lambda: False
         return
-    came = False
+    pressed = False
 
     def remember(_number: int, _frame: object) -> None:
-        nonlocal came
-        came = True
+        nonlocal pressed
+        pressed = True
 
     signal.signal(signal.SIGINT, remember)
     try:
-        yield lambda: came
+        yield lambda: pressed
     finally:
         signal.signal(signal.SIGINT, previous)
-        if came:
+        if pressed:
             signal.raise_signal(signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device llama.cpp can compute on: `kind` is cpu, gpu, igpu or accel; memory in bytes."""
+    """A device llama.cpp can compute on; `kind` is cpu, gpu, igpu or accel."""
 
     name: str
     description: str
@@ -98,8 +100,8 @@ _DEVICE_KINDS = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accel"}
 
 
 def _ggml(name: str, restype: Any, *argtypes: Any) -> Any:
-    """A function of ggml itself, which llama-cpp-python loads but does not declare."""
-    # Indexing, unlike attribute access, gives a fresh object: no prototype of somebody else's is changed.
+    """Return a function of ggml, which llama-cpp-python loads but does not declare."""
+    # Indexing, unlike attribute access, returns a new object: prototypes declared elsewhere are not changed.
     function = libggml[name]
     function.restype = restype
     function.argtypes = list(argtypes)
@@ -107,7 +109,7 @@ def _ggml(name: str, restype: Any, *argtypes: Any) -> Any:
 
 
 def devices() -> list[Device]:
-    """The devices this build of llama.cpp sees, in its own order, with the memory free right now."""
+    """Return the devices of this build of llama.cpp, in its order, with their free memory."""
     start()
     get = _ggml("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
     name = _ggml("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)
@@ -115,12 +117,12 @@ def devices() -> list[Device]:
     kind = _ggml("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
     size = ctypes.POINTER(ctypes.c_size_t)
     memory = _ggml("ggml_backend_dev_memory", None, ctypes.c_void_p, size, size)
-    found = []
+    result = []
     for index in range(_ggml("ggml_backend_dev_count", ctypes.c_size_t)()):
         device = get(index)
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         memory(device, ctypes.byref(free), ctypes.byref(total))
-        found.append(
+        result.append(
             Device(
                 name=(name(device) or b"").decode("utf-8", "replace"),
                 description=(description(device) or b"").decode("utf-8", "replace"),
@@ -129,12 +131,12 @@ def devices() -> list[Device]:
                 total_bytes=total.value,
             )
         )
-    return found
+    return result
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What this llama.cpp can do: its versions and the CPU features it was compiled with."""
+    """The versions of the installed llama.cpp, its compiled-in CPU features and its capabilities."""
 
     binding: str
     llama_cpp: str
@@ -146,16 +148,16 @@ class Build:
     def broken_amx(self) -> bool:
         """Whether this build has the AMX kernels that crash.
 
-        GCC drops the tile configuration of their first batch as dead stores, and the process ends with a
-        segmentation fault (llama.cpp issue 20824; pull request 26954 mends it). No version with the mend is
-        known, so every build with AMX is taken for broken.
+        GCC removes the tile configuration of their first batch as dead stores, which causes a segmentation fault
+        (llama.cpp issue 20824, fixed by pull request 26954). No release with the fix is known, so every build with
+        AMX counts as broken.
         """
         return "AMX_INT8" in self.features
 
 
 @functools.cache
 def build() -> Build:
-    """Describe the llama.cpp that is installed here."""
+    """Describe the installed llama.cpp."""
     start()
     features = []
     for part in llama_cpp.llama_print_system_info().decode("utf-8", "replace").split("|"):

@@ -1,6 +1,6 @@
-"""One GGUF file loaded by llama.cpp: its weights, vocabulary and metadata.
+"""A GGUF file loaded by llama.cpp: its weights, vocabulary and metadata.
 
-Knows nothing of caches (context.py), of a second model, or of what the text means.
+Independent of KV caches (context.py) and of the other model.
 """
 
 from __future__ import annotations
@@ -18,28 +18,27 @@ from rstitch_local.llama import library
 from rstitch_local.llama.gguf_check import check_gguf
 
 ALL_LAYERS = 10_000
-"""As a number of GPU layers: more than any model has."""
+"""Number of GPU layers that includes all layers of any model."""
 
 _PIECE_BYTES = 64
 
 
 class Weights:
-    """A model in memory, ready to be given contexts.
+    """A model in memory.
 
     Args:
-        path: the GGUF file (the first one of a split model).
-        vocab_only: leave the weights on the disk: texts can be tokenised, nothing can be evaluated.
-        gpu_layers: how many layers go to the GPU; `ALL_LAYERS` for all, 0 for none. Without effect in a
-            build of llama.cpp that cannot offload.
+        path: the GGUF file; the first one of a split model.
+        vocab_only: do not load the weights: texts can be tokenized, but not evaluated.
+        gpu_layers: layers on the GPU, `ALL_LAYERS` for all; ignored by a build of llama.cpp without GPU support.
         progress: called with the share loaded, 0 to 1; returning False cancels.
 
-    Raises:
-        ModelError: the file is missing, broken, of a kind that cannot write text, or too large for memory.
-        CancelledError: `progress` returned False.
-
     Attributes:
-        n_logits: how many logits the model computes for a token.
-        n_vocab: how many of them, the first ones, are of tokens; the rest is padding up to a round number.
+        n_logits: logits per token, including padding.
+        n_vocab: number of tokens; the first `n_vocab` logits belong to them.
+
+    Raises:
+        ModelError: the file is missing, damaged, not a generative language model, or too large for the memory.
+        CancelledError: `progress` returned False.
     """
 
     def __init__(
@@ -73,10 +72,10 @@ class Weights:
         params = llama_cpp.llama_model_default_params()
         params.vocab_only = vocab_only
         params.n_gpu_layers = gpu_layers
-        # AMX comes in through an extra buffer type; without those, weights stay in their plain layout.
+        # AMX is enabled by an extra buffer type; without these types weights stay in their plain layout.
         params.use_extra_bufts = not library.build().broken_amx
         if params.use_extra_bufts:
-            # They rearrange the weights into memory of their own. Mapping the file as well would keep most of it
+            # Extra buffers hold a rearranged copy of the weights. With a memory-mapped file most of it would be
             # resident twice: 2.6 GB instead of 1.95 GB for a pair of 1.6 GB, for 2 s less of loading.
             params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
         interrupted: list[BaseException] = []
@@ -87,7 +86,7 @@ class Weights:
             try:
                 cancelled = ctrl_c() or (progress is not None and not progress(share))
             except BaseException as error:
-                # ctypes would print an exception and carry on; it is kept and raised after the call.
+                # ctypes would print the exception and continue, so it is raised after the call.
                 interrupted.append(error)
                 cancelled = True
             return not cancelled
@@ -99,24 +98,24 @@ class Weights:
         if interrupted:
             raise interrupted[0]
         if cancelled:
-            raise CancelledError("Loading stopped", f"{self.path.name} was not loaded.")
+            raise CancelledError("Loading cancelled", f"{self.path.name} was not loaded.")
         if not model:
-            reason = library.take_errors() or "llama.cpp gave no reason."
+            reason = library.take_errors() or "no reason was given."
             raise ModelError(
-                "The model does not load",
-                f"llama.cpp refused {self.path}: {reason}",
-                "Check that this llama.cpp knows the architecture "
-                f"({self.summary.architecture}) and that the memory suffices (`rstitch doctor`).",
+                "Cannot load model",
+                f"llama.cpp did not load {self.path}: {reason}",
+                f"Check that this llama.cpp supports the architecture {self.summary.architecture} and that there is "
+                "enough memory (`rstitch doctor`).",
             )
         return cast("llama_cpp.llama_model_p", model)
 
     def close(self) -> None:
-        """Free the weights; contexts made from them must be closed before."""
+        """Free the weights; close all contexts of this model first."""
         self._finalizer()
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all tensors in memory."""
+        """Size of all tensors in bytes."""
         return int(llama_cpp.llama_model_size(self.model))
 
     @property
@@ -126,37 +125,37 @@ class Weights:
 
     @property
     def n_embd(self) -> int:
-        """Width of a hidden state."""
+        """Length of a hidden state."""
         return int(llama_cpp.llama_model_n_embd(self.model))
 
     @property
     def n_ctx_train(self) -> int:
-        """The longest context the model was trained on, in tokens."""
+        """Context length the model was trained with, in tokens."""
         return int(llama_cpp.llama_model_n_ctx_train(self.model))
 
     @property
     def description(self) -> str:
-        """llama.cpp's own short description, such as `qwen2 1.5B Q4_K - Medium`."""
+        """llama.cpp's short description, such as `qwen2 1.5B Q4_K - Medium`."""
         buffer = ctypes.create_string_buffer(256)
         llama_cpp.llama_model_desc(self.model, buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace")
 
     @property
     def chat_template(self) -> str | None:
-        """The chat template stored in the file (untrusted text), or None."""
+        """The chat template of the file, which is untrusted; None if it has none."""
         template = llama_cpp.llama_model_chat_template(self.model, None)
         return template.decode("utf-8", "replace") if template else None
 
     @property
     def can_truncate(self) -> bool:
-        """Whether a cache of it can forget its last tokens alone; recurrent and hybrid models forget all or nothing."""
+        """Whether its sequences can be truncated; those of recurrent and hybrid models can only be removed."""
         model = self.model
         return not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))
 
     def _without_padding(self) -> int:
-        """The number of tokens up to the last one that means something.
+        """Return the number of tokens without trailing padding.
 
-        Converters fill a vocabulary up to the number of logits: Qwen2.5's 151,665 tokens up to 151,936 and 152,064.
+        Converters pad a vocabulary to the number of logits: Qwen2.5's 151,665 tokens to 151,936 or 152,064.
         """
         count = self.n_logits
         while count > max(1, self.bos + 1, self.eos + 1, self.eot + 1) and self._is_padding(count - 1):
@@ -169,23 +168,23 @@ class Weights:
         return bool(unused) or text in (b"", f"[PAD{token}]".encode())
 
     def is_eog(self, token: int) -> bool:
-        """Whether this token ends a generation."""
+        """Return whether a token ends the generation."""
         return bool(llama_cpp.llama_vocab_is_eog(self._vocab, token))
 
     def is_special(self, token: int) -> bool:
-        """Whether this token lies outside the tokeniser's body: control, user-defined, unknown or unused."""
+        """Return whether a token is a control, user-defined, unknown or unused token."""
         attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
-        body = llama_cpp.LLAMA_TOKEN_ATTR_NORMAL | llama_cpp.LLAMA_TOKEN_ATTR_BYTE
-        return not attributes & body
+        ordinary = llama_cpp.LLAMA_TOKEN_ATTR_NORMAL | llama_cpp.LLAMA_TOKEN_ATTR_BYTE
+        return not attributes & ordinary
 
     def token_texts(self) -> list[bytes]:
-        """The text of every token as the vocabulary spells it (for comparing), in the order of the ids."""
+        """Return the vocabulary's spelling of every token, in the order of the ids, for comparing vocabularies."""
         get = llama_cpp.llama_vocab_get_text
         vocab = self._vocab
         return [get(vocab, token) or b"" for token in range(self.n_vocab)]
 
     def piece(self, token: int) -> bytes:
-        """The bytes a token adds to an answer; empty for control tokens. May end inside a character."""
+        """Return the bytes a token adds to a text, which may be part of a character; empty for control tokens."""
         piece = self._pieces.get(token)
         if piece is None:
             piece = self._pieces[token] = self._to_piece(token, special=False)
@@ -199,22 +198,22 @@ class Weights:
         return self._buffer.raw[:length]
 
     def special_text(self, token: int) -> str:
-        """A token's text with control tokens spelled out, as templates want `bos_token`; '' for no token."""
+        """Return a token's text, also of a control token, for chat templates; empty for a negative id."""
         return "" if token < 0 else self._to_piece(token, special=True).decode("utf-8", "replace")
 
     def tokenize(self, text: str, *, parse_special: bool, add_special: bool = False) -> list[int]:
-        """Token ids of a text.
+        """Return the token ids of a text.
 
         Args:
             text: any text.
-            parse_special: read `<|im_end|>` and the like as the tokens they name; False takes them as letters.
-            add_special: put the beginning-of-text token first where the model asks for one.
+            parse_special: parse special tokens such as `<|im_end|>`; False tokenizes their letters.
+            add_special: start with the beginning-of-text token if the model uses one.
         """
         data = text.encode("utf-8", "replace")
-        room = len(data) + 2
+        capacity = len(data) + 2
         while True:
-            ids = (llama_cpp.llama_token * room)()
-            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), ids, room, add_special, parse_special)
+            ids = (llama_cpp.llama_token * capacity)()
+            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), ids, capacity, add_special, parse_special)
             if count >= 0:
                 return list(ids[:count])
-            room = -count
+            capacity = -count

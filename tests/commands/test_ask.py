@@ -215,7 +215,7 @@ def test_files_that_are_no_models_end_with_3(rstitch: Rstitch, tiny_pair: TinyPa
 def test_pairs_that_cannot_work_end_with_3(rstitch: Rstitch, tmp_path: Path) -> None:
     for name, changes, words in (
         ("template", {"template": None}, ["No chat template", "slm.gguf"]),
-        ("broken", {"template": "{% if %}"}, ["Broken chat template", "slm.gguf"]),
+        ("broken", {"template": "{% if %}"}, ["Invalid chat template", "slm.gguf"]),
     ):
         files = write_pair(tmp_path / name, changes)
         refused(rstitch("ask", QUESTION, *files.options), 3, *words)

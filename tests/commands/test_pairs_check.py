@@ -106,7 +106,7 @@ def test_what_cannot_write_says_why(tmp_path: Path) -> None:
     writer.close()
     done = CliRunner().invoke(app, ["pairs", "check", str(path), str(path)])
     assert isinstance(done.exception, ModelError)
-    assert "an encoder for embeddings, which cannot write text" in str(done.exception)
+    assert "an encoder for embeddings, which cannot generate text" in str(done.exception)
 
 
 def test_a_template_can_be_given(tmp_path: Path) -> None:

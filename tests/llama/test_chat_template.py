@@ -1,4 +1,4 @@
-"""ChatTemplate: what templates may do, what they may not, and that whatever they do ends in a clear error."""
+"""ChatTemplate: rendering, the sandbox, and errors for templates that fail."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ def render(source: str, **options: object) -> str:
     return ChatTemplate(source, name="m.gguf", bos="<s>", eos="</s>").render(USER, **options)
 
 
-def test_a_conversation_ends_where_the_answer_begins() -> None:
+def test_prompt_ends_with_the_start_of_the_answer() -> None:
     template = ChatTemplate(CHATML, name="m.gguf")
-    talk = [
+    messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "Ho"},
         {"role": "user", "content": "{{ 1 + 1 }} <b>&amp;"},
     ]
-    assert template.render(talk) == (
+    assert template.render(messages) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\n"
         "<|im_start|>user\n{{ 1 + 1 }} <b>&amp;<|im_end|>\n<|im_start|>assistant\n"
     )
 
 
-def test_without_a_system_prompt_there_is_none() -> None:
+def test_no_system_prompt_is_added() -> None:
     assert "system" not in ChatTemplate(CHATML, name="m.gguf").render(USER)
 
 
-def test_a_template_may_put_in_its_own_system_prompt() -> None:
+def test_template_can_add_a_system_prompt() -> None:
     source = "{% if messages[0].role != 'system' %}You are helpful. {% endif %}{{ messages[-1]['content'] }}"
     assert render(source) == "You are helpful. Hi"
 
 
-def test_the_ends_of_a_text_and_options_reach_the_template() -> None:
+def test_special_tokens_and_options_reach_the_template() -> None:
     assert render("{{ bos_token }}{{ eos_token }}") == "<s></s>"
     source = "{{ 'off' if enable_thinking is defined and not enable_thinking else 'on' }}"
     assert (render(source), render(source, enable_thinking=False)) == ("on", "off")
@@ -48,33 +48,33 @@ def test_the_ends_of_a_text_and_options_reach_the_template() -> None:
     assert not ChatTemplate(CHATML, name="m").has_thinking_switch
 
 
-def test_blocks_leave_no_blank_lines_behind() -> None:
+def test_blocks_leave_no_blank_lines() -> None:
     assert render("a\n   {% if true %}\nb\n   {% endif %}\nc") == "a\nb\nc"
 
 
-def test_loops_can_be_left_and_continued() -> None:
+def test_loops_support_break_and_continue() -> None:
     source = (
         "{% for i in range(9) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}"
     )
     assert render(source + "{% endfor %}") == "023"
 
 
-def test_tojson_is_for_models_and_not_for_web_pages() -> None:
+def test_tojson_does_not_escape_html() -> None:
     assert render("{{ {'a': '<ü>'} | tojson }}") == '{"a": "<ü>"}'
     assert render("{{ {'a': 1} | tojson(indent=2) }}") == '{\n  "a": 1\n}'
     assert render("{{ {'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true) }}") == '{"a":2,"b":1}'
     assert render("{{ 'ü' | tojson(ensure_ascii=true) }}") == '"\\u00fc"'
 
 
-def test_the_date_can_be_asked_for() -> None:
+def test_template_can_format_the_date() -> None:
     today = datetime.datetime.now().strftime("%Y")
     assert render("{{ strftime_now('%Y') }}") in (today, str(int(today) + 1))
 
 
-def test_a_template_can_refuse_a_conversation_in_its_own_words() -> None:
+def test_message_of_raise_exception_is_shown() -> None:
     with pytest.raises(InputError) as caught:
         render("{{ raise_exception('System role not supported') }}")
-    assert caught.value.title == "The chat template refuses this"
+    assert caught.value.title == "Rejected by chat template"
     assert caught.value.message == "m.gguf: System role not supported"
 
 
@@ -98,7 +98,7 @@ def test_a_template_can_refuse_a_conversation_in_its_own_words() -> None:
         "messages.clear()",
     ],
 )
-def test_a_template_cannot_leave_its_sandbox(expression: str) -> None:
+def test_template_cannot_leave_the_sandbox(expression: str) -> None:
     with pytest.raises(InputError) as caught:
         render("{{ " + expression + " }}")
     assert caught.value.message.startswith("m.gguf: ")
@@ -106,7 +106,7 @@ def test_a_template_cannot_leave_its_sandbox(expression: str) -> None:
 
 
 @pytest.mark.parametrize("expression", ["''.__class__", "raise_exception.__globals__", "strftime_now.__code__"])
-def test_what_is_hidden_reads_as_nothing(expression: str) -> None:
+def test_hidden_attributes_are_empty(expression: str) -> None:
     assert render("{{ " + expression + " }}") == ""
 
 
@@ -127,7 +127,7 @@ def test_what_is_hidden_reads_as_nothing(expression: str) -> None:
         "{{ strftime_now(5) }}",
     ],
 )
-def test_whatever_fails_inside_a_template_is_an_error_of_the_input(source: str) -> None:
+def test_failure_while_rendering_is_an_input_error(source: str) -> None:
     with pytest.raises(InputError, match=r"m\.gguf: ."):
         render(source)
 
@@ -145,14 +145,14 @@ def test_whatever_fails_inside_a_template_is_an_error_of_the_input(source: str) 
         "{{ " + "[" * 300 + "]" * 300 + " }}",
     ],
 )
-def test_a_broken_template_is_an_error_of_the_model(source: str) -> None:
+def test_invalid_template_is_a_model_error(source: str) -> None:
     with pytest.raises(ModelError) as caught:
         ChatTemplate(source, name="m.gguf")
-    assert caught.value.title == "Broken chat template"
+    assert caught.value.title == "Invalid chat template"
     assert "m.gguf" in caught.value.message
 
 
-def test_a_missing_template_says_what_to_do() -> None:
+def test_missing_template_has_a_hint() -> None:
     with pytest.raises(ModelError) as caught:
         ChatTemplate(None, name="m.gguf")
     assert caught.value.title == "No chat template"

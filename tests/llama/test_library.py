@@ -1,4 +1,4 @@
-"""llama.cpp as a library: its log goes to `logging` and nowhere else, its build and devices are described."""
+"""llama.cpp as a library: its log goes to `logging` only, its build and devices are described."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_the_log_goes_to_logging_only(
+def test_log_goes_to_logging_only(
     tiny_pair: TinyPair, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.DEBUG, logger="rstitch.llama"):
@@ -54,19 +54,19 @@ def test_the_log_goes_to_logging_only(
     assert not any(line.strip(".") == "" for line in caplog.messages)
 
 
-def test_nothing_is_printed_even_when_the_process_ends_with_everything_open(tiny_pair: TinyPair) -> None:
+def test_nothing_is_printed_when_the_process_exits_without_closing(tiny_pair: TinyPair) -> None:
     done = run_script(USE, str(tiny_pair.slm))
     assert (done.returncode, done.stdout, done.stderr) == (0, "1 True\n", "")
 
 
-def test_errors_of_llama_cpp_are_told_and_not_printed(tmp_path: Path, tiny_pair: TinyPair) -> None:
-    strange = tmp_path / "strange.gguf"
-    strange.write_bytes(tiny_pair.slm.read_bytes().replace(b"llama", b"xlamx"))
-    done = run_script(REFUSE, str(strange))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "The model does not load\n", "")
+def test_errors_of_llama_cpp_are_raised_and_not_printed(tmp_path: Path, tiny_pair: TinyPair) -> None:
+    unknown = tmp_path / "unknown.gguf"
+    unknown.write_bytes(tiny_pair.slm.read_bytes().replace(b"llama", b"xlamx"))
+    done = run_script(REFUSE, str(unknown))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Cannot load model\n", "")
 
 
-def test_a_log_line_is_levelled(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_levels_are_mapped(caplog: pytest.LogCaptureFixture) -> None:
     library.take_errors()
     with caplog.at_level(logging.DEBUG, logger="rstitch.llama"):
         for level, text in ((2, b"loaded\n"), (3, b"odd"), (4, b"broken \xff"), (5, b"...."), (2, None)):
@@ -77,7 +77,7 @@ def test_a_log_line_is_levelled(caplog: pytest.LogCaptureFixture) -> None:
     assert library.take_errors() == ""
 
 
-def test_the_build_is_described() -> None:
+def test_build_is_described() -> None:
     build = library.build()
     assert build.binding.startswith("llama-cpp-python ")
     assert build.llama_cpp
@@ -85,7 +85,7 @@ def test_the_build_is_described() -> None:
     assert build.broken_amx == ("AMX_INT8" in build.features)
 
 
-def test_the_processor_is_among_the_devices() -> None:
+def test_cpu_is_a_device() -> None:
     devices = library.devices()
     assert "cpu" in {device.kind for device in devices}
     assert all(0 <= device.free_bytes <= device.total_bytes for device in devices)

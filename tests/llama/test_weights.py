@@ -1,4 +1,4 @@
-"""Weights: loading, refusing, stopping, and what a file's vocabulary says."""
+"""Weights: loading, errors, cancelling, and the vocabulary of a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def weights(tiny_pair: TinyPair) -> Iterator[Weights]:
     loaded.close()
 
 
-def test_a_file_is_described(weights: Weights, tiny_pair: TinyPair) -> None:
+def test_file_is_described(weights: Weights, tiny_pair: TinyPair) -> None:
     assert weights.path == tiny_pair.slm
     assert weights.n_vocab == len(body()) + len(SPECIALS)
     assert (weights.n_layer, weights.n_embd, weights.n_ctx_train) == (1, 32, 512)
@@ -36,20 +36,20 @@ def test_a_file_is_described(weights: Weights, tiny_pair: TinyPair) -> None:
     assert weights.summary.architecture == "llama"
 
 
-def test_a_file_without_a_template_says_none(tmp_path: Path) -> None:
+def test_file_without_a_chat_template(tmp_path: Path) -> None:
     loaded = Weights(write_model(tmp_path / "plain.gguf", template=None))
     assert loaded.chat_template is None
     loaded.close()
 
 
-def test_progress_goes_from_nothing_to_all(tiny_pair: TinyPair) -> None:
+def test_progress_reaches_one(tiny_pair: TinyPair) -> None:
     shares: list[float] = []
 
-    def note(share: float) -> bool:
+    def record(share: float) -> bool:
         shares.append(share)
         return True
 
-    Weights(tiny_pair.slm, progress=note).close()
+    Weights(tiny_pair.slm, progress=record).close()
     assert shares == sorted(shares)
     assert len(shares) > 1
     assert shares[0] < shares[-1] == 1.0
@@ -61,7 +61,7 @@ def test_progress_can_cancel(tiny_pair: TinyPair) -> None:
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, ZeroDivisionError])
-def test_an_exception_in_progress_comes_out(
+def test_exception_in_progress_is_raised(
     tiny_pair: TinyPair, kind: type[BaseException], capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_share: float) -> NoReturn:
@@ -72,7 +72,7 @@ def test_an_exception_in_progress_comes_out(
     assert capfd.readouterr().err == ""
 
 
-def test_ctrl_c_while_llama_cpp_logs_comes_out_after_the_call(
+def test_ctrl_c_while_llama_cpp_logs_is_raised_after_the_call(
     tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lines = 0
@@ -92,14 +92,14 @@ def test_ctrl_c_while_llama_cpp_logs_comes_out_after_the_call(
     assert capfd.readouterr().err == ""
 
 
-def test_ctrl_c_ends_loading_at_the_next_progress(tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Through the log, which comes first: the progress of gigabytes would otherwise have to be waited for.
+def test_ctrl_c_stops_loading_at_the_next_progress_call(tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The log callback comes before the first progress callback.
     monkeypatch.setattr(library.log, "log", lambda *_: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        Weights(tiny_pair.slm, progress=lambda share: pytest.fail(f"went on to {share}"))
+        Weights(tiny_pair.slm, progress=lambda share: pytest.fail(f"continued to {share}"))
 
 
-def test_loading_works_in_a_thread_that_has_no_signals(tiny_pair: TinyPair) -> None:
+def test_loading_works_in_a_thread_without_signals(tiny_pair: TinyPair) -> None:
     loaded: list[Weights] = []
     thread = threading.Thread(target=lambda: loaded.append(Weights(tiny_pair.slm)))
     thread.start()
@@ -108,31 +108,31 @@ def test_loading_works_in_a_thread_that_has_no_signals(tiny_pair: TinyPair) -> N
     loaded[0].close()
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist"):
         Weights(tmp_path / "none.gguf")
 
 
-def test_another_file_is_refused(tmp_path: Path) -> None:
+def test_other_file_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "text.gguf"
     path.write_text("hello")
     with pytest.raises(ModelError, match="not a GGUF file"):
         Weights(path)
 
 
-def test_what_llama_cpp_refuses_comes_with_its_reason(tiny_pair: TinyPair, tmp_path: Path) -> None:
-    strange = tmp_path / "strange.gguf"
-    # A header in order, and an architecture nobody ever heard of (the same length, so that all else stays).
-    strange.write_bytes(tiny_pair.slm.read_bytes().replace(b"llama", b"xlamx"))
+def test_error_contains_the_reason_of_llama_cpp(tiny_pair: TinyPair, tmp_path: Path) -> None:
+    unknown = tmp_path / "unknown.gguf"
+    # A valid header with an unknown architecture of the same length, so that nothing else changes.
+    unknown.write_bytes(tiny_pair.slm.read_bytes().replace(b"llama", b"xlamx"))
     with pytest.raises(ModelError) as caught:
-        Weights(strange)
-    assert caught.value.title == "The model does not load"
-    assert "strange.gguf" in caught.value.message
+        Weights(unknown)
+    assert caught.value.title == "Cannot load model"
+    assert "unknown.gguf" in caught.value.message
     assert "unknown model architecture: 'xlamx'" in caught.value.message
     assert "xlamx" in caught.value.hint
 
 
-def test_closing_frees_once(tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_frees_once(tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
     freed: list[object] = []
     free = llama_cpp.llama_model_free
 
@@ -147,24 +147,24 @@ def test_closing_frees_once(tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
     assert len(freed) == 1
 
 
-def test_layers_on_the_gpu_are_only_claimed_where_there_is_one(tiny_pair: TinyPair) -> None:
+def test_gpu_layers_are_zero_without_a_gpu_build(tiny_pair: TinyPair) -> None:
     loaded = Weights(tiny_pair.slm, gpu_layers=ALL_LAYERS)
     assert loaded.gpu_layers == (2 if library.build().gpu_offload else 0)
     loaded.close()
 
 
 @given(st.text(max_size=60))
-def test_tokens_give_the_text_back(weights: Weights, text: str) -> None:
+def test_tokens_spell_the_text(weights: Weights, text: str) -> None:
     ids = weights.tokenize(text, parse_special=False)
     assert b"".join(weights.piece(token) for token in ids) == text.encode("utf-8", "replace")
 
 
-def test_merges_are_used(weights: Weights) -> None:
+def test_merges_are_applied(weights: Weights) -> None:
     ids = weights.tokenize("the inner", parse_special=False)
     assert [weights.piece(token) for token in ids] == [b"the", b" ", b"in", b"n", b"er"]
 
 
-def test_special_tokens_are_read_only_when_asked(weights: Weights) -> None:
+def test_special_tokens_are_parsed_on_request_only(weights: Weights) -> None:
     end = weights.n_vocab - len(SPECIALS)
     assert weights.tokenize(END, parse_special=True) == [end] == [weights.eos]
     letters = weights.tokenize(END, parse_special=False)
@@ -172,7 +172,7 @@ def test_special_tokens_are_read_only_when_asked(weights: Weights) -> None:
     assert b"".join(weights.piece(token) for token in letters) == END.encode()
 
 
-def test_special_tokens_are_known_by_their_kind(weights: Weights) -> None:
+def test_kinds_of_special_tokens(weights: Weights) -> None:
     ids = {text: weights.tokenize(text, parse_special=True)[0] for text in SPECIALS}
     assert weights.piece(ids[START]) == b""
     assert weights.special_text(ids[START]) == START
@@ -182,17 +182,17 @@ def test_special_tokens_are_known_by_their_kind(weights: Weights) -> None:
     assert weights.special_text(-1) == ""
 
 
-def test_texts_are_in_the_order_of_the_ids(weights: Weights) -> None:
+def test_token_texts_are_in_the_order_of_the_ids(weights: Weights) -> None:
     assert weights.token_texts() == [text.encode() for text in (*body(), *SPECIALS)]
 
 
-def test_pieces_are_asked_for_once(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_are_cached(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     first = weights.piece(ord("z"))
     monkeypatch.setattr(llama_cpp, "llama_token_to_piece", None)
     assert weights.piece(ord("z")) == first == b"z"
 
 
-def test_pieces_longer_than_the_buffer_are_whole(tmp_path: Path) -> None:
+def test_pieces_longer_than_the_buffer_are_complete(tmp_path: Path) -> None:
     long = "<" + "very " * 40 + "long>"
     loaded = Weights(write_model(tmp_path / "long.gguf", specials=(*SPECIALS, long)))
     (token,) = loaded.tokenize(long, parse_special=True)
@@ -200,6 +200,6 @@ def test_pieces_longer_than_the_buffer_are_whole(tmp_path: Path) -> None:
     loaded.close()
 
 
-def test_a_beginning_token_is_added_where_the_file_asks_for_it(weights: Weights) -> None:
+def test_bos_is_added_if_the_model_uses_it(weights: Weights) -> None:
     assert not weights.add_bos
     assert weights.tokenize("a", parse_special=False, add_special=True) == [ord("a")]
