@@ -207,7 +207,7 @@ def test_files_that_are_no_models_end_with_3(rstitch: Rstitch, tiny_pair: TinyPa
         (tmp_path / "none.gguf", "does not exist"),
         (tmp_path, "folder"),
         (text, "Not a GGUF file"),
-        (cut, "cut off"),
+        (cut, "Truncated model file"),
     ):
         refused(rstitch("ask", QUESTION, "--slm", str(tiny_pair.slm), "--llm", str(path)), 3, words, str(path))
 
