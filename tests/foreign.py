@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scripted import ScriptedModel
 
+from rstitch_local.decoding.config import TrajectoryConfig
 from rstitch_local.decoding.foreign import ForeignBridge
 from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
 from rstitch_local.decoding.roles import Role
@@ -81,6 +82,7 @@ def trajectory_of(
     resume_steps: Sequence[Step] = (),
     healing: frozenset[Role] = frozenset(Role),
     start: int = 65,
+    stop: Sequence[str] = (),
 ) -> tuple[ToyTrajectory, Models]:
     """A trajectory over two made-up tokenisers, and models that write letters, words and parts of characters."""
     vocabularies = vocabularies or {
@@ -88,13 +90,16 @@ def trajectory_of(
     }
     models = {role: _model(vocabularies[role], f"{role}{seed}", spread) for role in Role}
     trajectory = ToyTrajectory(
-        prompts or {role: [start, start] for role in Role},
-        bridge=ForeignBridge(vocabularies, healing),
-        router=router_from_spec(router, seed=seed),
-        sampler=Sampler(Sampling(temperature), seed),
-        max_tokens=max_tokens,
-        capacity=dict.fromkeys(Role, capacity),
-        resume_steps=resume_steps,
+        TrajectoryConfig(
+            prompt=prompts or {role: [start, start] for role in Role},
+            bridge=ForeignBridge(vocabularies, healing),
+            router=router_from_spec(router, seed=seed),
+            sampler=Sampler(Sampling(temperature), seed),
+            max_tokens=max_tokens,
+            capacity=dict.fromkeys(Role, capacity),
+            resume_steps=resume_steps,
+            stop=stop,
+        )
     )
     return trajectory, models
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from router_rules import Rule, Seen, entropy
 
+from rstitch_local.decoding.config import TrajectoryConfig
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.step import Step
@@ -142,15 +143,19 @@ def make_trajectory(
     seed: int = 0,
     capacity: int = 10_000,
     resume_steps: Sequence[Step] = (),
+    stop: Sequence[str] = (),
 ) -> Trajectory:
-    """A trajectory over one scripted vocabulary that both models share."""
+    """Create a trajectory over one scripted vocabulary that both models share."""
     vocabulary = scripted_vocabulary(n_vocab, end)
     return Trajectory(
-        {role: list(prompt) for role in Role},
-        bridge=Bridge(dict.fromkeys(Role, vocabulary)),
-        router=router_from_spec(router, seed=seed),
-        sampler=Sampler(sampling or Sampling(), seed),
-        max_tokens=max_tokens,
-        capacity=dict.fromkeys(Role, capacity),
-        resume_steps=resume_steps,
+        TrajectoryConfig(
+            prompt={role: list(prompt) for role in Role},
+            bridge=Bridge(dict.fromkeys(Role, vocabulary)),
+            router=router_from_spec(router, seed=seed),
+            sampler=Sampler(sampling or Sampling(), seed),
+            max_tokens=max_tokens,
+            capacity=dict.fromkeys(Role, capacity),
+            resume_steps=resume_steps,
+            stop=stop,
+        )
     )

@@ -44,6 +44,22 @@ def margin(logits: NDArray[np.float32], token: int, top1: float) -> float:
     return -top1 * math.expm1(second - float(logits[token]))
 
 
+def top_k(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the ids and the raw logits of the most likely tokens, most likely first.
+
+    Args:
+        logits: float32, shape (n_vocab,).
+        k: number of tokens, at least 1.
+
+    Returns:
+        (ids, logits), int64 and float32, both of shape (min(k, n_vocab),).
+    """
+    k = min(k, len(logits))
+    ids = np.argpartition(logits, -k)[-k:]
+    ids = ids[np.lexsort((ids, -logits[ids]))]
+    return ids, logits[ids]
+
+
 class EntropyMeter:
     """Measures distributions over vocabularies of one size, without allocating.
 

@@ -37,7 +37,7 @@ class Observation:
         margin: top-1 probability minus that of the second most likely token.
         pending: number of tokens the other model has not evaluated yet: the catch-up that a swap costs.
         token: the most likely token, an id in the vocabulary of `role`; None if the evaluation is replayed.
-        top_k_ids: ids of the k most likely tokens, int64 of shape (k,), most likely first.
+        top_k_ids: ids of the k most likely tokens, int64 of shape (k,) or less, most likely first.
         top_k_logits: their raw logits, float32 of shape (k,).
         step_start: whether a step of the answer begins here: this is the first position, or the text before it ends
             with a new line or the end of a sentence, white space aside.
@@ -64,8 +64,8 @@ class Router(ABC):
 
     A router may keep state between calls; one instance then serves one answer at a time. When an answer resumes an
     earlier one, a new router is first shown the earlier observations in order (replayed): their roles, positions and
-    entropies are exact, but `hidden`, `token` and the top-k fields are None, and so is `margin` for an SLM evaluation
-    that passed control.
+    entropies are exact, but `hidden`, `pending`, `token` and the top-k fields are None, and so is `margin` for an SLM
+    evaluation that passed control.
 
     The class attributes below request fields of the observation; what no router requests is not computed.
 

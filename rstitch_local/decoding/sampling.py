@@ -103,7 +103,7 @@ class Sampler:
         shares = np.exp(scaled)
         return ids, shares / shares.sum()
 
-    def coin(self, position: int) -> float:
+    def uniform(self, position: int) -> float:
         """One number in (0, 1) for a position, independent of all tokens drawn there."""
         return uniform(self._seed ^ _COIN, position)
 

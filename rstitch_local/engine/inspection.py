@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from rstitch_local.decoding.config import TrajectoryConfig
 from rstitch_local.decoding.entropy import EntropyMeter
 from rstitch_local.decoding.foreign import ForeignBridge
 from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
@@ -91,13 +92,15 @@ def _ids_after(
     if isinstance(pair.bridge, ForeignBridge):
         # Where a model read what the other one had written is part of how it read it.
         replayed = ForeignTrajectory(
-            {each: pair.render(messages, each, thinking=thinking, prefix=prefix) for each in Role},
-            bridge=pair.bridge,
-            router=FixedRouter(Role.LLM),
-            sampler=Sampler(Sampling(), 0),
-            max_tokens=len(steps) + 1,
-            capacity=dict.fromkeys(Role, sys.maxsize),
-            resume_steps=steps,
+            TrajectoryConfig(
+                prompt={each: pair.render(messages, each, thinking=thinking, prefix=prefix) for each in Role},
+                bridge=pair.bridge,
+                router=FixedRouter(Role.LLM),
+                sampler=Sampler(Sampling(), 0),
+                max_tokens=len(steps) + 1,
+                capacity=dict.fromkeys(Role, sys.maxsize),
+                resume_steps=steps,
+            )
         )
         return list(replayed.ids(role))
     ids = pair.render(messages, role, thinking=thinking, prefix=prefix)

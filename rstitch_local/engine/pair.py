@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypedDict
+from typing import Any
 
 from rstitch_local.catalog.checksums import sha256_of
+from rstitch_local.decoding.config import TrajectoryConfig
+from rstitch_local.decoding.create import create_trajectory
 from rstitch_local.decoding.foreign import ForeignBridge
-from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Router
 from rstitch_local.decoding.sampling import Sampler, Sampling
-from rstitch_local.decoding.speculative import SpeculativeRouter, SpeculativeTrajectory
+from rstitch_local.decoding.speculative import SpeculativeRouter
 from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.trajectory import Trajectory
 from rstitch_local.decoding.vocabulary import Bridge
@@ -34,15 +35,6 @@ from rstitch_local.llama.weights import Weights
 from rstitch_local.routing.learned import LearnedRouter
 from rstitch_local.routing.spec import router_from_spec
 from rstitch_local.trace.record import Trace
-
-
-class _Rest(TypedDict):
-    """What all kinds of trajectories are given alike."""
-
-    sampler: Sampler
-    max_tokens: int
-    capacity: Mapping[Role, int]
-    resume_steps: Sequence[Step]
 
 
 class Pair:
@@ -195,8 +187,6 @@ class Pair:
             resumed_tokens=len(resume_steps),
             stop=trajectory.stop_reason,
         )
-        for step in trace.steps:
-            trace.tokens[step.role] += 1
         return Run(self.driver, ActiveSequence(trajectory, trace, reuse=reuse), should_stop)
 
     def _trajectory(
@@ -209,18 +199,19 @@ class Pair:
         resume_steps: Sequence[Step],
     ) -> Trajectory:
         """Create the kind of trajectory that the router and the pair's tokenizers require."""
-        rest: _Rest = {
-            "sampler": sampler,
-            "max_tokens": max_tokens,
-            "capacity": {role: self.contexts[role].n_ctx for role in Role},
-            "resume_steps": resume_steps,
-        }
         if isinstance(router, SpeculativeRouter):
-            bridge = self.shared_bridge("Speculative decoding")
-            return SpeculativeTrajectory(prompt, bridge=bridge, router=router, **rest)
-        if isinstance(self.bridge, ForeignBridge):
-            return ForeignTrajectory(prompt, bridge=self.bridge, router=router, **rest)
-        return Trajectory(prompt, bridge=self.bridge, router=router, **rest)
+            self.shared_bridge("Speculative decoding")
+        return create_trajectory(
+            TrajectoryConfig(
+                prompt=prompt,
+                bridge=self.bridge,
+                router=router,
+                sampler=sampler,
+                max_tokens=max_tokens,
+                capacity={role: self.contexts[role].n_ctx for role in Role},
+                resume_steps=resume_steps,
+            )
+        )
 
     def require_fit(self, router: LearnedRouter) -> None:
         """Refuse a learned router whose policy was trained on the hidden states of another SLM.

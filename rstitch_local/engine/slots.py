@@ -45,6 +45,9 @@ class ActiveSequence:
     partial: bool = False
     isolated: bool = False
 
+    def __post_init__(self) -> None:
+        self._copy_counts()
+
     def add_evaluated(self, role: Role, batch_slice: BatchSlice, ns: int, busy_ms: float) -> None:
         """Account for tokens that one model has evaluated.
 
@@ -63,14 +66,19 @@ class ActiveSequence:
 
     def record(self, step: Step | None, now_ns: int) -> None:
         """Update the trace, and append a kept token to it if there is one."""
-        trace, trajectory = self.trace, self.trajectory
+        trace = self.trace
         trace.wall_ms = (now_ns - self.started_ns) / 1e6 if self.started_ns else 0.0
-        trace.swaps_up, trace.swaps_down = trajectory.swaps_up, trajectory.swaps_down
         if step is not None:
             if trace.ttft_ms is None:
                 trace.ttft_ms = trace.wall_ms
             trace.steps.append(step)
-            trace.tokens[step.role] += 1
+        self._copy_counts()
+
+    def _copy_counts(self) -> None:
+        """Copy the trajectory's counts of tokens and swaps to the trace."""
+        trace, trajectory = self.trace, self.trajectory
+        trace.swaps_up, trace.swaps_down = trajectory.swaps_up, trajectory.swaps_down
+        trace.tokens = {role: trajectory.tokens(role) for role in Role}
 
     def fail(self, error: EngineError) -> None:
         """End the trajectory with an error of its own."""

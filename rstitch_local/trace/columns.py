@@ -27,9 +27,10 @@ def pack(steps: Sequence[Step]) -> dict[str, Any]:
     Returns:
         role (a string with one letter per token, S or L), token (ids), length (characters of the token's text),
         entropy, top1, caught_up (`Step.evaluated_tokens`) and ms, as in Step; unsure (`Step.swap_entropy`) and margin
-        as lists of [index, value] for the steps that have one.
+        as lists of [index, value] for the steps that have one. With different tokenizers also replaced_bytes, as
+        [index, value] for the steps where it is not 0.
     """
-    return {
+    columns = {
         "role": "".join(_LETTERS[step.role] for step in steps),
         "token": [step.token for step in steps],
         "length": [len(step.text) for step in steps],
@@ -40,6 +41,11 @@ def pack(steps: Sequence[Step]) -> dict[str, Any]:
         "unsure": _sparse(step.swap_entropy for step in steps),
         "margin": _sparse(step.margin for step in steps),
     }
+    if any(step.replaced_bytes is not None for step in steps):
+        columns["replaced_bytes"] = [
+            [index, step.replaced_bytes] for index, step in enumerate(steps) if step.replaced_bytes
+        ]
+    return columns
 
 
 def unpack(columns: Mapping[str, Any], text: str) -> list[Step]:
@@ -52,11 +58,15 @@ def unpack(columns: Mapping[str, Any], text: str) -> list[Step]:
     Raises:
         ValueError, TypeError, KeyError: the columns are invalid, or belong to another text.
     """
+    if not isinstance(text, str):
+        raise TypeError("the text is not a string")
     ends = list(accumulate(columns["length"], initial=0))
     if ends[-1] != len(text) or any(end < start for start, end in pairwise(ends)):
         raise ValueError("the lengths of the tokens do not match the text")
     swap_entropies = {int(index): float(entropy) for index, entropy in columns["unsure"]}
     margins = {int(index): float(value) for index, value in columns["margin"]}
+    replaced = {int(index): int(count) for index, count in columns.get("replaced_bytes", ())}
+    unreplaced = 0 if "replaced_bytes" in columns else None
     rows = zip(
         columns["role"],
         columns["token"],
@@ -79,6 +89,7 @@ def unpack(columns: Mapping[str, Any], text: str) -> list[Step]:
             ms=float(ms),
             swap_entropy=swap_entropies.get(position),
             margin=margins.get(position),
+            replaced_bytes=replaced.get(position, unreplaced),
         )
         for position, (letter, token, (start, end), entropy, top1, evaluated_tokens, ms) in enumerate(rows)
     ]

@@ -205,7 +205,10 @@ def register_html_renderer(render: Callable[[Trace], str]) -> None:
 
 def _step_to_dict(step: Step) -> dict[str, Any]:
     """Return a step under the field names that JSON files use."""
-    return {STORED_NAMES.get(name, name): value for name, value in asdict(step).items()}
+    record = {STORED_NAMES.get(name, name): value for name, value in asdict(step).items()}
+    if step.replaced_bytes is None:
+        del record["replaced_bytes"]
+    return record
 
 
 def _trace_from_dict(record: Mapping[str, Any]) -> Trace:
@@ -238,6 +241,7 @@ def _trace_from_dict(record: Mapping[str, Any]) -> Trace:
 
 def _step_from_dict(record: Mapping[str, Any]) -> Step:
     swap_entropy, margin = record.get("unsure"), record.get("margin")
+    replaced_bytes = record.get("replaced_bytes")
     return Step(
         position=int(record["position"]),
         role=Role(record["role"]),
@@ -249,4 +253,5 @@ def _step_from_dict(record: Mapping[str, Any]) -> Step:
         ms=float(record["ms"]),
         swap_entropy=None if swap_entropy is None else float(swap_entropy),
         margin=None if margin is None else float(margin),
+        replaced_bytes=None if replaced_bytes is None else int(replaced_bytes),
     )

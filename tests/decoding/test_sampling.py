@@ -107,7 +107,7 @@ def test_what_is_drawn_again_is_independent_of_what_was_drawn() -> None:
         ids, shares = sampler.distribution(logits)
         first, again = sampler.choose(logits, 5, 0), sampler.draw_again(shares[np.argsort(ids)], 5)
         both[first, again] += 1
-        coins.append((sampler.coin(5), first))
+        coins.append((sampler.uniform(5), first))
     expected = 3000 * np.outer(np.exp(logits), np.exp(logits))
     # A chi square with 15 degrees of freedom lies above 40 once in two thousand times.
     assert ((both - expected) ** 2 / expected).sum() < 40

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scripted import ScriptedModel, algorithm_1, scripted_vocabulary
 
+from rstitch_local.decoding.config import TrajectoryConfig
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.speculative import SpeculativeRouter, SpeculativeTrajectory
@@ -70,17 +71,21 @@ def make(
     resume_steps: Sequence[Step] = (),
     bridge: Bridge | None = None,
     top_k: int = 0,
+    stop: Sequence[str] = (),
 ) -> SpeculativeTrajectory:
     router = router_from_spec(spec)
     assert isinstance(router, SpeculativeRouter)
     return SpeculativeTrajectory(
-        {role: list(prompt) for role in Role},
-        bridge=bridge or Bridge(dict.fromkeys(Role, scripted_vocabulary(n_vocab, END))),
-        router=router,
-        sampler=Sampler(Sampling(temperature, top_k), seed),
-        max_tokens=max_tokens,
-        capacity=dict(zip(Role, capacity, strict=True)),
-        resume_steps=resume_steps,
+        TrajectoryConfig(
+            prompt={role: list(prompt) for role in Role},
+            bridge=bridge or Bridge(dict.fromkeys(Role, scripted_vocabulary(n_vocab, END))),
+            router=router,
+            sampler=Sampler(Sampling(temperature, top_k), seed),
+            max_tokens=max_tokens,
+            capacity=dict(zip(Role, capacity, strict=True)),
+            resume_steps=resume_steps,
+            stop=stop,
+        )
     )
 
 

@@ -19,6 +19,7 @@ from scripted import (
     seen_reference,
 )
 
+from rstitch_local.decoding.config import TrajectoryConfig
 from rstitch_local.decoding.entropy import EntropyMeter
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation
@@ -296,12 +297,14 @@ def test_text_comes_in_whole_characters() -> None:
         spell=plain.spell,
     )
     trajectory = Trajectory(
-        {role: [1] for role in Role},
-        bridge=Bridge(dict.fromkeys(Role, vocabulary)),
-        router=router_from_spec("slm"),
-        sampler=Sampler(Sampling(), 0),
-        max_tokens=5,
-        capacity=dict.fromkeys(Role, 100),
+        TrajectoryConfig(
+            prompt={role: [1] for role in Role},
+            bridge=Bridge(dict.fromkeys(Role, vocabulary)),
+            router=router_from_spec("slm"),
+            sampler=Sampler(Sampling(), 0),
+            max_tokens=5,
+            capacity=dict.fromkeys(Role, 100),
+        )
     )
     texts = []
     for token in (1, 2, 3, 4, 5):
@@ -316,12 +319,14 @@ def test_tokens_are_carried_into_the_other_vocabulary() -> None:
     slm, llm = scripted_vocabulary(6, 5), scripted_vocabulary(8, 7)
     bridge = Bridge({Role.SLM: slm, Role.LLM: llm}, {Role.SLM: {4: (6,)}, Role.LLM: {6: (4,), 7: (1, 2)}})
     trajectory = Trajectory(
-        {Role.SLM: [1], Role.LLM: [1, 1, 1]},
-        bridge=bridge,
-        router=router_from_spec("entropy:0.5"),
-        sampler=Sampler(Sampling(), 0),
-        max_tokens=10,
-        capacity=dict.fromkeys(Role, 100),
+        TrajectoryConfig(
+            prompt={Role.SLM: [1], Role.LLM: [1, 1, 1]},
+            bridge=bridge,
+            router=router_from_spec("entropy:0.5"),
+            sampler=Sampler(Sampling(), 0),
+            max_tokens=10,
+            capacity=dict.fromkeys(Role, 100),
+        )
     )
     trajectory.advance(np.eye(6, dtype=np.float32)[4] * 30)
     assert trajectory.ids(Role.LLM) == [1, 1, 1, 6]

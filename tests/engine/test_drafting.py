@@ -15,6 +15,7 @@ from scripted import ScriptedModel, make_trajectory, scripted_vocabulary
 from tiny_pair import TinyPair, write_pair
 
 from rstitch_local.costs.evaluations import Evaluation, evaluations
+from rstitch_local.decoding.config import TrajectoryConfig
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.speculative import SpeculativeRouter, SpeculativeTrajectory
@@ -111,12 +112,14 @@ def live_of(prompt: Sequence[int], spec: str, seed: int, temperature: float = 1.
         )
         return ActiveSequence(plain, Trace(seed))
     trajectory = SpeculativeTrajectory(
-        {role: list(prompt) for role in Role},
-        bridge=Bridge(dict.fromkeys(Role, scripted_vocabulary(N_VOCAB, 0))),
-        router=router,
-        sampler=Sampler(Sampling(temperature), seed),
-        max_tokens=20,
-        capacity=dict.fromkeys(Role, 500),
+        TrajectoryConfig(
+            prompt={role: list(prompt) for role in Role},
+            bridge=Bridge(dict.fromkeys(Role, scripted_vocabulary(N_VOCAB, 0))),
+            router=router,
+            sampler=Sampler(Sampling(temperature), seed),
+            max_tokens=20,
+            capacity=dict.fromkeys(Role, 500),
+        )
     )
     return ActiveSequence(trajectory, Trace(seed))
 

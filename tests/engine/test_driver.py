@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from tiny_pair import TinyPair, write_pair
 
+from rstitch_local.decoding.config import TrajectoryConfig
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation, Router
 from rstitch_local.decoding.sampling import Sampler, Sampling
@@ -77,12 +78,14 @@ def make_live(
 ) -> ActiveSequence:
     messages = [{"role": "user", "content": question}]
     trajectory = Trajectory(
-        {role: pair.render(messages, role) for role in Role},
-        bridge=pair.shared_bridge("A trajectory"),
-        router=router or EntropyRouter(TAU),
-        sampler=sampler or Sampler(Sampling(), 7),
-        max_tokens=max_tokens,
-        capacity=dict.fromkeys(Role, CONTEXT),
+        TrajectoryConfig(
+            prompt={role: pair.render(messages, role) for role in Role},
+            bridge=pair.bridge,
+            router=router or EntropyRouter(TAU),
+            sampler=sampler or Sampler(Sampling(), 7),
+            max_tokens=max_tokens,
+            capacity=dict.fromkeys(Role, CONTEXT),
+        )
     )
     return ActiveSequence(trajectory, Trace(7))
 

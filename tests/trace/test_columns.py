@@ -58,6 +58,14 @@ def test_packed_steps_are_unpacked(steps: list[Step]) -> None:
     assert unpack(through_json(pack(again)), "".join(step.text for step in again)) == again
 
 
+def test_replaced_bytes_are_stored_only_for_different_tokenizers() -> None:
+    steps = [Step(i, Role.SLM, 1, "a", 0.5, 0.5, 1, 1.0, replaced_bytes=count) for i, count in enumerate((0, 3, 0))]
+    columns = through_json(pack(steps))
+    assert columns["replaced_bytes"] == [[1, 3]]
+    assert unpack(columns, "aaa") == steps
+    assert "replaced_bytes" not in pack([Step(0, Role.SLM, 1, "a", 0.5, 0.5, 1, 1.0)])
+
+
 def test_500_tokens_take_less_than_25_kb() -> None:
     rng = np.random.default_rng(1)
     steps = [

@@ -30,6 +30,7 @@ steps = st.builds(
     evaluated_tokens=st.integers(0, 99),
     ms=st.floats(0, 1e5),
     swap_entropy=st.none() | fractions,
+    replaced_bytes=st.none() | st.integers(0, 9),
 )
 traces = st.builds(
     Trace,
