@@ -12,31 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rstitch_local.commands.console import make_console, safe_json
-from rstitch_local.commands.options import (
-    ContextOption,
-    GpuLayersOption,
-    JsonOption,
-    KvTypeOption,
-    LlmOption,
-    MaxTokensOption,
-    MinPOption,
-    PairOption,
-    RouterOption,
-    SeedOption,
-    SlmOption,
-    SystemOption,
-    TemperatureOption,
-    ThreadsOption,
-    TopKOption,
-    TopPOption,
-)
-from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError
+from rstitch_local.commands.options import JsonOption, ModelOptions, RouterOption, SamplingOptions
+from rstitch_local.commands.signature import Without, with_option_groups
+from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, UsageError
 from rstitch_local.sanitize import safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rstitch_local.decoding.step import Step
+    from rstitch_local.engine.run import Run
     from rstitch_local.trace.record import Trace
 
 _DEMO_ONLY = (
@@ -45,29 +30,17 @@ _DEMO_ONLY = (
 )
 
 
+@with_option_groups
 def ask(
     question: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
-    pair: PairOption = None,
+    *,
+    models: Annotated[ModelOptions, Without("parallel")],
     router: RouterOption = None,
-    system: SystemOption = None,
+    system: Annotated[str | None, typer.Option("--system", help="A system prompt.")] = None,
     json_output: JsonOption = False,
-    max_tokens: MaxTokensOption = None,
-    temperature: TemperatureOption = None,
-    top_p: TopPOption = None,
-    top_k: TopKOption = None,
-    min_p: MinPOption = None,
-    seed: SeedOption = 0,
-    slm: SlmOption = None,
-    llm: LlmOption = None,
-    gpu_layers: GpuLayersOption = "auto",
-    threads: ThreadsOption = None,
-    context: ContextOption = None,
-    kv_type: KvTypeOption = "f16",
+    sampling: SamplingOptions,
 ) -> None:
     """Ask one question; what the LLM wrote is coloured and underlined."""
-    from rstitch_local.commands.loading import choose_sampling, open_pair
-    from rstitch_local.engine.choice import choose_pair
-    from rstitch_local.errors import UsageError
     from rstitch_local.routing.spec import usable_spec
 
     if question == "-":
@@ -77,30 +50,41 @@ def ask(
     if router is not None:
         # Before the models are loaded: a typing error should not cost their loading time.
         usable_spec(router)
-    choice = choose_pair(pair, slm, llm)
-    own = choice.defaults.sampling
-    sampling = choose_sampling(own, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
-    with open_pair(choice, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as loaded:
-        run = loaded.ask(question, system=system, router=router, sampling=sampling, seed=seed, max_tokens=max_tokens)
-        interrupted = False
-        try:
-            # Closed here and not by the garbage collector, so that the trace is complete after Ctrl-C.
-            with closing(iter(run)) as steps:
-                if json_output:
-                    for _ in steps:
-                        pass
-                else:
-                    _stream(steps)
-        except KeyboardInterrupt:
-            interrupted = True
+    choice = models.choose()
+    drawn = sampling.sampling(choice.defaults)
+    with models.open_pair(choice) as pair:
+        run = pair.ask(
+            question,
+            system=system,
+            router=router,
+            sampling=drawn,
+            seed=sampling.seed,
+            max_tokens=sampling.max_tokens,
+        )
+        interrupted = _finish(run, json_output)
         if json_output:
             typer.echo(safe_json(run.trace.to_dict()))
         else:
             _conclude(run.trace)
-            if choice.name == "demo" and pair is None:
+            if choice.name == "demo" and models.pair is None:
                 make_console(stderr=True).print(_DEMO_ONLY, style="dim", soft_wrap=True)
         if interrupted:
             raise typer.Exit(INTERRUPTED_EXIT_CODE)
+
+
+def _finish(run: Run, json_output: bool) -> bool:
+    """Decode the answer, shown unless JSON is asked for; return whether Ctrl-C stopped it."""
+    try:
+        # Closed here and not by the garbage collector, so that the trace is complete after Ctrl-C.
+        with closing(iter(run)) as steps:
+            if json_output:
+                for _ in steps:
+                    pass
+            else:
+                _stream(steps)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _stream(steps: Iterable[Step]) -> None:

@@ -8,21 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rstitch_local.commands.console import make_console, safe_json
-from rstitch_local.commands.options import (
-    ContextOption,
-    GpuLayersOption,
-    JsonOption,
-    KvTypeOption,
-    LlmOption,
-    PairOption,
-    SlmOption,
-    ThreadsOption,
-)
+from rstitch_local.commands.options import JsonOption, ModelOptions
+from rstitch_local.commands.signature import Without, with_option_groups
 from rstitch_local.sanitize import safe_text
 
 if TYPE_CHECKING:
@@ -62,27 +54,17 @@ class Check:
         return statistics.median(abs(predicted / measured - 1) for predicted, measured in pairs)
 
 
-def calibrate(
-    pair: PairOption = None,
-    slm: SlmOption = None,
-    llm: LlmOption = None,
-    gpu_layers: GpuLayersOption = "auto",
-    threads: ThreadsOption = None,
-    context: ContextOption = None,
-    kv_type: KvTypeOption = "f16",
-    json_output: JsonOption = False,
-) -> None:
+@with_option_groups
+def calibrate(*, models: Annotated[ModelOptions, Without("parallel")], json_output: JsonOption = False) -> None:
     """Measure what a pair's tokens cost on this machine; takes about a minute. Leave the machine alone meanwhile."""
-    from rstitch_local.commands.loading import open_pair
     from rstitch_local.costs.store import store_calibration
-    from rstitch_local.engine.choice import choose_pair
 
-    choice = choose_pair(pair, slm, llm)
+    choice = models.choose()
     try:
-        with open_pair(choice, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as loaded:
-            latency = _measure(loaded)
-            traces = check_answers(loaded)
-            path = store_calibration(loaded, latency)
+        with models.open_pair(choice) as pair:
+            latency = _measure(pair)
+            traces = check_answers(pair)
+            path = store_calibration(pair, latency)
     except KeyboardInterrupt:
         make_console(stderr=True).print("Stopped. What was stored before is as it was.")
         raise

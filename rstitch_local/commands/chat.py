@@ -11,33 +11,19 @@ from typing import Annotated
 
 import typer
 
-from rstitch_local.commands.options import (
-    ContextOption,
-    GpuLayersOption,
-    KvTypeOption,
-    LlmOption,
-    PairOption,
-    RouterOption,
-    SlmOption,
-    ThreadsOption,
-)
+from rstitch_local.commands.options import ModelOptions, RouterOption
+from rstitch_local.commands.signature import Without, with_option_groups
+from rstitch_local.errors import UsageError
 
 
+@with_option_groups
 def chat(
-    pair: PairOption = None,
+    *,
+    models: Annotated[ModelOptions, Without("parallel")],
     router: RouterOption = None,
     resume: Annotated[bool, typer.Option("--continue", "-c", help="Open the chat that was open last.")] = False,
-    slm: SlmOption = None,
-    llm: LlmOption = None,
-    gpu_layers: GpuLayersOption = "auto",
-    threads: ThreadsOption = None,
-    context: ContextOption = None,
-    kv_type: KvTypeOption = "f16",
 ) -> None:
     """Chat with a pair of models; also what `rstitch` alone begins."""
-    from rstitch_local.commands.loading import load_options
-    from rstitch_local.errors import UsageError
-
     if not on_terminal():
         raise UsageError(
             "No terminal",
@@ -45,7 +31,6 @@ def chat(
             "`rstitch ask` answers in a pipe.",
         )
     from rstitch_local import paths
-    from rstitch_local.engine.choice import choose_pair
     from rstitch_local.routing.spec import usable_spec
     from rstitch_tui import app_settings
     from rstitch_tui.app import ChatApp, Start
@@ -54,8 +39,8 @@ def chat(
     if router is not None:
         usable_spec(router)
     settings = app_settings.load()
-    choice = choose_pair(pair, slm, llm) if pair or slm or llm else None
-    start = Start(choice, load_options(gpu_layers, threads, context, kv_type), router, resume)
+    choice = models.choose() if models.pair or models.slm or models.llm else None
+    start = Start(choice, models.load_options(), router, resume)
     with Store(paths.chat_database()) as store:
         app = ChatApp(store, settings, start)
         app.run(mouse=settings.mouse)

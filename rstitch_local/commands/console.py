@@ -16,6 +16,7 @@ from rstitch_local.sanitize import commands_terminal, safe_text
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -25,6 +26,14 @@ def make_console(*, stderr: bool = False) -> Console:
     # Left to itself rich drops the colours only, and keeps underlining.
     plain = bool(os.environ.get("NO_COLOR"))
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, color_system=None if plain else "auto")
+
+
+def progress_bars(screen: Console, *columns: ProgressColumn) -> Progress:
+    """Return a transient progress display of descriptions, bars and `columns`; nothing is drawn without a terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    shown = (TextColumn("{task.description}", markup=False), BarColumn(), *columns)
+    return Progress(*shown, console=screen, transient=True, disable=not screen.is_terminal)
 
 
 def safe_json(value: Any) -> str:

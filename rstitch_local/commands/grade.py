@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from rstitch_local.commands.console import make_console
+from rstitch_local.commands.console import make_console, progress_bars
 from rstitch_local.commands.options import JsonOption
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE
 
@@ -22,7 +22,7 @@ def grade(
 ) -> None:
     """Grade a run again with the grader of this version; no model is loaded."""
     # Imported here to keep `rstitch --help` fast.
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import MofNCompleteColumn
 
     from rstitch_local.problems.answer_writer import regrade
     from rstitch_local.problems.grading import Grader, grader_identity
@@ -31,14 +31,7 @@ def grade(
     from rstitch_local.problems.run_folder import RunFolder
 
     screen = make_console(stderr=True)
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=screen,
-        transient=True,
-        disable=not screen.is_terminal,
-    )
+    bars = progress_bars(screen, MofNCompleteColumn())
     with RunFolder(folder, create=False) as run:
         before = run.header()
         try:

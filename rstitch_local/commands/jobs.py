@@ -6,42 +6,52 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rstitch_local.commands.options import ModelOptions, ProblemOptions, SamplingOptions
 from rstitch_local.errors import ModelError
 
 if TYPE_CHECKING:
-    from rstitch_local.decoding.sampling import Sampling
+    from rich.console import Console
+
     from rstitch_local.engine.choice import PairChoice
     from rstitch_local.problems.runner import Job
 
 
-def job_of(
+def make_job(
     file: Path,
     out: Path,
-    chosen: PairChoice,
-    sampling: Sampling,
-    *,
+    choice: PairChoice,
     router: str,
-    prompt: str | None,
-    max_tokens: int | None,
-    context: int | None,
-    kv_type: str,
-    **more: Any,
+    *,
+    models: ModelOptions,
+    problems: ProblemOptions,
+    sampling: SamplingOptions,
 ) -> Job:
-    """Return the job; `more` are further fields of Job."""
-    from rstitch_local.problems.prompts import prompt_of
+    """Return the job of solving a problem file with one router; raise UsageError if an option is invalid."""
     from rstitch_local.problems.runner import Job
     from rstitch_local.problems.tasks import Settings
 
-    defaults = chosen.defaults
-    text = prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix)
+    defaults = choice.defaults
     return Job(
         file=file,
         out=out,
-        settings=Settings(router, sampling, text, max_tokens),
-        model_settings={**sha256_of_pair(chosen), "context": context or defaults.context, "kv_type": kv_type},
-        pair_name=chosen.name,
-        **more,
+        fields=problems.fields(),
+        selection=problems.selection(),
+        settings=Settings(router, sampling.sampling(defaults), problems.prompt_for(defaults), sampling.max_tokens),
+        model_settings=model_settings(choice, models),
+        pair_name=choice.name,
+        samples=problems.samples,
+        seed=sampling.seed,
+        strict=problems.strict,
     )
+
+
+def model_settings(choice: PairChoice, models: ModelOptions) -> dict[str, Any]:
+    """Return what must be equal for answers to be comparable: file checksums, context and cache precision."""
+    return {
+        **sha256_of_pair(choice),
+        "context": models.context or choice.defaults.context,
+        "kv_type": models.kv_type,
+    }
 
 
 def sha256_of_pair(choice: PairChoice) -> dict[str, str]:
@@ -69,3 +79,9 @@ def checked_specs(specs: Sequence[str]) -> list[str]:
     from rstitch_local.routing.spec import usable_spec
 
     return list(dict.fromkeys(usable_spec(spec) for spec in specs))
+
+
+def warn_identical_samples(job: Job, screen: Console) -> None:
+    """Print a warning if the samples of a problem cannot differ."""
+    if job.samples > 1 and job.settings.sampling.temperature == 0:
+        screen.print(f"At temperature 0 all {job.samples} answers to a problem are the same.")

@@ -13,28 +13,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rstitch_local.commands.console import make_console
+from rstitch_local.commands.console import make_console, progress_bars
 from rstitch_local.commands.interrupts import resumable
-from rstitch_local.commands.jobs import sha256_of_pair
-from rstitch_local.commands.options import (
-    ContextOption,
-    FieldOption,
-    GpuLayersOption,
-    KvTypeOption,
-    LimitOption,
-    LlmOption,
-    MaxTokensOption,
-    PairOption,
-    ProblemsArgument,
-    PromptOption,
-    SlmOption,
-    ThreadsOption,
-)
+from rstitch_local.commands.jobs import model_settings
+from rstitch_local.commands.options import ModelOptions, ProblemOptions, ProblemsArgument, SamplingOptions
+from rstitch_local.commands.signature import Only, Without, with_option_groups
 from rstitch_local.errors import InputError
 
 if TYPE_CHECKING:
+    from rstitch_local.engine.choice import PairChoice
     from rstitch_local.engine.pair import Pair
     from rstitch_local.study.study_job import ProgressCallback, StudyJob
+
+_SHOWN_BAD_ROWS = 10
 
 study = typer.Typer(
     name="study",
@@ -46,44 +37,37 @@ study = typer.Typer(
 OutOption = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Where the report goes; made, or gone on with. One a study.")
 ]
+StudyModels = Annotated[ModelOptions, Without("parallel")]
+StudyProblems = Annotated[ProblemOptions, Only("limit", "field", "prompt")]
+StudySampling = Annotated[SamplingOptions, Only("max_tokens")]
 
 
 @study.command()
+@with_option_groups
 def entropy(
     file: ProblemsArgument,
     out: OutOption,
-    pair: PairOption = None,
-    limit: LimitOption = None,
+    *,
+    models: StudyModels,
+    problems: StudyProblems,
     checks: Annotated[
         int,
         typer.Option(
             "--checks", min=0, help="Answers in which the harmful token is checked, by up to two continuations each."
         ),
     ] = 20,
-    field: FieldOption = None,
-    prompt: PromptOption = None,
-    max_tokens: MaxTokensOption = None,
-    slm: SlmOption = None,
-    llm: LlmOption = None,
-    gpu_layers: GpuLayersOption = "auto",
-    threads: ThreadsOption = None,
-    context: ContextOption = None,
-    kv_type: KvTypeOption = "f16",
+    sampling: StudySampling,
 ) -> None:
     """Figure 3: how unsure the SLM is, where, and whether that tells of its mistakes.
 
     The SLM answers every problem greedily and the LLM reads along; in every wrong answer the first token is searched
     from which the LLM, going on, no longer gets it right. The same command again goes on where it stopped.
     """
-    with _study(file, out, pair, limit, field, prompt, max_tokens, slm, llm, gpu_layers, threads, context, kv_type) as (
-        loaded,
-        job,
-        watch,
-    ):
+    with _study(file, out, models, problems, sampling) as (pair, job, watch):
         from rstitch_local.study.entropy_report import write_report
         from rstitch_local.study.entropy_study import run_study
 
-        figures = write_report(run_study(loaded, job, watch, checks=checks), job)
+        figures = write_report(run_study(pair, job, watch, checks=checks), job)
         counts = figures.answers
         typer.echo(
             f"{counts['right']} right, {counts['wrong']} wrong, {figures.outcomes['found']} with a harmful token"
@@ -94,35 +78,25 @@ def entropy(
 
 
 @study.command()
+@with_option_groups
 def agreement(
     file: ProblemsArgument,
     out: OutOption,
-    pair: PairOption = None,
-    limit: LimitOption = None,
-    field: FieldOption = None,
-    prompt: PromptOption = None,
-    max_tokens: MaxTokensOption = None,
-    slm: SlmOption = None,
-    llm: LlmOption = None,
-    gpu_layers: GpuLayersOption = "auto",
-    threads: ThreadsOption = None,
-    context: ContextOption = None,
-    kv_type: KvTypeOption = "f16",
+    *,
+    models: StudyModels,
+    problems: StudyProblems,
+    sampling: StudySampling,
 ) -> None:
     """Figure 1: how often the two write the same token, what drafts would win, how long answers are.
 
     Both answer every problem greedily and the SLM reads the LLM's answers along. Speed-ups of speculative decoding are
     computed from that and from measured costs. The same command again goes on where it stopped.
     """
-    with _study(file, out, pair, limit, field, prompt, max_tokens, slm, llm, gpu_layers, threads, context, kv_type) as (
-        loaded,
-        job,
-        watch,
-    ):
+    with _study(file, out, models, problems, sampling) as (pair, job, watch):
         from rstitch_local.study.agreement import run_agreement
         from rstitch_local.study.agreement_report import write_agreement_report
 
-        figures = write_agreement_report(run_agreement(loaded, job, watch), job)
+        figures = write_agreement_report(run_agreement(pair, job, watch), job)
         if figures.agreement is not None:
             typer.echo(f"The SLM would write {figures.agreement:.1%} of the LLM's tokens")
         best = next((one for one in figures.drafts if one.draft == figures.best), None)
@@ -133,74 +107,59 @@ def agreement(
 
 @contextmanager
 def _study(
-    file: Path,
-    out: Path,
-    pair: str | None,
-    limit: int | None,
-    field: list[str] | None,
-    prompt: str | None,
-    max_tokens: int | None,
-    slm: Path | None,
-    llm: Path | None,
-    gpu_layers: str,
-    threads: int | None,
-    context: int | None,
-    kv_type: str,
+    file: Path, out: Path, models: ModelOptions, problems: ProblemOptions, sampling: SamplingOptions
 ) -> Iterator[tuple[Pair, StudyJob, ProgressCallback]]:
-    """A loaded pair, the job and the progress; Ctrl-C inside says how to go on and ends with exit code 130."""
-    # Imported here to keep `rstitch --help` fast.
-    from rstitch_local.commands.loading import open_pair
-    from rstitch_local.engine.choice import choose_pair
+    """Provide the loaded pair, the job and a progress display; Ctrl-C inside says how to resume and exits with 130."""
     from rstitch_local.plotting import require_matplotlib
-    from rstitch_local.problems.prompts import prompt_of
-    from rstitch_local.problems.reading import Fields, read_problems
-    from rstitch_local.problems.selection import Selection
+
+    # Before anything is read or computed: a study takes hours.
+    require_matplotlib()
+    choice = models.choose()
+    job = _job(file, out, choice, models, problems, sampling)
+    with resumable(out), models.open_pair(choice) as pair, _progress() as watch:
+        # Check this before the SLM answers all the problems.
+        pair.shared_bridge("A study")
+        yield pair, job, watch
+
+
+def _job(
+    file: Path, out: Path, choice: PairChoice, models: ModelOptions, problems: ProblemOptions, sampling: SamplingOptions
+) -> StudyJob:
+    """Read the problems and return the job; report malformed rows on stderr."""
+    from rstitch_local.problems.reading import read_problems
     from rstitch_local.study.study_job import StudyJob
 
-    # Before anything is read or computed: hours later would be too late.
-    require_matplotlib()
-    fields = Fields.parse(field or [])
-    chosen = choose_pair(pair, slm, llm)
-    defaults = chosen.defaults
+    fields = problems.fields()
     problem_file = read_problems(file, fields)
-    problems = Selection(limit=limit).of(problem_file.problems)
-    if not problems:
+    selected = problems.selection().of(problem_file.problems)
+    if not selected:
         raise InputError("Nothing to study", f"None of the problems of {file} is chosen.")
     screen = make_console(stderr=True)
-    for row in problem_file.bad_rows[:10]:
+    for row in problem_file.bad_rows[:_SHOWN_BAD_ROWS]:
         screen.print(f"{file.name}, {problem_file.unit} {row.line} is left out: {row.reason}.", soft_wrap=True)
-    if len(problem_file.bad_rows) > 10:
-        screen.print(f"{len(problem_file.bad_rows) - 10} more are left out as well.")
-    job = StudyJob(
+    if len(problem_file.bad_rows) > _SHOWN_BAD_ROWS:
+        screen.print(f"{len(problem_file.bad_rows) - _SHOWN_BAD_ROWS} more are left out as well.")
+    return StudyJob(
         problem_file=problem_file,
-        problems=problems,
+        problems=selected,
         out=out,
-        prompt=prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix),
-        pair_name=chosen.name,
-        model_settings={**sha256_of_pair(chosen), "context": context or defaults.context, "kv_type": kv_type},
-        max_tokens=max_tokens,
+        prompt=problems.prompt_for(choice.defaults),
+        pair_name=choice.name,
+        model_settings=model_settings(choice, models),
+        max_tokens=sampling.max_tokens,
         fields=fields,
         command=_command_line(),
     )
-    with (
-        resumable(out),
-        open_pair(chosen, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as loaded,
-        _progress() as watch,
-    ):
-        # Check this before the SLM answers all the problems.
-        loaded.shared_bridge("A study")
-        yield loaded, job, watch
 
 
 @contextmanager
 def _progress() -> Iterator[ProgressCallback]:
-    """A bar for every stage on a terminal, a line for every part of it anywhere else; on stderr."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    """Show one bar per stage on a terminal, or one line per completed part elsewhere; on stderr."""
+    from rich.progress import MofNCompleteColumn, TaskID, TimeRemainingColumn
 
     screen = make_console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars: dict[str, TaskID] = {}
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+    with progress_bars(screen, MofNCompleteColumn(), TimeRemainingColumn()) as progress:
 
         def watch(stage: str, done: int, total: int, message: str = "") -> None:
             if stage not in bars:

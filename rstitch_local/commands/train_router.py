@@ -1,51 +1,47 @@
-"""`rstitch train-router`: learns, on a problem file, when asking the LLM pays.
+"""`rstitch train-router`: train a router on a problem file (R-Stitch+).
 
-Knows what the options mean, how a training looks on a terminal and how Ctrl-C ends it; the training is learning/.
+The training itself is rstitch_local/learning/.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rstitch_local.commands.console import make_console
+from rstitch_local.commands.interrupts import Interrupt
 from rstitch_local.commands.options import (
     PROBLEMS,
-    ContextOption,
-    FieldOption,
-    GpuLayersOption,
-    KvTypeOption,
-    LimitOption,
-    LlmOption,
-    PairOption,
-    ParallelOption,
+    ModelOptions,
+    ProblemOptions,
     ProblemsArgument,
-    PromptOption,
-    SeedOption,
-    SlmOption,
-    ThreadsOption,
+    SamplingOptions,
 )
+from rstitch_local.commands.signature import Only, with_option_groups
+from rstitch_local.commands.training_display import TrainingDisplay
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
+    from rstitch_local.costs.latency import PairLatency
+    from rstitch_local.engine.choice import PairChoice, PairDefaults
+    from rstitch_local.learning.training import Training, TrainSettings
     from rstitch_local.problems.reading import Problem
+    from rstitch_local.routing.policy import Policy
 
 TRAINING = "Training"
-_MOST_VALIDATION = 300
+_MAX_VALIDATION = 300
 
 
-def train_router(
-    file: ProblemsArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the router goes, a safetensors file.")],
-    pair: PairOption = None,
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """Hyperparameters of the training."""
+
     tau_ask: Annotated[
         float | None,
         typer.Option(
@@ -57,12 +53,10 @@ def train_router(
             show_default="a fifth of the pair's tau",
             rich_help_panel=TRAINING,
         ),
-    ] = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Updates.", rich_help_panel=TRAINING)] = 100,
-    group: Annotated[
-        int, typer.Option("--group", min=2, help="Answers to each problem.", rich_help_panel=TRAINING)
-    ] = 8,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Problems a step.", rich_help_panel=TRAINING)] = 32,
+    ] = None
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Updates.", rich_help_panel=TRAINING)] = 100
+    group: Annotated[int, typer.Option("--group", min=2, help="Answers to each problem.", rich_help_panel=TRAINING)] = 8
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Problems a step.", rich_help_panel=TRAINING)] = 32
     latency_penalty: Annotated[
         str,
         typer.Option(
@@ -71,22 +65,36 @@ def train_router(
             help="What a millisecond costs a right answer; auto: 0.3 for the LLM's mean latency.",
             rich_help_panel=TRAINING,
         ),
-    ] = "auto",
+    ] = "auto"
+
+    def settings(self, defaults: PairDefaults, seed: int) -> TrainSettings:
+        """Return the settings of the training; raise UsageError if --lambda is invalid."""
+        from rstitch_local.learning.training import TrainSettings
+
+        return TrainSettings(
+            steps=self.steps,
+            group=self.group,
+            batch=self.batch,
+            latency_penalty=parse_latency_penalty(self.latency_penalty),
+            tau_ask=defaults.tau / 5 if self.tau_ask is None else self.tau_ask,
+            warm_tau=max(defaults.tau, self.tau_ask or 0.0),
+            seed=seed,
+        )
+
+
+@with_option_groups
+def train_router(
+    file: ProblemsArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the router goes, a safetensors file.")],
+    *,
+    models: ModelOptions,
+    options: TrainingOptions,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    limit: LimitOption = None,
-    field: FieldOption = None,
-    prompt: PromptOption = None,
+    problems: Annotated[ProblemOptions, Only("limit", "field", "prompt")],
     max_tokens: Annotated[
         int | None, typer.Option("--max-tokens", min=1, help="Longest answer.", rich_help_panel=PROBLEMS)
     ] = None,
-    parallel: ParallelOption = None,
-    seed: SeedOption = 0,
-    slm: SlmOption = None,
-    llm: LlmOption = None,
-    gpu_layers: GpuLayersOption = "auto",
-    threads: ThreadsOption = None,
-    context: ContextOption = None,
-    kv_type: KvTypeOption = "f16",
+    sampling: Annotated[SamplingOptions, Only("seed")],
 ) -> None:
     """Train a router that decides by the SLM's hidden state whether asking the LLM pays (R-Stitch+).
 
@@ -96,69 +104,68 @@ def train_router(
     require_torch()
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.catalog.checksums import sha256_of
-    from rstitch_local.commands.interrupts import Interrupt
-    from rstitch_local.commands.loading import open_pair
-    from rstitch_local.costs.store import load_calibration
     from rstitch_local.decoding.roles import Role
-    from rstitch_local.engine.choice import choose_pair
-    from rstitch_local.errors import CancelledError
-    from rstitch_local.learning.plots import draw_training
     from rstitch_local.learning.reward import AnswerChecker
     from rstitch_local.learning.rollouts import RolloutSampler
-    from rstitch_local.learning.training import Training, TrainSettings
-    from rstitch_local.plotting import has_matplotlib
-    from rstitch_local.problems.prompts import prompt_of
-    from rstitch_local.problems.reading import Fields, read_problems
-    from rstitch_local.problems.selection import Selection
+    from rstitch_local.learning.training import Training
+    from rstitch_local.problems.reading import read_problems
     from rstitch_local.routing.policy_file import write_policy
 
-    found = read_problems(file, Fields.parse(field or []))
-    train, validation = split(Selection(limit=limit).of(found.problems))
-    chosen = choose_pair(pair, slm, llm)
-    defaults = chosen.defaults
-    settings = TrainSettings(
-        steps=steps,
-        group=group,
-        batch=batch,
-        latency_penalty=read_price(latency_penalty),
-        tau_ask=defaults.tau / 5 if tau_ask is None else tau_ask,
-        warm_tau=max(defaults.tau, tau_ask or 0.0),
-        seed=seed,
-    )
-    screen = make_console(stderr=True)
-    folder = out.with_name(out.name + ".training")
+    selected = problems.selection().of(read_problems(file, problems.fields()).problems)
+    training_set, validation_set = split(selected)
+    choice = models.choose()
+    settings = options.settings(choice.defaults, sampling.seed)
+    prompt = problems.prompt_for(choice.defaults)
     interrupt = Interrupt()
-    # A reward is what an answer costs that is written alone, however many are written at once here.
-    with open_pair(chosen, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type) as alone:
-        latency = load_calibration(alone).latency
+    latency = _latency_of(models, choice)
     with (
-        open_pair(
-            chosen, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type, sequences=parallel
-        ) as loaded,
-        closing(AnswerChecker()) as judge,
+        models.open_pair(choice, sequences=models.parallel) as pair,
+        closing(AnswerChecker()) as checker,
         interrupt.recorded(),
-        _Display(screen, steps) as display,
+        TrainingDisplay(make_console(stderr=True), options.steps) as display,
     ):
-        workshop = RolloutSampler(
-            loaded, latency, judge, max_tokens, interrupt.should_stop,
-            prompt_of(defaults.prompt if prompt is None else prompt, defaults.prompt_suffix),
-        )  # fmt: skip
-        small = loaded.weights[Role.SLM]
-        training = Training(workshop, train, validation, settings, sha256_of(small.path), small.n_embd, folder)
-        try:
-            policy = training.run(display.show, resume=resume)
-        except CancelledError:
-            how = f"with --resume goes on from {folder}" if training.has_checkpoint else "begins again"
-            screen.print(f"Stopped. The same command {how}.", soft_wrap=True)
-            raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
-        finally:
-            if has_matplotlib() and training.history and folder.exists():
-                draw_training(training.history, folder / "training")
+        sampler = RolloutSampler(pair, latency, checker, max_tokens, interrupt.should_stop, prompt)
+        slm = pair.weights[Role.SLM]
+        folder = out.with_name(out.name + ".training")
+        training = Training(sampler, training_set, validation_set, settings, sha256_of(slm.path), slm.n_embd, folder)
+        policy = _trained(training, display, resume)
     write_policy(out, policy)
-    about = policy.facts.training
-    screen.print(
-        f"{out} is the policy of step {about['step']}; validation: {about['validation']['accuracy']:.1%} right, "
-        f"{about['validation']['latency_ms']:,.1f} ms by the cost model. Use it: --router learned:{out}",
+    _conclude(out, policy)
+
+
+def _latency_of(models: ModelOptions, choice: PairChoice) -> PairLatency:
+    """Return the calibrated costs of one answer decoded alone; the reward does not depend on --parallel."""
+    from rstitch_local.costs.store import load_calibration
+
+    with models.open_pair(choice) as pair:
+        return load_calibration(pair).latency
+
+
+def _trained(training: Training, display: TrainingDisplay, resume: bool) -> Policy:
+    """Run the training and draw its history; after Ctrl-C say how to resume and exit with code 130."""
+    from rstitch_local.errors import CancelledError
+    from rstitch_local.learning.plots import draw_training
+    from rstitch_local.plotting import has_matplotlib
+
+    try:
+        return training.run(display.show, resume=resume)
+    except CancelledError:
+        message = "No checkpoint was written yet: run the same command to start again."
+        if training.has_checkpoint:
+            message = f"Run the same command with --resume to continue from {training.folder}."
+        make_console(stderr=True).print(f"Stopped. {message}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    finally:
+        if has_matplotlib() and training.history and training.folder.exists():
+            draw_training(training.history, training.folder / "training")
+
+
+def _conclude(out: Path, policy: Policy) -> None:
+    record = policy.facts.training
+    validation = record["validation"]
+    make_console(stderr=True).print(
+        f"{out} is the policy of step {record['step']}: {validation['accuracy']:.1%} of the validation problems right, "
+        f"{validation['latency_ms']:,.1f} ms each by the cost model. Use it with --router learned:{out}",
         soft_wrap=True,
     )
 
@@ -173,7 +180,7 @@ def require_torch() -> None:
         raise UsageError("No torch", "Training needs it.", "Install it: pip install 'rstitch-local[train]'")
 
 
-def read_price(text: str) -> float | None:
+def parse_latency_penalty(text: str) -> float | None:
     """Lambda as given; None for auto. Raises UsageError for anything that is no number of at least 0."""
     if text == "auto":
         return None
@@ -194,73 +201,6 @@ def split(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
     from rstitch_local.problems.tasks import seed_of
 
     graded = [problem for problem in problems if problem.gold is not None]
-    validation = [problem for problem in graded if seed_of(0, problem.id, 0) % 8 == 0][:_MOST_VALIDATION]
+    validation = [problem for problem in graded if seed_of(0, problem.id, 0) % 8 == 0][:_MAX_VALIDATION]
     held = {problem.id for problem in validation}
     return [problem for problem in graded if problem.id not in held], validation
-
-
-class _Display:
-    """A table of the last steps on a terminal, a line for each of them anywhere else."""
-
-    _ROWS = 12
-
-    def __init__(self, screen: Console, steps: int) -> None:
-        from rich.live import Live
-
-        self._screen = screen
-        self._steps = steps
-        self._rows: list[Mapping[str, Any]] = []
-        self._live = Live(console=screen, transient=True, auto_refresh=False) if screen.is_terminal else None
-
-    def __enter__(self) -> _Display:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def show(self, record: Mapping[str, Any]) -> None:
-        """Show one record of the training."""
-        if self._live is None:
-            self._screen.print(_line(record, self._steps), soft_wrap=True)
-            return
-        self._rows.append(record)
-        self._live.update(self._table(), refresh=True)
-
-    def _table(self) -> Table:
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False)
-        names = ("step", "reward", "right, %", "LLM, %", "ms", "clipped, %", "dropped, %", "entropy")
-        for name in names:
-            table.add_column(name, justify="right", no_wrap=True)
-        for record in self._rows[-self._ROWS :]:
-            figures = record.get("validation", record)
-            if "reward" in figures:
-                step = f"{record['step']}/{self._steps}" if figures is record else "validation"
-                table.add_row(step, *(text for _, text in _cells(figures)))
-        return table
-
-
-def _cells(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The figures that are shown, by name."""
-    shown = (
-        ("reward", "reward", 1, 3),
-        ("right %", "accuracy", 100, 1),
-        ("LLM %", "llm_share", 100, 1),
-        ("ms", "latency_ms", 1, 1),
-        ("clipped %", "clipped", 100, 1),
-        ("dropped %", "dropped", 100, 0),
-        ("entropy", "entropy", 1, 3),
-    )
-    return [(name, f"{figures[key] * unit:.{places}f}" if key in figures else "") for name, key, unit, places in shown]
-
-
-def _line(record: Mapping[str, Any], steps: int) -> str:
-    if "price" in record:
-        return f"lambda is {record['price']:.3g} a millisecond; the warm start agrees in {record['imitated']:.1%}"
-    figures = record.get("validation", record)
-    place = f"step {record['step']}/{steps}" + (" validation" if figures is not record else "")
-    return place + ": " + ", ".join(f"{name} {text}" for name, text in _cells(figures) if text)

@@ -6,8 +6,9 @@ Knows what the options mean and where the choice is saved.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,42 +17,25 @@ import typer
 
 from rstitch_local.commands.console import make_console
 from rstitch_local.commands.interrupts import exit_stopped, resumable
-from rstitch_local.commands.jobs import checked_specs, job_of
-from rstitch_local.commands.options import (
-    ContextOption,
-    FieldOption,
-    GpuLayersOption,
-    JsonOption,
-    KvTypeOption,
-    LimitOption,
-    LlmOption,
-    MaxTokensOption,
-    MinPOption,
-    PairOption,
-    ProblemsArgument,
-    PromptOption,
-    SeedOption,
-    SlmOption,
-    StrictOption,
-    TemperatureOption,
-    ThreadsOption,
-    TopKOption,
-    TopPOption,
-)
+from rstitch_local.commands.jobs import checked_specs, make_job
+from rstitch_local.commands.options import JsonOption, ModelOptions, ProblemOptions, ProblemsArgument, SamplingOptions
 from rstitch_local.commands.results import print_comparison
+from rstitch_local.commands.signature import Without, with_option_groups
 from rstitch_local.errors import UsageError
 
 if TYPE_CHECKING:
+    from rstitch_local.engine.choice import PairChoice
     from rstitch_local.engine.pair import Pair
     from rstitch_local.study.tuning import Constraint
 
-WISH = "What to keep to (one of them)"
-_DEFAULT_POINTS = 1.0
+CONSTRAINTS = "What to keep to (one of them)"
+_DEFAULT_MAX_LOSS = 1.0
 
 
-def tune(
-    file: ProblemsArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the tuning; made, or gone on with.")],
+@dataclass(frozen=True, slots=True)
+class ConstraintOptions:
+    """The constraint the router has to satisfy; at most one of them is set."""
+
     max_loss: Annotated[
         float | None,
         typer.Option(
@@ -60,10 +44,10 @@ def tune(
             min=0.0,
             max=100.0,
             help="The fastest that is at most so many points less right than the LLM alone.",
-            show_default="1",
-            rich_help_panel=WISH,
+            show_default=f"{_DEFAULT_MAX_LOSS:g}",
+            rich_help_panel=CONSTRAINTS,
         ),
-    ] = None,
+    ] = None
     max_llm_share: Annotated[
         float | None,
         typer.Option(
@@ -72,9 +56,9 @@ def tune(
             min=0.0,
             max=1.0,
             help="The most right of those whose LLM writes at most this share of the tokens, 0 to 1.",
-            rich_help_panel=WISH,
+            rich_help_panel=CONSTRAINTS,
         ),
-    ] = None,
+    ] = None
     target_ms: Annotated[
         float | None,
         typer.Option(
@@ -82,9 +66,36 @@ def tune(
             metavar="MS",
             min=0.0,
             help="The most right of those that take at most so many milliseconds a problem, on average.",
-            rich_help_panel=WISH,
+            rich_help_panel=CONSTRAINTS,
         ),
-    ] = None,
+    ] = None
+
+    def constraint(self) -> Constraint:
+        """Return the constraint, by default a maximal loss; raise UsageError if there are several."""
+        from rstitch_local.study.tuning import Constraint
+
+        constraints = []
+        if self.max_loss is not None:
+            constraints.append(Constraint("loss", self.max_loss / 100))
+        if self.max_llm_share is not None:
+            constraints.append(Constraint("share", self.max_llm_share))
+        if self.target_ms is not None:
+            constraints.append(Constraint("time", self.target_ms))
+        if len(constraints) > 1:
+            raise UsageError(
+                "Several constraints",
+                "--max-loss, --max-llm-share and --target-ms exclude each other.",
+                "Set one of them.",
+            )
+        return constraints[0] if constraints else Constraint("loss", _DEFAULT_MAX_LOSS / 100)
+
+
+@with_option_groups
+def tune(
+    file: ProblemsArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the tuning; made, or gone on with.")],
+    *,
+    constraints: ConstraintOptions,
     router: Annotated[
         list[str] | None,
         typer.Option("--router", metavar="SPEC", help="A candidate; may be given many times.", show_default="a grid"),
@@ -92,107 +103,63 @@ def tune(
     save: Annotated[
         bool, typer.Option("--save", help="Make the choice the pair's own router, for ask, solve and chat.")
     ] = False,
-    pair: PairOption = None,
-    limit: LimitOption = None,
-    field: FieldOption = None,
-    prompt: PromptOption = None,
-    strict: StrictOption = False,
+    models: Annotated[ModelOptions, Without("parallel")],
+    problems: Annotated[ProblemOptions, Without("ids", "shard", "samples")],
     json_output: JsonOption = False,
-    max_tokens: MaxTokensOption = None,
-    temperature: TemperatureOption = None,
-    top_p: TopPOption = None,
-    top_k: TopKOption = None,
-    min_p: MinPOption = None,
-    seed: SeedOption = 0,
-    slm: SlmOption = None,
-    llm: LlmOption = None,
-    gpu_layers: GpuLayersOption = "auto",
-    threads: ThreadsOption = None,
-    context: ContextOption = None,
-    kv_type: KvTypeOption = "f16",
+    sampling: SamplingOptions,
 ) -> None:
     """Choose a router on one part of a problem file and say how it does on the other part.
 
     Which part a problem belongs to depends on its id alone. Every answer is kept as soon as it is there; the same
     command again goes on where it stopped.
     """
-    from rstitch_local.commands.loading import choose_sampling, open_pair
     from rstitch_local.decoding.roles import Role
-    from rstitch_local.engine.choice import choose_pair
-    from rstitch_local.problems.reading import Fields
-    from rstitch_local.problems.selection import Selection
     from rstitch_local.study import tuning
     from rstitch_local.study.bench import memory_footprints
     from rstitch_local.study.tuning_report import tuning_findings, tuning_record, write_tuning
 
-    wish = _wish(max_loss, max_llm_share, target_ms)
-    fields, selection = Fields.parse(field or []), Selection.parse(None, limit, None)
-    if save and slm is not None:
+    constraint = constraints.constraint()
+    if save and models.slm is not None:
         raise UsageError(
             "Nothing to save it for",
             "A choice is saved for a pair of the catalogue, not for two files.",
             "Put the files into your models.toml and name that pair (--pair), or leave --save out.",
         )
     specs = checked_specs(router or tuning.CANDIDATES)
-    chosen = choose_pair(pair, slm, llm)
-    own = chosen.defaults.sampling
-    sampling = choose_sampling(own, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+    choice = models.choose()
+    # The router of the job is replaced by each of the candidates.
+    job = make_job(file, out, choice, "llm", models=models, problems=problems, sampling=sampling)
+    footprints = memory_footprints({Role.SLM: choice.slm, Role.LLM: choice.llm}, models.kv_type)
     screen = make_console(stderr=True)
-    footprints = memory_footprints({Role.SLM: chosen.slm, Role.LLM: chosen.llm}, kv_type)
-    job = job_of(
-        file, out, chosen, sampling, router="llm", prompt=prompt, max_tokens=max_tokens, context=context,
-        kv_type=kv_type, fields=fields, selection=selection, samples=1, seed=seed, strict=strict,
-    )  # fmt: skip
+    with _loaded_once(models, choice) as load, resumable(out) as interrupt:
+        result = tuning.tune(
+            job, specs, constraint, lambda: interrupt.while_open(load()), screen, interrupt.should_stop, footprints
+        )
+    words = tuning_findings(result, constraint)
+    write_tuning(out, words, result, constraint)
+    if json_output:
+        typer.echo(json.dumps(tuning_record(words, result, constraint)))
+    elif result.finished:
+        print_comparison(result.reported or result.tested, words)
+        screen.print(f"The report is {out / 'report.md'}.", soft_wrap=True)
+    if not result.finished:
+        exit_stopped(out, f"Completed work is kept in {out}.")
+    if save:
+        _save(choice.name, result.chosen, f"{constraint}; on {file.name}")
 
+
+@contextmanager
+def _loaded_once(models: ModelOptions, choice: PairChoice) -> Iterator[Callable[[], AbstractContextManager[Pair]]]:
+    """Provide a loader that loads the pair at its first call and keeps it open for the following benches."""
     with ExitStack() as stack:
         opened: list[Pair] = []
 
-        @contextmanager
-        def load() -> Iterator[Pair]:
-            # Several benches make one tuning, and the models are loaded once for all.
+        def load() -> AbstractContextManager[Pair]:
             if not opened:
-                opened.append(
-                    stack.enter_context(
-                        open_pair(chosen, gpu_layers=gpu_layers, threads=threads, context=context, kv_type=kv_type)
-                    )
-                )
-            yield opened[0]
+                opened.append(stack.enter_context(models.open_pair(choice)))
+            return nullcontext(opened[0])
 
-        with resumable(out) as interrupt:
-            found = tuning.tune(
-                job, specs, wish, lambda: interrupt.while_open(load()), screen, interrupt.should_stop, footprints
-            )
-    words = tuning_findings(found, wish)
-    write_tuning(out, words, found, wish)
-    if json_output:
-        typer.echo(json.dumps(tuning_record(words, found, wish)))
-    elif found.finished:
-        print_comparison(found.reported or found.tested, words)
-        screen.print(f"The report is {out / 'report.md'}.", soft_wrap=True)
-    if not found.finished:
-        exit_stopped(out, "What was done is kept.")
-    if save:
-        _save(chosen.name, found.chosen, f"{wish}; on {file.name}")
-
-
-def _wish(max_loss: float | None, max_llm_share: float | None, target_ms: float | None) -> Constraint:
-    """What the options ask for; raises UsageError when they ask for two things."""
-    from rstitch_local.study.tuning import Constraint
-
-    given = [
-        wish
-        for wish in (
-            max_loss is not None and Constraint("loss", max_loss / 100),
-            max_llm_share is not None and Constraint("share", max_llm_share),
-            target_ms is not None and Constraint("time", target_ms),
-        )
-        if wish
-    ]
-    if len(given) > 1:
-        raise UsageError(
-            "Two wishes", "--max-loss, --max-llm-share and --target-ms exclude each other.", "Give one of them."
-        )
-    return given[0] if given else Constraint("loss", _DEFAULT_POINTS / 100)
+        yield load
 
 
 def _save(pair: str, router: str | None, why: str) -> None:

@@ -20,7 +20,7 @@ from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine import choice
 from rstitch_local.engine.choice import PairChoice, PairDefaults
-from rstitch_local.engine.loading import load_pair
+from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.errors import InputError, ModelError, RStitchError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Pair:
     """How often a pair was asked for, and how."""
 
     opened = 0
-    options: tuple[Any, ...] = ()
+    choice: PairChoice
+    options: LoadOptions
 
 
 @pytest.fixture
@@ -44,9 +45,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_bytes(name.encode())
     Pair.opened = 0
 
-    def open_pair(*arguments: Any, **options: Any) -> FakePair:
+    def open_pair(choice: PairChoice, options: LoadOptions) -> FakePair:
         Pair.opened += 1
-        Pair.options = (*arguments, options)
+        Pair.choice, Pair.options = choice, options
         return FakePair(right_reply)
 
     monkeypatch.setattr(loading, "open_pair", open_pair)
@@ -96,7 +97,7 @@ def test_options_reach_the_settings(files: Path) -> None:
     assert header["information"]["samples"] == 2
     lines = (files / "run" / "answers.jsonl").read_text().splitlines()
     assert [(json.loads(line)["id"], json.loads(line)["sample"]) for line in lines] == [("1", 0), ("1", 1)]
-    assert Pair.options[-1]["threads"] == 1
+    assert Pair.options.threads == 1
 
 
 def test_other_settings_and_other_models_are_refused_before_loading(files: Path) -> None:
@@ -158,7 +159,7 @@ def test_a_pair_of_the_catalogue_brings_its_own_settings(files: Path, monkeypatc
     assert settings["sampling"] == {"temperature": 0.6, "top_k": 0, "top_p": 0.9, "min_p": 0.0}
     assert settings["prompt"] == "{question}\nThink."
     assert settings["models"]["context"] == 512
-    assert Pair.options[0] == chosen
+    assert Pair.choice == chosen
 
 
 def test_no_such_pair(files: Path) -> None:

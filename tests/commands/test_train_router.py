@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from rstitch_local.builtin.word_problems import generate
 from rstitch_local.commands.main import app
-from rstitch_local.commands.train_router import read_price, require_torch, split
+from rstitch_local.commands.train_router import parse_latency_penalty, require_torch, split
 from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
 from rstitch_local.costs.store import store_calibration
 from rstitch_local.engine.loading import LoadOptions, load_pair
@@ -19,11 +19,11 @@ from rstitch_local.routing.policy_file import read_policy
 
 
 def test_lambda_is_auto_or_a_number() -> None:
-    assert read_price("auto") is None
-    assert read_price("5e-6") == 5e-6
+    assert parse_latency_penalty("auto") is None
+    assert parse_latency_penalty("5e-6") == 5e-6
     for text in ("-1", "nan", "inf", "much"):
         with pytest.raises(UsageError, match=text):
-            read_price(text)
+            parse_latency_penalty(text)
 
 
 def test_no_problem_is_trained_on_and_validated_with() -> None:
