@@ -20,7 +20,7 @@ from pathlib import Path
 from rstitch_local import Pair, load_pair
 from rstitch_local.costs.calibration import SECONDS, measure
 from rstitch_local.costs.latency import PairLatency
-from rstitch_local.costs.speedup import plain_words
+from rstitch_local.costs.speedup import describe
 from rstitch_local.costs.store import load_calibration
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
@@ -60,7 +60,7 @@ def main() -> None:
         routers = arguments.router or [pair.defaults.router]
         answers = solve(pair, problems, routers, arguments.max_tokens)
     print_answers(latency, answers)
-    print("\n" + "\n".join(plain_words(latency)))
+    print("\n" + "\n".join(describe(latency)))
 
 
 HEADER = (

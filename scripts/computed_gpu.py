@@ -17,7 +17,8 @@ from statistics import fmean
 
 import numpy as np
 
-from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.costs.fitting import Formula
+from rstitch_local.costs.latency import ModelLatency, PairLatency
 from rstitch_local.problems.traces import RunTraces
 from rstitch_local.study.statistics import ratio_interval, total_ratio
 

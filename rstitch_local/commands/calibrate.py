@@ -64,7 +64,7 @@ def calibrate(*, models: Annotated[ModelOptions, Without("parallel")], json_outp
         with models.open_pair(choice) as pair:
             latency = _measure(pair)
             traces = check_answers(pair)
-            path = store_calibration(pair, latency)
+            path = store_calibration(pair, latency).path
     except KeyboardInterrupt:
         make_console(stderr=True).print("Stopped. What was stored before is as it was.")
         raise
@@ -122,10 +122,10 @@ def check_answers(pair: Pair) -> list[Trace]:
 
 
 def _words(latency: PairLatency, traces: list[Trace], check: Check) -> list[str]:
-    from rstitch_local.costs.speedup import plain_words
+    from rstitch_local.costs.speedup import describe
     from rstitch_local.decoding.roles import Role
 
-    lines = plain_words(latency, _picture(traces))
+    lines = describe(latency, _picture(traces))
     lines.append("On points that nothing was fitted to, the formula and the measured table were wrong by")
     for role in Role:
         model = latency.of(role)
@@ -152,7 +152,7 @@ def _report(latency: PairLatency, traces: list[Trace], check: Check) -> dict[str
     picture = _picture(traces)
     return {
         "latency": latency.to_dict(),
-        "picture": asdict(picture),
+        "picture": picture.to_dict(),
         "break_even_share": break_even_share(latency, picture),
         "speed_up": {f"{share:g}": speed_up(latency, share, picture) for share in SHARES},
         "check": {**asdict(check), "error": check.error},
@@ -167,4 +167,4 @@ def _picture(traces: list[Trace]) -> Any:
     visits = sum(trace.swaps_up for trace in traces)
     if visits < _LEAST_VISITS:
         return Workload()
-    return Workload(stay=round(sum(trace.tokens[Role.LLM] for trace in traces) / visits, 2))
+    return Workload(visit_tokens=round(sum(trace.tokens[Role.LLM] for trace in traces) / visits, 2))

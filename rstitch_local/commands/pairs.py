@@ -17,11 +17,14 @@ from rstitch_local.errors import ModelError, UsageError
 from rstitch_local.sanitize import safe_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.table import Table
 
     from rstitch_local.catalog.schema import PairEntry
     from rstitch_local.catalog.store import FileState, PairState
-    from rstitch_local.costs.pair_check import PairReport
+    from rstitch_local.decoding.roles import Role
+    from rstitch_local.engine.pair_check import PairReport
 
 _STYLES = {"on disk": "green", "partial": "yellow", "wrong size": "red", "missing": "dim"}
 
@@ -52,27 +55,29 @@ def check(
 
     Ends with exit code 3 where they cannot work together.
     """
-    from rstitch_local.costs.pair_check import check_pair
+    from rstitch_local.costs.swap_cost import swap_ms, swap_ms_to_dict
     from rstitch_local.engine.choice import choose_pair
+    from rstitch_local.engine.pair_check import check_pair
 
     if second is None and Path(first).suffix == ".gguf":
         raise UsageError("One model is no pair", f"{first} is one file.", "Give the large model's file as well.")
     choice = choose_pair(first) if second is None else choose_pair(slm=Path(first), llm=Path(second))
     report = check_pair(choice)
+    costs = swap_ms(choice, report)
     if as_json:
-        typer.echo(safe_json(report.to_dict()))
+        typer.echo(safe_json({**report.to_dict(), "swap_ms": swap_ms_to_dict(costs)}))
     else:
-        typer.echo(safe_text("\n".join(_words(report))))
+        typer.echo(safe_text("\n".join(_words(report, costs))))
     if report.problems:
         raise typer.Exit(ModelError.exit_code)
 
 
-def _words(report: PairReport) -> list[str]:
+def _words(report: PairReport, costs: Mapping[Role, float] | None) -> list[str]:
     """The report as lines."""
     from rstitch_local.decoding.roles import Role
     from rstitch_local.sanitize import one_line
 
-    lines = [f"{report.name}: {report.kind}", report.why, ""]
+    lines = [f"{report.name}: {report.kind}", report.reason, ""]
     for role, facts in report.models.items():
         padding = f" and {facts.padding:,} of padding, which are never drawn" if facts.padding else ""
         marks = facts.thinking or "no marks"
@@ -94,15 +99,15 @@ def _words(report: PairReport) -> list[str]:
         given = [report.models[role].thinking for role in Role]
         if all(given) and given[0] != given[1]:
             lines.append(f"The marks around reasoning are read as each model's own: {given[0]} and {given[1]}.")
-    lines += ["", *_cost(report)]
+    lines += ["", *_cost(report, costs)]
     lines += [f"Warning: {one_line(warning, 400)}" for warning in report.warnings]
     lines += [f"Cannot work: {one_line(problem, 400)}" for problem in report.problems]
     return lines
 
 
-def _cost(report: PairReport) -> list[str]:
+def _cost(report: PairReport, costs: Mapping[Role, float] | None) -> list[str]:
     """What a swap costs, in words, and in ms where that is known."""
-    from rstitch_local.costs.pair_check import CACHED, VISITS
+    from rstitch_local.costs.swap_cost import CACHED, VISITS
     from rstitch_local.decoding.roles import Role
 
     lines = ["A swap: whoever takes over evaluates what the other has written, in one go."]
@@ -111,11 +116,11 @@ def _cost(report: PairReport) -> list[str]:
         lines = [
             "A swap: whoever takes over reads the text the other has written in its own tokens, and evaluates those.",
             f"A sample of text is {slm} tokens to the SLM and {llm} to the LLM: {report.ratio:.2f} of the LLM's for "
-            f"one of the SLM's. Reading it anew took {report.read_ms:.2f} ms.",
+            f"one of the SLM's. Reading it anew took {report.tokenize_ms:.2f} ms.",
         ]
-    if report.swap_ms is None:
+    if costs is None:
         return [*lines, "`rstitch calibrate` measures what evaluating costs here."]
-    up, down = report.swap_ms[Role.LLM], report.swap_ms[Role.SLM]
+    up, down = costs[Role.LLM], costs[Role.SLM]
     return [
         *lines,
         f"As calibrated, with {CACHED} tokens in the caches: up to the LLM after {VISITS[Role.LLM]} tokens of the SLM "

@@ -1,107 +1,112 @@
-"""What stitching can bring on this machine, by the cost model alone: speed-up by LLM share, and where it ends.
+"""The expected speed-up over the LLM alone, from the cost model: by LLM share, and the break-even share.
 
-Knows the cost model and a simple picture of an answer; nothing of what any pair really writes. The picture: answers
-of the LLM alone, of the SLM alone and of both have the same length, and all visits to the LLM are equally long and
-equally far apart. In the paper most of the gain is length (the SLM writes shorter), which comes on top of this.
+Assumes a simple workload instead of real answers: the LLM alone, the SLM alone and both together generate the same
+number of tokens, and all visits to the LLM (from a swap up to the swap down) are equally long and equally spaced. In
+the paper most of the gain is length, because the SLM's answers are shorter; that gain is not included.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from rstitch_local.costs.latency import PairLatency
 from rstitch_local.decoding.roles import Role
 
 SHARES = (0.05, 0.1, 0.2, 0.4)
-"""LLM shares an outlook is given for."""
+"""LLM shares for which the speed-up is reported."""
 
 CATCH_UPS = (1, 2, 4, 8, 16, 32)
-"""Sizes of a catch-up its cost is given for."""
+"""Catch-up sizes for which the cost is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """An answer as the outlook imagines it: tokens of the prompt, tokens written, length of a visit to the LLM.
+    """An answer for which costs are estimated: tokens of prompt, answer, and one visit to the LLM.
 
-    Measured stays with the entropy router, LLM tokens over swaps up in docs/performance.md: 1.5 to 2.2 tokens with
-    Qwen2.5-Coder 0.5B + 1.5B (2.2 at tau 0.02), 1.1 with the demo pair.
+    Measured tokens per visit with the entropy router (docs/performance.md): 1.5 to 2.2 with Qwen2.5-Coder 0.5B + 1.5B
+    (2.2 at tau 0.02), 1.1 with the demo pair.
     """
 
-    prompt: int = 128
-    written: int = 256
-    stay: float = 2.0
+    prompt_tokens: int = 128
+    answer_tokens: int = 256
+    visit_tokens: float = 2.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the workload ready for JSON, under the names that `rstitch calibrate --json` uses."""
+        return {"prompt": self.prompt_tokens, "written": self.answer_tokens, "stay": self.visit_tokens}
 
 
-def stitched_ms(latency: PairLatency, share: float, picture: Workload | None = None) -> float:
-    """Milliseconds of an answer of which the LLM writes that share, 0 < share < 1.
+def stitched_ms(latency: PairLatency, share: float, workload: Workload | None = None) -> float:
+    """Return the milliseconds of an answer of which the LLM generates that share, 0 < share < 1.
 
-    A visit makes the SLM catch up with what the LLM wrote, decode its run of tokens and once more to be unsure, and
-    makes the LLM catch up with that run and its own last token, then decode the rest of its stay. The SLM's first
-    catch-up and the LLM's first are the prompt.
+    In one cycle the SLM catches up with the tokens of the visit, decodes its tokens, and decodes once more before the
+    swap; the LLM catches up with the SLM's tokens and its own last one, and decodes the rest of the visit. The first
+    catch-up of each model is the prefill of the prompt.
     """
-    picture = picture or Workload()
-    stay, run = picture.stay, picture.stay * (1 - share) / share
-    visits = picture.written * share / stay
-    slm, llm, depth = latency.slm, latency.llm, picture.prompt + picture.written / 2
+    workload = workload or Workload()
+    visit = workload.visit_tokens
+    slm_tokens = visit * (1 - share) / share
+    visits = workload.answer_tokens * share / visit
+    slm, llm, depth = latency.slm, latency.llm, workload.prompt_tokens + workload.answer_tokens / 2
     cycle = (
-        slm.turn_ms(stay, depth)
-        + run * slm.turn_ms(1, depth)
-        + llm.turn_ms(run + 1, depth)
-        + (stay - 1) * llm.turn_ms(1, depth)
+        slm.turn_ms(visit, depth)
+        + slm_tokens * slm.turn_ms(1, depth)
+        + llm.turn_ms(slm_tokens + 1, depth)
+        + (visit - 1) * llm.turn_ms(1, depth)
     )
-    return slm.turn_ms(picture.prompt, 0) + llm.turn_ms(picture.prompt, 0) + visits * cycle
+    return slm.turn_ms(workload.prompt_tokens, 0) + llm.turn_ms(workload.prompt_tokens, 0) + visits * cycle
 
 
-def speed_up(latency: PairLatency, share: float, picture: Workload | None = None) -> float:
-    """Time of the LLM alone over time of stitching with that LLM share, for answers of the same length."""
-    picture = picture or Workload()
-    return latency.alone_ms(Role.LLM, picture.prompt, picture.written) / stitched_ms(latency, share, picture)
+def speed_up(latency: PairLatency, share: float, workload: Workload | None = None) -> float:
+    """Return the time of the LLM alone divided by the time of both models with that LLM share."""
+    workload = workload or Workload()
+    alone = latency.alone_ms(Role.LLM, workload.prompt_tokens, workload.answer_tokens)
+    return alone / stitched_ms(latency, share, workload)
 
 
-def break_even_share(latency: PairLatency, picture: Workload | None = None) -> float | None:
-    """The LLM share above which stitching is slower than the LLM alone; None where it never is faster.
+def break_even_share(latency: PairLatency, workload: Workload | None = None) -> float | None:
+    """Return the LLM share above which both models are slower than the LLM alone; None if they are never faster.
 
-    To a hundredth, as far as the picture holds at all. Below it stitching is not always faster.
+    Rounded to 0.01. Below this share both models are not always faster.
     """
     shares = [i / 100 for i in range(1, 100)]
-    faster = [share for share in shares if speed_up(latency, share, picture) > 1]
+    faster = [share for share in shares if speed_up(latency, share, workload) > 1]
     return max(faster, default=None)
 
 
-def plain_words(latency: PairLatency, picture: Workload | None = None) -> list[str]:
-    """What the cost model says, a sentence or a row each."""
-    picture = picture or Workload()
-    depth = picture.prompt + picture.written // 2
-    lines = [f"A token written after {depth} others costs"]
-    for role in Role:
-        model = latency.of(role)
-        lines.append(f"  {role.name}   {_ms(model.turn_ms(1, depth))}")
-    lines.append("Catching up costs, by the number of tokens missed")
+def describe(latency: PairLatency, workload: Workload | None = None) -> list[str]:
+    """Return costs and expected speed-up as lines of text."""
+    workload = workload or Workload()
+    depth = workload.prompt_tokens + workload.answer_tokens // 2
+    lines = [f"Decoding one token after {depth} cached tokens:"]
+    lines += [f"  {role.name}   {_duration(latency.of(role).turn_ms(1, depth))}" for role in Role]
+    lines.append("Catch-up at a swap, by number of tokens:")
     lines.append("      " + "".join(f"{count:>10}" for count in CATCH_UPS))
     for role in Role:
         costs = (latency.of(role).turn_ms(count, depth) for count in CATCH_UPS)
-        lines.append(f"  {role.name}   " + "".join(f"{_ms(cost):>10}" for cost in costs))
-    share = break_even_share(latency, picture)
+        lines.append(f"  {role.name}   " + "".join(f"{_duration(cost):>10}" for cost in costs))
+    share = break_even_share(latency, workload)
     if share is None:
-        lines.append("At the same length of answer, stitching cannot beat the LLM alone on this machine.")
+        lines.append("For answers of equal length, both models are slower than the LLM alone on this machine.")
     elif share >= 0.99:
-        lines.append("At the same length of answer, stitching beats the LLM alone at any LLM share.")
+        lines.append("For answers of equal length, both models are faster than the LLM alone at any LLM share.")
     else:
         lines.append(
-            f"At the same length of answer, stitching cannot beat the LLM alone above an LLM share of {share:.0%}."
+            f"For answers of equal length, both models are slower than the LLM alone above an LLM share of {share:.0%}."
         )
-    ups = ", ".join(f"{speed_up(latency, share, picture):.2f}x at {share:.0%}" for share in SHARES)
-    lines.append(f"Speed-up to expect over the LLM alone, by LLM share: {ups}.")
+    speed_ups = ", ".join(f"{speed_up(latency, share, workload):.2f}x at {share:.0%}" for share in SHARES)
+    lines.append(f"Expected speed-up over the LLM alone, by LLM share: {speed_ups}.")
     lines.append(
-        f"(For a prompt of {picture.prompt} tokens, {picture.written} written, visits to the LLM of {picture.stay:g} "
-        "tokens. An SLM that writes shorter answers gains that on top.)"
+        f"(Prompt of {workload.prompt_tokens} tokens, answer of {workload.answer_tokens}, {workload.visit_tokens:g} "
+        "tokens per visit to the LLM. Shorter answers of the SLM are an additional gain.)"
     )
     return lines
 
 
-def _ms(ms: float) -> str:
-    """Milliseconds with three figures that mean something."""
+def _duration(ms: float) -> str:
+    """Format milliseconds with three significant digits."""
     if ms <= 0:
         return "0 ms"
     return f"{ms:.{max(0, 2 - math.floor(math.log10(ms)))}f} ms"

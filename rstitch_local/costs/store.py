@@ -1,6 +1,6 @@
-"""Where calibrations are kept, and for which files, settings and machine each of them holds.
+"""Stored calibrations, each valid for the files, settings and machine it was measured with.
 
-Knows what makes two measurements comparable, and how to refuse one that is not; nothing of how one is made.
+A calibration measured otherwise is refused with the differences. How one is measured is in `calibration.py`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,31 +26,39 @@ from rstitch_local.llama import library
 from rstitch_local.sanitize import one_line
 
 FORMAT = 1
-_HINT = "Measure this pair on this machine with `rstitch calibrate`."
-_MOST_BYTES = 1 << 20
+_HINT = "Measure the pair on this machine with `rstitch calibrate`, or `calibrate(pair)` in Python."
+_MAX_BYTES = 1 << 20
 
 Key = Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A cost model, what it holds for (`calibration_key`), and when it was measured (ISO 8601, UTC)."""
+    """A measured cost model.
 
-    latency: PairLatency
-    key: Key
+    Attributes:
+        latency: the cost model.
+        key: files, settings and machine it is valid for.
+        created: time of the measurement (ISO 8601, UTC).
+        path: the file it is stored in.
+    """
+
+    latency: PairLatency = field(repr=False)
+    key: Key = field(repr=False)
     created: str
+    path: Path
 
 
 def calibration_key(pair: Pair, *, read_files: bool = True) -> Key | None:
-    """All that a calibration depends on: sums of the files, settings, machine and build of llama.cpp.
+    """Return everything a calibration depends on: hashes of the files, settings, machine, build of llama.cpp.
 
     Args:
-        pair: loaded.
-        read_files: work out sums that are not known yet (seconds, for files of gigabytes); otherwise the answer is
-            None for such files, for no calibration can have been made of them.
+        pair: a loaded pair.
+        read_files: compute hashes that are not cached (seconds for files of gigabytes). If False and one is not
+            cached, return None: no calibration of such a file exists.
 
     Raises:
-        ModelError: a file can no longer be read.
+        ModelError: a file cannot be read.
     """
     key: dict[str, str | int] = {}
     for role in Role:
@@ -58,13 +66,14 @@ def calibration_key(pair: Pair, *, read_files: bool = True) -> Key | None:
         try:
             sha256 = sha256_of(weights.path) if read_files else cached_sha256(weights.path)
         except OSError as error:
-            raise ModelError("No such model file", f"{weights.path} cannot be read: {error.strerror}.") from error
+            message = f"{weights.path} cannot be read: {error.strerror or error}."
+            raise ModelError("Unreadable model file", message) from error
         if sha256 is None:
             return None
         key |= {
             f"{role.name} file": sha256,
             f"{role.name} context": context.n_ctx,
-            # What calibrations are of: one answer at a time.
+            # The batch size for one answer at a time, which calibrations measure.
             f"{role.name} batch": batch_size(weights.gpu_layers),
             f"{role.name} threads": context.threads,
             f"{role.name} cache type": context.kv_type,
@@ -80,98 +89,99 @@ def calibration_key(pair: Pair, *, read_files: bool = True) -> Key | None:
     }
 
 
-def path_of(key: Key) -> Path:
-    """Where the calibration with this key lies, or will."""
+def calibration_path(key: Key) -> Path:
+    """Return the file of the calibration with this key, whether or not it exists."""
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    return paths.calibrations_dir() / f"{_files_part(key)}-{name}.json"
+    return paths.calibrations_dir() / f"{_files_prefix(key)}-{name}.json"
 
 
-def _files_part(key: Key) -> str:
+def _files_prefix(key: Key) -> str:
     return "-".join(str(key[f"{role.name} file"])[:8] for role in Role)
 
 
-def store_calibration(pair: Pair, latency: PairLatency) -> Path:
-    """Keep a cost model of this pair; an older one is there until the new one is whole.
+def store_calibration(pair: Pair, latency: PairLatency) -> Calibration:
+    """Store a cost model of a loaded pair, replacing an earlier one.
 
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: the file cannot be written.
     """
     key = calibration_key(pair)
     assert key is not None
+    created = datetime.now(UTC).isoformat(timespec="seconds")
     record = {
         "format": FORMAT,
         "pair": pair.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": created,
         "key": dict(key),
         "latency": latency.to_dict(),
     }
-    path = path_of(key)
+    path = calibration_path(key)
     write_json(path, record, what="calibration")
-    return path
+    return Calibration(latency, key, created, path)
 
 
 def load_calibration(pair: Pair) -> Calibration:
-    """The calibration of this pair, as it is loaded, on this machine.
+    """Return the stored calibration of a pair as it is loaded, on this machine.
 
     Raises:
-        ModelError: there is none, it is broken, or the only ones are of another machine or of other settings; says
-            what differs.
+        ModelError: there is none, it is damaged, or it was measured on another machine or with other settings; the
+            message lists the differences.
     """
     key = calibration_key(pair)
     assert key is not None
-    path = path_of(key)
+    path = calibration_path(key)
     if path.exists():
-        found = read_calibration(path)
-        differences = different(found.key, key)
-        if not differences:
-            return found
-        raise ModelError("Another calibration", f"{path} was made for something else: {differences}.", _HINT)
-    others = list(_readable(paths.calibrations_dir(), f"{_files_part(key)}-*.json"))
+        calibration = read_calibration(path)
+        found = differences(calibration.key, key)
+        if not found:
+            return calibration
+        raise ModelError("Calibration does not match", f"{path} was measured with other settings: {found}.", _HINT)
+    others = list(_readable(paths.calibrations_dir(), f"{_files_prefix(key)}-*.json"))
     if not others:
-        raise ModelError("No calibration", f"{pair.name} was not measured on this machine yet.", _HINT)
-    nearest = min((different(other.key, key) for other in others), key=lambda text: text.count(";"))
-    raise ModelError(
-        "No calibration", f"{pair.name} was measured, but not as it is loaded here and now: {nearest}.", _HINT
-    )
+        raise ModelError("No calibration", f"{pair.name} has not been measured on this machine.", _HINT)
+    nearest = min((differences(other.key, key) for other in others), key=lambda text: text.count(";"))
+    raise ModelError("No calibration", f"{pair.name} was measured only with other settings: {nearest}.", _HINT)
 
 
 def stored_latency(pair: Pair) -> PairLatency | None:
-    """The cost model of this pair where there is one that holds; never reads a model file, and never fails."""
+    """Return the cost model of a pair, or None if no valid one is stored; reads no model file and never raises."""
     try:
         key = calibration_key(pair, read_files=False)
-        found = None if key is None else read_calibration(path_of(key))
+        calibration = None if key is None else read_calibration(calibration_path(key))
     except RStitchError:
         return None
-    return found.latency if found is not None and not different(found.key, key or {}) else None
+    if calibration is None or differences(calibration.key, key or {}):
+        return None
+    return calibration.latency
 
 
 def calibration_of_files(slm: Path, llm: Path) -> Calibration | None:
-    """The latest calibration of two files here, however they were loaded; never reads a model file, and never fails."""
-    sums = [cached_sha256(path) for path in (slm, llm)]
-    if None in sums:
+    """Return the latest calibration of two files, loaded in any way; reads no model file and never raises."""
+    hashes = [cached_sha256(path) for path in (slm, llm)]
+    if None in hashes:
         return None
     names = [f"{role.name} file" for role in Role]
-    pattern = "-".join(str(sha256)[:8] for sha256 in sums)
-    found = [
-        each
-        for each in _readable(paths.calibrations_dir(), f"{pattern}-*.json")
-        if [each.key.get(name) for name in names] == sums
+    pattern = "-".join(str(sha256)[:8] for sha256 in hashes)
+    matching = [
+        calibration
+        for calibration in _readable(paths.calibrations_dir(), f"{pattern}-*.json")
+        if [calibration.key.get(name) for name in names] == hashes
     ]
-    return max(found, key=lambda each: each.created, default=None)
+    return max(matching, key=lambda calibration: calibration.created, default=None)
 
 
 def read_calibration(path: Path) -> Calibration:
-    """Read a calibration file, of whatever machine; raises ModelError where it is missing or broken."""
+    """Read a calibration file of any machine; raises ModelError if it is missing or damaged."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError("it is too large")
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError("the file is too large")
         record = json.loads(path.read_bytes())
         if record["format"] != FORMAT:
-            raise ValueError("it is of another version of rstitch")
+            raise ValueError("another version of rstitch wrote it")
         key = {str(name): value for name, value in record["key"].items() if isinstance(value, str | int)}
-        return Calibration(PairLatency.from_dict(record["latency"]), key, str(record["created"]))
+        return Calibration(PairLatency.from_dict(record["latency"]), key, str(record["created"]), path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError("Broken calibration", f"{path} cannot be used: {one_line(error, 160)}.", _HINT) from error
+        raise ModelError("Damaged calibration", f"{path} cannot be used: {one_line(error, 160)}.", _HINT) from error
 
 
 def _readable(folder: Path, pattern: str) -> Iterator[Calibration]:
@@ -182,11 +192,11 @@ def _readable(folder: Path, pattern: str) -> Iterator[Calibration]:
             continue
 
 
-def different(was: Key, now: Key) -> str:
-    """What differs between two keys, in words; empty where nothing does."""
-    names = [name for name in (*now, *(was.keys() - now.keys())) if was.get(name) != now.get(name)]
-    return "; ".join(f"{one_line(n, 40)} was {_short(was.get(n))}, is {_short(now.get(n))}" for n in names)
+def differences(old: Key, new: Key) -> str:
+    """Return the differences between two keys in words; empty if there are none."""
+    names = [name for name in (*new, *(old.keys() - new.keys())) if old.get(name) != new.get(name)]
+    return "; ".join(f"{one_line(n, 40)} was {_short(old.get(n))}, is {_short(new.get(n))}" for n in names)
 
 
 def _short(value: str | int | None) -> str:
-    return "not there" if value is None else one_line(value, 100)
+    return "missing" if value is None else one_line(value, 100)

@@ -25,7 +25,7 @@ from rstitch_local.errors import UsageError
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(calibration, "_MOST", 2)
+    monkeypatch.setattr(calibration, "_MAX_REPEATS", 2)
     return tmp_path / "home"
 
 
@@ -43,10 +43,10 @@ def test_it_measures_stores_and_says_what_that_means(home: Path, tiny_pair: Tiny
     (path,) = files(home)
     said = result.stdout
     for words in (
-        "A token written after 256 others costs",
-        "Catching up costs, by the number of tokens missed",
-        "At the same length of answer, stitching ",
-        "Speed-up to expect over the LLM alone, by LLM share: ",
+        "Decoding one token after 256 cached tokens:",
+        "Catch-up at a swap, by number of tokens:",
+        "For answers of equal length, both models are ",
+        "Expected speed-up over the LLM alone, by LLM share: ",
         "x at 5%, ",
         "is used",
         "Checked on 5 answers: predicted ",

@@ -11,12 +11,14 @@ from typer.testing import CliRunner
 
 from rstitch_local import paths
 from rstitch_local.commands.main import app
-from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
-from rstitch_local.costs.pair_check import CACHED, check_pair
+from rstitch_local.costs.fitting import Formula
+from rstitch_local.costs.latency import ModelLatency, PairLatency
 from rstitch_local.costs.store import calibration_of_files, store_calibration
+from rstitch_local.costs.swap_cost import CACHED, swap_ms
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.choice import choose_pair
 from rstitch_local.engine.loading import load_choice, load_pair
+from rstitch_local.engine.pair_check import check_pair
 from rstitch_local.errors import ModelError, UsageError
 
 
@@ -82,17 +84,17 @@ def test_two_tokenisers(tmp_path: Path) -> None:
     words = said(files)
     assert ": foreign\n" in words
     assert "2 ordinary tokens differ, from id 97 on: 'b' in the SLM, 'a' in the LLM." in words
-    assert "262 texts are tokens of both, of 264 and 264" in words
+    assert "262 texts are tokens in both, of 264 and 264" in words
     assert "read as each model's own: [THINK] [/THINK] and <think> </think>" in words
     report = check_pair(choose_pair(slm=files.slm, llm=files.llm))
     assert report.ratio == 1
-    assert report.read_ms > 0
+    assert report.tokenize_ms > 0
 
 
 def test_what_cannot_be_asked_says_why(tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"template": None})
     words = said(files, code=3)
-    assert "Cannot work: The SLM cannot be asked. No chat template: slm.gguf has no chat template" in words
+    assert "Cannot work: The SLM has no usable chat template: slm.gguf has no chat template" in words
     assert "models.toml" in words
 
 
@@ -132,8 +134,8 @@ def test_a_template_can_be_given(tmp_path: Path) -> None:
 def test_a_model_that_cannot_forget_is_warned_of(tmp_path: Path) -> None:
     files = TinyPair(write_model(tmp_path / "slm.gguf"), write_recurrent_model(tmp_path / "llm.gguf"))
     words = said(files)
-    assert "Warning: The cache of the LLM cannot be cut back" in words
-    assert "evaluated from its beginning" in words
+    assert "Warning: The KV cache of the LLM cannot be truncated" in words
+    assert "evaluated from the beginning" in words
 
 
 def test_a_calibration_tells_what_a_swap_costs(tmp_path: Path, tiny_pair: TinyPair) -> None:
@@ -143,11 +145,12 @@ def test_a_calibration_tells_what_a_swap_costs(tmp_path: Path, tiny_pair: TinyPa
     )
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm) as pair:
         store_calibration(pair, PairLatency(slm=slm, llm=llm))
-    report = check_pair(choose_pair(slm=tiny_pair.slm, llm=tiny_pair.llm))
-    assert report.swap_ms == {Role.SLM: 4 * 1 + 2, Role.LLM: 20 * 3 + 5}
+    choice = choose_pair(slm=tiny_pair.slm, llm=tiny_pair.llm)
+    assert swap_ms(choice, check_pair(choice)) == {Role.SLM: 4 * 1 + 2, Role.LLM: 20 * 3 + 5}
     words = said(tiny_pair)
     assert f"with {CACHED} tokens in the caches" in words
     assert "after 20 tokens of the SLM 65.0 ms, down to the SLM after 4 of the LLM 6.0 ms" in words
     # Another file's is none of this one's.
     other = write_pair(tmp_path / "other", {"seed": 9})
-    assert check_pair(choose_pair(slm=other.slm, llm=other.llm)).swap_ms is None
+    choice = choose_pair(slm=other.slm, llm=other.llm)
+    assert swap_ms(choice, check_pair(choice)) is None

@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 from rstitch_local.commands import loading
 from rstitch_local.commands.main import app
 from rstitch_local.costs import store as calibration_store
-from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.costs.fitting import Formula
+from rstitch_local.costs.latency import ModelLatency, PairLatency
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine import choice
 from rstitch_local.engine.choice import PairChoice, PairDefaults

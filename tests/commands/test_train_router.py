@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from rstitch_local.builtin.word_problems import generate
 from rstitch_local.commands.main import app
 from rstitch_local.commands.train_router import parse_latency_penalty, require_torch, split
-from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.costs.fitting import Formula
+from rstitch_local.costs.latency import ModelLatency, PairLatency
 from rstitch_local.costs.store import store_calibration
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.errors import UsageError

@@ -1,4 +1,4 @@
-"""The evaluations of an answer, recovered from its trace, against those that were really made."""
+"""The evaluations recovered from a trace, compared with those llama.cpp recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rstitch_local.llama.batch import KINDS, BatchSlice, Usage
 from rstitch_local.llama.context import Context
 from rstitch_local.trace.record import Trace
 
-Made = list[tuple[Role, int, int]]
+Recorded = list[tuple[Role, int, int]]
 ROUTERS = ["slm", "llm", "entropy:0.2", "entropy:0.5", "confidence:0.5", "random:0.1", "random:0.4", "random:0.9"]
 QUESTION = [{"role": "user", "content": "What is the inner thing?"}]
 
@@ -38,24 +38,24 @@ def demo() -> Iterator[Pair]:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Made:
-    """Every evaluation as it is asked of the caches: who, tokens, tokens cached before."""
-    found: Made = []
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """Every evaluation of the contexts: role, tokens, tokens cached before."""
+    calls: Recorded = []
     original = Context.decode
-    partly = False
+    incomplete = False
 
     def decode(self: Context, parts: Sequence[BatchSlice], **options: Any) -> Any:
-        nonlocal partly
+        nonlocal incomplete
         role = Role.SLM if self.weights.path.name.endswith("slm.gguf") else Role.LLM
         (part,) = parts
-        # A long one comes in batches, of which only the last one gives something.
-        _, count, length = found.pop() if partly else (role, 0, self.length())
-        found.append((role, count + len(part.ids), length))
-        partly = not part.outputs
+        # A long evaluation is split into batches, of which only the last has an output.
+        _, count, length = calls.pop() if incomplete else (role, 0, self.length())
+        calls.append((role, count + len(part.ids), length))
+        incomplete = not part.outputs
         return original(self, parts, **options)
 
     monkeypatch.setattr(Context, "decode", decode)
-    return found
+    return calls
 
 
 def finish(run: Run) -> Trace:
@@ -73,35 +73,35 @@ def counted(found: Sequence[Evaluation], role: Role) -> list[int]:
     return list(sums.values())
 
 
-def as_made(found: Sequence[Evaluation]) -> Made:
+def tuples(found: Sequence[Evaluation]) -> Recorded:
     return [(e.role, e.n_inf, e.n_kv) for e in found]
 
 
-def check(trace: Trace, made: Made) -> None:
+def check(trace: Trace, recorded: Recorded) -> None:
     found = evaluations(trace)
-    assert as_made(found) == made
+    assert tuples(found) == recorded
     assert {role: counted(found, role) for role in Role} == {role: trace.usage[role].tokens for role in Role}
-    # They can be told again from what was written to a file.
+    # From the stored record as well.
     assert evaluations(Trace.from_dict(trace.to_dict())) == found
 
 
 @pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_every_evaluation_is_found(tiny: Pair, made: Made, router: str, temperature: float) -> None:
+def test_every_evaluation_is_recovered(tiny: Pair, recorded: Recorded, router: str, temperature: float) -> None:
     trace = finish(tiny.chat(QUESTION, router=router, sampling=Sampling(temperature), seed=3, max_tokens=60))
-    check(trace, made)
-    assert len(made) >= 60
+    check(trace, recorded)
+    assert len(recorded) >= 60
 
 
 @pytest.mark.parametrize("router", ["entropy:0.005", "entropy:0.0005", "random:0.3"])
-def test_of_the_demo_pair(demo: Pair, made: Made, router: str) -> None:
+def test_answers_of_the_demo_pair(demo: Pair, recorded: Recorded, router: str) -> None:
     for index in range(8):
-        made.clear()
-        check(finish(demo.ask(generate(3, index).question, router=router, max_tokens=120)), made)
+        recorded.clear()
+        check(finish(demo.ask(generate(3, index).question, router=router, max_tokens=120)), recorded)
 
 
-def begun(pair: Pair) -> list[Step]:
-    """An answer whose last word is the SLM's: it is asked next, and gives way at once with some seeds."""
+def interrupted_steps(pair: Pair) -> list[Step]:
+    """Return steps ending with the SLM's: it is evaluated next, and with some seeds swaps at once."""
     steps = finish(pair.chat(QUESTION, router="random:0.5", max_tokens=20)).steps
     while steps[-1].role is Role.LLM:
         steps.pop()
@@ -110,81 +110,81 @@ def begun(pair: Pair) -> list[Step]:
 
 @pytest.mark.parametrize("router", ["slm", "llm", "random:0.6"])
 @pytest.mark.parametrize("seed", range(6))
-def test_of_an_answer_that_goes_on(tiny: Pair, made: Made, router: str, seed: int) -> None:
-    kept = begun(tiny)
-    made.clear()
-    trace = finish(tiny.chat(QUESTION, router=router, seed=seed, max_tokens=50, resume_steps=kept))
-    check(trace, made)
+def test_resumed_answers(tiny: Pair, recorded: Recorded, router: str, seed: int) -> None:
+    steps = interrupted_steps(tiny)
+    recorded.clear()
+    trace = finish(tiny.chat(QUESTION, router=router, seed=seed, max_tokens=50, resume_steps=steps))
+    check(trace, recorded)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_of_an_answer_whose_beginning_was_cached(tiny: Pair, made: Made, seed: int) -> None:
-    kept = begun(tiny)
-    made.clear()
-    trace = finish(tiny.chat(QUESTION, router="random:0.6", seed=seed, max_tokens=50, resume_steps=kept, reuse=True))
+def test_resumed_answers_with_a_cached_prompt(tiny: Pair, recorded: Recorded, seed: int) -> None:
+    steps = interrupted_steps(tiny)
+    recorded.clear()
+    trace = finish(tiny.chat(QUESTION, router="random:0.6", seed=seed, max_tokens=50, resume_steps=steps, reuse=True))
     assert trace.usage[Role.SLM].tokens[0] == 0
     found = evaluations(trace)
-    # How many were cached before is not in a trace: n_kv counts from there.
-    cached = {role: next(k for r, _, k in made if r is role) for role in Role}
-    assert as_made(found) == [(role, n, k - cached[role]) for role, n, k in made]
+    # The number of tokens cached before is not in a trace: n_kv counts from there.
+    cached = {role: next(k for r, _, k in recorded if r is role) for role in Role}
+    assert tuples(found) == [(role, n, k - cached[role]) for role, n, k in recorded]
     assert {role: counted(found, role) for role in Role} == {role: trace.usage[role].tokens for role in Role}
 
 
 @pytest.mark.parametrize("count", range(1, 40, 3))
-def test_of_an_answer_that_was_stopped(tiny: Pair, made: Made, count: int) -> None:
-    """Also between a turn of the SLM that gave way and the LLM's."""
-    asked = 0
+def test_interrupted_answers(tiny: Pair, recorded: Recorded, count: int) -> None:
+    """Including interruptions between the SLM's and the LLM's evaluation of a swap."""
+    polls = 0
 
-    def stop() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked > count
+    def should_stop() -> bool:
+        nonlocal polls
+        polls += 1
+        return polls > count
 
-    trace = finish(tiny.chat(QUESTION, router="random:0.5", max_tokens=60, should_stop=stop))
+    trace = finish(tiny.chat(QUESTION, router="random:0.5", max_tokens=60, should_stop=should_stop))
     assert trace.stop == "interrupted"
     found = evaluations(trace)
     assert {role: counted(found, role) for role in Role} == {role: trace.usage[role].tokens for role in Role}
-    # A turn that was asked for and stopped before its first batch was made nevertheless.
-    assert as_made(found) == [turn for turn in made if turn in as_made(found)]
-    assert len(made) - len(found) <= 1
+    # A recorded evaluation may be missing, if the answer was interrupted during it.
+    assert tuples(found) == [turn for turn in recorded if turn in tuples(found)]
+    assert len(recorded) - len(found) <= 1
 
 
-def test_of_an_answer_without_room(tiny_pair: TinyPair, made: Made) -> None:
+def test_answers_that_fill_the_context(tiny_pair: TinyPair, recorded: Recorded) -> None:
     from rstitch_local.engine.loading import LoadOptions
 
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(context=100)) as small:
         for seed in range(6):
-            made.clear()
+            recorded.clear()
             trace = finish(small.chat(QUESTION, router="random:0.5", seed=seed))
             assert trace.stop == "length"
-            check(trace, made)
+            check(trace, recorded)
 
 
 @pytest.mark.parametrize("router", ROUTERS)
-def test_totals_tell_about_the_same(tiny: Pair, router: str) -> None:
+def test_totals_give_an_approximation(tiny: Pair, router: str) -> None:
     trace = finish(tiny.chat(QUESTION, router=router, sampling=Sampling(1.0), seed=5, max_tokens=80))
     exact, coarse = evaluations(trace), evaluations_of_totals(trace.totals())
     for role in Role:
         assert counted(coarse, role) == counted(exact, role)
-        mine, theirs = ([e for e in found if e.role is role] for found in (coarse, exact))
-        assert len(mine) == len(theirs)
-        assert sum(e.n_inf == 1 for e in mine) == sum(e.n_inf == 1 for e in theirs)
-        end = max((e.n_inf + e.n_kv for e in theirs), default=0)
-        assert all(e.n_kv >= 0 and e.n_inf + e.n_kv <= end for e in mine)
-        if len(theirs) > 1:
-            depths = [sum(e.n_kv for e in found) / len(found) for found in (mine, theirs)]
+        approximate, expected = ([e for e in found if e.role is role] for found in (coarse, exact))
+        assert len(approximate) == len(expected)
+        assert sum(e.n_inf == 1 for e in approximate) == sum(e.n_inf == 1 for e in expected)
+        end = max((e.n_inf + e.n_kv for e in expected), default=0)
+        assert all(e.n_kv >= 0 and e.n_inf + e.n_kv <= end for e in approximate)
+        if len(expected) > 1:
+            depths = [sum(e.n_kv for e in found) / len(found) for found in (approximate, expected)]
             assert depths[0] == pytest.approx(depths[1], rel=0.2)
 
 
-def test_a_trace_without_steps_gives_what_its_totals_tell(tiny: Pair) -> None:
+def test_a_trace_without_steps_uses_its_totals(tiny: Pair) -> None:
     trace = finish(tiny.chat(QUESTION, router="random:0.5", max_tokens=30))
     coarse = evaluations_of_totals(trace.totals())
     trace.steps = []
     assert evaluations(trace) == coarse
 
 
-def test_steps_of_another_algorithm_are_not_believed() -> None:
-    """Three tokens from one evaluation of four, as drafting gives them: no turns of Algorithm 1 add up to that."""
+def test_steps_that_do_not_match_the_totals_are_not_used() -> None:
+    """Three tokens from one evaluation of four, as with drafts, are not possible with Algorithm 1."""
     steps = [Step(i, Role.LLM, i, "x", 0.0, 1.0, 4 if i == 0 else 0, 0.0) for i in range(3)]
     usage = {Role.SLM: Usage(), Role.LLM: Usage([2, 2, 0])}
     trace = Trace(0, steps=steps, usage=usage, tokens={Role.SLM: 0, Role.LLM: 3})
@@ -192,11 +192,11 @@ def test_steps_of_another_algorithm_are_not_believed() -> None:
     assert counted(evaluations(trace), Role.LLM) == [2, 2, 0]
 
 
-def test_nothing_evaluated_is_nothing() -> None:
+def test_an_empty_trace_has_no_evaluations() -> None:
     assert evaluations(Trace(0)) == evaluations_of_totals(Trace(0).totals()) == []
 
 
-def test_kinds_are_counted_as_the_caches_count_them() -> None:
+def test_the_kind_of_an_evaluation() -> None:
     assert Evaluation(Role.SLM, 5, 0, 5).kind == "prompt"
     assert Evaluation(Role.SLM, 1, 5).kind == "decode"
     assert Evaluation(Role.SLM, 4, 5).kind == "catch_up"

@@ -13,7 +13,8 @@ from rstitch_local.builtin import SLM_FILE
 from rstitch_local.builtin.word_problems import generate
 from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.costs.evaluations import evaluations, evaluations_alone
-from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.costs.fitting import Formula
+from rstitch_local.costs.latency import ModelLatency, PairLatency
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair

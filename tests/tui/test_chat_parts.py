@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tiny_pair import TinyPair
 
-from rstitch_local.costs.latency import Formula, ModelLatency, PairLatency
+from rstitch_local.costs.fitting import Formula
+from rstitch_local.costs.latency import ModelLatency, PairLatency
 from rstitch_local.costs.store import store_calibration
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
