@@ -11,7 +11,7 @@ import re
 
 PYTHON_ARGUMENTS = {
     "--context": "LoadOptions(context=...)",
-    "--field": "fields=Fields(...)",
+    "--field": "fields=dict(...)",
     "--ids": "ids=...",
     "--kv-type": "LoadOptions(kv_type=...)",
     "--llm": "llm=...",

@@ -43,7 +43,7 @@ def test_traceback_names_python_arguments_and_the_command_line_its_options() -> 
     [
         ("Use `--max-tokens 200`.", "Use `max_tokens=200`."),
         ("Use `--pair NAME` (or --slm).", "Use `name=NAME` (or slm=...)."),
-        ("`--field question=NAME`", "`fields=Fields(question=NAME)`"),
+        ("`--field question=NAME`", "`fields=dict(question=NAME)`"),
         ("`--shard 1/4`", '`shard="1/4"`'),
         ("See `rstitch pull --pair x`, `pip install --out x`.", "See `rstitch pull --pair x`, `pip install --out x`."),
         ("a--out b --outer x--router --unknown", "a--out b --outer x--router --unknown"),

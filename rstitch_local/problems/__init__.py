@@ -1,4 +1,1 @@
-"""Problem files to graded answers: reading, prompting, grading, and a run folder that resumes.
-
-Knows a model pair only as something with a `start` method, and nothing of llama.cpp or of screens.
-"""
+"""From problem files to graded answers: reading, prompts, solving, grading, and run folders that can be resumed."""

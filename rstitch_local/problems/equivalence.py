@@ -1,7 +1,7 @@
-r"""Whether an answer equals the gold answer: spelling first, then exact numbers, lists, and math-verify last.
+r"""Comparison of an answer with the gold answer: by spelling, exact numbers, tuples, lists, and math-verify last.
 
-Runs only inside the grading process, for it imports sympy and may hang on hostile input; whoever calls it
-keeps the time. Nothing of a text is evaluated as code.
+Import this in the grading process only: it imports sympy, and hostile input can make it hang. No text is evaluated as
+code.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from rstitch_local.problems import notation
 from rstitch_local.problems.answers import hash_marked, last_boxed, stated_answer
 
 LONGEST_ANSWER = 2000
-"""Characters; a longer answer is compared by its spelling alone and never parsed."""
+"""In characters. A longer answer is compared by spelling only, not parsed."""
 _TAIL = 4000
 _RELATIVE_TOLERANCE = Fraction(1, 10**6)
 _CONFIG = (LatexExtractionConfig(), ExprExtractionConfig())
 
 
 def extract(text: str) -> str | None:
-    r"""The answer a text ends with, after the thinking: its last box, `#### 18`, or the last expression."""
+    r"""Return the final answer of a text, reasoning excluded: its last box, `#### 18`, or the last expression."""
     body = strip_thinking(text)
     boxed = last_boxed(body)
     if boxed is not None:
@@ -32,86 +32,81 @@ def extract(text: str) -> str | None:
         return marked
     tail = body[-_TAIL:]
     if len(body) > _TAIL:
-        # A cut in the middle of `$...$` would turn every pair of dollars inside out.
+        # A cut inside `$...$` would swap the inside and outside of all following pairs of dollars.
         tail = tail.partition("\n")[2] or tail
-    found = parse(tail, extraction_config=_CONFIG, parsing_timeout=None)
-    if len(found) > 1 and isinstance(found[-1], str) and found[-1].strip():
-        return found[-1].strip()
+    parsed = parse(tail, extraction_config=_CONFIG, parsing_timeout=None)
+    if len(parsed) > 1 and isinstance(parsed[-1], str) and parsed[-1].strip():
+        return parsed[-1].strip()
     return stated_answer(tail)
 
 
 def equivalent(gold: str, answer: str) -> bool:
-    """Whether the answer is as good as the gold one. Not symmetric: the gold form decides what is asked."""
-    spelled = notation.normal_form(gold)
-    if spelled and spelled == notation.normal_form(answer):
+    """Return whether the answer is correct. Not symmetric: the form of the gold answer decides what is required."""
+    normal_gold = notation.normal_form(gold)
+    if normal_gold and normal_gold == notation.normal_form(answer):
         return True
     if max(len(gold), len(answer)) > LONGEST_ANSWER:
         return False
-    numeric = _same_number(gold, answer)
-    if numeric is not None:
-        return numeric
-    tuples = _same_tuple(gold, answer)
-    if tuples is not None:
-        return tuples
-    listed = _same_list(gold, answer)
-    if listed is not None:
-        return listed
+    for compare in (_same_number, _same_tuple, _same_list):
+        verdict = compare(gold, answer)
+        if verdict is not None:
+            return verdict
     return _same_algebra(gold, answer)
 
 
 def _same_number(gold: str, answer: str) -> bool | None:
-    """The verdict when both are plain numbers, units aside; None when one of them is not."""
-    wanted, given = notation.number_with_unit(gold), notation.number_with_unit(answer)
-    if wanted is None or given is None:
+    """Compare two numbers with or without units; return None if one of them is not a number."""
+    parsed_gold, parsed_answer = notation.number_with_unit(gold), notation.number_with_unit(answer)
+    if parsed_gold is None or parsed_answer is None:
         return None
-    if _close(wanted[0], given[0]):
-        # 50 for "what percent" may be written 50%; one half may not be written 0.5%.
-        return not (given[1] == "%" and wanted[1] != "%" and abs(wanted[0]) < 1)
+    (gold_value, gold_unit), (value, unit) = parsed_gold, parsed_answer
+    if _close(gold_value, value):
+        # If the gold answer is 50 (percent), 50% is correct; if it is 0.5, 0.5% is not.
+        return not (unit == "%" and gold_unit != "%" and abs(gold_value) < 1)
     hundredth = Fraction(1, 100)
-    if wanted[1] == "%" and not given[1]:
-        return _close(wanted[0] * hundredth, given[0])
-    if given[1] == "%" and not wanted[1]:
-        return _close(wanted[0], given[0] * hundredth)
+    if gold_unit == "%" and not unit:
+        return _close(gold_value * hundredth, value)
+    if unit == "%" and not gold_unit:
+        return _close(gold_value, value * hundredth)
     return False
 
 
-def _close(wanted: Fraction, given: Fraction) -> bool:
-    if wanted == given:
+def _close(gold: Fraction, value: Fraction) -> bool:
+    if gold == value:
         return True
-    if wanted.denominator == 1 or given.denominator == 1:
+    if gold.denominator == 1 or value.denominator == 1:
         return False
-    return abs(wanted - given) <= _RELATIVE_TOLERANCE * abs(wanted)
+    return abs(gold - value) <= _RELATIVE_TOLERANCE * abs(gold)
 
 
 def _same_tuple(gold: str, answer: str) -> bool | None:
-    wanted, given = notation.bracketed(gold), notation.bracketed(answer)
-    if wanted is None or given is None or len(wanted[1]) < 2:
+    gold_tuple, answer_tuple = notation.bracketed(gold), notation.bracketed(answer)
+    if gold_tuple is None or answer_tuple is None or len(gold_tuple.parts) < 2:
         return None
-    if len(wanted[1]) != len(given[1]) or (wanted[0], wanted[2]) != (given[0], given[2]):
+    if len(gold_tuple.parts) != len(answer_tuple.parts) or gold_tuple.brackets != answer_tuple.brackets:
         return False
-    return all(equivalent(mine, theirs) for mine, theirs in zip(wanted[1], given[1], strict=True))
+    return all(equivalent(*parts) for parts in zip(gold_tuple.parts, answer_tuple.parts, strict=True))
 
 
 def _same_list(gold: str, answer: str) -> bool | None:
-    """The verdict when both are lists of as many elements: each must be matched, in any order."""
-    wanted = notation.elements(gold) if notation.number(gold) is None else [gold]
-    given = notation.elements(answer)
-    if len(wanted) < 2 or len(wanted) != len(given):
+    """Compare two lists of equal length in any order; return None if they are not such lists."""
+    gold_elements = notation.elements(gold) if notation.number(gold) is None else [gold]
+    unmatched = notation.elements(answer)
+    if len(gold_elements) < 2 or len(gold_elements) != len(unmatched):
         return None
-    left = list(given)
-    for element in wanted:
-        match = next((other for other in left if equivalent(element, other)), None)
+    for element in gold_elements:
+        match = next((other for other in unmatched if equivalent(element, other)), None)
         if match is None:
             return False
-        left.remove(match)
+        unmatched.remove(match)
     return True
 
 
 def _same_algebra(gold: str, answer: str) -> bool:
     if notation.is_multiple_of_variable(gold) and notation.number(answer) is not None:
         return False
-    wanted, given = (
+    parsed_gold, parsed_answer = (
         parse(rf"\boxed{{{notation.for_algebra(text)}}}", extraction_config=_CONFIG, parsing_timeout=None)
         for text in (gold, answer)
     )
-    return bool(wanted and given and verify(wanted, given, timeout_seconds=None))
+    return bool(parsed_gold and parsed_answer and verify(parsed_gold, parsed_answer, timeout_seconds=None))

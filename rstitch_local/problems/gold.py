@@ -1,7 +1,7 @@
-r"""The gold answer of one row, however its authors wrote it down.
+r"""The gold answer of one row of a problem file.
 
-Knows the habits of published benchmarks (`#### 18`, 27.0 for 27, a list of strings, the last `\boxed{}` of a
-solution) and nothing of files or grading.
+Covers the notations of published benchmarks: `#### 18`, 27.0 for 27, a list of strings, the last `\boxed{}` of a
+solution.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _LOOKS_LIKE_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 
 
 class UnusableGoldError(ValueError):
-    """A gold field that holds something no answer can be read from; the text says what."""
+    """A gold field has a type that is not an answer; the text says which."""
 
 
 def gold_of(row: Mapping[str, object], answer_field: str | None = None) -> str | None:
-    r"""The gold answer of a row as text, or None when the row has none.
+    r"""Return the gold answer of a row as text, or None if it has none.
 
     Args:
         row: one object of a problem file.
-        answer_field: the field that holds it; without it `answer`, then `final_answer`, then the last
-            `\boxed{}` of `solution` are looked at.
+        answer_field: name of the field; None for `answer`, else `final_answer`, else the last `\boxed{}` of
+            `solution`.
 
     Raises:
-        UnusableGoldError: the field is there but holds an object, or a list of something else than answers.
+        UnusableGoldError: the field holds an object, a nested list or a number that is not finite.
     """
     several = row.get("is_multiple_answer") is True
     if answer_field is not None:
@@ -48,9 +48,8 @@ def _from_value(value: object, name: str, several: bool) -> str | None:
         return None
     if isinstance(value, list):
         parts = [_from_scalar(part, name) for part in value]
-        kept = [part for part in parts if part]
-        # Several gold answers must all be found, which is what a list with commas means to the grader.
-        gold = ", ".join(kept)
+        # The grader reads commas as a list, all elements of which are required.
+        gold = ", ".join(part for part in parts if part)
     else:
         gold = _from_scalar(value, name)
     if several and _LOOKS_LIKE_THOUSANDS.fullmatch(gold):

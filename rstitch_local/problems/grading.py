@@ -1,7 +1,7 @@
-"""Grading in a process of its own, with a time limit: the side that asks.
+"""Grading in a separate process with a time limit: the client.
 
-Starts the grading process, kills it when it hangs and starts another. Finds a boxed answer itself, which is
-plain string work; everything mathematical happens in grading_worker.py.
+Starts the grading process (grading_worker.py), and restarts it if it hangs or dies. Extracts boxed answers itself;
+everything mathematical happens in the grading process.
 """
 
 from __future__ import annotations
@@ -24,21 +24,24 @@ from rstitch_local.errors import RStitchError
 from rstitch_local.problems.answers import last_boxed
 
 RULES_VERSION = 2
-"""Raised whenever extraction or equivalence changes a verdict, so that two runs can be told apart."""
+"""Increased whenever a change of extraction or equivalence changes a verdict, so that runs can be told apart."""
 TIME_LIMIT_SECONDS = 10.0
 _START_LIMIT_SECONDS = 120.0
 _LONGEST_TEXT = 1_000_000
 
 
 class GraderError(RStitchError):
-    """The grading process does not start, or dies over and over: an installation is broken (exit code 1)."""
+    """The grading process does not start: the installation is broken (exit code 1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer found in one text, and whether it is right (None without a gold answer).
+    """The grade of one text.
 
-    `note` is empty, or says why the answer was called wrong without being compared.
+    Attributes:
+        answer: the extracted answer, or None.
+        correct: whether it is correct; None without a gold answer.
+        note: why the answer counts as wrong without having been compared (a timeout, a crash); usually empty.
     """
 
     answer: str | None
@@ -47,7 +50,7 @@ class Verdict:
 
 
 def grader_identity() -> dict[str, object]:
-    """Name and version of the grader, for run.json."""
+    """Return name and versions of the grader, for run.json."""
     return {
         "name": "math-verify",
         "version": importlib.metadata.version("math-verify"),
@@ -57,16 +60,16 @@ def grader_identity() -> dict[str, object]:
 
 
 class Grader:
-    """Grades one text at a time; the process starts with the object, in the background. Use it in `with`.
+    """Grades one text at a time in a separate process, which starts in the background. Use it in `with`.
 
     Args:
-        time_limit_seconds: how long one text may take before it is called wrong.
-        command: what to run instead of the grading process, which a test may want.
+        time_limit_seconds: limit for one text; after it the answer counts as wrong.
+        command: command of the grading process; None for the real one. For tests.
     """
 
     def __init__(self, time_limit_seconds: float = TIME_LIMIT_SECONDS, command: Sequence[str] | None = None) -> None:
         self._time_limit_seconds = time_limit_seconds
-        # -P keeps the current folder, which may be a stranger's, out of the import path.
+        # -P keeps the current folder, which may hold files of others, out of the import path.
         self._command = command or [
             sys.executable, "-P", "-m", "rstitch_local.problems.grading_worker", str(time_limit_seconds),
         ]  # fmt: skip
@@ -74,17 +77,17 @@ class Grader:
         self._process, self._replies = self._start()
 
     def grade(self, gold: str | None, text: str) -> Verdict:
-        """Find the answer in a text and compare it; a hang or a crash over it is a wrong answer.
+        """Extract the answer from a text and compare it with the gold answer; a timeout or a crash counts as wrong.
 
         Raises:
             GraderError: the grading process cannot be started.
         """
         text = text[-_LONGEST_TEXT:]
         boxed = last_boxed(strip_thinking(text))
-        return self._ask(gold, {"gold": gold, "text": text if boxed is None else "", "answer": boxed}, boxed)
+        return self._request(gold, {"gold": gold, "text": text if boxed is None else "", "answer": boxed}, boxed)
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
@@ -92,7 +95,7 @@ class Grader:
                 try:
                     stream.close()
                 except OSError:
-                    # Bytes it no longer reads cannot be flushed to it.
+                    # Buffered bytes cannot be flushed to a dead process.
                     continue
 
     def __enter__(self) -> Grader:
@@ -103,7 +106,7 @@ class Grader:
     ) -> None:
         self.close()
 
-    def _ask(self, gold: str | None, job: dict[str, str | None], answer: str | None) -> Verdict:
+    def _request(self, gold: str | None, job: dict[str, str | None], answer: str | None) -> Verdict:
         wrong = None if gold is None else False
         self._await_ready()
         line = json.dumps(job).encode("ascii") + b"\n"
@@ -119,7 +122,7 @@ class Grader:
             reply = None
         if reply is None:
             self._restart()
-            return Verdict(answer, wrong, "the grading process died over it")
+            return Verdict(answer, wrong, "the grading process died")
         message = json.loads(reply)
         if "failure" in message:
             return Verdict(answer, wrong, f"not gradable ({message['failure']})")
@@ -134,11 +137,11 @@ class Grader:
             reply = None
         message = json.loads(reply) if reply else {}
         if "ready" not in message:
-            why = message.get("fatal") or f"exit code {self._process.poll()}"
+            reason = message.get("fatal") or f"exit code {self._process.poll()}"
             raise GraderError(
-                "No grader",
-                f"The grading process does not start: {why}.",
-                "Is the package installed with all it needs? `pip install --force-reinstall rstitch-local`.",
+                "Grader not available",
+                f"The grading process does not start: {reason}.",
+                "Reinstall the package with its dependencies: `pip install --force-reinstall rstitch-local`.",
             )
         self._ready = True
 
@@ -154,7 +157,7 @@ class Grader:
             **os.environ,
             "PYTHONPATH": os.pathsep.join([package_folder, *([inherited] if inherited else [])]),
         }
-        # A session of its own on POSIX, a group on Windows: Ctrl-C is for the run, not for the grader.
+        # A new session on POSIX, a new process group on Windows: Ctrl-C must not reach the grader.
         process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
@@ -165,7 +168,7 @@ class Grader:
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         replies: queue.Queue[bytes | None] = queue.Queue()
-        # Reading in a thread is the one way to wait for a pipe with a limit on all three systems.
+        # Only a reader thread can wait for a pipe with a timeout on all three systems.
         threading.Thread(target=_read, args=(process, replies), daemon=True).start()
         return process, replies
 
@@ -176,7 +179,7 @@ def _read(process: subprocess.Popen[bytes], replies: queue.Queue[bytes | None]) 
         for line in process.stdout:
             replies.put(line)
     except (OSError, ValueError):
-        # The stream was closed under the reader.
+        # `close` has closed the stream.
         return
     finally:
         replies.put(None)

@@ -1,7 +1,7 @@
-"""The grading process: JSON lines in, JSON lines out, and math-verify in between.
+"""The grading process: reads JSON lines, grades with math-verify, writes JSON lines.
 
-Started by grading.py as `python -m`, so that a hang, a crash or a memory bomb in here costs one verdict and
-never a run. Knows nothing of models; it imports neither llama.cpp nor anything that does.
+Started by grading.py as `python -m`: a hang, a crash or excessive memory use in it costs one verdict, not the run.
+Imports nothing that imports llama.cpp.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ MEMORY_LIMIT_BYTES = 4 * 1024**3
 
 
 def main() -> None:
-    """Answer `{"gold", "text"}` with `{"answer", "correct"}` until stdin ends."""
+    """Reply to each `{"gold", "text", "answer"}` with `{"answer", "correct"}` or `{"failure"}` until stdin ends."""
     limit_seconds = float(sys.argv[1])
-    # What a library prints must not end up between the verdicts, so they get a stream of their own.
+    # Libraries may print to stdout, so the replies get a stream of their own.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -33,8 +33,8 @@ def main() -> None:
     _reply(replies, {"ready": True})
     for line in sys.stdin.buffer:
         job = json.loads(line)
-        # The parent kills a job that hangs; should the parent be gone by then, this does, even in the middle
-        # of one long C call, which a Python thread could not interrupt.
+        # The parent kills a process that hangs. If the parent is gone, this does, even during a long C call that a
+        # Python thread could not interrupt.
         with open(os.devnull, "w") as nowhere:  # noqa: PTH123
             faulthandler.dump_traceback_later(limit_seconds + 5, exit=True, file=nowhere)
             try:
@@ -43,7 +43,7 @@ def main() -> None:
                 correct = None if gold is None else answer is not None and equivalent(gold, answer)
                 verdict: dict[str, object] = {"answer": answer, "correct": correct}
             except (Exception, RecursionError, MemoryError) as error:
-                # Whatever a parser raises on a stranger's text: the text is no correct answer.
+                # Parsers raise all kinds of exceptions on unusual text; none of it is a correct answer.
                 verdict = {"failure": type(error).__name__}
             finally:
                 faulthandler.cancel_dump_traceback_later()
@@ -56,7 +56,7 @@ def _reply(replies: IO[str], message: dict[str, object]) -> None:
 
 
 def _limit_memory() -> None:
-    """9**9**9 asks for memory before time; Windows has no such limit, there the time limit decides."""
+    """Limit memory: 9**9**9 exhausts memory before time. Windows only has the time limit."""
     if sys.platform != "win32":
         import resource
 
@@ -65,7 +65,7 @@ def _limit_memory() -> None:
         try:
             resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
         except (ValueError, OSError):
-            # macOS refuses it on some versions; the time limit is left.
+            # Some versions of macOS refuse this; the time limit remains.
             return
 
 

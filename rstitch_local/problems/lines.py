@@ -1,6 +1,6 @@
-"""Files of lines that survive a crash: a line is appended whole or not at all, half a line at the end is cut off.
+"""Crash-safe files of lines: a line is appended completely or not at all, and a partial last line is removed.
 
-Knows files and what can go wrong with them; nothing of what the lines say.
+Independent of the content of the lines.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ _BLOCK_BYTES = 1 << 16
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Add a line and see it onto the disk; raises StorageError and leaves the file as it was."""
+    """Append a line and flush it to disk.
+
+    Raises:
+        StorageError: the line cannot be written; the file is unchanged.
+    """
     try:
-        # Unbuffered: what a full disk refused must not be tried again when the file is closed.
+        # Unbuffered, because `close` would retry bytes that a full disk has refused.
         with path.open("ab", buffering=0) as file:
             before = file.seek(0, os.SEEK_END)
             try:
@@ -25,24 +29,27 @@ def append_line(path: Path, line: bytes) -> None:
                     written += file.write(line[written:])
                 os.fsync(file.fileno())
             except BaseException:
-                # Half a line is worse than none.
                 file.truncate(before)
                 raise
     except OSError as error:
         raise storage_error(path, error) from error
 
 
-def cut_last_line(path: Path) -> None:
-    """Cut off a last line without an end, left by a crash; raises StorageError. Only the end is read."""
+def remove_partial_line(path: Path) -> None:
+    """Remove a last line without a line end, left by a crash. Reads the end of the file only.
+
+    Raises:
+        StorageError: the file cannot be read or written.
+    """
     try:
         with path.open("r+b") as file:
             size = end = file.seek(0, os.SEEK_END)
             while end > 0:
                 start = max(0, end - _BLOCK_BYTES)
                 file.seek(start)
-                found = file.read(end - start).rfind(b"\n")
-                end = start if found < 0 else start + found + 1
-                if found >= 0:
+                newline = file.read(end - start).rfind(b"\n")
+                end = start + newline + 1
+                if newline >= 0:
                     break
             if end < size:
                 file.truncate(end)

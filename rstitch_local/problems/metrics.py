@@ -1,6 +1,6 @@
-"""Figures of a run: accuracy with its interval, pass@k, maj@k, and what it cost.
+"""Metrics of a run: accuracy with confidence interval, pass@k, maj@k, tokens, swaps and time.
 
-Pure functions over the lines of an answers file. Knows nothing of files, models or grading.
+Pure functions of the lines of an answers file.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ Z95 = 1.959963984540054
 
 
 def wilson(share: float, trials: float) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share seen in `trials` trials; (0, 1) when there were none."""
+    """Return the 95 % Wilson score interval of a share observed in `trials` trials; (0, 1) without trials."""
     if trials <= 0:
         return 0.0, 1.0
     z2 = Z95 * Z95
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z95 * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials * trials)) / (1 + z2 / trials)
-    # At the ends the exact bound is the share itself; rounding must not push the interval past it.
+    # For shares of 0 and 1 one bound equals the share; rounding must not move it past the share.
     low = 0.0 if share <= 0 else min(max(centre - half, 0.0), share)
     high = 1.0 if share >= 1 else max(min(centre + half, 1.0), share)
     return low, high
 
 
 def accuracy(rows: Iterable[Row]) -> tuple[float | None, tuple[float, float] | None, int]:
-    """Mean over problems of the share of their samples that is right, its 95 % interval, number of problems.
+    """Return the accuracy, its 95 % confidence interval and the number of graded problems.
 
-    Problems are the unit, for samples of one problem are not independent. The interval is Wilson's with the
-    effective number of trials p(1-p) / variance of the mean: with one sample a problem that is the number of
-    problems exactly, and it never exceeds the number of samples. None where nothing was graded.
+    The accuracy is the mean over problems of the share of correct samples: samples of one problem are not independent.
+    The interval is Wilson's with the effective number of trials p(1-p) / variance of the mean, which equals the number
+    of problems if each has one sample, and never exceeds the number of samples. Accuracy and interval are None if
+    nothing was graded.
     """
     verdicts = _verdicts(rows)
     if not verdicts:
@@ -55,14 +56,18 @@ def accuracy(rows: Iterable[Row]) -> tuple[float | None, tuple[float, float] | N
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """The unbiased chance that one of `k` samples is right: 1 - C(n-c, k) / C(n, k); needs k <= n."""
+    """Return the unbiased estimate of pass@k, 1 - C(n-c, k) / C(n, k), for n samples of which c are correct.
+
+    Raises:
+        ValueError: k is less than 1 or greater than n.
+    """
     if not 1 <= k <= samples:
         raise ValueError(f"pass@{k} of {samples} samples")
     return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
 
 
 def pass_at(rows: Iterable[Row]) -> dict[str, float]:
-    """pass@k for every k up to the most samples of a problem, over the problems with at least k samples."""
+    """Return pass@k for k from 1 to the largest number of samples, averaged over problems with at least k samples."""
     verdicts = list(_verdicts(rows).values())
     most = max((len(problem) for problem in verdicts), default=0)
     return {
@@ -72,10 +77,10 @@ def pass_at(rows: Iterable[Row]) -> dict[str, float]:
 
 
 def maj_at(rows: Iterable[Row]) -> dict[str, float]:
-    """maj@k: the share of problems whose most frequent answer among the first k samples is right.
+    """Return maj@k: the share of problems whose most frequent answer among the first k samples is correct.
 
-    For every k up to the most samples of a problem, over the problems with at least k samples. Answers count
-    as one if spelled alike; of several equally frequent ones the earliest wins; no answer is no vote.
+    For k from 1 to the largest number of samples, over problems with at least k samples. Answers are equal if their
+    normal forms are; the earliest of equally frequent answers wins; a sample without an answer has no vote.
     """
     by_problem: dict[str, list[Row]] = {}
     for row in rows:
@@ -89,11 +94,19 @@ def maj_at(rows: Iterable[Row]) -> dict[str, float]:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """One JSON-ready object of everything above and of what the run cost.
+    """Return the metrics of a run, ready for JSON.
 
-    `correct` is the number of right samples, `graded` of samples with a gold answer; seconds are each answer's
-    share of the time, which is all of it where it was written alone, and seconds_per_problem adds up the samples of
-    a problem; a sample that ended in an error counts as wrong and is counted in `errors`.
+    Returns:
+        problems, samples: their numbers.
+        graded, correct: samples with a gold answer, and those of them that are correct.
+        accuracy, ci95, pass_at, maj_at: as returned by `accuracy`, `pass_at` and `maj_at`; None or empty without gold
+            answers.
+        llm_share, tokens, swaps, catch_up_tokens: sums over all samples.
+        seconds_per_problem: mean and median of the time of all samples of a problem. With concurrent answers each
+            answer counts with its share of the time.
+        tokens_per_second: of all answers together.
+        errors: samples that ended in an error; they count as wrong.
+        stops: number of samples by stop reason.
     """
     mean, interval, _ = accuracy(rows)
     slm = sum(row["tokens"]["slm"] for row in rows)
@@ -113,7 +126,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         "maj_at": maj_at(rows),
         "llm_share": llm / (slm + llm) if slm + llm else None,
         "tokens": {"slm": slm, "llm": llm},
-        "swaps": {way: sum(row["swaps"][way] for row in rows) for way in ("up", "down")},
+        "swaps": {name: sum(row["swaps"][name] for row in rows) for name in ("up", "down")},
         "catch_up_tokens": sum(row["evaluated"][role]["catch_up"] for row in rows for role in ("slm", "llm")),
         "seconds_per_problem": {
             "mean": statistics.fmean(seconds.values()) if seconds else None,
@@ -126,7 +139,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _busy_ms(row: Row) -> float:
-    # Answers of version 0.1 have none: they were written one at a time.
+    # Absent in early answers of version 0.1, which were generated one at a time.
     share = row.get("busy_ms")
     return float(share if isinstance(share, int | float) else row["wall_ms"] or 0.0)
 
@@ -144,7 +157,7 @@ def _vote(row: Row) -> tuple[str | None, bool]:
 
 
 def _majority(votes: Sequence[tuple[str | None, bool]]) -> bool:
-    # Counter keeps the order of first appearance, and most_common is stable: the earliest wins a tie.
+    # Counter keeps the order of insertion and most_common is stable, so the earliest answer wins a tie.
     counts = Counter(answer for answer, _ in votes if answer is not None)
     if not counts:
         return False

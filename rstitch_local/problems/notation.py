@@ -1,12 +1,13 @@
-r"""One spelling for the many ways an answer is written: `\dfrac`, `\text{}`, spaces, currency, thousands.
+r"""Normalization of the notation of answers: `\dfrac`, `\text{}`, spaces, currency, thousands separators.
 
-Pure string work. Knows no algebra: what still differs afterwards may yet be equal.
+String processing only, no algebra: answers that still differ can be equal.
 """
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import NamedTuple
 
 _UNICODE = str.maketrans(
     {
@@ -16,7 +17,7 @@ _UNICODE = str.maketrans(
     }
 )  # fmt: skip
 _UNICODE_ROOT = re.compile(r"√(\d+|[A-Za-z])")
-# An even number of backslashes before would make the last one part of a line break (`\\\\`), not of a mark.
+# After another backslash, the backslash belongs to a line break (`\\\\`), not to a delimiter.
 _MARKS = re.compile(r"(?<!\\)\\[()\[\]]|\$|\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])|\*\*")
 _NO_SPACE = re.compile(r"(?<!\\)\\!\s*")
 _SPACES = re.compile(r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![A-Za-z])")
@@ -41,7 +42,7 @@ _PLAIN = re.compile(
 )
 _POWER = re.compile(r"([+-]?)10\s*\^\s*\{?\s*([+-]?\d{1,3})\s*\}?")
 _QUOTIENT = re.compile(rf"({_NUMBER})\s*/\s*({_NUMBER})|([+-]?)\s*\\frac\{{({_NUMBER})\}}\{{({_NUMBER})\}}")
-# A single letter or a run of them without a space is a variable (`6m`, `2ab`), unless it is set as text.
+# Letters directly after a number are variables (`6m`, `2ab`), unless they are set as text.
 _TEXT_UNIT = (
     r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf)|mbox|operatorname)\s*\{[^{}\d=]*\}"
     r"\s*(?:\^\s*\{?-?\d\}?)?[\s/]*(?:\\cdot)?\s*"
@@ -53,7 +54,7 @@ _LONGEST_NUMBER = 400
 
 
 def clean(text: str) -> str:
-    """The same LaTeX in one spelling: still LaTeX, still with the spaces that part words."""
+    """Return the same LaTeX in a normalized spelling; spaces between words stay."""
     text = _UNICODE_ROOT.sub(r"\\sqrt{\1}", text).translate(_UNICODE)
     text = _NO_SPACE.sub("", text.replace(r"\$", ""))
     text = _MARKS.sub("", text)
@@ -68,7 +69,7 @@ def clean(text: str) -> str:
 
 
 def normal_form(text: str) -> str:
-    """A string that is the same for two answers which differ only in spelling; words in small letters."""
+    """Return a string that is equal for answers that differ in spelling only; words in lower case."""
     text = _unwrapped(clean(text))
     text = _SINGLE_BRACED.sub(r"\1\2", text)
     text = re.sub(r"\s+", "", text)
@@ -81,7 +82,7 @@ def normal_form(text: str) -> str:
 
 
 def number(text: str) -> Fraction | None:
-    r"""The exact value of a plain number (`1,250`, `4.5e33`, `4.5 \times 10^{33}`, `\frac{3}{4}`)."""
+    r"""Return the exact value of a number (`1,250`, `4.5e33`, `4.5 \times 10^{33}`, `\frac{3}{4}`), else None."""
     text = _unwrapped(clean(text)).strip()
     if not text or len(text) > _LONGEST_NUMBER:
         return None
@@ -100,7 +101,7 @@ def number(text: str) -> Fraction | None:
 
 
 def number_with_unit(text: str) -> tuple[Fraction, str] | None:
-    r"""A plain number and the unit after it (`%`, `dollars`, `\text{ km/h}`); the unit may be empty."""
+    r"""Return a number and its unit (`%`, `dollars`, `\text{ km/h}`, or empty), else None."""
     text = clean(text)
     value = number(text)
     if value is not None:
@@ -113,19 +114,19 @@ def number_with_unit(text: str) -> tuple[Fraction, str] | None:
 
 
 def for_algebra(text: str) -> str:
-    r"""What a LaTeX parser is given: one spelling, and `4.5e33` as `4.5 \times 10^{33}`."""
+    r"""Return a normalized spelling for a LaTeX parser, with `4.5e33` as `4.5 \times 10^{33}`."""
     text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), clean(text))
     return _E_NOTATION.sub(r"\1 \\times 10^{\2}", _NUMPY.sub(r"\\", text))
 
 
 def is_multiple_of_variable(text: str) -> bool:
-    r"""Whether the text is a number times a variable (`6m`, `\frac{3}{4} x`), which may pass for a unit."""
+    r"""Return whether the text is a number times a variable (`6m`, `\frac{3}{4} x`), which looks like a unit."""
     match = _VARIABLE.search(clean(text))
     return match is not None and number(clean(text)[: match.start()]) is not None
 
 
 def elements(text: str) -> list[str]:
-    r"""The parts of a list: split at commas, semicolons, `and`, `or` that stand in no bracket."""
+    r"""Return the elements of a list, separated by commas, semicolons, `and` or `or` outside brackets."""
     text = clean(text)
     text = re.sub(r"\\text\s*\{\s*,?\s*(?:and|or)\s*\}|,?\s+(?:and|or)\s+", ",", text)
     if text.startswith("\\{") and text.endswith("\\}") and _closes_at_end(text):
@@ -133,12 +134,19 @@ def elements(text: str) -> list[str]:
     return [part for part in _split(text) if part]
 
 
-def bracketed(text: str) -> tuple[str, list[str], str] | None:
-    """The opening bracket, the parts and the closing bracket of a tuple or an interval, or None."""
+class Bracketed(NamedTuple):
+    """A tuple or an interval: its opening and closing bracket, and its parts."""
+
+    brackets: str
+    parts: list[str]
+
+
+def bracketed(text: str) -> Bracketed | None:
+    """Return the brackets and parts of a tuple or an interval, else None."""
     text = clean(text)
     if len(text) < 2 or text[0] not in "([" or text[-1] not in ")]" or not _closes_at_end(text):
         return None
-    return text[0], [part for part in _split(text[1:-1]) if part], text[-1]
+    return Bracketed(text[0] + text[-1], [part for part in _split(text[1:-1]) if part])
 
 
 def _unwrapped(text: str) -> str:
@@ -168,7 +176,7 @@ def _split(text: str) -> list[str]:
 
 
 def _closes_at_end(text: str) -> bool:
-    """Whether the first bracket is closed by the last character and not before."""
+    """Return whether the last character closes the bracket that the first one opens."""
     depth = 0
     for position, character in enumerate(text):
         if character in "([{":

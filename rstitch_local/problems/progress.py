@@ -135,7 +135,7 @@ class _Display:
 def print_bad_rows(console: Console, problem_file: ProblemFile) -> None:
     """Name the first skipped rows of a problem file and count the others."""
     for row in problem_file.bad_rows[:_SHOWN_BAD_ROWS]:
-        _print(console, f"{problem_file.path.name}, {problem_file.unit} {row.line} is skipped: {row.reason}.")
+        _print(console, f"{problem_file.name}, {problem_file.unit} {row.line} is skipped: {row.reason}.")
     others = len(problem_file.bad_rows) - _SHOWN_BAD_ROWS
     if others > 0:
         _print(console, f"{others} more rows are skipped.")

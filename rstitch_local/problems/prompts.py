@@ -1,7 +1,4 @@
-r"""From a question to the messages a model gets.
-
-Knows two prompts by name and how a text of the user's own becomes one. Knows nothing of chat templates.
-"""
+"""Prompts for problem files: named ones, and templates of the user. Independent of chat templates."""
 
 from __future__ import annotations
 
@@ -19,22 +16,22 @@ DEFAULT_PROMPT = "math"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A named or given text with `{question}` where the question goes."""
+    """A template with `{question}` in place of the question, and its name (`given` for the user's own)."""
 
     name: str
     template: str
 
     def messages(self, question: str) -> list[dict[str, str]]:
-        """One user message; the question is put in as it is, whatever braces it holds."""
+        """Return the conversation for a question: one user message. Braces in the question have no meaning."""
         return [{"role": "user", "content": self.template.replace(QUESTION_MARK, question)}]
 
 
 def prompt_of(text: str | None, suffix: str = "") -> Prompt:
-    """The prompt called `text`, or `text` itself as a prompt (appended to the question unless it says where).
+    """Return a named prompt, or one with `text` as its template.
 
     Args:
-        text: `math`, `plain` or any other text; None is the default, `math`.
-        suffix: what a pair wants at the end of every prompt, such as "Think for 1024 tokens.".
+        text: `math`, `plain`, or a template; without `{question}` in it, the question comes first. None for `math`.
+        suffix: text that the pair's models expect at the end of every prompt, such as "Think for 1024 tokens.".
 
     Raises:
         UsageError: the text is empty.

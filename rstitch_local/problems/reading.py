@@ -1,28 +1,29 @@
-"""Problem files: JSONL or a JSON array, UTF-8, read into problems with an id, a question and a gold answer.
+"""Problems with an id, a question and a gold answer, from the rows of a problem file.
 
-Knows the field names of the usual benchmarks. Knows nothing of prompts, models or grading.
+Finds the field names of the usual benchmarks.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rstitch_local.errors import InputError, UsageError
 from rstitch_local.problems.gold import UnusableGoldError, gold_of
+from rstitch_local.problems.rows import BadRow, Row, Rows, read_rows, rows_from_python
 from rstitch_local.sanitize import one_line, shown_list
 
 QUESTION_FIELDS = ("question", "problem")
 ID_FIELDS = ("id", "unique_id", "idx", "problem_id", "question_id")
 CONTEXT_FIELD = "context"
+_KINDS = ("question", "answer", "id")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One question to be solved; `line` is its line (or its place in the array), from 1."""
+    """A question to solve. `line` is its line in the file, or its position in an array; from 1."""
 
     id: str
     question: str
@@ -31,16 +32,8 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that cannot be solved: its line (or its place in the array), from 1, and why."""
-
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Fields:
-    """The field that holds the question, the gold answer and the id; None looks for the usual names."""
+    """Names of the fields with the question, the gold answer and the id; None for the usual names."""
 
     question: str | None = None
     answer: str | None = None
@@ -48,147 +41,103 @@ class Fields:
 
     @classmethod
     def parse(cls, options: list[str]) -> Fields:
-        """Read `question=NAME`, `answer=NAME` and `id=NAME`; raises UsageError for anything else."""
-        chosen: dict[str, str] = {}
+        """Parse `question=NAME`, `answer=NAME` and `id=NAME`.
+
+        Raises:
+            UsageError: an option is none of these.
+        """
+        names: dict[str, str] = {}
         for option in options:
             kind, equals, name = option.partition("=")
-            if not equals or kind not in ("question", "answer", "id") or not name:
-                raise UsageError(
-                    "Unknown field",
-                    f"`--field {option}` is invalid.",
-                    "Use `--field question=NAME`, `--field answer=NAME` or `--field id=NAME`.",
-                )
-            chosen[kind] = name
-        return cls(**chosen)
+            if not equals or not name:
+                raise _unknown_field(option)
+            names[kind] = name
+        return cls.from_mapping(names)
+
+    @classmethod
+    def from_mapping(cls, names: Mapping[str, str]) -> Fields:
+        """Return the fields of a mapping with the keys `question`, `answer` and `id`, all optional.
+
+        Raises:
+            UsageError: another key, or a name that is not a string.
+        """
+        for kind, name in names.items():
+            if kind not in _KINDS or not isinstance(name, str):
+                raise _unknown_field(f"{kind}={name}")
+        return cls(**names)
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemFile:
-    """What a problem file holds: the problems in their order, the rows left out, and its SHA-256.
+    """The problems of a file, in its order.
 
-    `unit` is what rows are counted in: "line" of JSONL, "row" of an array.
+    Attributes:
+        name: name of the file.
+        sha256: checksum of the file.
+        unit: what the `line` of a row counts: "line" of JSON Lines, "row" of an array.
+        problems: the problems.
+        bad_rows: rows that are skipped.
     """
 
-    path: Path
+    name: str
     sha256: str
     unit: str
     problems: list[Problem]
     bad_rows: list[BadRow] = field(default_factory=list)
 
 
-def read_problems(path: Path, fields: Fields | None = None, *, strict: bool = False) -> ProblemFile:
-    """Read a problem file.
+def read_problems(
+    source: Path | Iterable[Mapping[str, Any]], fields: Fields | None = None, *, strict: bool = False
+) -> ProblemFile:
+    """Read a problem file, or rows from Python.
 
     Args:
-        path: JSONL (one object a line, empty lines skipped) or one JSON array of objects.
-        fields: which field is what, where the usual names do not fit.
-        strict: refuse the file at its first malformed row instead of leaving the row out.
+        source: a file in UTF-8 with JSON Lines (empty lines are skipped) or one JSON array of objects; or mappings.
+        fields: names of the fields; None for the usual names.
+        strict: raise at the first malformed row instead of skipping it.
 
     Raises:
-        InputError: no such file, not UTF-8, empty, no question in any row, two rows with one id, or
-            (strict) a malformed row.
+        InputError: no such file, not UTF-8, empty, no question in any row, two rows with the same id, or (strict) a
+            malformed row.
     """
     fields = fields or Fields()
-    try:
-        if path.is_char_device() or path.is_block_device():
-            raise InputError("Unreadable problem file", f"{path} is a device, which may never end.")
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError("No such problem file", f"There is no file {path}.") from error
-    except OSError as error:
-        raise InputError("Unreadable problem file", f"{path} cannot be read: {error.strerror}.") from error
-    text = _decoded(data, path)
-    unit = "row" if _is_array(text) else "line"
+    rows = read_rows(source) if isinstance(source, Path) else rows_from_python(source)
     problems: list[Problem] = []
     bad_rows: list[BadRow] = []
-    seen_fields: dict[str, None] = {}
-    for line, row in _rows(text, path):
-        outcome = row if isinstance(row, BadRow) else _problem_of(row, line, fields)
+    field_names: dict[str, None] = {}
+    for line, row in rows.items:
         if not isinstance(row, BadRow):
-            seen_fields.update(dict.fromkeys(row))
-        if isinstance(outcome, Problem):
-            problems.append(outcome)
+            field_names.update(dict.fromkeys(row))
+        problem = row if isinstance(row, BadRow) else _problem(row, line, fields)
+        if isinstance(problem, Problem):
+            problems.append(problem)
         else:
-            bad_rows.append(outcome)
-    if not problems and not bad_rows:
-        raise InputError("Empty problem file", f"{path} holds no problem.")
-    _refuse_unknown_fields(path, fields, seen_fields)
+            bad_rows.append(problem)
+    if not rows.items:
+        raise InputError("Empty problem file", f"{rows.source} contains no problem.")
+    _require_fields(rows.source, fields, field_names)
     if bad_rows and (strict or not problems):
         first = bad_rows[0]
-        hint = "Without --strict such rows are left out and the others are solved." if problems else ""
-        raise InputError("Malformed problem", f"{path}, {unit} {first.line}: {first.reason}.", hint)
-    _refuse_duplicates(path, problems, unit)
-    return ProblemFile(path, hashlib.sha256(data).hexdigest(), unit, problems, bad_rows)
+        hint = "Omit --strict to skip malformed rows." if problems else ""
+        raise InputError("Malformed problem", f"{rows.source}, {rows.unit} {first.line}: {first.reason}.", hint)
+    _require_unique_ids(rows, problems)
+    return ProblemFile(rows.name, rows.sha256, rows.unit, problems, bad_rows)
 
 
-def _decoded(data: bytes, path: Path) -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError("Not UTF-8", f"{path} is UTF-16.", "Save it as UTF-8.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # The decoder counts from after the byte order mark when there is one.
-        offset = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
-        line = data.count(b"\n", 0, offset) + 1
-        raise InputError(
-            "Not UTF-8",
-            f"{path} is not valid UTF-8: byte {offset} (0x{data[offset]:02x}), on line {line}.",
-            "Save it as UTF-8.",
-        ) from error
+def _unknown_field(option: str) -> UsageError:
+    return UsageError(
+        "Unknown field",
+        f"`--field {option}` is invalid.",
+        "Use `--field question=NAME`, `--field answer=NAME` or `--field id=NAME`.",
+    )
 
 
-def _is_array(text: str) -> bool:
-    return text.lstrip().startswith("[")
-
-
-def _rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object] | BadRow]]:
-    """Each row with its line from 1; a row that is no JSON object is a BadRow."""
-    if _is_array(text):
-        yield from ((place, _as_object(row, place)) for place, row in enumerate(_array(text, path), start=1))
-        return
-    # Only "\n" ends a line: a question may hold U+2028 and its like unescaped.
-    for line, raw in enumerate(text.split("\n"), start=1):
-        if not raw.strip():
-            continue
-        try:
-            row = json.loads(raw)
-        except RecursionError:
-            yield line, BadRow(line, "it is nested too deeply")
-        except ValueError as error:
-            what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-            yield line, BadRow(line, f"it is not JSON ({what})")
-        else:
-            yield line, _as_object(row, line)
-
-
-def _array(text: str, path: Path) -> list[object]:
-    try:
-        rows = json.loads(text)
-    except RecursionError as error:
-        raise InputError("Malformed problem file", f"{path} is nested too deeply.") from error
-    except json.JSONDecodeError as error:
-        raise InputError(
-            "Malformed problem file",
-            f"{path} starts a JSON array but is not valid JSON: "
-            f"{error.msg} on line {error.lineno}, column {error.colno}.",
-        ) from error
-    except ValueError as error:
-        raise InputError("Malformed problem file", f"{path} is not valid JSON: {error}.") from error
-    assert isinstance(rows, list)
-    return rows
-
-
-def _as_object(row: object, line: int) -> dict[str, object] | BadRow:
-    return row if isinstance(row, dict) else BadRow(line, "it is not a JSON object")
-
-
-def _problem_of(row: Mapping[str, object], line: int, fields: Fields) -> Problem | BadRow:
+def _problem(row: Row, line: int, fields: Fields) -> Problem | BadRow:
     question = _first(row, (fields.question,) if fields.question else QUESTION_FIELDS)
     if question is None:
-        wanted = fields.question or " or ".join(QUESTION_FIELDS)
-        return BadRow(line, f"it has no question field ({wanted})")
+        return BadRow(line, f"it has no question field ({fields.question or ' or '.join(QUESTION_FIELDS)})")
     if not isinstance(question, str):
-        return BadRow(line, "its question is not a text")
+        return BadRow(line, "its question is not a string")
     if not question.strip():
         return BadRow(line, "its question is empty")
     context = row.get(CONTEXT_FIELD)
@@ -198,18 +147,18 @@ def _problem_of(row: Mapping[str, object], line: int, fields: Fields) -> Problem
     if identifier is None:
         identifier = line
     if isinstance(identifier, bool) or not isinstance(identifier, (str, int, float)):
-        return BadRow(line, "its id is neither a text nor a number")
+        return BadRow(line, "its id is neither a string nor a number")
     try:
         gold = gold_of(row, fields.answer)
     except UnusableGoldError as error:
         return BadRow(line, str(error))
     problem = Problem(str(identifier), question, gold, line)
     if any(_has_lone_surrogate(text) for text in (problem.id, problem.question, problem.gold or "")):
-        return BadRow(line, "it holds half a surrogate pair, which no text can hold")
+        return BadRow(line, "it contains a lone surrogate, which is not valid in UTF-8")
     return problem
 
 
-def _first(row: Mapping[str, object], names: tuple[str, ...]) -> object:
+def _first(row: Row, names: tuple[str, ...]) -> object:
     return next((row[name] for name in names if row.get(name) is not None and row[name] != ""), None)
 
 
@@ -217,27 +166,28 @@ def _has_lone_surrogate(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _refuse_unknown_fields(path: Path, fields: Fields, seen: dict[str, None]) -> None:
-    """A field nobody has is a mistake in the command or the wrong file, not a malformed row."""
-    there = f"The fields are: {shown_list(seen)}."
-    for kind, name in (("question", fields.question), ("answer", fields.answer), ("id", fields.id)):
-        if name is not None and seen and name not in seen:
-            raise InputError(f"No {kind} field", f'No row of {path} has a field "{one_line(name)}". {there}')
-    if fields.question is None and seen and not any(name in seen for name in QUESTION_FIELDS):
+def _require_fields(source: str, fields: Fields, names: dict[str, None]) -> None:
+    # A field that no row has is a wrong option or the wrong file, not a malformed row.
+    existing = f"The fields are: {shown_list(names)}."
+    for kind, name in asdict(fields).items():
+        if name is not None and names and name not in names:
+            raise InputError(f"No {kind} field", f'No row of {source} has a field "{one_line(name)}". {existing}')
+    if fields.question is None and names and not any(name in names for name in QUESTION_FIELDS):
         raise InputError(
             "No question field",
-            f"No row of {path} has a field {' or '.join(QUESTION_FIELDS)}. {there}",
-            "Name the one that holds the question: `--field question=NAME`.",
+            f"No row of {source} has a field {' or '.join(QUESTION_FIELDS)}. {existing}",
+            "Name the field with the question: `--field question=NAME`.",
         )
 
 
-def _refuse_duplicates(path: Path, problems: list[Problem], unit: str) -> None:
+def _require_unique_ids(rows: Rows, problems: list[Problem]) -> None:
     first_lines: dict[str, int] = {}
     for problem in problems:
         first = first_lines.setdefault(problem.id, problem.line)
         if first != problem.line:
             raise InputError(
                 "Duplicate ids",
-                f'{unit.capitalize()}s {first} and {problem.line} of {path} both have the id "{one_line(problem.id)}".',
+                f"{rows.unit.capitalize()}s {first} and {problem.line} of {rows.source} have the same id "
+                f'"{one_line(problem.id)}".',
                 "Name a field that differs in every row: `--field id=NAME`.",
             )

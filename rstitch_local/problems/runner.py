@@ -96,7 +96,7 @@ def run_job(
         observer.on_bad_rows(problem_file)
     problems = job.selection.of(problem_file.problems)
     if not problems:
-        raise InputError("No problems selected", f"The selection matches none of the problems of {job.file}.")
+        raise InputError("No problems selected", f"The selection matches none of the problems of {problem_file.name}.")
     with RunFolder(job.out) as folder:
         folder.begin(settings_of(job, problem_file), information_of(job, problem_file))
         tasks = tasks_of(problems, job.samples, job.seed, folder.done())
@@ -167,7 +167,7 @@ def information_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "pair": job.pair_name,
-        "problems": {"file": problem_file.path.name, "rows": len(problem_file.problems)},
+        "problems": {"file": problem_file.name, "rows": len(problem_file.problems)},
         "prompt_name": job.settings.prompt.name,
         "selection": asdict(job.selection),
         "samples": job.samples,

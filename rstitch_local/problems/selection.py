@@ -1,7 +1,4 @@
-"""Which problems of a file are solved: by id, the first so many, one shard of several.
-
-Knows nothing of what a problem is beyond its id.
-"""
+"""Selection of problems of a file: by id, the first ones, one of several shards."""
 
 from __future__ import annotations
 
@@ -17,7 +14,13 @@ _SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Ids first, then the first `limit` of them, then every n-th: all shards of one limit make the whole."""
+    """A filter for problems, applied in this order.
+
+    Attributes:
+        ids: only these problems; None for all.
+        limit: the first ones only.
+        shard: (i, n) for every n-th problem, starting with the i-th, from 1.
+    """
 
     ids: tuple[str, ...] | None = None
     limit: int | None = None
@@ -25,38 +28,54 @@ class Selection:
 
     @classmethod
     def parse(cls, ids: str | None, limit: int | None, shard: str | None) -> Selection:
-        """Read `a,b` and `i/n` (1 <= i <= n); raises UsageError when they mean nothing."""
-        chosen = None
+        """Parse the options `a,b`, a limit and `i/n`.
+
+        Raises:
+            UsageError: no ids, or not 1 <= i <= n.
+        """
+        chosen_ids = None
         if ids is not None:
-            chosen = tuple(dict.fromkeys(part.strip() for part in ids.split(",") if part.strip()))
-            if not chosen:
+            chosen_ids = tuple(dict.fromkeys(part.strip() for part in ids.split(",") if part.strip()))
+            if not chosen_ids:
                 raise UsageError("No ids", "--ids names no id.", "Use `--ids a,b`.")
-        part = None
-        if shard is not None:
-            match = _SHARD.fullmatch(shard.strip())
-            part = (int(match[1]), int(match[2])) if match else (0, 0)
-            if not 1 <= part[0] <= part[1]:
-                raise UsageError(
-                    "Unknown shard", f"`--shard {shard}` is invalid.", "Use `--shard 1/4` to `--shard 4/4`."
-                )
-        return cls(chosen, limit, part)
+        return cls(chosen_ids, limit, None if shard is None else parse_shard(shard))
 
     def of(self, problems: list[Problem]) -> list[Problem]:
-        """The chosen problems in the order of the file; raises InputError for ids the file does not have."""
-        chosen = problems
+        """Return the selected problems in the order of the file.
+
+        Raises:
+            InputError: there is no problem with one of the ids.
+        """
+        selected = problems
         if self.ids is not None:
-            wanted = set(self.ids)
-            unknown = wanted - {problem.id for problem in problems}
-            if unknown:
-                missing = shown_list(identifier for identifier in self.ids if identifier in unknown)
-                raise InputError(
-                    "Unknown ids",
-                    f"The problem file has no problem with the id {missing}.",
-                    f"Its first ids are: {shown_list(problem.id for problem in problems[:6])}.",
-                )
-            chosen = [problem for problem in problems if problem.id in wanted]
-        chosen = chosen[: self.limit]
+            _require_ids(self.ids, problems)
+            selected = [problem for problem in problems if problem.id in self.ids]
+        selected = selected[: self.limit]
         if self.shard is not None:
-            place, shards = self.shard
-            chosen = chosen[place - 1 :: shards]
-        return chosen
+            index, shards = self.shard
+            selected = selected[index - 1 :: shards]
+        return selected
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Parse `i/n`.
+
+    Raises:
+        UsageError: not 1 <= i <= n.
+    """
+    match = _SHARD.fullmatch(text.strip())
+    index, shards = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= index <= shards:
+        raise UsageError("Invalid shard", f"`--shard {text}` is invalid.", "Use `--shard 1/4` to `--shard 4/4`.")
+    return index, shards
+
+
+def _require_ids(ids: tuple[str, ...], problems: list[Problem]) -> None:
+    existing = {problem.id for problem in problems}
+    missing = [identifier for identifier in ids if identifier not in existing]
+    if missing:
+        raise InputError(
+            "Unknown ids",
+            f"There is no problem with the id {shown_list(missing)}.",
+            f"The first ids are: {shown_list(problem.id for problem in problems[:6])}.",
+        )

@@ -1,7 +1,6 @@
-"""The tokens of the answers of a run folder, read from traces.jsonl.
+"""Traces of the answers of a run folder, read from traces.jsonl.
 
-Knows where they are and which line counts; nothing of what is done with them. Takes no lock and changes nothing,
-so a run that goes on may be looked at: a line that is not at its end yet is passed over, as is a damaged one.
+Takes no lock and changes nothing, so that a run in progress can be read: partial and damaged lines are skipped.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from rstitch_local.trace.record import Trace
 
 @dataclass(frozen=True, slots=True)
 class StoredTrace:
-    """An answer's tokens, with the id, sample and question it answers."""
+    """The trace of an answer, with the id, sample and question it belongs to."""
 
     id: str
     sample: int
@@ -29,33 +28,33 @@ class StoredTrace:
 
 
 class RunTraces:
-    """The traces of a run folder: which there are is read at once, each of them when it is asked for.
+    """The traces of a run folder. The file is indexed at once; each trace is parsed when it is accessed.
 
     Args:
-        folder: what `rstitch solve` wrote. One of a version that kept no tokens has no traces.
+        folder: a folder of `rstitch solve`. Folders of early versions contain no traces.
 
     Attributes:
-        keys: the (id, sample) of all that can be read, in the order first solved.
-        damaged: how many lines are passed over.
+        path: the file.
+        damaged: number of lines that are skipped.
 
     Raises:
-        InputError: the file is there and cannot be read.
+        InputError: the file exists and cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / TRACES_FILE
         self.damaged = 0
-        self._places: dict[Key, int] = {}
+        self._offsets: dict[Key, int] = {}
         try:
             with self.path.open("rb") as file:
-                place = 0
+                offset = 0
                 for line in file:
                     record = _record(line)
                     if record is not None:
-                        self._places[record["id"], record["sample"]] = place
+                        self._offsets[record["id"], record["sample"]] = offset
                     elif line.endswith(b"\n"):
                         self.damaged += 1
-                    place += len(line)
+                    offset += len(line)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -63,48 +62,49 @@ class RunTraces:
 
     @property
     def keys(self) -> list[Key]:
-        """The (id, sample) of all that can be read, in the order first solved."""
-        return list(self._places)
+        """The (id, sample) of all traces, in the order in which they were first solved."""
+        return list(self._offsets)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._places
+        return key in self._offsets
 
     def __iter__(self) -> Iterator[StoredTrace]:
-        return (self[key] for key in self._places)
+        return (self[key] for key in self._offsets)
 
     def __getitem__(self, key: Key) -> StoredTrace:
-        """The trace of an answer; of one that was tried again, the last.
+        """Return the trace of an answer; the last one if it was retried.
 
         Raises:
-            KeyError: there is none.
-            InputError: it is damaged, or the file has changed since and cannot be read.
+            KeyError: there is no such trace.
+            InputError: the trace is damaged, or the file has changed or cannot be read.
         """
-        place = self._places[key]
+        offset = self._offsets[key]
         try:
             with self.path.open("rb") as file:
-                file.seek(place)
+                file.seek(offset)
                 record = _record(file.readline())
         except OSError as error:
             raise _unreadable(self.path, error) from error
         if record is None or (record["id"], record["sample"]) != key:
-            raise InputError("Unreadable tokens", f"{self.path} has changed while it was read.")
+            raise InputError("Unreadable traces", f"{self.path} has changed while it was read.")
         try:
             return StoredTrace(*key, str(record["question"]), Trace.from_dict(record))
         except (ValueError, KeyError) as error:
-            raise InputError("Unreadable tokens", f"Those of {one_line(key[0])} in {self.path} are damaged.") from error
+            raise InputError(
+                "Unreadable traces", f"The trace of {one_line(key[0])} in {self.path} is damaged."
+            ) from error
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """What a line holds, or None when it is no whole line of ours."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("steps"), dict):
         return None
-    known = isinstance(record.get("id"), str) and isinstance(record.get("sample"), int)
-    return record if known else None
+    has_key = isinstance(record.get("id"), str) and isinstance(record.get("sample"), int)
+    return record if has_key else None
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError("Unreadable tokens", f"{path} cannot be read: {error.strerror or error}.")
+    return InputError("Unreadable traces", f"{path} cannot be read: {error.strerror or error}.")

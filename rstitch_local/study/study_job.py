@@ -80,7 +80,7 @@ class StudyJob:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "rstitch": rstitch_local.__version__,
             "pair": self.pair_name,
-            "problems": {"file": self.problem_file.path.name, "rows": len(self.problem_file.problems)},
+            "problems": {"file": self.problem_file.name, "rows": len(self.problem_file.problems)},
             "prompt_name": self.prompt.name,
             "loaded": pair.describe(),
         }
@@ -93,7 +93,7 @@ class StudyJob:
         parts = [
             f"# {title}",
             f"Pair {escape(self.pair_name, 60)}; {len(self.problems)} of {len(self.problem_file.problems)} problems of "
-            f"{escape(self.problem_file.path.name, 60)}; prompt {escape(self.prompt.name, 60)}; answers {limit}; "
+            f"{escape(self.problem_file.name, 60)}; prompt {escape(self.prompt.name, 60)}; answers {limit}; "
             f"rstitch {rstitch_local.__version__}. `slm/run.json` lists models and versions.",
         ]
         if self.command:

@@ -228,7 +228,7 @@ def test_mistakes_in_the_command(tmp_path: Path) -> None:
     file, out = write(tmp_path, (0,)), tmp_path / "out"
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n")
-    assert "holds no problem" in refused(study("entropy", empty, out), InputError)
+    assert "contains no problem" in refused(study("entropy", empty, out), InputError)
     assert "no file" in refused(study("entropy", tmp_path / "none", out), InputError)
     refused(study("entropy", file, out, "--field", "x=y"), UsageError)
     refused(study("agreement", file, out, "--prompt", ""), UsageError)

@@ -93,7 +93,7 @@ def test_missing_tokens_are_reported(run: Path, tmp_path: Path) -> None:
     (run / "traces.jsonl").unlink()
     assert "not its tokens" in lookup_error(run, "algebra/1")
     (tmp_path / "empty").mkdir()
-    assert "holds no answers.jsonl" in lookup_error(tmp_path / "empty", "x")
+    assert "contains no answers.jsonl" in lookup_error(tmp_path / "empty", "x")
 
 
 def test_tokens_of_an_earlier_attempt_are_not_shown(run: Path) -> None:

@@ -60,7 +60,7 @@ def test_extract(text: str, answer: str | None) -> None:
     assert extract(text) == answer
 
 
-def test_braces_take_linear_time() -> None:
-    # Quadratic work on this would outlast the suite's time limit.
+def test_matching_braces_takes_linear_time() -> None:
+    # With quadratic time this would exceed the time limit of the test suite.
     assert last_boxed("\\boxed{" * 200_000) is None
     assert last_boxed("{" * 400_000 + "\\boxed{1}") == "1"

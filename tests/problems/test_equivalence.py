@@ -1,4 +1,4 @@
-"""Answers in the shapes of published problem sets, in every spelling models have been seen to use."""
+"""Gold answers in the notations of published problem sets, and the spellings that models use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from rstitch_local.problems.equivalence import LONGEST_ANSWER, equivalent
 from rstitch_local.problems.notation import normal_form
 
-RIGHT = {
+CORRECT = {
     "18": [
         "18",
         "$18$",
@@ -97,27 +97,29 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("gold", "answer"), [(gold, answer) for gold, all_ in RIGHT.items() for answer in all_])
-def test_right(gold: str, answer: str) -> None:
+@pytest.mark.parametrize(
+    ("gold", "answer"), [(gold, answer) for gold, answers in CORRECT.items() for answer in answers]
+)
+def test_correct(gold: str, answer: str) -> None:
     assert equivalent(gold, answer)
 
 
-@pytest.mark.parametrize(("gold", "answer"), [(gold, answer) for gold, all_ in WRONG.items() for answer in all_])
+@pytest.mark.parametrize(("gold", "answer"), [(gold, answer) for gold, answers in WRONG.items() for answer in answers])
 def test_wrong(gold: str, answer: str) -> None:
     assert not equivalent(gold, answer)
 
 
-@pytest.mark.parametrize("gold", [*RIGHT, *WRONG])
+@pytest.mark.parametrize("gold", [*CORRECT, *WRONG])
 def test_every_gold_answer_equals_itself(gold: str) -> None:
     assert equivalent(gold, gold)
 
 
-def test_what_is_too_long_is_compared_by_spelling_alone() -> None:
+def test_long_answers_are_compared_by_spelling_only() -> None:
     terms = "+".join(["1"] * LONGEST_ANSWER)
     assert not equivalent(str(LONGEST_ANSWER), terms)
     assert equivalent(terms, f" {terms} ")
 
 
-def test_normal_form_makes_one_vote_of_many_spellings() -> None:
+def test_normal_form_is_equal_for_different_spellings() -> None:
     assert len({normal_form(text) for text in ("0.5", "\\frac12", "1/2", "$\\dfrac{1}{2}$", ".50")}) == 1
     assert normal_form("2x") != normal_form("2y")

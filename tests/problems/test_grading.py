@@ -39,13 +39,13 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_is_a_wrong_answer_and_the_next_one_is_graded(text: str) -> None:
+def test_hostile_text_counts_as_wrong_and_the_next_text_is_graded(text: str) -> None:
     with Grader(time_limit_seconds=2) as grader:
         assert grader.grade("3", text).correct is False
         assert grader.grade("3", "\\boxed{3}") == Verdict("3", True)
 
 
-def test_a_hang_is_ended_and_the_answer_still_reported() -> None:
+def test_a_timeout_kills_the_process_and_still_reports_the_answer() -> None:
     with Grader(0.2, [*PYTHON, READY + "time.sleep(600)"]) as grader:
         first = grader._process
         verdict = grader.grade("3", "\\boxed{4}")
@@ -55,13 +55,13 @@ def test_a_hang_is_ended_and_the_answer_still_reported() -> None:
         assert grader.grade(None, "\\boxed{4}").correct is None
 
 
-def test_a_death_is_one_wrong_answer() -> None:
+def test_a_crash_costs_one_verdict() -> None:
     with Grader(30, [*PYTHON, READY + "sys.stdin.readline(); sys.exit(3)"]) as grader:
         for _ in range(2):
-            assert grader.grade("3", "\\boxed{3}") == Verdict("3", False, "the grading process died over it")
+            assert grader.grade("3", "\\boxed{3}") == Verdict("3", False, "the grading process died")
 
 
-def test_what_a_library_prints_is_no_verdict() -> None:
+def test_output_of_libraries_is_not_read_as_a_verdict() -> None:
     noisy = (
         "import sys, rstitch_local.problems.equivalence as e; from rstitch_local.problems.grading_worker import main;"
         "quiet = e.extract; e.extract = lambda text: print('{}', flush=True) or quiet(text);"
@@ -71,14 +71,14 @@ def test_what_a_library_prints_is_no_verdict() -> None:
         assert grader.grade("3", "It is 3.") == Verdict("3", True)
 
 
-def test_a_grader_that_does_not_start_says_why() -> None:
+def test_the_error_says_why_the_grader_does_not_start() -> None:
     fatal = "import json; print(json.dumps({'fatal': 'No module named sums'}))"
     for code, why in ((fatal, "No module named sums"), ("raise SystemExit(9)", "exit code")):
         with Grader(30, [*PYTHON, code]) as grader, pytest.raises(GraderError, match=why):
             grader.grade("3", "\\boxed{3}")
 
 
-def test_the_grading_process_loads_no_model_library() -> None:
+def test_the_grading_process_does_not_import_llama_cpp() -> None:
     code = (
         "import sys, rstitch_local.problems.grading_worker, rstitch_local.problems.equivalence;"
         "print([m for m in sys.modules if m.startswith(('llama_cpp', 'rstitch_local.llama', 'rich'))])"
@@ -87,7 +87,9 @@ def test_the_grading_process_loads_no_model_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_current_folder_cannot_smuggle_code_in(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_in_the_current_folder_are_not_imported(
+    tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with open("sympy.py", "w") as file:  # noqa: PTH123
         file.write("raise SystemExit(1)")
@@ -96,19 +98,19 @@ def test_the_current_folder_cannot_smuggle_code_in(tmp_path: os.PathLike[str], m
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups of POSIX")
-def test_the_ctrl_c_of_a_run_does_not_reach_the_grading_process(grader: Grader) -> None:
+def test_ctrl_c_does_not_reach_the_grading_process(grader: Grader) -> None:
     assert grader.grade("1", "\\boxed{1}").correct
     assert os.getpgid(grader._process.pid) != os.getpgid(0)
 
 
-def test_the_process_ends_with_its_owner() -> None:
+def test_the_process_ends_with_the_grader() -> None:
     with Grader() as grader:
         process = grader._process
         assert grader.grade("3", "\\boxed{3}").correct
     assert process.poll() is not None
 
 
-def test_the_process_ends_when_nobody_asks_any_more() -> None:
+def test_the_process_ends_when_stdin_is_closed() -> None:
     command = [sys.executable, "-m", "rstitch_local.problems.grading_worker", "5"]
     process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
     assert process.returncode == 0

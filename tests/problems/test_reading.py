@@ -16,7 +16,7 @@ def _write(path: Path, *rows: Any) -> Path:
     return path
 
 
-# One row in the shape of each of six published sets, in our own words.
+# One row in the format of each of six published problem sets, with invented texts.
 SHAPES: list[tuple[dict[str, Any], str, str, str | None]] = [
     (
         {
@@ -68,7 +68,7 @@ SHAPES: list[tuple[dict[str, Any], str, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("entry", "identifier", "question", "gold"), SHAPES)
-def test_the_usual_field_names_need_no_options(
+def test_usual_field_names_need_no_options(
     tmp_path: Path, entry: dict[str, Any], identifier: str, question: str, gold: str
 ) -> None:
     (problem,) = read_problems(_write(tmp_path / "p.jsonl", entry)).problems
@@ -87,7 +87,7 @@ def test_array_bom_and_crlf(tmp_path: Path) -> None:
         assert file.unit == unit
 
 
-def test_a_line_separator_inside_a_question_is_no_line_end(tmp_path: Path) -> None:
+def test_unicode_line_separators_do_not_end_a_line(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text('{"question": "a\u2028b"}\n{"question": "c"}\n', encoding="utf-8")
     assert [p.question for p in read_problems(path).problems] == ["a\u2028b", "c"]
@@ -98,12 +98,12 @@ def test_ids_without_a_field_are_line_numbers(tmp_path: Path) -> None:
     assert [p.id for p in read_problems(path).problems] == ["1", "3"]
 
 
-def test_context_comes_before_the_question(tmp_path: Path) -> None:
+def test_the_context_is_prepended_to_the_question(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.jsonl", {"question": "How many?", "context": "A box holds 5."})
     assert read_problems(path).problems[0].question == "A box holds 5.\n\nHow many?"
 
 
-def test_several_gold_answers_are_one_list(tmp_path: Path) -> None:
+def test_several_gold_answers_become_one_list(tmp_path: Path) -> None:
     rows = [
         {"question": "a", "final_answer": ["$3$", "$5$"], "is_multiple_answer": True},
         {"question": "b", "final_answer": ["100,200"], "is_multiple_answer": True},
@@ -116,7 +116,7 @@ def test_several_gold_answers_are_one_list(tmp_path: Path) -> None:
     ]
 
 
-def test_a_row_without_gold_is_a_problem(tmp_path: Path) -> None:
+def test_a_row_without_gold_answer_is_a_problem(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.jsonl", {"question": "a"}, {"question": "b", "answer": None, "solution": "no box"})
     assert [p.gold for p in read_problems(path).problems] == [None, None]
 
@@ -129,7 +129,7 @@ def test_fields_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["question", "colour=q", "answer="])
-def test_an_unknown_field_option(option: str) -> None:
+def test_unknown_field_options_are_refused(option: str) -> None:
     with pytest.raises(UsageError, match="fields="):
         Fields.parse([option])
 
@@ -140,7 +140,7 @@ MALFORMED = [
     ('{"answer": 3}', "no question field"),
     ('{"question": ""}', "no question field"),
     ('{"question": "  "}', "question is empty"),
-    ('{"question": ["a"]}', "question is not a text"),
+    ('{"question": ["a"]}', "question is not a string"),
     ('{"question": "a", "id": {"b": 1}}', "id is neither"),
     ('{"question": "a", "answer": {"b": 1}}', "holds an object"),
     ('{"question": "a", "answer": NaN}', "not a finite number"),
@@ -151,7 +151,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("line", "reason"), MALFORMED)
-def test_a_malformed_line_is_reported_and_the_others_are_read(tmp_path: Path, line: str, reason: str) -> None:
+def test_a_malformed_line_is_skipped_and_reported(tmp_path: Path, line: str, reason: str) -> None:
     path = _write(tmp_path / "p.jsonl", {"question": "first", "id": "f"}, line, {"question": "last", "id": "l"})
     file = read_problems(path)
     assert [p.id for p in file.problems] == ["f", "l"]
@@ -161,13 +161,13 @@ def test_a_malformed_line_is_reported_and_the_others_are_read(tmp_path: Path, li
         read_problems(path, strict=True)
 
 
-def test_no_question_field_names_the_fields_there_are(tmp_path: Path) -> None:
+def test_without_a_question_field_the_error_lists_the_fields(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.jsonl", {"prompt_text": "a", "reply": "b"})
-    with pytest.raises(InputError, match=r"prompt_text, reply.*fields=Fields\(question="):
+    with pytest.raises(InputError, match=r"prompt_text, reply.*fields=dict\(question="):
         read_problems(path)
 
 
-def test_a_named_field_nobody_has(tmp_path: Path) -> None:
+def test_a_field_that_no_row_has_is_refused(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.jsonl", {"question": "a", "answer": "b"})
     for fields in (Fields(question="q"), Fields(answer="gold"), Fields(id="key")):
         with pytest.raises(InputError, match="question, answer"):
@@ -175,14 +175,14 @@ def test_a_named_field_nobody_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "\n \n", "[]"])
-def test_an_empty_file(tmp_path: Path, content: str) -> None:
+def test_an_empty_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(content)
-    with pytest.raises(InputError, match="holds no problem"):
+    with pytest.raises(InputError, match="contains no problem"):
         read_problems(path)
 
 
-def test_invalid_utf8_says_where(tmp_path: Path) -> None:
+def test_invalid_utf8_is_reported_with_its_position(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_bytes(b'{"question": "a"}\n{"question": "caf\xe9"}\n')
     with pytest.raises(InputError, match=r"byte 35 \(0xe9\), on line 2"):
@@ -203,14 +203,14 @@ def test_duplicate_ids_are_refused_with_both_lines(tmp_path: Path) -> None:
         read_problems(path)
 
 
-def test_a_broken_array_says_where(tmp_path: Path) -> None:
+def test_a_malformed_array_is_reported_with_its_position(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text('[{"question": "a"},\n {"question" "b"}]')
     with pytest.raises(InputError, match="line 2, column 14"):
         read_problems(path)
 
 
-def test_no_such_file(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file"):
         read_problems(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="cannot be read"):
@@ -218,6 +218,46 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
-def test_a_device_is_not_read_for_ever() -> None:
+def test_devices_are_refused() -> None:
     with pytest.raises(InputError, match="a device"):
         read_problems(Path("/dev/zero"))
+
+
+class NumpyLike:
+    """A scalar that JSON has no notation for, such as numpy.int64."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def item(self) -> object:
+        return self.value
+
+
+def test_rows_from_python() -> None:
+    rows = [
+        {"q": "1 + 1?", "answer": NumpyLike(2), "id": NumpyLike("a")},
+        {"q": "", "answer": 3},
+        {"q": "2 + 1?", "answer": 3.0},
+    ]
+    file = read_problems(rows, Fields.from_mapping({"question": "q"}))
+    assert [(p.id, p.question, p.gold) for p in file.problems] == [("a", "1 + 1?", "2"), ("3", "2 + 1?", "3")]
+    assert [(row.line, file.unit) for row in file.bad_rows] == [(2, "row")]
+    with pytest.raises(InputError, match="the list of problems, row 2: "):
+        read_problems(rows, Fields(question="q"), strict=True)
+    with pytest.raises(InputError, match="the list of problems contains no problem"):
+        read_problems([])
+    with pytest.raises(InputError, match="set is not supported"):
+        read_problems([{"question": {1}}])
+
+
+def test_the_checksum_of_rows_depends_on_their_content_only() -> None:
+    rows: list[dict[str, Any]] = [{"question": "a", "id": 1}, {"question": "b", "id": 2}]
+    checksum = read_problems(rows).sha256
+    assert read_problems(dict(reversed(row.items())) for row in rows).sha256 == checksum
+    assert read_problems(rows[::-1]).sha256 != checksum
+
+
+@pytest.mark.parametrize("names", [{"colour": "q"}, {"question": 3}])
+def test_unknown_field_names_from_python_are_refused(names: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="fields="):
+        Fields.from_mapping(names)

@@ -29,7 +29,7 @@ def _run(path: Path, *answers: dict[str, Any]) -> None:
             folder.append(answer)
 
 
-def test_what_is_appended_is_there_when_opened_again(tmp_path: Path) -> None:
+def test_appended_answers_are_read_when_opened_again(tmp_path: Path) -> None:
     odd = row("b", None, sample=1, text="line\u2028 \u0000 é \ud800")
     _run(tmp_path / "new" / "run", row("a", True), odd)
     with RunFolder(tmp_path / "new" / "run") as folder:
@@ -37,7 +37,7 @@ def test_what_is_appended_is_there_when_opened_again(tmp_path: Path) -> None:
         assert folder.done() == {("a", 0), ("b", 1)}
 
 
-def test_a_later_line_for_the_same_sample_wins_and_an_error_is_not_done(tmp_path: Path) -> None:
+def test_the_last_line_of_a_sample_counts_and_errors_are_not_done(tmp_path: Path) -> None:
     failed = row("a", False, stop="error")
     _run(tmp_path, failed, row("b", False, stop="error"), row("a", True))
     with RunFolder(tmp_path) as folder:
@@ -45,7 +45,7 @@ def test_a_later_line_for_the_same_sample_wins_and_an_error_is_not_done(tmp_path
         assert [answer["stop"] for answer in folder.answers] == ["eog", "error"]
 
 
-def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
+def test_different_settings_are_refused_and_listed(tmp_path: Path) -> None:
     _run(tmp_path, row("a", True))
     other = {**SETTINGS, "router": "slm", "sampling": {"temperature": 0.5, "top_k": 0}, "max_tokens": 9}
     with (
@@ -59,7 +59,7 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
         assert header["settings"] == SETTINGS
 
 
-def test_another_grader_points_at_grading_again(tmp_path: Path) -> None:
+def test_a_different_grader_suggests_rstitch_grade(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder:
         folder.begin({"grader": {"version": "1"}}, {})
         with pytest.raises(InputError, match="rstitch grade"):
@@ -68,7 +68,7 @@ def test_another_grader_points_at_grading_again(tmp_path: Path) -> None:
         folder.begin({"grader": {"version": "2"}}, {})
 
 
-def test_information_may_change_but_the_first_date_stays(tmp_path: Path) -> None:
+def test_information_may_change_except_the_date_of_creation(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder:
         folder.begin(SETTINGS, {"created": "monday", "samples": 1})
         folder.begin(SETTINGS, {"created": "tuesday", "samples": 2})
@@ -84,12 +84,12 @@ def test_different_settings() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40, 200])
-def test_a_last_line_cut_off_by_a_crash_is_cut_away(tmp_path: Path, cut: int) -> None:
+def test_a_partial_last_line_is_removed(tmp_path: Path, cut: int) -> None:
     _run(tmp_path, row("a", True), row("b", True))
     file = tmp_path / "answers.jsonl"
     data = file.read_bytes()
     file.write_bytes(data[:-cut])
-    whole = cut == 1  # only the line end is missing: nothing is lost
+    whole = cut == 1  # only the line end is missing
     with RunFolder(tmp_path) as folder:
         assert _keys(folder) == [("a", 0), ("b", 0)][: 2 if whole else 1]
         folder.append(row("c", True))
@@ -98,7 +98,7 @@ def test_a_last_line_cut_off_by_a_crash_is_cut_away(tmp_path: Path, cut: int) ->
 
 
 @pytest.mark.parametrize("rest", [b"\x00" * 50, b"\x00" * 50 + b"\n", b'{"id": "b"}\n', b"\xff\xfe", b"{\n\n"])
-def test_rubbish_at_the_end_is_cut_away(tmp_path: Path, rest: bytes) -> None:
+def test_garbage_at_the_end_is_removed(tmp_path: Path, rest: bytes) -> None:
     _run(tmp_path, row("a", True))
     file = tmp_path / "answers.jsonl"
     before = file.read_bytes()
@@ -108,7 +108,7 @@ def test_rubbish_at_the_end_is_cut_away(tmp_path: Path, rest: bytes) -> None:
     assert file.read_bytes() == before
 
 
-def test_rubbish_in_the_middle_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
+def test_garbage_in_the_middle_is_an_error_and_the_file_is_unchanged(tmp_path: Path) -> None:
     _run(tmp_path, row("a", True), row("b", True))
     file = tmp_path / "answers.jsonl"
     first, second, _ = file.read_bytes().split(b"\n")
@@ -116,13 +116,13 @@ def test_rubbish_in_the_middle_is_an_error_and_changes_nothing(tmp_path: Path) -
     with pytest.raises(InputError, match="Line 1 of"):
         RunFolder(tmp_path)
     assert file.read_bytes() == data
-    # The lock is free again: the user can repair the file and go on.
+    # The lock has been released: the user can repair the file.
     file.write_bytes(second + b"\n")
     with RunFolder(tmp_path) as folder:
         assert _keys(folder) == [("b", 0)]
 
 
-def test_answers_of_somebody_else_are_refused_and_left_alone(tmp_path: Path) -> None:
+def test_files_of_other_programs_are_refused_and_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "answers.jsonl"
     for content in (b"my own notes", b'{"id": "a"}', b""):
         file.write_bytes(content)
@@ -135,7 +135,7 @@ def test_answers_of_somebody_else_are_refused_and_left_alone(tmp_path: Path) -> 
     "content",
     ["{", "[]", '{"format": 99}', '{"format": 1}', '{"format": 1, "settings": [], "information": {}}', "[" * 100_000],
 )
-def test_a_header_that_cannot_be_read(tmp_path: Path, content: str) -> None:
+def test_an_unreadable_header_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     (tmp_path / "answers.jsonl").write_bytes(b"half a li")
     with pytest.raises(InputError, match="Unreadable run"):
@@ -146,7 +146,7 @@ def test_a_header_that_cannot_be_read(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     "change", [{"tokens": 5}, {"tokens": {"slm": 1}}, {"wall_ms": "1"}, {"correct": 1.5}, {"evaluated": {"slm": {}}}]
 )
-def test_a_line_whose_figures_cannot_be_added_up_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_an_answer_with_invalid_numbers_is_reported_with_its_line(tmp_path: Path, change: dict[str, Any]) -> None:
     _run(tmp_path, row("a", True))
     lines = [json.dumps({**row("b", True), **change}), json.dumps(row("c", True))]
     (tmp_path / "answers.jsonl").write_text("\n".join(lines) + "\n")
@@ -154,13 +154,13 @@ def test_a_line_whose_figures_cannot_be_added_up_is_named(tmp_path: Path, change
         RunFolder(tmp_path)
 
 
-def test_no_run_here(tmp_path: Path) -> None:
+def test_a_folder_without_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no run.json"):
         RunFolder(tmp_path / "none", create=False)
     assert not (tmp_path / "none").exists()
 
 
-def test_two_at_once_are_refused(tmp_path: Path) -> None:
+def test_a_locked_folder_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; from rstitch_local.problems.run_folder import RunFolder;"
         "RunFolder(pathlib.Path(sys.argv[1]))"
@@ -168,12 +168,12 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
     with RunFolder(tmp_path):
         other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
         assert "Folder in use" in other.stderr
-        with pytest.raises(StorageError, match="Another rstitch is working on"):
+        with pytest.raises(StorageError, match="Another rstitch process is writing to"):
             RunFolder(tmp_path)
     RunFolder(tmp_path).close()
 
 
-def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     for path in (tmp_path / "run", tmp_path / "run" / "below"):
         with pytest.raises(StorageError, match="Cannot write"):
@@ -181,7 +181,7 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
 
 
 @posix
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write anywhere")
     tmp_path.chmod(0o500)
@@ -194,7 +194,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_a_folder_that_cannot_be_written_by_anybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_file_system_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object, **_more: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
@@ -225,8 +225,8 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @posix
-def test_a_line_the_system_takes_only_half_of(tmp_path: Path) -> None:
-    # A real short write: the limit on the size of files cuts the second line in the middle.
+def test_a_short_write_is_rolled_back(tmp_path: Path) -> None:
+    # A real short write: the limit on file sizes cuts the second line.
     code = (
         "import pathlib, resource, sys; sys.path.insert(0, sys.argv[2]);"
         "from problem_fakes import row; from rstitch_local.problems.run_folder import RunFolder;"

@@ -16,7 +16,7 @@ def _ids(selection: Selection) -> list[str]:
     return [problem.id for problem in selection.of(PROBLEMS)]
 
 
-def test_ids_keep_the_order_of_the_file() -> None:
+def test_selected_ids_keep_the_order_of_the_file() -> None:
     assert _ids(Selection.parse("p4, p1,p4", None, None)) == ["p1", "p4"]
 
 
@@ -26,19 +26,19 @@ def test_unknown_ids_are_named() -> None:
 
 
 @given(st.integers(1, 12), st.integers(1, 7))
-def test_the_shards_of_a_limit_make_the_whole(limit: int, shards: int) -> None:
+def test_the_shards_partition_the_limited_problems(limit: int, shards: int) -> None:
     parts = [_ids(Selection.parse(None, limit, f"{place}/{shards}")) for place in range(1, shards + 1)]
     assert sorted(name for part in parts for name in part) == sorted(_ids(Selection(limit=limit)))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "-1/4", "1/0"])
-def test_a_shard_that_means_nothing(shard: str) -> None:
+def test_invalid_shards_are_refused(shard: str) -> None:
     with pytest.raises(UsageError, match="shard="):
         Selection.parse(None, None, shard)
 
 
-def test_no_ids() -> None:
+def test_an_empty_list_of_ids_is_refused() -> None:
     with pytest.raises(UsageError, match="ids="):
         Selection.parse(" ,", None, None)
 

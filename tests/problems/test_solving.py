@@ -59,7 +59,7 @@ def _lines(job: Job) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (job.out / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_one_run_from_file_to_summary(tmp_path: Path) -> None:
+def test_a_run_from_file_to_summary(tmp_path: Path) -> None:
     pair = FakePair(lambda question: right_reply(question) if "2 + 1" not in question else "It is 7.")
     outcome, shown = _run(_job(tmp_path), pair)
     assert outcome.finished
@@ -95,7 +95,7 @@ def test_one_run_from_file_to_summary(tmp_path: Path) -> None:
     assert header["information"]["loaded"] == {"pair": "fake"}
 
 
-def test_a_finished_run_loads_no_models(tmp_path: Path) -> None:
+def test_a_finished_run_does_not_load_the_pair(tmp_path: Path) -> None:
     first, _ = _run(_job(tmp_path), FakePair(right_reply))
 
     def never(_answers: int) -> Pair:
@@ -106,9 +106,9 @@ def test_a_finished_run_loads_no_models(tmp_path: Path) -> None:
     assert again.finished
 
 
-def test_a_stopped_run_keeps_what_is_done_and_goes_on_with_the_rest(tmp_path: Path) -> None:
+def test_a_stopped_run_keeps_finished_answers_and_resumes(tmp_path: Path) -> None:
     pair = FakePair(right_reply)
-    # Stopped in the middle of the second problem: it was asked, and must not be written.
+    # Stopped during the second problem: it was started, and must not be written.
     outcome, _ = _run(_job(tmp_path), pair, should_stop=lambda: len(pair.asked) == 2)
     assert (outcome.done, outcome.total, outcome.finished) == (1, 3, False)
     assert [line["id"] for line in _lines(_job(tmp_path))] == ["q0"]
@@ -119,7 +119,7 @@ def test_a_stopped_run_keeps_what_is_done_and_goes_on_with_the_rest(tmp_path: Pa
     assert len(rest.asked) == 2
 
 
-def test_seeds_do_not_depend_on_what_is_solved_beside(tmp_path: Path) -> None:
+def test_seeds_do_not_depend_on_other_problems(tmp_path: Path) -> None:
     _run(_job(tmp_path, samples=2), FakePair(right_reply))
     alone = _job(tmp_path, samples=2, out=tmp_path / "alone", selection=Selection(ids=("q1",)))
     _run(alone, FakePair(right_reply))
@@ -130,18 +130,18 @@ def test_seeds_do_not_depend_on_what_is_solved_beside(tmp_path: Path) -> None:
     assert len(set(seeds.values())) == 6
 
 
-def test_the_seed_is_the_same_everywhere() -> None:
+def test_seeds_are_the_same_on_every_system() -> None:
     assert seed_of(0, "q1", 0) == 6208036371450588062
     assert seed_of(-1, "é", 3) < 2**63
 
 
-def test_tasks_take_all_samples_of_a_problem_together() -> None:
+def test_tasks_are_ordered_by_problem_then_sample() -> None:
     problems = [Problem("a", "", None, 1), Problem("b", "", None, 2)]
     assert [task.key for task in tasks_of(problems, 2, 0, {("a", 1)})] == [("a", 0), ("b", 0), ("b", 1)]
 
 
 @pytest.mark.parametrize("at_start", [True, False])
-def test_a_problem_that_fails_is_written_with_its_error_and_tried_again(tmp_path: Path, at_start: bool) -> None:
+def test_a_failed_problem_is_written_with_its_error_and_retried(tmp_path: Path, at_start: bool) -> None:
     failure = EngineError("Broken logits", "The SLM gave NaN at position 7.")
     pair = FakePair(lambda q: failure if "What is 1 " in q else right_reply(q), fails_at_start=at_start)
     outcome, shown = _run(_job(tmp_path), pair)
@@ -164,17 +164,17 @@ def test_a_problem_that_fails_is_written_with_its_error_and_tried_again(tmp_path
     assert (outcome.summary["errors"], outcome.summary["accuracy"]) == (0, 1.0)
 
 
-def test_many_at_once_are_written_as_they_end(tmp_path: Path) -> None:
+def test_concurrent_answers_are_written_in_the_order_in_which_they_end(tmp_path: Path) -> None:
     pair = FakePair(lambda q: right_reply(q) if "What is 0 " not in q else "Long " * 30 + right_reply(q), slots=4)
     outcome, _ = _run(_job(tmp_path, count=9), pair)
     assert (outcome.finished, outcome.summary["correct"], pair.max_active) == (True, 9, 4)
     lines = _lines(_job(tmp_path))
     assert {line["id"] for line in lines} == {f"q{n}" for n in range(9)}
-    # The first one was begun first and took longest, and nobody waited for it.
+    # q0 was started first and took longest.
     assert lines[-1]["id"] == "q0"
 
 
-def test_a_stop_in_the_midst_of_many_keeps_those_that_have_ended(tmp_path: Path) -> None:
+def test_stopping_concurrent_answers_keeps_finished_ones(tmp_path: Path) -> None:
     pair = FakePair(right_reply, slots=3)
     outcome, _ = _run(_job(tmp_path, count=7), pair, should_stop=lambda: len(pair.asked) > 3)
     assert 0 < outcome.done < 7
@@ -185,7 +185,7 @@ def test_a_stop_in_the_midst_of_many_keeps_those_that_have_ended(tmp_path: Path)
     assert sorted(line["id"] for line in _lines(_job(tmp_path))) == [f"q{n}" for n in range(7)]
 
 
-def test_a_failure_of_the_engine_takes_only_what_was_open(tmp_path: Path) -> None:
+def test_a_failure_of_llama_cpp_fails_only_answers_in_progress(tmp_path: Path) -> None:
     pair = FakePair(right_reply, slots=2, breaks_at=6)
     outcome, _ = _run(_job(tmp_path, count=6), pair)
     assert outcome.finished
@@ -196,14 +196,14 @@ def test_a_failure_of_the_engine_takes_only_what_was_open(tmp_path: Path) -> Non
     assert (outcome.summary["correct"], outcome.summary["errors"]) == (6, 0)
 
 
-def test_a_prompt_longer_than_the_context_is_one_error(tmp_path: Path) -> None:
+def test_a_prompt_longer_than_the_context_fails_one_problem(tmp_path: Path) -> None:
     failure = InputError("The prompt is too long", "It has 900 tokens; the SLM's context holds 512.")
     pair = FakePair(lambda q: failure if "What is 0 " in q else right_reply(q), fails_at_start=True)
     outcome, _ = _run(_job(tmp_path), pair)
     assert outcome.summary["stops"] == {"eog": 2, "error": 1}
 
 
-def test_a_bug_is_no_error_of_a_problem(tmp_path: Path) -> None:
+def test_other_exceptions_are_not_recorded_as_answers(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         _run(_job(tmp_path), FakePair(lambda _: ZeroDivisionError()))
 
@@ -218,7 +218,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         _run(_job(tmp_path), pair)
 
 
-def test_malformed_rows_are_shown_and_left_out(tmp_path: Path) -> None:
+def test_malformed_rows_are_reported_and_skipped(tmp_path: Path) -> None:
     write_problems(tmp_path / "problems.jsonl", 2)
     with (tmp_path / "problems.jsonl").open("a") as file:
         file.write("[bold]{\n" * 12)
@@ -230,7 +230,7 @@ def test_malformed_rows_are_shown_and_left_out(tmp_path: Path) -> None:
         _run(_job(tmp_path, strict=True), FakePair(right_reply))
 
 
-def test_more_samples_may_be_added_later(tmp_path: Path) -> None:
+def test_samples_can_be_added_later(tmp_path: Path) -> None:
     _run(_job(tmp_path), FakePair(right_reply))
     more = FakePair(right_reply)
     outcome, _ = _run(_job(tmp_path, samples=3), more)
@@ -254,7 +254,7 @@ def test_more_samples_may_be_added_later(tmp_path: Path) -> None:
         ({"model_settings": {"slm": "c", "llm": "b"}}, "models.slm: a -> c"),
     ],
 )
-def test_a_folder_made_with_other_settings_is_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+def test_a_folder_with_other_settings_is_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
     _run(_job(tmp_path), FakePair(right_reply))
     pair = FakePair(right_reply)
     with pytest.raises(InputError, match=named):
@@ -283,12 +283,12 @@ def test_another_problem_file_is_refused(tmp_path: Path) -> None:
         _run(_job(tmp_path), FakePair(right_reply))
 
 
-def test_nothing_chosen(tmp_path: Path) -> None:
+def test_an_empty_selection_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No problems selected"):
         _run(_job(tmp_path, count=1, selection=Selection(shard=(2, 2))), FakePair(right_reply))
 
 
-def test_grading_again_changes_verdicts_and_nothing_else(tmp_path: Path, grader: Grader) -> None:
+def test_regrading_changes_verdicts_only(tmp_path: Path, grader: Grader) -> None:
     with RunFolder(tmp_path) as folder:
         folder.begin({"grader": "old"}, {})
         wrong = {**row("a", True), "correct": False, "answer": "?"}
@@ -303,7 +303,7 @@ def test_grading_again_changes_verdicts_and_nothing_else(tmp_path: Path, grader:
         assert folder.answers == [row("a", True), failed, row("c", None, answer="5")]
 
 
-def test_solve_tells_its_observer(tmp_path: Path, grader: Grader) -> None:
+def test_the_observer_receives_steps_and_answers(tmp_path: Path, grader: Grader) -> None:
     observer = CountingObserver()
     tasks = tasks_of([Problem("q0", "What is 0 + 1?", "1", 1)], 2, 0)
     with RunFolder(tmp_path) as folder:
@@ -312,7 +312,7 @@ def test_solve_tells_its_observer(tmp_path: Path, grader: Grader) -> None:
     assert observer.steps == 2 * len(right_reply("What is 0 + 1?").split(" "))
 
 
-def test_the_live_block_shows_text_of_strangers_as_text() -> None:
+def test_the_live_block_escapes_text_from_files() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
     task = Task(Problem("[red]evil\x1b[2J", "q", "4", 1), 0, 7)
@@ -332,7 +332,7 @@ def test_the_live_block_shows_text_of_strangers_as_text() -> None:
     assert "accuracy 100.0% (20.7% to 100.0%)  LLM 100.0%" in shown
 
 
-def test_the_summary_in_words() -> None:
+def test_summary_text() -> None:
     rows = [row("a", True), row("b", False, sample=1), row("b", False, stop="error", answer=None)]
     text = summary_text(summary(rows))
     assert "2 problems, 3 samples, 1 of 3 answers correct" in text
@@ -342,7 +342,7 @@ def test_the_summary_in_words() -> None:
 
 
 def test_errors_are_rstitch_errors() -> None:
-    # What the loop writes down as a problem's error must be what the command line would print.
+    # The error of an answer has the same text as on the command line.
     assert issubclass(EngineError, RStitchError)
 
 
@@ -358,7 +358,7 @@ answers = folder / "run" / "answers.jsonl"
 
 def reply(question):
     if f"What is {hang_at} " in question:
-        # Answers are graded and written beside the solving.
+        # Answers are graded and written in another thread.
         while not answers.exists() or answers.read_bytes().count(b"\\n") < int(hang_at):
             time.sleep(0.01)
         (folder / "hanging").touch()
@@ -369,8 +369,7 @@ run_job(_job(folder), lambda _: FakePair(reply))
 """
 
 
-def test_kill_in_the_middle_then_resume(tmp_path: Path) -> None:
-    """Killed at the third and again at the fifth of eight problems; nothing is missing, nothing twice."""
+def test_a_killed_run_can_be_resumed(tmp_path: Path) -> None:
     job = _job(tmp_path, count=8)
     for hang_at in (2, 4):
         (tmp_path / "hanging").unlink(missing_ok=True)
@@ -378,7 +377,7 @@ def test_kill_in_the_middle_then_resume(tmp_path: Path) -> None:
         with subprocess.Popen(arguments) as process:
             _wait_for((tmp_path / "hanging").exists, process)
             process.kill()
-        # What a crash leaves of a line that was being written.
+        # A partial line, as a crash leaves it.
         with (job.out / "answers.jsonl").open("ab") as file:
             file.write(b'{"id": "q' + str(hang_at).encode() + b'", "sample": 0, "ans')
     outcome, _ = _run(job, pair := FakePair(right_reply))
@@ -389,5 +388,5 @@ def test_kill_in_the_middle_then_resume(tmp_path: Path) -> None:
 
 def _wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     while not happened():
-        assert process.poll() is None, "the run ended before it was killed"
+        assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The tokens beside the answers: kept, resumed, repaired and read, whatever happened to the file."""
+"""Traces in run folders: stored, resumed, repaired and read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def texts(path: Path) -> dict[tuple[str, int], str]:
     return {(kept.id, kept.sample): kept.trace.text for kept in RunTraces(path)}
 
 
-def test_what_is_kept_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
+def test_traces_can_be_read_while_the_run_is_in_progress(tmp_path: Path) -> None:
     odd = "é\u2028\u0000🐔\n"
     with RunFolder(tmp_path) as folder:
         folder.begin({}, {})
@@ -62,14 +62,14 @@ def test_what_is_kept_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
         kept["c", 0]
 
 
-def test_of_an_answer_that_was_tried_again_the_last_counts(tmp_path: Path) -> None:
+def test_the_last_trace_of_a_retried_answer_counts(tmp_path: Path) -> None:
     keep(tmp_path, ("a", 0, "first"), ("b", 0, "other"))
     keep(tmp_path, ("a", 0, "second"))
     assert texts(tmp_path) == {("a", 0): "second", ("b", 0): "other"}
     assert RunTraces(tmp_path).keys == [("a", 0), ("b", 0)]
 
 
-def test_a_folder_of_an_older_version_has_none_and_gets_some(tmp_path: Path) -> None:
+def test_traces_are_added_to_a_folder_without_traces(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder:
         folder.begin({}, {"created": "then"})
         folder.append(row("a", True))
@@ -79,12 +79,12 @@ def test_a_folder_of_an_older_version_has_none_and_gets_some(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40, 200])
-def test_a_line_cut_off_by_a_crash_is_passed_over_and_then_cut_away(tmp_path: Path, cut: int) -> None:
+def test_a_partial_line_is_skipped_and_removed_when_the_folder_is_opened(tmp_path: Path, cut: int) -> None:
     keep(tmp_path, ("a", 0, "first"), ("b", 0, "second"))
     file = tmp_path / "traces.jsonl"
     whole = file.read_bytes()
     file.write_bytes(whole[:-cut])
-    # Only the line end is missing: a reader has lost nothing, and whoever writes lost no answer.
+    # With cut == 1 only the line end is missing: readers still see the trace, writers remove it.
     assert list(texts(tmp_path)) == [("a", 0), ("b", 0)][: 2 if cut == 1 else 1]
     assert RunTraces(tmp_path).damaged == 0
     keep(tmp_path, ("c", 0, "third"))
@@ -94,10 +94,10 @@ def test_a_line_cut_off_by_a_crash_is_passed_over_and_then_cut_away(tmp_path: Pa
 
 @pytest.mark.parametrize("length", [0, 1, lines._BLOCK_BYTES - 1, lines._BLOCK_BYTES, 3 * lines._BLOCK_BYTES + 5])
 @pytest.mark.parametrize("before", [b"", b"x\n", b"x" * lines._BLOCK_BYTES + b"\n"])
-def test_half_a_line_of_any_length_is_cut_away(tmp_path: Path, before: bytes, length: int) -> None:
+def test_partial_lines_of_any_length_are_removed(tmp_path: Path, before: bytes, length: int) -> None:
     file = tmp_path / "lines"
     file.write_bytes(before + b"y" * length)
-    lines.cut_last_line(file)
+    lines.remove_partial_line(file)
     assert file.read_bytes() == before
 
 
@@ -108,7 +108,7 @@ def test_half_a_line_of_any_length_is_cut_away(tmp_path: Path, before: bytes, le
         b'{"id": 5, "sample": 0, "steps": {}}', b'{"id": "x", "sample": "0", "steps": {}}',
     ],
 )  # fmt: skip
-def test_a_damaged_line_costs_no_other(tmp_path: Path, line: bytes) -> None:
+def test_a_damaged_line_does_not_affect_others(tmp_path: Path, line: bytes) -> None:
     keep(tmp_path, ("a", 0, "first"), ("b", 0, "second"))
     file = tmp_path / "traces.jsonl"
     first, second, _ = file.read_bytes().split(b"\n")
@@ -117,36 +117,34 @@ def test_a_damaged_line_costs_no_other(tmp_path: Path, line: bytes) -> None:
     assert RunTraces(tmp_path).damaged == 1
 
 
-def test_tokens_that_do_not_fit_their_text_are_refused_when_they_are_wanted(tmp_path: Path) -> None:
+def test_a_trace_that_does_not_match_its_text_is_refused_on_access(tmp_path: Path) -> None:
     keep(tmp_path, ("a", 0, "first"), ("b", 0, "second"))
     file = tmp_path / "traces.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"text":"first"', b'"text":"fir"'))
     kept = RunTraces(tmp_path)
     assert kept["b", 0].trace.text == "second"
-    with pytest.raises(InputError, match=r"Those of a in .* are damaged"):
+    with pytest.raises(InputError, match=r"The trace of a in .* is damaged"):
         kept["a", 0]
     file.write_bytes(b"\n")
     with pytest.raises(InputError, match="has changed"):
         kept["b", 0]
 
 
-def test_a_file_that_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_instead_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "traces.jsonl").mkdir()
     with pytest.raises(InputError, match=r"traces\.jsonl cannot be read"):
         RunTraces(tmp_path)
 
 
-def test_traces_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
+def test_files_of_other_programs_are_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "traces.jsonl"
     file.write_bytes(b"my own notes")
-    with pytest.raises(InputError, match=r"holds traces.jsonl but no run.json"):
+    with pytest.raises(InputError, match=r"contains traces.jsonl but no run.json"):
         RunFolder(tmp_path)
     assert file.read_bytes() == b"my own notes"
 
 
-def test_a_full_disk_costs_neither_what_is_kept_nor_the_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_file_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep(tmp_path, ("a", 0, "first"))
     before = (tmp_path / "traces.jsonl").read_bytes()
 
@@ -167,7 +165,7 @@ def _solve(path: Path, pair: FakePair, problems: Path) -> None:
         solve_tasks(pair.as_pair(), tasks, settings, grader, folder)
 
 
-def test_solving_keeps_the_tokens_of_every_answer_and_of_a_failure(tmp_path: Path) -> None:
+def test_solving_stores_traces_of_answers_and_failures(tmp_path: Path) -> None:
     problems = write_problems(tmp_path / "p.jsonl", 3)
 
     def reply(question: str) -> str | EngineError:
@@ -179,7 +177,7 @@ def test_solving_keeps_the_tokens_of_every_answer_and_of_a_failure(tmp_path: Pat
         ("q0", "We add one. \\boxed{1} "), ("q1", "half a thou"), ("q2", "We add one. \\boxed{3} "),
     ]  # fmt: skip
     assert kept[0]["question"] == "What is 0 + 1?"
-    # The next run tries the failure again, and nothing else.
+    # The next run only retries the failure.
     _solve(tmp_path / "run", FakePair(right_reply), problems)
     answers = read_answers(tmp_path / "run")
     again = [json.loads(line) for line in (tmp_path / "run" / "traces.jsonl").read_text().splitlines()]
@@ -196,18 +194,18 @@ from rstitch_local.problems.run_folder import RunFolder
 
 append = RunFolder.append
 
-def killed_before_the_second_answer(self, answer):
+def killed_before_second_answer(self, answer):
     if answer["id"] == "q1":
         os.kill(os.getpid(), signal.SIGKILL)
     append(self, answer)
 
-RunFolder.append = killed_before_the_second_answer
+RunFolder.append = killed_before_second_answer
 test_traces._solve(Path(sys.argv[2]), problem_fakes.FakePair(problem_fakes.right_reply), Path(sys.argv[3]))
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_a_run_that_was_killed_between_the_tokens_and_the_answer_goes_on(tmp_path: Path) -> None:
+def test_a_run_killed_between_trace_and_answer_can_be_resumed(tmp_path: Path) -> None:
     problems = write_problems(tmp_path / "p.jsonl", 3)
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])}
@@ -223,7 +221,7 @@ def test_a_run_that_was_killed_between_the_tokens_and_the_answer_goes_on(tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"id": "x"}\n'])
-def test_answers_are_read_without_a_lock_and_half_lines_passed_over(tmp_path: Path, content: bytes) -> None:
+def test_answers_are_read_without_a_lock_and_partial_lines_skipped(tmp_path: Path, content: bytes) -> None:
     with RunFolder(tmp_path) as folder:
         folder.begin({}, {})
         folder.append(row("a", False))
@@ -235,6 +233,6 @@ def test_answers_are_read_without_a_lock_and_half_lines_passed_over(tmp_path: Pa
         assert file.read_bytes() == before["bytes"]
 
 
-def test_a_folder_without_answers(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no answers\.jsonl"):
+def test_a_folder_without_answers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"contains no answers\.jsonl"):
         read_answers(tmp_path)

@@ -138,7 +138,7 @@ def test_a_broken_bench_file_is_named(file: Path, text: str) -> None:
 
 def test_files_that_hold_nothing(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text("")
-    with pytest.raises(InputError, match="holds no problem"):
+    with pytest.raises(InputError, match="contains no problem"):
         bench(RoutedPair(), tmp_path / "p.jsonl", "slm")
     assert not (tmp_path / "out").exists()
 

@@ -1,0 +1,151 @@
+"""Rows of problem files: decoding, JSON Lines and JSON arrays; and rows that come from Python.
+
+Independent of what the fields of a row mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rstitch_local.errors import InputError
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be used, and why.
+
+    Attributes:
+        line: its line in the file, or its position in an array; from 1.
+        reason: completes a sentence that begins with the position.
+    """
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a problem file.
+
+    Attributes:
+        source: the path of the file, for messages.
+        name: the name of the file.
+        sha256: checksum of the file.
+        unit: what `line` counts: "line" of JSON Lines, "row" of an array.
+        items: (line, row) in the order of the file.
+    """
+
+    source: str
+    name: str
+    sha256: str
+    unit: str
+    items: list[tuple[int, Row | BadRow]]
+
+
+def read_rows(path: Path) -> Rows:
+    """Read JSON Lines (empty lines are skipped) or a JSON array, in UTF-8.
+
+    Raises:
+        InputError: no such file, not UTF-8, or an array that is not valid JSON.
+    """
+    try:
+        if path.is_char_device() or path.is_block_device():
+            raise InputError("Unreadable problem file", f"{path} is a device.", "Use a regular file.")
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError("Problem file not found", f"There is no file {path}.") from error
+    except OSError as error:
+        raise InputError("Unreadable problem file", f"{path} cannot be read: {error.strerror}.") from error
+    text = _decoded(data, path)
+    is_array = text.lstrip().startswith("[")
+    items = _array_items(_array(text, path)) if is_array else _lines(text)
+    return Rows(str(path), path.name, hashlib.sha256(data).hexdigest(), "row" if is_array else "line", list(items))
+
+
+def rows_from_python(rows: Iterable[Mapping[str, Any]]) -> Rows:
+    """Convert rows as if they had been read from a JSON array.
+
+    Args:
+        rows: values that JSON has a notation for; scalars of numpy and pandas are converted.
+
+    Raises:
+        InputError: a value cannot be converted to JSON.
+    """
+    try:
+        text = json.dumps(list(rows), default=_python_scalar, sort_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError("Invalid problems", f"A problem cannot be converted to JSON: {error}.") from error
+    name = "list of problems"
+    return Rows(
+        f"the {name}", name, hashlib.sha256(text.encode()).hexdigest(), "row", list(_array_items(json.loads(text)))
+    )
+
+
+def _python_scalar(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not supported")
+
+
+def _decoded(data: bytes, path: Path) -> str:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError("Not UTF-8", f"{path} is UTF-16.", "Save it as UTF-8.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # The decoder does not count the byte order mark.
+        offset = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
+        line = data.count(b"\n", 0, offset) + 1
+        raise InputError(
+            "Not UTF-8",
+            f"{path} is not valid UTF-8: byte {offset} (0x{data[offset]:02x}), on line {line}.",
+            "Save it as UTF-8.",
+        ) from error
+
+
+def _lines(text: str) -> Iterator[tuple[int, Row | BadRow]]:
+    # Split at "\n" only: strings in JSON may contain U+2028 and other line separators.
+    for line, raw in enumerate(text.split("\n"), start=1):
+        if not raw.strip():
+            continue
+        try:
+            row = json.loads(raw)
+        except RecursionError:
+            yield line, BadRow(line, "it is nested too deeply")
+        except ValueError as error:
+            what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+            yield line, BadRow(line, f"it is not JSON ({what})")
+        else:
+            yield line, _object(row, line)
+
+
+def _array_items(rows: list[object]) -> Iterator[tuple[int, Row | BadRow]]:
+    yield from ((position, _object(row, position)) for position, row in enumerate(rows, start=1))
+
+
+def _array(text: str, path: Path) -> list[object]:
+    try:
+        rows = json.loads(text)
+    except RecursionError as error:
+        raise InputError("Malformed problem file", f"{path} is nested too deeply.") from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            "Malformed problem file",
+            f"{path} starts a JSON array but is not valid JSON: "
+            f"{error.msg} on line {error.lineno}, column {error.colno}.",
+        ) from error
+    except ValueError as error:
+        raise InputError("Malformed problem file", f"{path} is not valid JSON: {error}.") from error
+    assert isinstance(rows, list)
+    return rows
+
+
+def _object(row: object, line: int) -> Row | BadRow:
+    return row if isinstance(row, dict) else BadRow(line, "it is not a JSON object")
