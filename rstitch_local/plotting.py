@@ -1,6 +1,6 @@
-"""What all pictures have in common: matplotlib itself, the colours, and how a figure is saved.
+"""What all plots share: the optional libraries, the colors, and how a figure is saved.
 
-Knows nothing of what is drawn. matplotlib is imported when something is.
+Independent of what is plotted. matplotlib is imported when a figure is saved.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rstitch_local.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which people with any colour vision tell apart; shapes, dashes or labels say the same.
+# The palette of Okabe and Ito, distinguishable with any color vision; shapes, dashes or labels repeat the information.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
@@ -22,22 +22,25 @@ FORMATS = ("png", "svg")
 _DPI = 200
 
 
-def has_matplotlib() -> bool:
-    """Whether pictures can be drawn."""
+def has_library(name: str) -> bool:
+    """Return whether an optional library is installed."""
     try:
-        return importlib.util.find_spec("matplotlib") is not None
-    except ValueError:  # somebody put None in its place
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # the module is None in sys.modules
         return False
 
 
-def require_matplotlib() -> None:
-    """Raise UsageError, with the command that installs it, where matplotlib is missing."""
-    if not has_matplotlib():
-        raise UsageError("No matplotlib", "The figures need it.", "Install it: pip install 'rstitch-local[study]'")
+def require_libraries(*names: str) -> None:
+    """Raise UsageError if one of the libraries of the extra `study` is missing."""
+    for name in names:
+        if not has_library(name):
+            raise UsageError(
+                "Missing library", f"{name} is not installed.", "Install it: pip install 'rstitch-local[study]'"
+            )
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Save a figure as stem.png and stem.svg; the same numbers give the same files.
+    """Save a figure as stem.png and stem.svg; the same data give the same files.
 
     Returns:
         The two files, in the order of `FORMATS`.
@@ -51,10 +54,10 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     for kind in FORMATS:
         path = stem.with_name(f"{stem.name}.{kind}")
         try:
-            # Text stays text in an SVG.
+            # Keep text as text in SVG files.
             with rc_context({"svg.fonttype": "none", "svg.hashsalt": "rstitch"}):
                 figure.savefig(path, dpi=_DPI, metadata={"Date": None} if kind == "svg" else {"Software": None})
         except OSError as error:
-            raise StorageError("Cannot write", f"{path}: {error.strerror or error}.") from error
+            raise StorageError("Cannot write figure", f"{path}: {error.strerror or error}.") from error
         files.append(path)
     return files

@@ -27,6 +27,7 @@ from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.runner import Job
 from rstitch_local.problems.tasks import Settings
 from rstitch_local.study.bench import compare_routers, run_bench
+from rstitch_local.study.bench_progress import ConsoleBenchProgress
 from rstitch_local.study.bench_report import metrics_table, time_table, token_cost_table
 
 # A seed of its own: nothing was trained, chosen or tuned on these problems.
@@ -73,11 +74,12 @@ def main() -> None:
             model_settings={role.value: pair.weights[role].path.name for role in Role},
             pair_name=pair.name,
         )
-        figures = compare_routers(run_bench(job, routers, lambda: nullcontext(pair), Console(stderr=True)))
+        progress = ConsoleBenchProgress(Console(stderr=True))
+        results = compare_routers(run_bench(job, routers, lambda: nullcontext(pair), progress))
     build = library.build()
     print(f"Machine: {platform.system()} {platform.machine()}, {psutil.cpu_count(logical=False)} cores")
     print(f"{build.binding}, {' '.join(build.features)}; greedy, {arguments.problems} problems, seed {BENCH_SEED!r}\n")
-    print("\n\n".join(make(figures) for make in (metrics_table, time_table, token_cost_table)))
+    print("\n\n".join(make(results) for make in (metrics_table, time_table, token_cost_table)))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from rstitch_local.problems.runner import Job
 from rstitch_local.problems.selection import Selection
 from rstitch_local.problems.tasks import Settings
 from rstitch_local.study.bench import compare_routers, run_bench
+from rstitch_local.study.bench_progress import ConsoleBenchProgress
 from rstitch_local.study.bench_report import metrics_table, time_table, token_cost_table
 
 ROUTERS = ("slm", "llm", "entropy:0.005", "entropy:0.02", "entropy:0.05", "entropy:0.1")
@@ -66,8 +67,9 @@ def main() -> None:
             pair_name=pair.name,
             selection=Selection(limit=arguments.limit),
         )
-        figures = compare_routers(run_bench(job, ROUTERS, lambda: nullcontext(pair), Console(stderr=True)))
-        print("\n\n".join(make(figures) for make in (metrics_table, time_table, token_cost_table)) + "\n", flush=True)
+        progress = ConsoleBenchProgress(Console(stderr=True))
+        results = compare_routers(run_bench(job, ROUTERS, lambda: nullcontext(pair), progress))
+        print("\n\n".join(make(results) for make in (metrics_table, time_table, token_cost_table)) + "\n", flush=True)
         measure_memory(pair, before)
 
 

@@ -22,6 +22,7 @@ from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.runner import Job
 from rstitch_local.problems.tasks import Settings
 from rstitch_local.study.bench import compare_routers, folder_name, run_bench
+from rstitch_local.study.bench_progress import ConsoleBenchProgress
 from rstitch_local.study.router_metrics import RouterMetrics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,10 +44,11 @@ def main() -> None:
             model_settings={role.value: pair.weights[role].path.name for role in Role},
             pair_name=pair.name,
         )
-        figures = compare_routers(run_bench(job, routers, lambda: nullcontext(pair), Console(stderr=True)))
-    llm, slm, both = figures
+        progress = ConsoleBenchProgress(Console(stderr=True))
+        results = compare_routers(run_bench(job, routers, lambda: nullcontext(pair), progress))
+    llm, slm, both = results
     screen = Console()
-    screen.print(_table(figures))
+    screen.print(_table(results))
     screen.print(
         f"The small model wrote wherever it was sure, and the large one {both.llm_share or 0:.0%} of the tokens: "
         f"{_accuracy(both)} right against {_accuracy(slm)} and {_accuracy(llm)} alone, "
@@ -54,15 +56,15 @@ def main() -> None:
     )
 
 
-def _accuracy(figures: RouterMetrics) -> str:
-    return f"{figures.accuracy or 0:.0%}"
+def _accuracy(result: RouterMetrics) -> str:
+    return f"{result.accuracy or 0:.0%}"
 
 
-def _table(figures: list[RouterMetrics]) -> Table:
+def _table(results: list[RouterMetrics]) -> Table:
     table = Table("router")
     for name in ("accuracy", "LLM share", "tokens", "ms a problem", "speed-up"):
         table.add_column(name, justify="right")
-    for row in figures:
+    for row in results:
         table.add_row(
             row.router,
             _accuracy(row),

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rstitch_local.plotting import BLUE, GREEN, VERMILION, has_matplotlib, save
+from rstitch_local.plotting import BLUE, GREEN, VERMILION, has_library, save
 from rstitch_local.problems.metrics import wilson
 from rstitch_local.study.statistics import difference_interval, mcnemar, ratio_interval, total_ratio
 
@@ -50,7 +50,7 @@ def report(record: Mapping[str, Mapping[str, Any]], file: Path) -> None:
             fixed = {spec: other for spec, other in record.items() if spec.startswith(kind) and not other["learned"]}
             if fixed:
                 _against(own, fixed)
-    if has_matplotlib():
+    if has_library("matplotlib"):
         picture(record, file.with_name(file.name.removesuffix(".json")))
 
 

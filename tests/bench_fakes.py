@@ -1,16 +1,14 @@
-"""A pair whose routers differ as a script says, for the tests of benches and tunings."""
+"""A scripted pair whose routers differ in speed and accuracy, for the tests of bench and tune."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
 from problem_fakes import FakeStep, right_reply, row, totals
-from rich.console import Console
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
@@ -26,7 +24,7 @@ from rstitch_local.study.router_metrics import BASELINE, RouterMetrics, metrics_
 
 @dataclass(frozen=True, slots=True)
 class RouterBehavior:
-    """What one router does: how long an answer takes, who writes it, and which problems it gets wrong."""
+    """Behavior of one router: milliseconds per answer, tokens per model, numbers of the problems it gets wrong."""
 
     ms: float = 100.0
     slm: int = 6
@@ -53,7 +51,7 @@ class Run:
         self.trace = trace
         self.error: EngineError | None = None
 
-    def write(self, stopped: bool) -> FakeStep | None:
+    def generate(self, stopped: bool) -> FakeStep | None:
         error = self.trace.behavior.error
         self.error = error if isinstance(error, EngineError) else None
         self.trace.stop = "interrupted" if stopped else "error" if self.error else "eog"
@@ -62,7 +60,7 @@ class Run:
 
 @dataclass(slots=True)
 class RoutedPair:
-    """Answers the sums of `write_problems` as the router's way says; remembers (router, question) in order."""
+    """Answers the problems of `write_problems` by the behavior of the router; records (router, question) in order."""
 
     behaviors: dict[str, RouterBehavior] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -81,7 +79,7 @@ class RoutedPair:
         reuse: bool,  # noqa: ARG002
     ) -> Run:
         question = messages[-1]["content"]
-        if max_tokens is None:  # the warm-up has a budget, and is none of the answers
+        if max_tokens is None:  # the warm-up sets it
             self.asked.append((router, question))
         behavior = self.behaviors.get(router, RouterBehavior())
         if behavior.error is not None and not isinstance(behavior.error, EngineError):
@@ -92,7 +90,7 @@ class RoutedPair:
 
     def run_all(self, runs: Iterable[Run], *, should_stop: Callable[[], bool]) -> Iterator[tuple[Run, FakeStep | None]]:
         for run in runs:
-            step = run.write(should_stop())
+            step = run.generate(should_stop())
             if run.trace.stop == "interrupted":
                 return
             yield run, step
@@ -102,18 +100,18 @@ class RoutedPair:
         return Status(1, 1, {Role.SLM: 1, Role.LLM: 0}, 0)
 
     def load(self) -> nullcontext[Pair]:
-        """For `run_bench` and `tune`."""
+        """Return the `load` argument of `run_bench` and `tune`."""
         return nullcontext(cast(Pair, self))
 
 
 def bench_job(file: Path, out: Path, **changes: Any) -> Job:
-    """A greedy job for a bench of the sums of `write_problems`."""
+    """Return a greedy job for a bench of the problems of `write_problems`."""
     settings = Settings("llm", Sampling(), prompt_of("plain"))
     return Job(file=file, out=out, settings=settings, model_settings={}, pair_name="routed", **changes)
 
 
 class QuickGrader:
-    """Compares what is in the box, without a process of its own."""
+    """Compares the boxed answer without a grading process."""
 
     def __enter__(self) -> QuickGrader:
         return self
@@ -126,22 +124,17 @@ class QuickGrader:
         return Verdict(answer, None if gold is None else answer == gold)
 
 
-def quiet() -> Console:
-    """A console that nobody reads."""
-    return Console(file=StringIO())
-
-
 def some_rows(verdicts: str, ms: float = 100.0, **changes: Any) -> list[dict[str, Any]]:
-    """Rows p0, p1, ...: r is right, w is wrong, e ended in an error, anything else is not graded."""
+    """Return rows p0, p1, ...: r is right, w is wrong, e ended in an error, any other letter is not graded."""
     rows = []
-    for place, verdict in enumerate(verdicts):
+    for index, verdict in enumerate(verdicts):
         correct = {"r": True, "w": False, "e": False}.get(verdict)
-        ends = {"stop": "error", "wall_ms": 0.0, "error": "it broke"} if verdict == "e" else {"wall_ms": ms + place}
-        rows.append(row(f"p{place}", correct, **{**ends, **changes}))
+        ends = {"stop": "error", "wall_ms": 0.0, "error": "NaN logits"} if verdict == "e" else {"wall_ms": ms + index}
+        rows.append(row(f"p{index}", correct, **{**ends, **changes}))
     return rows
 
 
 def results_of(**rows: list[dict[str, Any]]) -> tuple[list[RouterMetrics], dict[str, list[dict[str, Any]]]]:
-    """Figures and rows of routers by name; a name with an underscore becomes a spec with a colon."""
-    named = {name.replace("_", ":", 1): given for name, given in rows.items()}
-    return [metrics_of(name, given, named[BASELINE]) for name, given in named.items()], named
+    """Return metrics and rows of routers by name; the first underscore of a name becomes a colon."""
+    named = {name.replace("_", ":", 1): router_rows for name, router_rows in rows.items()}
+    return [metrics_of(name, router_rows, named[BASELINE]) for name, router_rows in named.items()], named

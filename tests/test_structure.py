@@ -206,6 +206,7 @@ def test_no_command_imports_another() -> None:
         ("textual", {"rstitch_tui"}),
         ("markdown_it", {"rstitch_tui"}),
         ("matplotlib", {"study", "learning", "plotting"}),
+        ("scipy", {"study"}),
         ("torch", {"learning"}),
     ],
 )
@@ -229,7 +230,10 @@ def loaded_by(script: str) -> set[str]:
     return set(done.stderr.split())
 
 
-HEAVY = {"numpy", "pydantic", "llama_cpp", "jinja2", "huggingface_hub", "math_verify", "sympy", "torch", "matplotlib"}
+HEAVY = {
+    "numpy", "pydantic", "llama_cpp", "jinja2", "huggingface_hub", "math_verify", "sympy", "torch", "matplotlib",
+    "scipy",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

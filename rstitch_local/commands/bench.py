@@ -49,13 +49,14 @@ def bench(
     routers adds them. The report is DIR/report.md, its figures are in DIR/figures.csv and DIR/figures.json.
     """
     from rstitch_local.decoding.roles import Role
-    from rstitch_local.plotting import require_matplotlib
+    from rstitch_local.plotting import require_libraries
     from rstitch_local.study.bench import compare_routers, memory_footprints, run_bench
+    from rstitch_local.study.bench_progress import ConsoleBenchProgress
 
     # Before anything is read or loaded: hours later would be too late.
     specs = checked_specs(router or [])
     if plot:
-        require_matplotlib()
+        require_libraries("matplotlib")
     choice = models.choose()
     # The router of the job is replaced by each of the specs.
     job = make_job(file, out, choice, "llm", models=models, problems=problems, sampling=sampling)
@@ -64,8 +65,9 @@ def bench(
     footprints = memory_footprints({Role.SLM: choice.slm, Role.LLM: choice.llm}, models.kv_type)
     with resumable(out) as interrupt:
         specs = specs or checked_specs(["slm", choice.defaults.router])
+        progress = ConsoleBenchProgress(screen)
         outcome = run_bench(
-            job, specs, lambda: interrupt.while_open(models.open_pair(choice)), screen, interrupt.should_stop
+            job, specs, lambda: interrupt.while_open(models.open_pair(choice)), progress, interrupt.should_stop
         )
     _report(outcome, compare_routers(outcome, footprints, sampling.seed), out, plot=plot, json_output=json_output)
     if not outcome.finished:

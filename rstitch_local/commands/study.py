@@ -110,10 +110,10 @@ def _study(
     file: Path, out: Path, models: ModelOptions, problems: ProblemOptions, sampling: SamplingOptions
 ) -> Iterator[tuple[Pair, StudyJob, ProgressCallback]]:
     """Provide the loaded pair, the job and a progress display; Ctrl-C inside says how to resume and exits with 130."""
-    from rstitch_local.plotting import require_matplotlib
+    from rstitch_local.plotting import require_libraries
 
     # Before anything is read or computed: a study takes hours.
-    require_matplotlib()
+    require_libraries("matplotlib", "scipy")
     choice = models.choose()
     job = _job(file, out, choice, models, problems, sampling)
     with resumable(out), models.open_pair(choice) as pair, _progress() as watch:

@@ -145,7 +145,7 @@ def _trained(training: Training, display: TrainingDisplay, resume: bool) -> Poli
     """Run the training and draw its history; after Ctrl-C say how to resume and exit with code 130."""
     from rstitch_local.errors import CancelledError
     from rstitch_local.learning.plots import draw_training
-    from rstitch_local.plotting import has_matplotlib
+    from rstitch_local.plotting import has_library
 
     try:
         return training.run(display.show, resume=resume)
@@ -156,7 +156,7 @@ def _trained(training: Training, display: TrainingDisplay, resume: bool) -> Poli
         make_console(stderr=True).print(f"Stopped. {message}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
     finally:
-        if has_matplotlib() and training.history and training.folder.exists():
+        if has_library("matplotlib") and training.history and training.folder.exists():
             draw_training(training.history, training.folder / "training")
 
 

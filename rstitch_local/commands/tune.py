@@ -116,6 +116,7 @@ def tune(
     from rstitch_local.decoding.roles import Role
     from rstitch_local.study import tuning
     from rstitch_local.study.bench import memory_footprints
+    from rstitch_local.study.bench_progress import ConsoleBenchProgress
     from rstitch_local.study.tuning_report import tuning_findings, tuning_record, write_tuning
 
     constraint = constraints.constraint()
@@ -132,8 +133,9 @@ def tune(
     footprints = memory_footprints({Role.SLM: choice.slm, Role.LLM: choice.llm}, models.kv_type)
     screen = make_console(stderr=True)
     with _loaded_once(models, choice) as load, resumable(out) as interrupt:
+        progress = ConsoleBenchProgress(screen)
         result = tuning.tune(
-            job, specs, constraint, lambda: interrupt.while_open(load()), screen, interrupt.should_stop, footprints
+            job, specs, constraint, lambda: interrupt.while_open(load()), progress, interrupt.should_stop, footprints
         )
     words = tuning_findings(result, constraint)
     write_tuning(out, words, result, constraint)

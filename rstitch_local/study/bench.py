@@ -1,7 +1,7 @@
-"""The same problems solved with several routers in turn, so that a machine that changes its speed is fair to all.
+"""Solve the same problems with several routers in turn, so that a change of the machine's speed affects all alike.
 
-Knows run folders and the order of things; nothing of what figures mean or how they look. Below the folder of a
-bench every router has a run folder as `rstitch solve` writes it; bench.json says what concerns them all.
+Independent of metrics' meaning and display. In the folder of a bench every router has a run folder as
+`rstitch solve` writes it; bench.json holds what concerns all of them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.machine import cache_bytes
 from rstitch_local.engine.pair import Pair
@@ -25,31 +23,33 @@ from rstitch_local.errors import InputError, RStitchError
 from rstitch_local.files import write_json
 from rstitch_local.llama.gguf_check import check_gguf
 from rstitch_local.problems.grading import Grader
-from rstitch_local.problems.progress import print_bad_rows
 from rstitch_local.problems.reading import Problem, ProblemFile, read_problems
 from rstitch_local.problems.run_folder import RUN_FILE, Answer, RunFolder
 from rstitch_local.problems.runner import Job, information_of, settings_of
 from rstitch_local.problems.solving import solve_tasks
 from rstitch_local.problems.tasks import Task, tasks_of
-from rstitch_local.study.bench_progress import BenchProgress
+from rstitch_local.study.bench_observer import BenchObserver, BenchStart, RouterObserver
 from rstitch_local.study.router_metrics import BASELINE, MemoryFootprint, RouterMetrics, metrics_of
 
 FORMAT = 1
 BENCH_FILE = "bench.json"
 _WARM_UP_TOKENS = 4
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9.+_-]{1,60}")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9.+_-]{1,60}")
+
+LoadPair = Callable[[], AbstractContextManager[Pair]]
+"""Opens the pair."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchOutcome:
-    """What a bench has so far.
+    """Answers of a bench so far.
 
-    done, total: answers, of all routers together.
-    rows: by router its lines of answers.jsonl, for the samples of problems that every router has answered.
-    split: of those problems, the ones that some routers answered in another sitting than others.
-    loaded: what was loaded and how, when answers were last written; empty for a bench without answers.
-    information: what run.json of the LLM alone says of the file, the machine and the versions.
-    settings: what makes answers comparable, without the router.
+    done, total: number of answers of all routers.
+    rows: by router its rows of answers.jsonl, for the samples of problems that every router has answered.
+    split: number of those problems that some routers answered in a different session than others.
+    loaded: description of the loaded pair when answers were last generated; empty for a bench without answers.
+    information: information in run.json of the LLM alone: problem file, machine, versions.
+    settings: settings that all answers share, without the router.
     """
 
     done: int
@@ -62,29 +62,31 @@ class BenchOutcome:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do but what ended in an error."""
+        """Whether every answer exists, including those that ended in an error."""
         return self.done == self.total
 
 
 def run_bench(
     job: Job,
     routers: Sequence[str],
-    load: Callable[[], AbstractContextManager[Pair]],
-    console: Console,
+    load: LoadPair,
+    observer: BenchObserver | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> BenchOutcome:
-    """Read a problem file and solve what is chosen of it; for the rest see `run_bench_on`.
+    """Read a problem file and run a bench on the selected problems; see `run_bench_on`.
 
     Raises:
-        InputError: the problem file, the choice of problems or the folder cannot be used.
-        RStitchError: as `run_bench_on`.
+        InputError: the problem file, the selection or the folder cannot be used.
+        RStitchError: as in `run_bench_on`.
     """
+    observer = observer or BenchObserver()
     problem_file = read_problems(job.file, job.fields, strict=job.strict)
-    print_bad_rows(console, problem_file)
+    if problem_file.bad_rows:
+        observer.on_bad_rows(problem_file)
     problems = job.selection.of(problem_file.problems)
     if not problems:
-        raise InputError("Nothing to solve", f"None of the problems of {job.file} is chosen.")
-    return run_bench_on(problem_file, problems, job, routers, load, console, should_stop)
+        raise InputError("No problems selected", f"The selection matches none of the problems of {job.file}.")
+    return run_bench_on(problem_file, problems, job, routers, load, observer, should_stop)
 
 
 def run_bench_on(
@@ -92,124 +94,159 @@ def run_bench_on(
     problems: Sequence[Problem],
     job: Job,
     routers: Sequence[str],
-    load: Callable[[], AbstractContextManager[Pair]],
-    console: Console,
+    load: LoadPair,
+    observer: BenchObserver | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> BenchOutcome:
-    """Solve problems with the LLM alone and with every router, and go on from where a bench stopped.
+    """Solve problems with the LLM alone and with every router; resume if the folder has answers.
 
-    All answer one sample of a problem before any answers the next, in an order drawn for each, and every answer is
-    on the disk before the next one begins. Before the first, both models write a few tokens that count for
-    nothing: weights come from the disk when they are first used.
+    All routers answer one sample of a problem before any answers the next one, in a random order per sample. Every
+    answer is on disk before the next one starts. Before the first answer both models generate a few tokens that are
+    discarded, because weights are read from disk when they are first used.
 
     Args:
-        problem_file: where they are from.
-        problems: one of them at least.
-        job: how to solve them; its `out` is the folder of the bench, the router in its settings is not used.
-        routers: their specs, which are valid.
-        load: opens the pair; not called when every answer is there.
-        console: where progress is shown.
-        should_stop: True ends the bench after what is done; looked at all the time.
+        problem_file: the file the problems are from.
+        problems: at least one problem.
+        job: settings; `job.out` is the folder of the bench, the router in `job.settings` is ignored.
+        routers: valid router specs.
+        load: opens the pair; not called if all answers exist.
+        observer: receives progress; None for no output.
+        should_stop: polled between evaluations; True ends the bench and keeps the finished answers.
 
     Raises:
         InputError: the folder cannot be used.
         StorageError: the folder is in use or cannot be written.
-        RStitchError: whatever `load` raises.
+        RStitchError: any error of `load`.
     """
     if (job.out / RUN_FILE).exists():
-        raise InputError("Not a bench", f"{job.out} holds a run of `rstitch solve`.", "Name another --out.")
-    # The LLM first: a folder of another bench is refused by it before anything is made there.
-    specs = list(dict.fromkeys([BASELINE, *routers]))
-    jobs = {
-        spec: replace(job, out=job.out / folder_name(spec), settings=replace(job.settings, router=spec))
-        for spec in specs
-    }
+        raise InputError("Not a bench", f"{job.out} holds a run of `rstitch solve`.", "Choose another --out.")
     with ExitStack() as stack:
-        folders: dict[str, RunFolder] = {}
-        for spec, own in jobs.items():
-            folders[spec] = stack.enter_context(RunFolder(own.out))
-            folders[spec].begin(settings_of(own, problem_file), information_of(own, problem_file))
-        notes = _Notes(job.out)
-        tasks = tasks_of(problems, job.samples, job.seed)
-        done = {spec: folder.done() for spec, folder in folders.items()}
-        left = [(task, [spec for spec in specs if task.key not in done[spec]]) for task in tasks]
-        # A router that is added later, or the problem at which a bench was stopped.
-        notes.split |= {task.problem.id for task, missing in left if 0 < len(missing) < len(specs)}
-        total, open_ = len(tasks) * len(specs), sum(len(missing) for _, missing in left)
-        finished = total - open_
-        if open_:
-            # The grader imports its mathematics while the models are being loaded.
-            with Grader() as grader, load() as pair:
-                notes.loaded = pair.describe()
-                notes.write()
-                _warm_up(pair, job, tasks[0], should_stop)
-                with BenchProgress(console, total, finished, {s: f.answers for s, f in folders.items()}) as progress:
-                    for task, spec in _interleaved(left, job.seed):
-                        progress.spec = spec
-                        settings, folder = jobs[spec].settings, folders[spec]
-                        if not solve_tasks(pair, [task], settings, grader, folder, progress, should_stop):
-                            break
-                        finished += 1
-        answers = {s: {(row["id"], row["sample"]): row for row in f.answers} for s, f in folders.items()}
-        everywhere = [task.key for task in tasks if all(task.key in given for given in answers.values())]
-        header = folders[BASELINE].header()
+        bench = _Bench(problem_file, problems, job, routers, stack)
+        if bench.done < bench.total:
+            bench.generate(load, observer or BenchObserver(), should_stop)
+        return bench.outcome()
+
+
+class _Bench:
+    """An open bench: the run folders of its routers, bench.json, and the remaining tasks."""
+
+    def __init__(
+        self,
+        problem_file: ProblemFile,
+        problems: Sequence[Problem],
+        job: Job,
+        routers: Sequence[str],
+        stack: ExitStack,
+    ) -> None:
+        self._job = job
+        self._jobs: dict[str, Job] = {}
+        self._folders: dict[str, RunFolder] = {}
+        # The LLM alone first: it refuses the folder of another bench before anything is created there.
+        for router in dict.fromkeys([BASELINE, *routers]):
+            own_job = replace(job, out=job.out / folder_name(router), settings=replace(job.settings, router=router))
+            folder = stack.enter_context(RunFolder(own_job.out))
+            folder.begin(settings_of(own_job, problem_file), information_of(own_job, problem_file))
+            self._jobs[router], self._folders[router] = own_job, folder
+        self._file = _BenchFile(job.out)
+        self._tasks = tasks_of(problems, job.samples, job.seed)
+        answered = {router: folder.done() for router, folder in self._folders.items()}
+        self._remaining = [
+            (task, [router for router in self._jobs if task.key not in answered[router]]) for task in self._tasks
+        ]
+        # Problems that only some routers have answered: a router was added, or the bench was interrupted there.
+        self._file.split |= {task.problem.id for task, missing in self._remaining if 0 < len(missing) < len(self._jobs)}
+        self.total = len(self._tasks) * len(self._jobs)
+        self.done = self.total - sum(len(missing) for _, missing in self._remaining)
+
+    def generate(self, load: LoadPair, observer: BenchObserver, should_stop: Callable[[], bool]) -> None:
+        """Generate the remaining answers."""
+        # The grading process imports its libraries while the models are loaded.
+        with Grader() as grader, load() as pair:
+            self._file.loaded = pair.describe()
+            self._file.write()
+            _warm_up(pair, self._job, self._tasks[0], should_stop)
+            answers = {router: folder.answers for router, folder in self._folders.items()}
+            observer.on_start(BenchStart(self.total, self.done, answers))
+            try:
+                self._solve(pair, grader, observer, should_stop)
+            finally:
+                observer.on_end()
+
+    def _solve(self, pair: Pair, grader: Grader, observer: BenchObserver, should_stop: Callable[[], bool]) -> None:
+        observers = {router: RouterObserver(router, observer) for router in self._jobs}
+        for task, router in _interleave(self._remaining, self._job.seed):
+            settings, folder = self._jobs[router].settings, self._folders[router]
+            if not solve_tasks(pair, [task], settings, grader, folder, observers[router], should_stop):
+                return
+            self.done += 1
+
+    def outcome(self) -> BenchOutcome:
+        """Return the answers so far."""
+        answers = {
+            router: {(row["id"], row["sample"]): row for row in folder.answers}
+            for router, folder in self._folders.items()
+        }
+        common = [task.key for task in self._tasks if all(task.key in rows for rows in answers.values())]
+        header = self._folders[BASELINE].header()
         assert header is not None
         return BenchOutcome(
-            finished,
-            total,
-            {spec: [given[key] for key in everywhere] for spec, given in answers.items()},
-            len(notes.split & {identifier for identifier, _ in everywhere}),
-            notes.loaded,
-            header["information"],
-            {name: value for name, value in header["settings"].items() if name != "router"},
+            done=self.done,
+            total=self.total,
+            rows={router: [rows[key] for key in common] for router, rows in answers.items()},
+            split=len(self._file.split & {identifier for identifier, _ in common}),
+            loaded=self._file.loaded,
+            information=header["information"],
+            settings={name: value for name, value in header["settings"].items() if name != "router"},
         )
 
 
 def compare_routers(
     outcome: BenchOutcome, footprints: Mapping[Role, MemoryFootprint] | None = None, seed: int = 0
 ) -> list[RouterMetrics]:
-    """The figures of every router, the LLM alone first; none before all routers have answered a problem."""
-    base = outcome.rows[BASELINE]
-    if not base:
+    """Return the metrics of every router, the LLM alone first; [] if no problem was answered by all routers."""
+    baseline = outcome.rows[BASELINE]
+    if not baseline:
         return []
-    return [metrics_of(spec, rows, base, footprints=footprints, seed=seed) for spec, rows in outcome.rows.items()]
+    return [
+        metrics_of(router, rows, baseline, footprints=footprints, seed=seed) for router, rows in outcome.rows.items()
+    ]
 
 
 def memory_footprints(files: Mapping[Role, Path], kv_type: str = "f16") -> dict[Role, MemoryFootprint]:
-    """What two model files take, by their headers; raises ModelError for a file that is no model."""
-    found = {}
+    """Return the memory of two model files from their headers; raises ModelError for a file that is not a model."""
+    footprints = {}
     for role, path in files.items():
         header = check_gguf(path)
-        found[role] = MemoryFootprint(header.file_size, cache_bytes(header.kv_bytes_per_token, 1, kv_type))
-    return found
+        footprints[role] = MemoryFootprint(header.file_size, cache_bytes(header.kv_bytes_per_token, 1, kv_type))
+    return footprints
 
 
-def folder_name(spec: str) -> str:
-    """The name of a router's folder: its spec with hyphens, and a sum where that could not be a file's name."""
-    name = spec.replace(":", "-")
-    if _PLAIN_NAME.fullmatch(name):
+def folder_name(router: str) -> str:
+    """Return the name of a router's folder: colons become hyphens; other special characters require a hash suffix."""
+    name = router.replace(":", "-")
+    if _SAFE_NAME.fullmatch(name):
         return name
-    return re.sub(r"[^A-Za-z0-9.+_-]+", "-", name)[:40] + "-" + hashlib.sha256(spec.encode()).hexdigest()[:8]
+    return re.sub(r"[^A-Za-z0-9.+_-]+", "-", name)[:40] + "-" + hashlib.sha256(router.encode()).hexdigest()[:8]
 
 
-def _interleaved(left: Sequence[tuple[Task, list[str]]], seed: int) -> list[tuple[Task, str]]:
-    """What is left to do, one sample of a problem after the other, the routers in an order drawn for each."""
+def _interleave(remaining: Sequence[tuple[Task, list[str]]], seed: int) -> list[tuple[Task, str]]:
+    """Return (task, router) pairs task by task, the routers of each task in a random order."""
     order = []
-    for task, specs in left:
-        drawn = list(specs)
-        # Neither the order on the command line nor the neighbour before gives a router an advantage.
-        random.Random(f"{seed}\0{task.problem.id}\0{task.sample}").shuffle(drawn)
-        order += [(task, spec) for spec in drawn]
+    for task, routers in remaining:
+        # A fixed order would favor a router by its neighbor, for example by the state of the CPU caches.
+        shuffled = list(routers)
+        random.Random(f"{seed}\0{task.problem.id}\0{task.sample}").shuffle(shuffled)
+        order += [(task, router) for router in shuffled]
     return order
 
 
 def _warm_up(pair: Pair, job: Job, task: Task, should_stop: Callable[[], bool]) -> None:
-    for router in ("slm", "llm"):
-        # What is wrong with a problem is told with its answer.
+    for role in Role:
+        # An error of this problem is reported with its answer.
         with suppress(RStitchError):
             run = pair.chat(
                 job.settings.prompt.messages(task.problem.question),
-                router=router,
+                router=role.value,
                 sampling=job.settings.sampling,
                 seed=task.seed,
                 max_tokens=_WARM_UP_TOKENS,
@@ -219,27 +256,27 @@ def _warm_up(pair: Pair, job: Job, task: Task, should_stop: Callable[[], bool]) 
                 pass
 
 
-class _Notes:
-    """bench.json: the ids of split problems, and what was loaded last."""
+class _BenchFile:
+    """bench.json: the ids of split problems, and the description of the pair loaded last."""
 
     def __init__(self, out: Path) -> None:
         self._path = out / BENCH_FILE
         self.split: set[str] = set()
         self.loaded: dict[str, Any] = {}
         try:
-            found = json.loads(self._path.read_bytes())
-            if found["format"] != FORMAT:
-                raise ValueError("another format")
-            self.split, self.loaded = {str(identifier) for identifier in found["split"]}, dict(found["loaded"])
+            record = json.loads(self._path.read_bytes())
+            if record["format"] != FORMAT:
+                raise ValueError(f"format {record['format']} is not {FORMAT}")
+            self.split, self.loaded = {str(identifier) for identifier in record["split"]}, dict(record["loaded"])
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(
                 "Unreadable bench",
-                f"{self._path} is not a bench this version of rstitch can read ({error}).",
-                "Without that file the bench goes on, and no longer knows what was answered in which sitting.",
+                f"{self._path} cannot be read by this version of rstitch: {error}.",
+                "Delete the file to resume the bench without its record of sessions.",
             ) from error
 
     def write(self) -> None:
-        """Replace the file as a whole."""
-        write_json(self._path, {"format": FORMAT, "split": sorted(self.split), "loaded": self.loaded}, indent=2)
+        record = {"format": FORMAT, "split": sorted(self.split), "loaded": self.loaded}
+        write_json(self._path, record, indent=2, what="bench")

@@ -18,7 +18,7 @@ from rstitch_local.plotting import (
     SKY,
     VERMILION,
     YELLOW,
-    require_matplotlib,
+    require_libraries,
     save,
 )
 from rstitch_local.study.bench_findings import PART_NAMES
@@ -55,7 +55,7 @@ def draw(figures: Sequence[RouterMetrics], out: Path) -> list[Path]:
         UsageError: matplotlib is not installed.
         StorageError: a file cannot be written.
     """
-    require_matplotlib()
+    require_libraries("matplotlib")
     graded = [own for own in figures if own.accuracy is not None]
     timed = [own for own in graded if own.seconds is not None]
     shared = [own for own in graded if own.llm_share is not None]

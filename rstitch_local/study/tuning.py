@@ -9,20 +9,16 @@ import hashlib
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from rich.console import Console
-
 from rstitch_local.decoding.roles import Role
-from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
 from rstitch_local.problems.metrics import Row
-from rstitch_local.problems.progress import print_bad_rows
 from rstitch_local.problems.reading import Problem, read_problems
 from rstitch_local.problems.runner import Job
-from rstitch_local.study.bench import BenchOutcome, compare_routers, run_bench_on
+from rstitch_local.study.bench import BenchOutcome, LoadPair, compare_routers, run_bench_on
+from rstitch_local.study.bench_observer import BenchObserver
 from rstitch_local.study.formats import points
 from rstitch_local.study.router_metrics import BASELINE, MemoryFootprint, RouterMetrics
 
@@ -39,6 +35,7 @@ CANDIDATES = (
 """Candidates used if no router is given."""
 CHOOSING, REPORTING = "choosing", "reporting"
 _SCREENING_FRACTION, _SCREENING_MINIMUM = 4, 8
+_RunPart = Callable[[str, Sequence[Problem], Sequence[str]], tuple[BenchOutcome, list[RouterMetrics]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +131,8 @@ def tune(
     job: Job,
     candidates: Sequence[str],
     constraint: Constraint,
-    load: Callable[[], AbstractContextManager[Pair]],
-    console: Console,
+    load: LoadPair,
+    observer: BenchObserver | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     footprints: Mapping[Role, MemoryFootprint] | None = None,
 ) -> Tuning:
@@ -152,46 +149,54 @@ def tune(
         candidates: valid router specs.
         constraint: limit for the chosen router.
         load: opens the pair; called several times.
-        console: displays progress.
-        should_stop: stops the tuning after the current answer when it returns True.
+        observer: receives progress of each bench of the tuning; None for no output.
+        should_stop: polled between evaluations; True ends the tuning and keeps the finished answers.
         footprints: memory of both models, for `RouterMetrics.memory_bytes`.
 
     Raises:
         InputError: a part has no problems or no gold answers, or as in `run_bench_on`.
         RStitchError: as in `run_bench_on`.
     """
+    observer = observer or BenchObserver()
     problem_file = read_problems(job.file, job.fields, strict=job.strict)
-    print_bad_rows(console, problem_file)
+    if problem_file.bad_rows:
+        observer.on_bad_rows(problem_file)
     choosing, reporting = _split(job.selection.of(problem_file.problems))
-    tuning = Tuning(len(choosing), len(reporting))
 
-    def run(part: str, problems: Sequence[Problem], specs: Sequence[str]) -> BenchOutcome:
-        return run_bench_on(problem_file, problems, replace(job, out=job.out / part), specs, load, console, should_stop)
+    def run(part: str, problems: Sequence[Problem], specs: Sequence[str]) -> tuple[BenchOutcome, list[RouterMetrics]]:
+        part_job = replace(job, out=job.out / part)
+        outcome = run_bench_on(problem_file, problems, part_job, specs, load, observer, should_stop)
+        return outcome, compare_routers(outcome, footprints, job.seed)
 
-    first_problems = choosing[: max(len(choosing) // _SCREENING_FRACTION, min(len(choosing), _SCREENING_MINIMUM))]
-    screening = run(CHOOSING, first_problems, candidates)
-    screened = compare_routers(screening, footprints, job.seed)
+    tuning, chosen = _choose(Tuning(len(choosing), len(reporting)), candidates, constraint, choosing, run)
+    if chosen is None:
+        return tuning
+    report, reported = run(REPORTING, reporting, [chosen])
+    return replace(tuning, report=report, reported=reported, finished=report.finished)
+
+
+def _choose(
+    tuning: Tuning, candidates: Sequence[str], constraint: Constraint, choosing: Sequence[Problem], run: _RunPart
+) -> tuple[Tuning, str | None]:
+    """Run the choosing part; return its results and the chosen router, None if there is none or it was stopped."""
+    count = max(len(choosing) // _SCREENING_FRACTION, min(len(choosing), _SCREENING_MINIMUM))
+    screening, screened = run(CHOOSING, choosing[:count], candidates)
     tuning = replace(tuning, screened=screened)
     if not screening.finished:
-        return tuning
-    remaining = [r for r in screened if not constraint.is_hopeless(r, screening.rows[r.router])]
+        return tuning, None
+    remaining = [result for result in screened if not constraint.is_hopeless(result, screening.rows[result.router])]
     search = _Search(constraint, screened)
     for specs in search.batches(remaining):
-        outcome = run(CHOOSING, choosing, specs)
-        search.add(compare_routers(outcome, footprints, job.seed))
+        outcome, results = run(CHOOSING, choosing, specs)
+        search.add(results)
         tuning = replace(tuning, tested=list(search.tested.values()))
         if not outcome.finished:
-            return tuning
+            return tuning, None
         if search.is_decided():
             break
-    chosen = search.best()
-    tuning = replace(tuning, chosen=chosen.router if chosen else None, nearest=search.nearest(chosen))
-    if chosen is None:
-        return replace(tuning, finished=True)
-    report = run(REPORTING, reporting, [chosen.router])
-    return replace(
-        tuning, report=report, reported=compare_routers(report, footprints, job.seed), finished=report.finished
-    )
+    best = search.best()
+    chosen = best.router if best else None
+    return replace(tuning, chosen=chosen, nearest=search.nearest(best), finished=chosen is None), chosen
 
 
 @dataclass(slots=True)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 # The SLM gets the first three right; of the others the LLM gets all but number 7 right.
 INDEXES = (0, 1, 2, 7, 9, 13)
-needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="draws figures: install '.[study]'")
+EXTRA_MISSING = None in map(find_spec, ("matplotlib", "scipy"))
+needs_study_extra = pytest.mark.skipif(EXTRA_MISSING, reason="needs matplotlib and scipy: install '.[study]'")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def refused(result: Result, kind: type[RStitchError]) -> str:
     return str(result.exception)
 
 
-@needs_matplotlib
+@needs_study_extra
 @pytest.mark.usefixtures("saves_figures")
 def test_entropy_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, out = write(tmp_path), tmp_path / "out"
@@ -118,7 +119,7 @@ def test_entropy_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert done("entropy", file, out) == report
 
 
-@needs_matplotlib
+@needs_study_extra
 @pytest.mark.usefixtures("saves_figures")
 def test_agreement_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, out = write(tmp_path), tmp_path / "out"
@@ -142,7 +143,7 @@ def test_agreement_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert done("agreement", file, out) == report
 
 
-@needs_matplotlib
+@needs_study_extra
 @pytest.mark.parametrize("calls", [2, 5])
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     file = write(tmp_path, (0, 9))
@@ -169,7 +170,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert graded == 2 + len(verdicts) + 1
 
 
-@needs_matplotlib
+@needs_study_extra
 def test_more_problems_later(tmp_path: Path) -> None:
     file, out = write(tmp_path, (0, 9)), tmp_path / "out"
     first = done("entropy", file, out, "--limit", "1")
@@ -179,7 +180,7 @@ def test_more_problems_later(tmp_path: Path) -> None:
     assert done("entropy", file, out) == done("entropy", file, tmp_path / "whole")
 
 
-@needs_matplotlib
+@needs_study_extra
 @pytest.mark.parametrize(
     ("indexes", "gold", "said"),
     [
@@ -195,7 +196,7 @@ def test_one_kind_of_answer_only(tmp_path: Path, indexes: tuple[int, ...], gold:
     assert "## Answer lengths" in done("agreement", file, tmp_path / "agreement")
 
 
-@needs_matplotlib
+@needs_study_extra
 @pytest.mark.parametrize("tokens", ["1", "12"])
 def test_answers_that_are_cut_off(tmp_path: Path, tokens: str) -> None:
     file = write(tmp_path)
@@ -209,7 +210,7 @@ def test_answers_that_are_cut_off(tmp_path: Path, tokens: str) -> None:
     assert "6 answers of the SLM, 6 of the LLM" in agreement
 
 
-@needs_matplotlib
+@needs_study_extra
 def test_two_random_models(tmp_path: Path, tiny_pair: TinyPair) -> None:
     questions = ["one", "word " * 2000, "three"]
     file = tmp_path / "p.jsonl"
@@ -223,7 +224,7 @@ def test_two_random_models(tmp_path: Path, tiny_pair: TinyPair) -> None:
         assert "problems ended in an error" in (tmp_path / name / "report.md").read_text(encoding="utf-8")
 
 
-@needs_matplotlib
+@needs_study_extra
 def test_mistakes_in_the_command(tmp_path: Path) -> None:
     file, out = write(tmp_path, (0,)), tmp_path / "out"
     empty = tmp_path / "empty.jsonl"
@@ -239,15 +240,18 @@ def test_mistakes_in_the_command(tmp_path: Path) -> None:
     assert "study.read_along" in refused(study("agreement", file, out), InputError)
 
 
+@pytest.mark.parametrize("library", ["matplotlib", "scipy"])
 @pytest.mark.parametrize("name", ["entropy", "agreement"])
-def test_without_matplotlib_nothing_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    said = refused(study(name, write(tmp_path), tmp_path / "out"), UsageError)
-    assert "pip install 'rstitch-local[study]'" in said
+def test_a_missing_library_is_reported_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    message = refused(study(name, write(tmp_path), tmp_path / "out"), UsageError)
+    assert "pip install 'rstitch-local[study]'" in message
     assert not (tmp_path / "out").exists()
 
 
-@needs_matplotlib
+@needs_study_extra
 @pytest.mark.parametrize("name", ["entropy", "agreement"])
 def test_two_tokenisers_are_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
     files = write_pair(tmp_path, {"other_body": True})

@@ -34,7 +34,7 @@ def test_the_three_files_say_the_same(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "figures.json").read_text())
     assert found["split_problems"] == 0
     assert found["routers"][1]["accuracy"] == 0.75
-    assert found["routers"][1]["failures"] == [{"id": "p3", "sample": 0, "error": "it broke"}]
+    assert found["routers"][1]["failures"] == [{"id": "p3", "sample": 0, "error": "NaN logits"}]
 
 
 def test_texts_of_strangers_are_no_markup() -> None:

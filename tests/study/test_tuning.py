@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from bench_fakes import QuickGrader, RoutedPair, RouterBehavior, bench_job, quiet
+from bench_fakes import QuickGrader, RoutedPair, RouterBehavior, bench_job
 from problem_fakes import write_problems
 
 from rstitch_local.errors import InputError
@@ -47,7 +47,7 @@ def tune_pair(
     file: Path, pair: RoutedPair, constraint: Constraint = ONE_POINT, stop_after: int | None = None
 ) -> Tuning:
     return tune(
-        bench_job(file, file.parent / "out"), ROUTERS, constraint, pair.load, quiet(),
+        bench_job(file, file.parent / "out"), ROUTERS, constraint, pair.load, None,
         lambda: stop_after is not None and len(pair.asked) > stop_after,
     )  # fmt: skip
 
@@ -92,7 +92,7 @@ def test_an_interrupted_tuning_resumes(file: Path) -> None:
     resumed = tune_pair(file, second)
     uninterrupted_pair = new_pair()
     other = write_problems(file.parent / "other.jsonl", COUNT)
-    uninterrupted = tune(bench_job(other, file.parent / "again"), ROUTERS, ONE_POINT, uninterrupted_pair.load, quiet())
+    uninterrupted = tune(bench_job(other, file.parent / "again"), ROUTERS, ONE_POINT, uninterrupted_pair.load)
     assert resumed.chosen == uninterrupted.chosen
     assert len(first.asked) - 1 + len(second.asked) == len(uninterrupted_pair.asked)
     assert tune_pair(file, again := new_pair()).chosen == resumed.chosen
