@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "errors": set[str](),
     "paths": set[str](),
     "sanitize": set[str](),
+    "interrupts": set[str](),
     "files": {"errors"},
     "plotting": {"errors"},
     "builtin": set[str](),
@@ -32,10 +33,12 @@ MAY_IMPORT = {
     # `load_pair("name")` looks the name up, so the catalogue lies below the engine and knows nothing of it.
     "engine": {"trace", "routing", "llama", "decoding", "catalog", "errors", "paths", "sanitize"},
     "costs": {"engine", "trace", "routing", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize"},
-    "problems": {"engine", "trace", "catalog", "routing", "decoding", "errors", "files", "paths", "sanitize"},
+    "problems": {
+        "engine", "trace", "catalog", "routing", "decoding", "errors", "files", "interrupts", "paths", "sanitize",
+    },
     "study": {
         "problems", "costs", "engine", "trace", "llama", "catalog", "routing", "decoding", "builtin", "plotting",
-        "errors", "files", "paths", "sanitize",
+        "errors", "files", "interrupts", "paths", "sanitize",
     },
     # The chat never touches llama.cpp: what it shows comes from the engine's steps and traces.
     "rstitch_tui": {

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rstitch_local.commands.console import make_console
-from rstitch_local.commands.interrupts import Interrupt
 from rstitch_local.commands.options import (
     PROBLEMS,
     ModelOptions,
@@ -26,6 +25,7 @@ from rstitch_local.commands.options import (
 from rstitch_local.commands.signature import Only, with_option_groups
 from rstitch_local.commands.training_display import TrainingDisplay
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, UsageError
+from rstitch_local.interrupts import Interrupt
 
 if TYPE_CHECKING:
     from rstitch_local.costs.latency import PairLatency
