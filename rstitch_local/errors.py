@@ -74,6 +74,10 @@ class InputError(RStitchError):
     exit_code = 4
 
 
+class PromptTooLongError(InputError):
+    """The rendered prompt exceeds a model's context (exit code 4)."""
+
+
 class DownloadError(RStitchError):
     """A download failed: the network, the Hub, or a wrong checksum (exit code 5)."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rstitch_local.decoding.sampling import Sampling
     from rstitch_local.engine.choice import PairChoice, PairDefaults
     from rstitch_local.engine.loading import LoadOptions
+    from rstitch_local.engine.options import KvType
     from rstitch_local.engine.pair import Pair
     from rstitch_local.problems.prompts import Prompt
     from rstitch_local.problems.reading import Fields
@@ -129,7 +130,7 @@ class ModelOptions:
             gpu_layers=self._layers(),
             threads=self.threads,
             context=self.context,
-            kv_type=self.kv_type,
+            kv_type=cast("KvType", self.kv_type),
             sequences=sequences,
             swaps=swaps,
         )

@@ -1,185 +1,191 @@
-"""Two loaded models that can work together, and the way to ask them something.
+"""Pairs: the methods that generate answers with two loaded models.
 
-Knows how to prompt a pair and what an answer needs; how models get into memory is loading's, the loop itself the
-driver's, the rule the trajectory's.
+Loading is in loading.py, the loaded models in models.py, the evaluation loop in driver.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Unpack
 
-from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.decoding.config import TrajectoryConfig
 from rstitch_local.decoding.create import create_trajectory
-from rstitch_local.decoding.foreign import ForeignBridge
 from rstitch_local.decoding.roles import Role
-from rstitch_local.decoding.router import Router
 from rstitch_local.decoding.sampling import Sampler, Sampling
-from rstitch_local.decoding.speculative import SpeculativeRouter
 from rstitch_local.decoding.step import Step
-from rstitch_local.decoding.trajectory import Trajectory
-from rstitch_local.decoding.vocabulary import Bridge
-from rstitch_local.engine.choice import PairDefaults
-from rstitch_local.engine.driver import Driver, Status
-from rstitch_local.engine.prompting import PromptRenderer
+from rstitch_local.engine import batch, run
+from rstitch_local.engine.models import LoadedModels
+from rstitch_local.engine.options import AnswerOptions, Conversation, merged_sampling, shows_options
 from rstitch_local.engine.run import Run
 from rstitch_local.engine.slots import ActiveSequence
-from rstitch_local.engine.vocabularies import notice_of
-from rstitch_local.errors import EngineError, InputError, ModelError, UsageError
-from rstitch_local.llama import library
-from rstitch_local.llama.chat_template import ChatTemplate, Message
-from rstitch_local.llama.context import Context
-from rstitch_local.llama.weights import Weights
+from rstitch_local.errors import PromptTooLongError, UsageError
 from rstitch_local.routing.learned import LearnedRouter
-from rstitch_local.routing.spec import router_from_spec
+from rstitch_local.routing.resolve import RouterLike, claim_router, resolve_router
 from rstitch_local.trace.record import Trace
 
 
-class Pair:
-    """Two models in memory. Made by `load_pair`; a context manager that frees them.
+class Pair(LoadedModels):
+    """Two models that generate answers together. Created by `load_pair`; a context manager that frees the models.
 
-    name: the catalogue's name, or the two files'.
-    weights, contexts: both models, and their KV caches.
-    bridge: converts tokens, or text, between the two vocabularies.
-    renderer: renders conversations for both models.
+    Example:
+        with load_pair("demo") as pair:
+            for step in pair.ask("What is 17 * 23?", temperature=0.7):
+                print(step.text, end="", flush=True)
     """
 
-    def __init__(
+    def ask(
         self,
-        name: str,
-        weights: Mapping[Role, Weights],
-        contexts: Mapping[Role, Context],
-        bridge: Bridge | ForeignBridge,
-        templates: Mapping[Role, ChatTemplate],
-        defaults: PairDefaults,
-    ) -> None:
-        self.name = name
-        self.defaults = defaults
-        self.weights = weights
-        self.bridge = bridge
-        self.renderer = PromptRenderer(weights, templates, bridge.vocabularies)
-        self.contexts = contexts
-        self._closed = False
-        self._fitting: set[str] = set()
-        self.driver = Driver(self.contexts)
-
-    def __enter__(self) -> Pair:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free caches and weights; runs that are not at their end cannot go on."""
-        self._closed = True
-        for context in self.contexts.values():
-            context.close()
-        for weights in self.weights.values():
-            weights.close()
-
-    def require_open(self) -> None:
-        """Raise EngineError once the pair was closed: llama.cpp would read freed memory, and end the process."""
-        if self._closed:
-            raise EngineError("The pair is closed", f"{self.name} was freed; load it again.")
-
-    @property
-    def notice(self) -> str | None:
-        """What is to be known of the two before they write, in one line; None where they plainly share their tokens."""
-        return notice_of(self.bridge, self.weights)
-
-    def shared_bridge(self, what: str) -> Bridge:
-        """The bridge of a pair that shares its tokens, for those who need that.
-
-        Args:
-            what: what they are, for the error: "Speculative decoding".
-
-        Raises:
-            ModelError: the two models have different tokenisers.
-        """
-        if isinstance(self.bridge, ForeignBridge):
-            raise ModelError(
-                "The two models do not share a tokeniser",
-                f"{what} compares single tokens, and {self.name} have none in common.",
-                "Take a pair of one family, as those of `rstitch pairs` are; all routers of `--router` that swap work.",
-            )
-        return self.bridge
-
-    def render(
-        self, messages: Sequence[Message], role: Role, *, thinking: bool | None = None, prefix: str = ""
-    ) -> list[int]:
-        """Render a conversation as one model's token ids; see `PromptRenderer.tokens`."""
-        return self.renderer.tokens(messages, role, thinking=thinking, prefix=prefix)
-
-    def ask(self, question: str, *, system: str | None = None, **options: Any) -> Run:
-        """`chat` for a single question, with the pair's own prompt suffix put after it."""
-        messages = [{"role": "system", "content": system}] if system else []
-        suffix = self.defaults.prompt_suffix
-        messages.append({"role": "user", "content": f"{question}\n{suffix}" if suffix else question})
-        return self.chat(messages, **options)
-
-    def chat(
-        self,
-        messages: Sequence[Message],
+        question: str,
         *,
-        router: str | Router | None = None,
+        system: str | None = None,
+        router: RouterLike | None = None,
         sampling: Sampling | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
         seed: int = 0,
         max_tokens: int | None = None,
+        stop: str | Sequence[str] = (),
         should_stop: Callable[[], bool] | None = None,
         thinking: bool | None = None,
         prefix: str = "",
         resume_steps: Sequence[Step] = (),
         reuse: bool = False,
+        tag: object = None,
     ) -> Run:
-        """Begin an answer; nothing is evaluated before the Run is iterated.
+        """Start an answer to a single question. Nothing is evaluated before the run is iterated.
 
         Args:
-            messages: the conversation, ending with the user's turn.
-            router: a router spec, or a router of this answer's own; the entropy router at the pair's tau if None.
-            sampling: how tokens are drawn; the pair's own way if None.
-            seed: of all noise.
-            max_tokens: budget of kept tokens; what the context holds if None.
-            should_stop: looked at between evaluations; True ends the answer as `interrupted`.
-            thinking: the switch of templates that have one; None leaves it as the template has it.
-            prefix: text the answer shall begin with; both models read it as if they had written it.
-            resume_steps: steps of an earlier answer to go on from; they count for `max_tokens`.
-            reuse: evaluate only what the caches do not hold of this conversation. Off, an answer does not depend
-                on what was asked before, not even by rounding.
+            question: the user's message; the pair's prompt suffix, if it has one, is appended.
+            system: the system message.
+            router: decides which model generates the next token: a spec such as "entropy:0.02", a Router, a Router
+                class or factory (called once per answer), or a function of an Observation that returns a Role or a
+                bool (True for the LLM). Default: the pair's router.
+            sampling: how tokens are drawn. Default: the pair's sampling.
+            temperature: replaces the value in `sampling`; 0 for greedy.
+            top_p: replaces the value in `sampling`.
+            top_k: replaces the value in `sampling`.
+            min_p: replaces the value in `sampling`.
+            seed: seed of the sampling noise and of the random router.
+            max_tokens: maximum number of tokens, `resume_steps` included. Default: what the context holds.
+            stop: strings that end the answer where they first appear; the text is cut before them.
+            should_stop: polled between evaluations; True ends the answer as `interrupted`.
+            thinking: the thinking switch of chat templates that have one. Default: the template's.
+            prefix: text that the answer starts with; it is evaluated as if generated, and not part of the trace.
+            resume_steps: steps of an earlier answer to the same question, to resume from.
+            reuse: keep what the KV caches already hold of this conversation. If False, the answer does not depend on
+                earlier ones, not even by rounding.
+            tag: any object; it becomes `Run.tag`.
+
+        Returns:
+            The run: iterate over it for its steps, or call `finish`.
 
         Raises:
-            InputError: the conversation does not fit a context, or a template refuses it.
-            UsageError: no such router, or a budget below one token.
-            ModelError: a learned router's file is missing or broken, or was learned with another SLM; or speculative
-                decoding of a pair with two tokenisers.
+            UsageError: the router, the sampling, `stop` or `max_tokens` is invalid, or the router instance keeps state
+                and is in use by another unfinished answer.
+            InputError: the prompt exceeds a context (PromptTooLongError), or a chat template rejects it.
+            ModelError: a learned router's file is missing, damaged or of another SLM; or speculative decoding with
+                different tokenizers.
             EngineError: the pair is closed.
         """
+        if not isinstance(question, str):
+            raise UsageError(
+                "Invalid question", f"question is of type {type(question).__name__}.", "Pass messages to `chat`."
+            )
+        messages = [{"role": "system", "content": system}] if system else []
+        suffix = self.defaults.prompt_suffix
+        messages.append({"role": "user", "content": f"{question}\n{suffix}" if suffix else question})
+        return self.chat(
+            messages, router=router, sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
+            seed=seed, max_tokens=max_tokens, stop=stop, should_stop=should_stop, thinking=thinking, prefix=prefix,
+            resume_steps=resume_steps, reuse=reuse, tag=tag,
+        )  # fmt: skip
+
+    def chat(
+        self,
+        messages: Conversation,
+        *,
+        router: RouterLike | None = None,
+        sampling: Sampling | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
+        seed: int = 0,
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] = (),
+        should_stop: Callable[[], bool] | None = None,
+        thinking: bool | None = None,
+        prefix: str = "",
+        resume_steps: Sequence[Step] = (),
+        reuse: bool = False,
+        tag: object = None,
+    ) -> Run:
+        """Start an answer to a conversation. Nothing is evaluated before the run is iterated.
+
+        Args:
+            messages: the turns, ending with the user's: mappings with `role` and `content`. No suffix is appended.
+            router: as in `ask`, like all other arguments.
+            sampling: as in `ask`.
+            temperature: as in `ask`.
+            top_p: as in `ask`.
+            top_k: as in `ask`.
+            min_p: as in `ask`.
+            seed: as in `ask`.
+            max_tokens: as in `ask`.
+            stop: as in `ask`.
+            should_stop: as in `ask`.
+            thinking: as in `ask`.
+            prefix: as in `ask`.
+            resume_steps: as in `ask`.
+            reuse: as in `ask`.
+            tag: as in `ask`.
+
+        Raises:
+            RStitchError: as in `ask`.
+        """
         self.require_open()
+        if isinstance(messages, str) or not messages:
+            raise UsageError(
+                "Invalid messages", "messages must be a list of mappings, not empty.", "Pass a question to `ask`."
+            )
         if max_tokens is None:
             max_tokens = max(context.n_ctx for context in self.contexts.values())
         if max_tokens < 1:
-            raise UsageError("No budget", f"max_tokens is {max_tokens}; it is 1 at least.")
-        spec = router or self.defaults.router
-        sampling = sampling or self.defaults.sampling
-        rule = router_from_spec(spec, seed=seed) if isinstance(spec, str) else spec
-        if isinstance(rule, LearnedRouter):
-            self.require_fit(rule)
-        prompt = {role: self.render(messages, role, thinking=thinking, prefix=prefix) for role in Role}
-        for role in Role:
-            room = self.contexts[role].n_ctx
-            if len(prompt[role]) > room:
-                raise InputError(
-                    "The prompt is too long",
-                    f"It has {len(prompt[role])} tokens; the {role.name}'s context holds {room}.",
-                    "Shorten it, or give a larger --context.",
-                )
-        trajectory = self._trajectory(
-            prompt, rule, Sampler(sampling, seed), max_tokens=max_tokens, resume_steps=resume_steps
+            raise UsageError("Invalid max_tokens", f"max_tokens is {max_tokens}, must be at least 1.")
+        used = merged_sampling(
+            self.defaults.sampling, sampling, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p
         )
-        named = spec if isinstance(spec, str) else type(spec).__name__
-        settings = {"pair": self.name, "router": named, "sampling": asdict(sampling), "max_tokens": max_tokens}
-        settings["vocabulary"] = {role.value: len(self.bridge.vocabularies[role].texts) for role in Role}
+        resolved = resolve_router(self.defaults.router if router is None else router, seed=seed)
+        if isinstance(resolved.router, LearnedRouter):
+            self.require_compatible(resolved.router)
+        strings = (stop,) if isinstance(stop, str) else tuple(stop)
+        trajectory = create_trajectory(
+            TrajectoryConfig(
+                prompt=self._prompts(messages, thinking, prefix),
+                bridge=self.bridge,
+                router=resolved.router,
+                sampler=Sampler(used, seed),
+                max_tokens=max_tokens,
+                capacity={role: self.contexts[role].n_ctx for role in Role},
+                resume_steps=resume_steps,
+                stop=strings,
+            )
+        )
+        claim_router(resolved.router, trajectory)
+        settings: dict[str, Any] = {
+            "pair": self.name,
+            "router": resolved.name,
+            "sampling": asdict(used),
+            "max_tokens": max_tokens,
+            "vocabulary": {role.value: len(self.bridge.vocabularies[role].texts) for role in Role},
+        }
+        if strings:
+            settings["stop"] = list(strings)
         trace = Trace(
             seed,
             settings,
@@ -187,98 +193,157 @@ class Pair:
             resumed_tokens=len(resume_steps),
             stop=trajectory.stop_reason,
         )
-        return Run(self.driver, ActiveSequence(trajectory, trace, reuse=reuse), should_stop)
+        return Run(self.driver, ActiveSequence(trajectory, trace, reuse=reuse), should_stop, tag)
 
-    def _trajectory(
+    @shows_options
+    def generate(
         self,
-        prompt: Mapping[Role, Sequence[int]],
-        router: Router,
-        sampler: Sampler,
+        question: str | Conversation,
         *,
-        max_tokens: int,
-        resume_steps: Sequence[Step],
-    ) -> Trajectory:
-        """Create the kind of trajectory that the router and the pair's tokenizers require."""
-        if isinstance(router, SpeculativeRouter):
-            self.shared_bridge("Speculative decoding")
-        return create_trajectory(
-            TrajectoryConfig(
-                prompt=prompt,
-                bridge=self.bridge,
-                router=router,
-                sampler=sampler,
-                max_tokens=max_tokens,
-                capacity={role: self.contexts[role].n_ctx for role in Role},
-                resume_steps=resume_steps,
-            )
-        )
+        system: str | None = None,
+        resume_steps: Sequence[Step] = (),
+        **options: Unpack[AnswerOptions],
+    ) -> Trace:
+        """Generate an answer and return its trace.
 
-    def require_fit(self, router: LearnedRouter) -> None:
-        """Refuse a learned router whose policy was trained on the hidden states of another SLM.
+        Args:
+            question: a question, as in `ask`, or messages, as in `chat`.
+            system: the system message; only with a question.
+            resume_steps: steps of an earlier answer, to resume from.
+            options: the other keyword arguments of `ask`.
 
         Raises:
-            ModelError: it was, or its file or the SLM's cannot be read.
+            RStitchError: as in `ask`.
+            EngineError: another answer is being generated, llama.cpp failed, the logits are broken, or the router
+                failed.
         """
-        own = router.load().facts.slm_sha256
-        if own in self._fitting:
-            return
-        path = self.weights[Role.SLM].path
-        try:
-            router.require_slm(sha256_of(path))
-        except OSError as error:
-            raise ModelError("No such model file", f"{path} cannot be read: {error.strerror}.") from error
-        self._fitting.add(own)
+        return self._start(question, system, options, resume_steps).finish()
+
+    @shows_options
+    def generate_many(
+        self,
+        questions: Iterable[str | Conversation],
+        *,
+        system: str | None = None,
+        progress: bool = False,
+        **options: Unpack[AnswerOptions],
+    ) -> list[Trace]:
+        """Generate answers to many questions concurrently.
+
+        As many answers are generated at the same time as the pair has sequences (`LoadOptions.sequences`). A pair that
+        was loaded with one is given more if memory allows, and keeps them. Answers that are generated concurrently
+        share batches, which changes logits by rounding: an answer can differ from the one `generate` returns.
+
+        Args:
+            questions: questions, as in `ask`, or messages, as in `chat`.
+            system: the system message of questions.
+            progress: show a progress bar on stderr.
+            options: the other keyword arguments of `ask`, with two differences: question i is generated with
+                `seed + i`, so that a repeated question gets another sample, and `reuse` is on by default, so that a
+                common beginning is evaluated once. `should_stop` ends all answers.
+
+        Returns:
+            One trace per question, in their order. A question that fails (its prompt is too long, say) does not affect
+            the others: its trace has the stop reason `error`, and the error in `Trace.error`. When `should_stop` ends
+            the generation, unfinished traces have the stop reason `interrupted`.
+
+        Raises:
+            RStitchError: as in `ask`; also if every question failed.
+            EngineError: another answer is being generated, or llama.cpp failed.
+        """
+        asked = list(questions)
+        self.require_open()
+        self.add_sequences(len(asked))
+        should_stop = options.pop("should_stop", None)
+        seed = options.pop("seed", 0)
+        options.setdefault("reuse", self.status.slots > 1)
+
+        def start(index: int, question: str | Conversation) -> Run:
+            return self._start(question, system, {**options, "seed": seed + index})
+
+        with batch.progress_bar(len(asked), shown=progress) as finished:
+            return batch.generate_all(asked, start, lambda runs: self.run_all(runs, should_stop=should_stop), finished)
+
+    @shows_options
+    async def astream(
+        self,
+        question: str | Conversation,
+        *,
+        system: str | None = None,
+        resume_steps: Sequence[Step] = (),
+        **options: Unpack[AnswerOptions],
+    ) -> AsyncGenerator[Step, None]:
+        """Generate an answer in a worker thread, for `async for step in pair.astream(...)`.
+
+        Cancelling the task, or closing the iterator, ends the answer after the current evaluation. To keep the trace,
+        iterate over a run instead: `async for step in run`.
+
+        Args:
+            question: a question, as in `ask`, or messages, as in `chat`.
+            system: the system message; only with a question.
+            resume_steps: steps of an earlier answer, to resume from.
+            options: the other keyword arguments of `ask`.
+
+        Yields:
+            One Step per kept token.
+
+        Raises:
+            RStitchError: as in `generate`.
+        """
+        started = await asyncio.to_thread(self._start, question, system, options, resume_steps)
+        async with aclosing(aiter(started)) as steps:
+            async for step in steps:
+                yield step
 
     def run_all(
         self, runs: Iterable[Run], *, should_stop: Callable[[], bool] | None = None
     ) -> Iterator[tuple[Run, Step | None]]:
-        """Write many answers at once, as many as the pair was loaded with sequences for.
+        """Generate many answers concurrently, as many at the same time as the pair has sequences.
 
         Args:
-            runs: made by `chat` of this pair; the next one is asked for when there is room for it, so a
-                generator may make them as they are needed.
-            should_stop: looked at between evaluations; True ends all that are open as `interrupted`. Their own is not.
+            runs: new runs of this pair. The next one is taken when there is room for it, so a generator may create
+                them one by one.
+            should_stop: polled between evaluations; True ends all answers as `interrupted`. The runs' own `should_stop`
+                is ignored.
 
         Yields:
-            Every kept token with the run it belongs to, and None for a run that ended without one. A run has ended
-            when its trace says why; one that ended by its own fault has an `error`.
+            Every kept token with its run, and None for a run that ended without one. A run has ended when its trace
+            has a stop reason; one that ended by an error of its own has an `error`.
 
         Raises:
-            EngineError: llama.cpp failed, or the pair is closed or busy.
+            EngineError: llama.cpp failed, a run was iterated before, the pair is closed, or another answer is being
+                generated.
         """
         self.require_open()
-        by_sequence: dict[int, Run] = {}
+        yield from run.run_all(self.driver, runs, should_stop=should_stop)
 
-        def sequences() -> Iterator[ActiveSequence]:
-            for run in runs:
-                by_sequence[id(run.sequence)] = run
-                yield run.sequence
+    def _start(
+        self,
+        question: str | Conversation,
+        system: str | None,
+        options: AnswerOptions,
+        resume_steps: Sequence[Step] = (),
+    ) -> Run:
+        """Start an answer to a question or a conversation."""
+        if isinstance(question, str):
+            return self.ask(question, system=system, resume_steps=resume_steps, **options)
+        if system:
+            raise UsageError("Invalid arguments", "system is given with messages.", "Add it to the messages.")
+        return self.chat(question, resume_steps=resume_steps, **options)
 
-        for sequence, step in self.driver.steps(sequences(), should_stop=should_stop):
-            yield by_sequence[id(sequence)], step
-            if sequence.trace.stop is not None:
-                del by_sequence[id(sequence)]
+    def _prompts(self, messages: Conversation, thinking: bool | None, prefix: str) -> dict[Role, list[int]]:
+        """Render a conversation for both models.
 
-    @property
-    def status(self) -> Status:
-        """How busy the pair is; may be asked from another thread."""
-        return self.driver.status()
-
-    def describe(self) -> dict[str, Any]:
-        """What was loaded and how, ready for JSON (for the header of a run)."""
-        build = library.build()
-        models = {}
-        for role in Role:
-            weights, context = self.weights[role], self.contexts[role]
-            models[role.value] = {
-                "file": weights.path.name,
-                "description": weights.description,
-                "bytes": weights.path.stat().st_size,
-                "gpu_layers": weights.gpu_layers,
-                "context": context.n_ctx,
-                "sequences": context.n_seq_max,
-                "cells": context.kv_cells,
-                "threads": context.threads,
-                "kv_type": context.kv_type,
-            }
-        return {"pair": self.name, **models, "binding": build.binding, "llama_cpp": build.llama_cpp}
+        Raises:
+            InputError: it exceeds a context (PromptTooLongError), or a template rejects it.
+        """
+        prompts = {role: self.render(messages, role, thinking=thinking, prefix=prefix) for role in Role}
+        for role, ids in prompts.items():
+            capacity = self.contexts[role].n_ctx
+            if len(ids) > capacity:
+                raise PromptTooLongError(
+                    "Prompt too long",
+                    f"The prompt has {len(ids)} tokens; the {role.name}'s context holds {capacity}.",
+                    "Shorten the prompt, or use a larger --context.",
+                )
+        return prompts

@@ -1,59 +1,175 @@
-"""One answer in the making, as whoever asked for it sees it.
-
-Knows the driver and the record it makes; how the answer was begun is the pair's.
-"""
+"""Runs: single answers as their caller sees them, and the iteration over one or many of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine.driver import Driver
 from rstitch_local.engine.slots import ActiveSequence
 from rstitch_local.errors import EngineError
-from rstitch_local.routing.rules import EntropyRouter
+from rstitch_local.routing.resolve import set_tau
+from rstitch_local.trace.record import Trace
 
 
 class Run:
-    """One answer in the making: iterate over it for its Steps; `trace` is its record, complete at the end.
+    """One answer. Iterate over it, with `for` or `async for`, to generate it step by step; or call `finish`.
 
-    Many are written at once by `Pair.run_all`.
+    Created by `Pair.ask` and `Pair.chat`; nothing is evaluated before the first step is requested. A run is iterated
+    once. One run of a pair at a time: use `Pair.run_all` or `Pair.generate_many` for several answers.
+
+    Attributes:
+        trace: the record of the answer; complete when `trace.stop` is set.
+        tag: the object passed as `tag`.
+        trajectory: the state machine that chooses models and tokens.
+        sequence: the engine's state of the answer.
     """
 
-    def __init__(self, driver: Driver, sequence: ActiveSequence, should_stop: Callable[[], bool] | None) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        sequence: ActiveSequence,
+        should_stop: Callable[[], bool] | None = None,
+        tag: object = None,
+    ) -> None:
         self.trace = sequence.trace
         self.trajectory = sequence.trajectory
         self.sequence = sequence
+        self.tag = tag
         self._driver = driver
-        self._stop = should_stop
+        self._should_stop = should_stop
+        self._claimed = False
+        self._cancelled = False
 
-    def __iter__(self) -> Generator[Step, None, None]:
-        """Generate. Closing the generator ends the answer as `interrupted`.
+    def __repr__(self) -> str:
+        tag = "" if self.tag is None else f", tag={self.tag!r}"
+        return f"Run({self.trace.settings.get('router')!r}, {len(self.trace.steps)} tokens, {self._state()}{tag})"
+
+    def _state(self) -> str:
+        if self.trace.stop is not None:
+            return self.trace.stop
+        return "running" if self._claimed else "not started"
+
+    @property
+    def text(self) -> str:
+        """The answer so far, complete characters only."""
+        return self.trace.text
+
+    @property
+    def error(self) -> EngineError | None:
+        """The error that ended this answer, if it was one of its own (broken logits, a router that failed)."""
+        return self.sequence.error
+
+    @property
+    def tau(self) -> float | None:
+        """The router's threshold; None for a router without one.
+
+        Setting it applies from the next token on, and is recorded in `trace.taus`.
 
         Raises:
-            EngineError: broken logits or a failure of llama.cpp; the trace keeps what came before.
+            UsageError: set on a router without a tau.
         """
-        for _, step in self._driver.steps([self.sequence], should_stop=self._stop):
+        return self.trajectory.router.tau
+
+    @tau.setter
+    def tau(self, value: float) -> None:
+        router = self.trajectory.router
+        if router.tau is None or router.tau != value:
+            set_tau(router, value)
+            self.trace.taus.append((self.trajectory.position, value))
+
+    def __iter__(self) -> Generator[Step, None, None]:
+        """Generate the answer, one Step per kept token. Closing the iterator ends it as `interrupted`.
+
+        Raises:
+            EngineError: the run was iterated before, another answer is being generated, llama.cpp failed, the logits
+                are broken, or the router failed. The trace keeps the steps before.
+        """
+        self._require_new()
+        return self._steps()
+
+    def __aiter__(self) -> AsyncGenerator[Step, None]:
+        """Generate the answer in a worker thread. Cancelling ends it after the current evaluation, as `interrupted`.
+
+        Raises:
+            EngineError: as for iterating with `for`.
+        """
+        self._require_new()
+        return self._async_steps()
+
+    def finish(self) -> Trace:
+        """Generate the whole answer.
+
+        Returns:
+            The trace; also if the answer has ended before.
+
+        Raises:
+            EngineError: as for iterating; also the error that ended the answer before.
+        """
+        if self.trace.stop is None or not self._claimed:
+            for _ in self:
+                pass
+        elif self.error is not None:
+            raise self.error
+        return self.trace
+
+    def claim(self) -> ActiveSequence:
+        """Mark the run as started, and return its sequence for the driver.
+
+        Raises:
+            EngineError: it was started before.
+        """
+        self._require_new()
+        self._claimed = True
+        return self.sequence
+
+    def _require_new(self) -> None:
+        if self._claimed:
+            raise EngineError(
+                "Run already iterated",
+                f"This answer has been started before ({self._state()}).",
+                "Its steps are in `trace.steps`; create a new run to generate it again.",
+            )
+
+    def _steps(self) -> Generator[Step, None, None]:
+        for _, step in run_all(self._driver, [self], should_stop=self._is_stopped):
             if step is not None:
                 yield step
         if self.error is not None:
             raise self.error
 
-    @property
-    def error(self) -> EngineError | None:
-        """What ended it, where that was an error of its own."""
-        return self.sequence.error
+    def _is_stopped(self) -> bool:
+        return self._cancelled or (self._should_stop is not None and self._should_stop())
 
-    @property
-    def tau(self) -> float | None:
-        """The threshold on the entropy, or on a mean of entropies; None where another kind of router decides."""
-        router = self.trajectory.router
-        return router.tau if isinstance(router, EntropyRouter) else None
+    async def _async_steps(self) -> AsyncGenerator[Step, None]:
+        # A thread of its own, so that closing waits for the evaluation that is running.
+        worker = ThreadPoolExecutor(1, thread_name_prefix="rstitch-run")
+        loop = asyncio.get_running_loop()
+        steps = self._steps()
+        try:
+            while (step := await loop.run_in_executor(worker, next, steps, None)) is not None:
+                yield step
+        finally:
+            self._cancelled = True
+            await asyncio.shield(loop.run_in_executor(worker, steps.close))
+            worker.shutdown(wait=False)
 
-    @tau.setter
-    def tau(self, value: float) -> None:
-        """Change the threshold from the next token on; without effect on another kind of router."""
-        router = self.trajectory.router
-        if isinstance(router, EntropyRouter) and router.tau != value:
-            router.tau = value
-            self.trace.taus.append((self.trajectory.position, value))
+
+def run_all(
+    driver: Driver, runs: Iterable[Run], *, should_stop: Callable[[], bool] | None = None
+) -> Iterator[tuple[Run, Step | None]]:
+    """Generate many answers concurrently; see `Pair.run_all`."""
+    by_sequence: dict[int, Run] = {}
+
+    def sequences() -> Iterator[ActiveSequence]:
+        for run in runs:
+            sequence = run.claim()
+            by_sequence[id(sequence)] = run
+            yield sequence
+
+    for sequence, step in driver.steps(sequences(), should_stop=should_stop):
+        yield by_sequence[id(sequence)], step
+        if sequence.trace.stop is not None:
+            del by_sequence[id(sequence)]

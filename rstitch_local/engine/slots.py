@@ -83,6 +83,7 @@ class ActiveSequence:
     def fail(self, error: EngineError) -> None:
         """End the trajectory with an error of its own."""
         self.error = error
+        self.trace.error = f"{error.title}: {error.message}"
         self.trajectory.stop("error")
 
     def drop_cache(self, role: Role) -> None:

@@ -39,6 +39,7 @@ class Trace:
         taus: (position, tau) of every change of tau during the answer.
         stop: "eog" (a model generated an end-of-generation token), "stop" (a stop string), "length" (max_tokens or
             the context was reached), "interrupted" or "error"; None while the answer is being generated.
+        error: title and message of the error that ended the answer, if one did.
         wall_ms: milliseconds from the first evaluation to the end.
         busy_ms: this answer's share of the time when several are generated concurrently; otherwise equal to wall_ms.
         ttft_ms: milliseconds from the first evaluation to the first token; None before it.
@@ -54,6 +55,7 @@ class Trace:
     resumed_tokens: int = 0
     taus: list[tuple[int, float]] = field(default_factory=list)
     stop: str | None = None
+    error: str | None = None
     wall_ms: float = 0.0
     busy_ms: float = 0.0
     ttft_ms: float | None = None

@@ -232,7 +232,7 @@ def test_a_pair_of_two_tokenisers_says_so_in_one_line(rstitch: Rstitch, tmp_path
 
 def test_a_prompt_too_long_ends_with_4(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
     done = rstitch("ask", "long " * 50, *tiny_pair.options, "--context", "64")
-    refused(done, 4, "The prompt is too long", "the SLM's context holds 64", "--context")
+    refused(done, 4, "Prompt too long", "the SLM's context holds 64", "--context")
 
 
 def test_a_template_that_refuses_ends_with_4(rstitch: Rstitch, tmp_path: Path) -> None:
@@ -414,7 +414,7 @@ def test_words_of_a_model_cannot_command_a_real_terminal(tmp_path: Path) -> None
 def test_an_error_on_a_terminal_is_a_panel(tiny_pair: TinyPair) -> None:
     arguments = ["ask", "long " * 50, *tiny_pair.options, "--context", "64"]
     shown = on_a_terminal(arguments, errors_too=True, code=4)
-    assert "The prompt is too long" in shown
+    assert "Prompt too long" in shown
     assert "╭" in shown
     assert "Traceback" not in shown
 

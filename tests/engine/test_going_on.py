@@ -14,6 +14,7 @@ from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
+from rstitch_local.errors import UsageError
 from rstitch_local.trace.record import Trace
 
 ROUTERS = [
@@ -104,7 +105,8 @@ def test_tau_is_noted_where_it_changes(pair: Pair) -> None:
     assert run.trace.taus == [(8, 0.5)]
     assert run.trace.steps[-1].role is Role.SLM
     fixed = pair.chat(turns(1), router="llm")
-    fixed.tau = 0.1
+    with pytest.raises(UsageError, match="has no tau"):
+        fixed.tau = 0.1
     assert fixed.tau is None
     assert fixed.trace.taus == []
 

@@ -15,7 +15,8 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairDefaults
-from rstitch_local.engine.loading import LoadOptions, load_pair, open_contexts
+from rstitch_local.engine.contexts import open_contexts
+from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
 from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError, UsageError
@@ -143,7 +144,6 @@ def test_runs_can_be_started_before_others_are_read(pair: Pair) -> None:
     expected = [tokens(finish(pair.ask(text, max_tokens=20))) for text in ("One", "Two and more")]
     runs = [pair.ask(text, max_tokens=20) for text in ("One", "Two and more")]
     assert [tokens(finish(run)) for run in runs] == expected
-    assert tokens(finish(runs[0])) == expected[0]
 
 
 def test_defaults_are_the_pairs_own(tiny_pair: TinyPair, pair: Pair) -> None:
@@ -195,7 +195,7 @@ def test_a_prompt_may_fill_the_context_and_no_more(tiny_pair: TinyPair) -> None:
         assert (len(trace.steps), trace.stop) == (1, "length")
         with pytest.raises(InputError) as caught:
             pair.ask("x" * (65 - fixed))
-    assert caught.value.title == "The prompt is too long"
+    assert caught.value.title == "Prompt too long"
     assert "65 tokens" in caught.value.message
     assert "holds 64" in caught.value.message
     assert "--context" in caught.value.hint
@@ -338,7 +338,7 @@ def test_a_closed_pair_refuses_instead_of_crashing(tiny_pair: TinyPair, freed: l
         next(steps)
     pair.close()
     assert freed == ["llama_free"] * 2 + ["llama_model_free"] * 2
-    with pytest.raises(EngineError, match="load it again"):
+    with pytest.raises(EngineError, match="Load it again"):
         pair.ask("Hi")
     for unfinished in (steps, iter(early)):
         with pytest.raises(EngineError, match="freed"):
@@ -419,4 +419,4 @@ def test_two_answers_cannot_be_written_at_once(tiny_pair: TinyPair) -> None:
 def test_a_context_that_does_not_fit_into_memory_is_refused(tiny_pair: TinyPair) -> None:
     for context in (1 << 30, 1 << 40):
         with pytest.raises(ModelError, match="The caches need"):
-            load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(context=context, sequences=1 << 10))
+            load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(context=context, sequences=1 << 8))

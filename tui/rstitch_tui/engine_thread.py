@@ -75,7 +75,7 @@ class Answer:
     @tau.setter
     def tau(self, value: float) -> None:
         """Change it from the next token on; without effect before it begins or on another kind of router."""
-        if self._run is not None:
+        if self.tau is not None and self._run is not None:
             self._run.tau = value
 
     @property

@@ -49,7 +49,7 @@ class Gate:
                 if count == after:
                     self.reached.set()
                     while not self._open.wait(0.005):
-                        if run._stop is not None and run._stop():
+                        if run._should_stop is not None and run._should_stop():
                             break
 
         monkeypatch.setattr(Run, "__iter__", held)

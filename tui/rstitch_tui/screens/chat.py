@@ -18,7 +18,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from rstitch_local.decoding.step import Step
-from rstitch_local.errors import RStitchError, UsageError
+from rstitch_local.errors import PromptTooLongError, RStitchError, UsageError
 from rstitch_local.routing.spec import one_spelling, tau_of_spec, with_tau
 from rstitch_local.sanitize import one_line
 from rstitch_tui import actions, slash
@@ -241,8 +241,8 @@ class ChatScreen(Screen[None]):
         if not self.is_running:
             return
         self.show_settings()
-        if (answer.trace is not None and answer.trace.stop == "length" and self._context_is_full(answer)) or (
-            answer.error is not None and answer.error.title == "The prompt is too long"
+        if (answer.trace is not None and answer.trace.stop == "length" and self._context_is_full(answer)) or isinstance(
+            answer.error, PromptTooLongError
         ):
             self.chat_app.offer_room(message, answer.context_used)
 
