@@ -181,7 +181,7 @@ def time_reading(llm: Path) -> None:
             times = []
             for _ in range(50):
                 started = time.perf_counter_ns()
-                ids = pair.bridge.read(text, Role.LLM)
+                ids = pair.bridge.retokenize(text, Role.LLM)
                 times.append(time.perf_counter_ns() - started)
             ms = statistics.median(times) / 1e6
             print(f"| {len(text)} | {len(ids)} | {ms:.3f} | {1000 * ms / len(ids):.2f} |")

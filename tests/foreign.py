@@ -57,7 +57,7 @@ def toy_vocabulary(words: Sequence[bytes], *, first: int = 0, specials: Sequence
         is_special=lambda token: token in special,
         is_eog=lambda token: token == end,
         piece=lambda token: b"" if token == end else texts[token],
-        spell=spell,
+        tokenize=spell,
     )
 
 

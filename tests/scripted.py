@@ -99,7 +99,7 @@ def scripted_vocabulary(n_vocab: int, end: int) -> Vocabulary:
         is_special=lambda token: token == end,
         is_eog=lambda token: token == end,
         piece=lambda token: b"" if token == end else texts[token],
-        spell=lambda text: [0] * len(text),
+        tokenize=lambda text: [0] * len(text),
     )
 
 

@@ -1,1 +1,1 @@
-"""The method itself: entropy, routing, sampling and Algorithm 1. Knows no llama.cpp, no files, no screens."""
+"""The method in pure Python and numpy: entropy, sampling, vocabularies and trajectories. No llama.cpp, no files."""

@@ -1,7 +1,4 @@
-"""How unsure a model is of its next token: entropy, top-1 probability and margin of raw logits.
-
-Knows one vector of numbers; not whose it is, what is done with it, or where it came from.
-"""
+"""Entropy, top-1 probability, margin and top-k of raw logits."""
 
 from __future__ import annotations
 
@@ -15,11 +12,12 @@ from rstitch_local.errors import EngineError
 
 
 class Uncertainty(NamedTuple):
-    """What one distribution looks like.
+    """The measurement of one next-token distribution.
 
-    token: the likeliest token's id (the lowest one of a tie).
-    entropy: normalised, H / ln V, in [0, 1].
-    top1: the likeliest token's probability.
+    Attributes:
+        token: id of the most likely token (the lowest id of a tie).
+        entropy: normalized entropy, H / ln V, in [0, 1]; NaN for logits with a NaN or infinity.
+        top1: probability of the most likely token.
     """
 
     token: int
@@ -28,18 +26,21 @@ class Uncertainty(NamedTuple):
 
 
 _BLOCK = 1 << 16
-"""Logits measured in one pass, what a core's cache holds: rows of a small vocabulary together, a large one's alone."""
+"""Logits measured in one pass, so that they fit in a core's cache: several rows of a small vocabulary."""
 
 
 def margin(logits: NDArray[np.float32], token: int, top1: float) -> float:
-    """The likeliest token's probability less the second's, p_1 - p_2 = p_1 (1 - exp(x_2 - x_1)) for logits x.
+    """Return the margin, p_1 - p_2 = p_1 (1 - exp(x_2 - x_1)) for logits x.
 
     Args:
         logits: float32, shape (n_vocab,), finite.
-        token: the likeliest token.
+        token: the most likely token.
         top1: its probability.
+
+    Returns:
+        The top-1 probability minus that of the second most likely token.
     """
-    # Two maxima cost little beside measuring; np.partition would cost as much again.
+    # Two maxima take little time compared with measuring; np.partition would double it.
     second = max((float(part.max()) for part in (logits[:token], logits[token + 1 :]) if part.size), default=-math.inf)
     return -top1 * math.expm1(second - float(logits[token]))
 
@@ -64,8 +65,8 @@ class EntropyMeter:
     """Measures distributions over vocabularies of one size, without allocating.
 
     H_t = -sum_i p_i ln p_i / ln V (R-Stitch, arXiv 2507.17307) over the full softmax of the raw logits at
-    temperature 1. With the logits shifted by their maximum, x_i, and Z = sum_i exp(x_i), this is
-    (ln Z - sum_i exp(x_i) x_i / Z) / ln V, which takes one exponential a token and no logarithm.
+    temperature 1. With x_i the logits minus their maximum and Z = sum_i exp(x_i), this is
+    (ln Z - sum_i exp(x_i) x_i / Z) / ln V, which takes one exponential per token and no logarithm.
 
     Args:
         n_vocab: V, the number of logits.
@@ -81,25 +82,25 @@ class EntropyMeter:
         """Measure float32 logits of shape (n_vocab,).
 
         Raises:
-            EngineError: a NaN or an infinity among them.
+            EngineError: the logits contain a NaN or infinity.
         """
         (measured,) = self.measure_rows(logits[np.newaxis])
         require_finite(measured, logits)
         return measured
 
     def measure_rows(self, logits: NDArray[np.float32]) -> list[Uncertainty]:
-        """Measure float32 logits of shape (rows, n_vocab), each row for itself.
+        """Measure float32 logits of shape (rows, n_vocab), each row on its own.
 
-        A row with a NaN or an infinity gets an entropy of NaN: one broken row is no reason to lose the others.
+        A row with a NaN or infinity gets an entropy of NaN, so that one broken row does not affect the others.
         """
-        found: list[Uncertainty] = []
+        measured: list[Uncertainty] = []
         for at in range(0, len(logits), self._rows):
             block = logits[at : at + self._rows]
-            found += self._one(block[0]) if len(block) == 1 else self._block(block)
-        return found
+            measured += self._one(block[0]) if len(block) == 1 else self._block(block)
+        return measured
 
     def _one(self, logits: NDArray[np.float32]) -> list[Uncertainty]:
-        # argmax stops at the first NaN, so the maximum tells of one without a pass of its own.
+        # argmax returns the first NaN, so the maximum shows whether there is one.
         token = int(logits.argmax())
         maximum = logits[token]
         if not (math.isfinite(maximum) and math.isfinite(logits.min())):
@@ -113,20 +114,20 @@ class EntropyMeter:
     def _block(self, logits: NDArray[np.float32]) -> list[Uncertainty]:
         rows = len(logits)
         tokens = logits.argmax(axis=1)
-        # Infinities make NaNs on the way, which is what such a row gets in the end; minus infinity alone would not.
+        # Positive infinities turn into NaN here, as intended; negative ones do not, see below.
         with np.errstate(invalid="ignore"):
             shifted = np.subtract(logits, logits.max(axis=1, keepdims=True), out=self._shifted[:rows])
             exp = np.exp(shifted, out=self._exp[:rows])
             partition = exp.sum(axis=1).astype(np.float64)
             weighted = np.matmul(exp[:, np.newaxis], shifted[:, :, np.newaxis])[:, 0, 0].astype(np.float64)
             entropy = np.clip((np.log(partition) - weighted / partition) / self._log_vocab, 0.0, 1.0)
-            # Zero times anything finite is nothing; times an infinity it is no number.
+            # 0 times an infinity is NaN.
             entropy += logits.min(axis=1) * 0.0
         return list(map(Uncertainty, tokens.tolist(), entropy.tolist(), (1 / partition).tolist()))
 
 
 def require_finite(measured: Uncertainty, logits: NDArray[np.float32]) -> None:
-    """Raise EngineError where logits of shape (n_vocab,) were found to hold a NaN or an infinity."""
+    """Raise EngineError if logits of shape (n_vocab,) contain a NaN or infinity, according to their measurement."""
     if math.isnan(measured.entropy):
         bad = int(np.flatnonzero(~np.isfinite(logits))[0])
         raise EngineError("Broken logits", f"The logit of token {bad} is {logits[bad]}.")

@@ -1,7 +1,6 @@
-"""Two models with different tokenisers: the text goes from one to the other, and each reads it in its own tokens.
+"""Two models with different tokenizers: text is passed from one to the other, and re-tokenized.
 
-Knows vocabularies, texts and ids; nothing of models, caches or files. Models that share their tokens need none of
-this (vocabulary.py).
+Models that share a tokenizer pass ids instead (vocabulary.py).
 """
 
 from __future__ import annotations
@@ -18,156 +17,181 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.thinking import ThinkingFormat, format_of
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary, compare
 
-STRADDLING = 3
-"""How many tokens at the end of a text just read may turn out to be the beginning of a longer one."""
+HEALED_TOKENS = 3
+"""How many tokens at the end of a re-tokenized text may be replaced by a longer one (token healing)."""
 
-# Of the longer tokens that many are looked at, and none that is less than a thousandth as likely (e^-7).
-_CONSIDERED = 8
-_LEAST_LIKELY = 7.0
-# Characters of the writer's text that are enough to see where its tokens end.
-_TAIL = 32
+# Consider this many longer tokens, and none whose probability is below a thousandth (e^-7) of the current one's.
+_MAX_CANDIDATES = 8
+_MAX_LOGIT_GAP = 7.0
+# Characters at the end of the writer's text that suffice to find the borders of its tokens.
+_CONTEXT_CHARACTERS = 32
 
 
 class ForeignBridge:
-    """Has one model read what the other one wrote.
+    """Converts text between two vocabularies of different tokenizers.
 
     Args:
         vocabularies: of both models.
-        healing: the models whose caches can forget their last tokens; the others read every token as it stands.
+        healing: the models whose KV caches can be truncated, which token healing requires; the others keep the
+            tokens of a re-tokenized text.
+
+    Attributes:
+        formats: each model's thinking format; None for a model without tokens for one.
     """
 
     def __init__(self, vocabularies: Mapping[Role, Vocabulary], healing: frozenset[Role] = frozenset(Role)) -> None:
         self.vocabularies = vocabularies
         self.healing = healing
         self.formats = {role: thinking_format(vocabulary) for role, vocabulary in vocabularies.items()}
-        self._marks = {role: self._marks_of(role) for role in vocabularies}
+        self._tags = {role: self._tags_for(role) for role in vocabularies}
         self._pieces: dict[Role, tuple[list[bytes], NDArray[np.int64]]] = {}
 
-    def _marks_of(self, reader: Role) -> tuple[re.Pattern[str], dict[str, tuple[int, ...]]] | None:
-        """The writer's marks around reasoning, to be found in a text, and the ids of the reader's own."""
-        theirs, own = self.formats[reader.other], self.formats[reader]
-        if theirs is None or own is None:
+    def _tags_for(self, reader: Role) -> tuple[re.Pattern[str], dict[str, tuple[int, ...]]] | None:
+        """Return a pattern of the writer's thinking tags, and the ids of the reader's tag for each."""
+        source, target = self.formats[reader.other], self.formats[reader]
+        if source is None or target is None:
             return None
         vocabulary = self.vocabularies[reader]
         ids = {
-            mark: tuple(mark_ids(instead, own, vocabulary))
-            for mark, instead in zip(theirs.marks_by_use, own.marks_by_use, strict=True)
-            if mark
+            tag: tuple(tag_ids(counterpart, target, vocabulary))
+            for tag, counterpart in zip(source.tags_by_use, target.tags_by_use, strict=True)
+            if tag
         }
-        return re.compile("(" + "|".join(map(re.escape, theirs.marks)) + ")"), ids
+        return re.compile("(" + "|".join(map(re.escape, source.tags)) + ")"), ids
 
-    def read(self, text: str, reader: Role) -> list[int]:
-        """A text by the other model in the reader's tokens, the marks around reasoning in the reader's own spelling.
+    def retokenize(self, text: str, reader: Role) -> list[int]:
+        """Tokenize a text of the other model, with the reader's thinking tags in place of the writer's.
 
-        Takes time in proportion to the text. Special tokens are not recognised in it, but for those marks.
+        Takes time in proportion to the text. No other special tokens are recognized.
+
+        Args:
+            text: the text.
+            reader: the model that reads it.
+
+        Returns:
+            Ids in the reader's vocabulary.
         """
-        vocabulary, marks = self.vocabularies[reader], self._marks[reader]
-        if marks is None:
-            return spelled(text, vocabulary)
-        pattern, own = marks
+        vocabulary, tags = self.vocabularies[reader], self._tags[reader]
+        if tags is None:
+            return tokenize_continuation(text, vocabulary)
+        pattern, ids_of_tag = tags
         ids: list[int] = []
         for index, part in enumerate(pattern.split(text)):
             if part:
-                ids += own[part] if index % 2 else spelled(part, vocabulary)
+                ids += ids_of_tag[part] if index % 2 else tokenize_continuation(part, vocabulary)
         return ids
 
-    def inside_a_mark(self, text: str, writer: Role) -> bool:
-        """Whether a text ends in the middle of a mark that its writer makes of several tokens."""
+    def inside_tag(self, text: str, writer: Role) -> bool:
+        """Return whether a text ends in the middle of one of its writer's tags of several tokens."""
         form = self.formats[writer]
-        if form is None or not form.in_pieces:
+        if form is None or not form.has_multi_token_tags:
             return False
-        return any(text.endswith(mark[:end]) for mark in form.marks for end in range(1, len(mark)))
+        return any(text.endswith(tag[:end]) for tag in form.tags for end in range(1, len(tag)))
 
     def continuations(self, logits: NDArray[np.float32], read: Sequence[int], tail: str, reader: Role) -> list[int]:
-        """The tokens that could stand in the place of the last ones read, for the text may be only their beginning.
+        """Return longer tokens that could replace the last re-tokenized ones (token healing).
 
-        A text that ends in " wor" is two things to a tokeniser that has " world": the token " wor", after which "ld"
-        was next to never seen, and the beginning of " world". Which of the two was meant the writer's own tokens
-        tell: " world" is possible where the writer, too, would have come to an end after " wor" on its way to it.
+        A text that ends in " wor" is ambiguous for a tokenizer that has " world": it is the token " wor", after which
+        "ld" was almost never seen in training, or the beginning of " world". The writer's tokens decide: " world" is
+        possible if the writer's tokenization of the longer text also has a border after " wor".
 
         Args:
-            logits: the reader's in the place of the first of these tokens, float32, shape (n_vocab,).
-            read: the last tokens of the reader, back from the end of the text.
-            tail: what the writer wrote last, up to that end.
-            reader: whose tokens and logits these are.
+            logits: the reader's logits for the first of these tokens, float32, shape (n_vocab,).
+            read: the last re-tokenized ids, up to the end of the text.
+            tail: the last text of the writer, up to the same end.
+            reader: the model whose tokens and logits these are.
 
         Returns:
-            Ids of longer tokens, the likeliest ones, not much less likely than what is there.
+            Ids of the most likely longer tokens that are not much less likely than the first of `read`.
         """
         piece = self.vocabularies[reader].piece
-        given = b"".join(map(piece, read))
-        if not given:
+        prefix = b"".join(map(piece, read))
+        if not prefix:
             return []
         pieces, tokens = self._sorted_pieces(reader)
-        last = bisect_right(pieces, given, key=lambda text: text[: len(given)])
-        longer = tokens[bisect_right(pieces, given) : last]
-        longer = longer[logits[longer] > logits[read[0]] - _LEAST_LIKELY]
-        longer = longer[np.argsort(-logits[longer], kind="stable")[:_CONSIDERED]]
-        return [t for t in longer.tolist() if self._could_follow(tail, piece(t)[len(given) :], reader)]
+        last = bisect_right(pieces, prefix, key=lambda text: text[: len(prefix)])
+        longer = tokens[bisect_right(pieces, prefix) : last]
+        longer = longer[logits[longer] > logits[read[0]] - _MAX_LOGIT_GAP]
+        longer = longer[np.argsort(-logits[longer], kind="stable")[:_MAX_CANDIDATES]]
+        return [t for t in longer.tolist() if self._has_border(tail, piece(t)[len(prefix) :], reader.other)]
 
-    def _could_follow(self, tail: str, rest: bytes, reader: Role) -> bool:
-        """Whether the writer's tokens would have come to an end after `tail`, had it gone on with `rest`."""
+    def _has_border(self, tail: str, rest: bytes, writer: Role) -> bool:
+        """Return whether the writer's tokenization of `tail + rest` has a token border after `tail`."""
         try:
             following = rest.decode("utf-8")
         except UnicodeDecodeError:
             return False
-        if len(tail) > _TAIL:
-            # From a space on, where a token is likely to begin.
-            tail = tail[-_TAIL:]
+        if len(tail) > _CONTEXT_CHARACTERS:
+            # Start at a space, where a token is likely to begin.
+            tail = tail[-_CONTEXT_CHARACTERS:]
             tail = tail[max(0, tail.find(" ")) :]
-        writer = self.vocabularies[reader.other]
-        ends = accumulate(len(writer.piece(token)) for token in spelled(tail + following, writer))
-        return len(tail.encode("utf-8")) in ends
+        vocabulary = self.vocabularies[writer]
+        ids = tokenize_continuation(tail + following, vocabulary)
+        borders = accumulate(len(vocabulary.piece(token)) for token in ids)
+        return len(tail.encode("utf-8")) in borders
 
     def _sorted_pieces(self, role: Role) -> tuple[list[bytes], NDArray[np.int64]]:
-        """All that a token of this model can add to a text, in order, and the tokens; made once."""
-        found = self._pieces.get(role)
-        if found is None:
+        """Return the pieces of a model's ordinary tokens in order, and the tokens; computed once."""
+        pieces = self._pieces.get(role)
+        if pieces is None:
             vocabulary = self.vocabularies[role]
             pairs = sorted(
                 (vocabulary.piece(t), t) for t in range(len(vocabulary.texts)) if not vocabulary.is_special(t)
             )
-            found = self._pieces[role] = [text for text, _ in pairs], np.array([t for _, t in pairs], np.int64)
-        return found
+            pieces = self._pieces[role] = [text for text, _ in pairs], np.array([t for _, t in pairs], np.int64)
+        return pieces
 
 
 def bridge_between(
     slm: Vocabulary, llm: Vocabulary, healing: frozenset[Role] = frozenset(Role)
 ) -> Bridge | ForeignBridge:
-    """The bridge two models need: of ids where they share a tokeniser, else of text."""
+    """Return the bridge of two models: of ids if they share a tokenizer, else of text.
+
+    Args:
+        slm: the vocabulary of the SLM.
+        llm: the vocabulary of the LLM.
+        healing: as for ForeignBridge.
+    """
     return compare(slm, llm) or ForeignBridge({Role.SLM: slm, Role.LLM: llm}, healing)
 
 
 def thinking_format(vocabulary: Vocabulary) -> ThinkingFormat | None:
-    """How a model with this vocabulary marks its reasoning; None where it has no tokens for that."""
+    """Return the thinking format of a model with this vocabulary; None if it has no tokens for one."""
     return format_of(vocabulary.texts)
 
 
-def mark_ids(mark: str, form: ThinkingFormat, vocabulary: Vocabulary) -> list[int]:
-    """A mark of a model's own format in its tokens."""
+def tag_ids(tag: str, form: ThinkingFormat, vocabulary: Vocabulary) -> list[int]:
+    """Return the ids of a tag of a model's own format."""
     ids: list[int] = []
-    for part in re.split("(" + "|".join(map(re.escape, form.tokens)) + ")", mark):
+    for part in re.split("(" + "|".join(map(re.escape, form.tokens)) + ")", tag):
         if part in form.tokens:
             ids.append(vocabulary.texts.index(part.encode()))
         elif part:
-            ids += spelled(part, vocabulary)
+            ids += tokenize_continuation(part, vocabulary)
     return ids
 
 
-def spelled(text: str, vocabulary: Vocabulary) -> list[int]:
-    """A text in a model's tokens as it stands in the middle of another one."""
+def tokenize_continuation(text: str, vocabulary: Vocabulary) -> list[int]:
+    """Tokenize a text as the continuation of another one: without a space that the tokenizer adds at the start.
+
+    Args:
+        text: the text.
+        vocabulary: of the model that reads it.
+
+    Returns:
+        Ids whose pieces are the text, or the tokenizer's own result if it changes texts (to lower case, for example).
+    """
     data = text.encode("utf-8", "replace")
-    ids = vocabulary.spell(text)
-    if _text_of(ids, vocabulary) == data:
+    ids = vocabulary.tokenize(text)
+    if _pieces_of(ids, vocabulary) == data:
         return ids
-    # Tokenisers of SentencePiece's kind put a space before whatever they are given; behind a line end it is kept apart.
-    anchored = vocabulary.spell("\n" + text)
+    # SentencePiece tokenizers add a space before the text; after a new line it is a token of its own.
+    anchored = vocabulary.tokenize("\n" + text)
     for start in range(1, 4):
-        if _text_of(anchored[start:], vocabulary) == data:
+        if _pieces_of(anchored[start:], vocabulary) == data:
             return anchored[start:]
-    # One that changes the text (to lower case, say) reads it changed.
     return ids
 
 
-def _text_of(ids: Sequence[int], vocabulary: Vocabulary) -> bytes:
+def _pieces_of(ids: Sequence[int], vocabulary: Vocabulary) -> bytes:
     return b"".join(map(vocabulary.piece, ids))

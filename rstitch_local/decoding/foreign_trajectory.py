@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rstitch_local.decoding.config import TrajectoryConfig
 from rstitch_local.decoding.entropy import Uncertainty
-from rstitch_local.decoding.foreign import STRADDLING, ForeignBridge
+from rstitch_local.decoding.foreign import HEALED_TOKENS, ForeignBridge
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation
 from rstitch_local.decoding.side import EvalRequest, Side
@@ -29,7 +29,7 @@ class ForeignTrajectory(Trajectory):
 
     Each model keeps the tokens it generated. When it gets control it re-tokenizes the text that the other one has
     generated since, so a swap takes time in proportion to that text. Control passes only where the text is whole
-    characters and not inside a mark around the reasoning that takes several tokens.
+    characters and not inside a thinking tag of several tokens.
 
     The last tokens of a re-tokenized text may be the beginning of a longer one (`ForeignBridge.continuations`). Their
     logits come with the evaluation that is needed anyway: `request` asks for them, and they are passed to `advance` in
@@ -69,11 +69,11 @@ class ForeignTrajectory(Trajectory):
     def ids(self, role: Role) -> Sequence[int]:
         """Return the whole conversation so far in one model's vocabulary, whole characters only."""
         ids, unread = self._sides[role].ids, self._unread[role]
-        return [*ids, *self._foreign.read(unread, role)] if unread else ids
+        return [*ids, *self._foreign.retokenize(unread, role)] if unread else ids
 
     def outputs(self, role: Role) -> int:
         """Return the largest number of outputs: the last token, and candidates for a longer token."""
-        return 1 + STRADDLING if role in self._foreign.healing else 1
+        return 1 + HEALED_TOKENS if role in self._foreign.healing else 1
 
     def request(self) -> EvalRequest:
         """Return the tokens that the active model has not evaluated; outputs include those of the candidates."""
@@ -179,7 +179,7 @@ class ForeignTrajectory(Trajectory):
 
     def _may_swap(self) -> bool:
         writer = self._active.role
-        return self._text.whole and not self._foreign.inside_a_mark(self._unread[writer.other], writer)
+        return self._text.whole and not self._foreign.inside_tag(self._unread[writer.other], writer)
 
     def _missed(self, side: Side) -> int:
         return super()._missed(side) + self._unread_tokens[side.role]
@@ -202,12 +202,12 @@ class ForeignTrajectory(Trajectory):
         role, text = side.role, self._unread[side.role]
         start = len(side.ids)
         if text:
-            side.ids += self._foreign.read(text, role)
+            side.ids += self._foreign.retokenize(text, role)
         self._unread[role], self._unread_tokens[role] = "", 0
         self._retokenized = text
         self._candidates.clear()
         if role in self._foreign.healing:
-            self._candidates += range(max(start, len(side.ids) - STRADDLING), len(side.ids))
+            self._candidates += range(max(start, len(side.ids) - HEALED_TOKENS), len(side.ids))
 
     def _activate(self, role: Role) -> None:
         if not self._replaying:

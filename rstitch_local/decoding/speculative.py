@@ -150,7 +150,7 @@ class SpeculativeTrajectory(Trajectory):
         observation = Observation(Role.SLM, position, measured.entropy, measured.top1)
         if query(self.router, observation) is Role.SLM:
             token = self._sampler.choose(logits, position, measured.token)
-            ids = self._bridge.carry(token, Role.SLM)
+            ids = self._bridge.convert(token, Role.SLM)
             if len(ids) == 1:
                 draft = _Draft(token, ids[0], observation, self._distribution(logits))
                 if self._append_draft(draft):
@@ -234,7 +234,7 @@ class SpeculativeTrajectory(Trajectory):
         """Take over a step of an earlier answer; a round that was cut short continues with what is left of it."""
         side, llm = self._sides[step.role], self._sides[Role.LLM]
         observation = Observation(step.role, step.position, step.entropy, step.top1, margin=step.margin)
-        ids: Sequence[int] = self._bridge.carry(step.token, Role.SLM) if step.role is Role.SLM else ()
+        ids: Sequence[int] = self._bridge.convert(step.token, Role.SLM) if step.role is Role.SLM else ()
         if self._accepted == 0:
             self._begin_round()
         drafted = self._accepted > 0 or self.active is Role.SLM

@@ -236,7 +236,7 @@ class Trajectory:
     def _keep(self, side: Side, token: int, observation: Observation) -> Step:
         """Append a token for both models."""
         side.ids.append(token)
-        self._sides[side.role.other].ids.extend(self._bridge.carry(token, side.role))
+        self._sides[side.role.other].ids.extend(self._bridge.convert(token, side.role))
         return self._step(side, token, observation, side, token)
 
     def _step(self, side: Side, token: int, observation: Observation, reader: Side, read: int) -> Step:

@@ -1,7 +1,6 @@
-"""Two vocabularies compared by the text of their tokens, and the bridge that carries tokens across.
+"""Compares two vocabularies by the text of their tokens, and converts token ids from one to the other.
 
-Knows lists of token texts and ids; nothing of files, models or which of the two is writing. Tokenisers that differ
-are foreign.py's.
+Vocabularies of different tokenizers are handled in foreign.py.
 """
 
 from __future__ import annotations
@@ -10,19 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rstitch_local.decoding.roles import Role
-from rstitch_local.decoding.thinking import CLOSES, OPENS
+from rstitch_local.decoding.thinking import CLOSE_TAGS, OPEN_TAGS
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """One model's tokens, as much of them as comparing and carrying needs.
+    """One model's tokens.
 
-    texts: each token's text, as the vocabulary spells it, by id; without the padding at the end.
-    end_of_turn: the token a turn ends with (-1: none).
-    is_special: whether an id lies outside the tokeniser's body (control and added tokens).
-    is_eog: whether an id ends a generation.
-    piece: the bytes a token adds to an answer.
-    spell: ids of a text taken letter by letter, special tokens not recognised.
+    Attributes:
+        texts: the text of each token by id, as the vocabulary stores it; without the padding at the end.
+        end_of_turn: the token that ends a turn; -1 if there is none.
+        is_special: whether a token is a control or added token.
+        is_eog: whether a token ends the generation.
+        piece: the bytes that a token adds to an answer.
+        tokenize: the ids of a text; special tokens in it are not recognized.
     """
 
     texts: Sequence[bytes]
@@ -30,16 +30,19 @@ class Vocabulary:
     is_special: Callable[[int], bool]
     is_eog: Callable[[int], bool]
     piece: Callable[[int], bytes]
-    spell: Callable[[str], list[int]]
+    tokenize: Callable[[str], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A special token that is not the same in both vocabularies, and what stands for it in the other.
+    """A special token that differs between the vocabularies, and its counterpart.
 
-    writer, token, text: whose it is, its id there, its text.
-    ids: what the other model reads in its place.
-    how: by what it was found: "text", "end of turn", "thinking", or "letters" where it has no counterpart.
+    Attributes:
+        writer: the model that has the token.
+        token: its id there.
+        text: its text.
+        ids: what the other model reads in its place.
+        how: how the counterpart was found: "text", "end of turn", "thinking"; or "letters" if there is none.
     """
 
     writer: Role
@@ -51,10 +54,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """Carries a token from the vocabulary of the model that wrote it to the other's.
+    """Converts tokens between two vocabularies of the same tokenizer.
 
-    Most ids are the same in both; `exceptions`, by the role that wrote, holds the others: the ids the other
-    model reads in its place, one at least. `matches` says how they were found.
+    Attributes:
+        vocabularies: the vocabulary of each model.
+        exceptions: for each writer, the tokens whose id differs in the other vocabulary, with the ids that the other
+            model reads instead (at least one).
+        matches: how the exceptions were found.
     """
 
     vocabularies: Mapping[Role, Vocabulary]
@@ -63,48 +69,57 @@ class Bridge:
     )
     matches: Sequence[Match] = ()
 
-    def carry(self, token: int, writer: Role) -> tuple[int, ...]:
-        """The ids that stand for this token in the other model's vocabulary."""
+    def convert(self, token: int, writer: Role) -> tuple[int, ...]:
+        """Return the ids that the other model reads for a token.
+
+        Args:
+            token: an id in the writer's vocabulary.
+            writer: the model that generated it.
+        """
         ids = self.exceptions[writer].get(token)
         return (token,) if ids is None else ids
 
 
 def compare(slm: Vocabulary, llm: Vocabulary) -> Bridge | None:
-    """Find out whether two models share a tokeniser, and how tokens get from one to the other.
+    """Return the bridge of two models that share a tokenizer.
 
-    Shared means: every ordinary token has the same id and text in both. Special tokens may differ, as they do
-    between DeepSeek's and Qwen's own models: they are matched by text, then by role (end of turn, think open,
-    think close); one that has no match is spelled out in letters.
+    They do if every ordinary token has the same id and text in both. Special tokens may differ, as between DeepSeek's
+    and Qwen's own models: they are matched by text, then by use (end of turn, opening and closing thinking tag). One
+    without a match is read as its text.
+
+    Args:
+        slm: the vocabulary of the SLM.
+        llm: the vocabulary of the LLM.
 
     Returns:
-        The bridge, or None where the tokenisers differ, so that ids of the one mean nothing to the other.
+        The bridge; None if the tokenizers differ, so that ids of one are meaningless in the other.
     """
-    of_slm, of_llm = differing(slm, llm)
-    if ordinary(slm, of_slm) or ordinary(llm, of_llm):
+    of_slm, of_llm = differing_tokens(slm, llm)
+    if ordinary_tokens(slm, of_slm) or ordinary_tokens(llm, of_llm):
         return None
     matches = [*_matches(Role.SLM, slm, of_slm, llm, of_llm), *_matches(Role.LLM, llm, of_llm, slm, of_slm)]
     exceptions = {role: {match.token: match.ids for match in matches if match.writer is role} for role in Role}
     return Bridge({Role.SLM: slm, Role.LLM: llm}, exceptions, matches)
 
 
-def differing(slm: Vocabulary, llm: Vocabulary) -> tuple[list[int], list[int]]:
-    """The ids of each that mean something else in the other, or nothing."""
+def differing_tokens(slm: Vocabulary, llm: Vocabulary) -> tuple[list[int], list[int]]:
+    """Return, for each vocabulary, the ids that have another text, or none, in the other one."""
     common = min(len(slm.texts), len(llm.texts))
     both = [token for token in range(common) if slm.texts[token] != llm.texts[token]]
     return [*both, *range(common, len(slm.texts))], [*both, *range(common, len(llm.texts))]
 
 
-def ordinary(vocabulary: Vocabulary, tokens: Sequence[int]) -> list[int]:
-    """Those of some tokens that belong to the tokeniser's body."""
+def ordinary_tokens(vocabulary: Vocabulary, tokens: Sequence[int]) -> list[int]:
+    """Return those of some tokens that are not special."""
     return [token for token in tokens if not vocabulary.is_special(token)]
 
 
 def _matches(
     writer: Role, source: Vocabulary, tokens: Sequence[int], target: Vocabulary, target_tokens: Sequence[int]
 ) -> list[Match]:
-    """For each special token of the source that is not the same in the target, what the target reads instead."""
+    """Find the counterpart in the target of each differing special token of the source."""
     by_text = {target.texts[token]: token for token in target_tokens}
-    found = []
+    matches = []
     for token in tokens:
         text = source.texts[token]
         ids: tuple[int, ...]
@@ -112,19 +127,19 @@ def _matches(
             ids, how = (by_text[text],), "text"
         elif source.is_eog(token) and target.end_of_turn >= 0:
             ids, how = (target.end_of_turn,), "end of turn"
-        elif mark := _think_mark(text, target):
-            ids, how = mark, "thinking"
+        elif tag := _thinking_tag(text, target):
+            ids, how = tag, "thinking"
         else:
-            # What has no text still has to be something: a model cannot evaluate nothing.
-            ids, how = tuple(target.spell(text.decode("utf-8", "replace") or "?")), "letters"
-        found.append(Match(writer, token, text, ids, how))
-    return found
+            # A token without text needs a counterpart too: a model cannot evaluate an empty sequence.
+            ids, how = tuple(target.tokenize(text.decode("utf-8", "replace") or "?")), "letters"
+        matches.append(Match(writer, token, text, ids, how))
+    return matches
 
 
-def _think_mark(text: bytes, target: Vocabulary) -> tuple[int, ...]:
-    """The target's own spelling of a mark around reasoning; empty where the text is none or it has none."""
-    for marks in (OPENS, CLOSES):
-        spelled = [mark.encode() for mark in marks]
-        if text in spelled:
-            return next(((target.texts.index(mark),) for mark in spelled if mark in target.texts), ())
+def _thinking_tag(text: bytes, target: Vocabulary) -> tuple[int, ...]:
+    """Return the target's thinking tag for that of another format; empty if the text is no tag or it has none."""
+    for tags in (OPEN_TAGS, CLOSE_TAGS):
+        encoded = [tag.encode() for tag in tags]
+        if text in encoded:
+            return next(((target.texts.index(tag),) for tag in encoded if tag in target.texts), ())
     return ()

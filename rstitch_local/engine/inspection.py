@@ -105,7 +105,7 @@ def _ids_after(
         return list(replayed.ids(role))
     ids = pair.render(messages, role, thinking=thinking, prefix=prefix)
     for step in steps:
-        ids += (step.token,) if step.role is role else pair.bridge.carry(step.token, step.role)
+        ids += (step.token,) if step.role is role else pair.bridge.convert(step.token, step.role)
     return ids
 
 

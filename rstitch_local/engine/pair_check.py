@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rstitch_local.decoding.foreign import ForeignBridge, spelled, thinking_format
+from rstitch_local.decoding.foreign import ForeignBridge, thinking_format, tokenize_continuation
 from rstitch_local.decoding.roles import Role
-from rstitch_local.decoding.vocabulary import Bridge, Match, Vocabulary, differing, ordinary
+from rstitch_local.decoding.vocabulary import Bridge, Match, Vocabulary, differing_tokens, ordinary_tokens
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.vocabularies import bridge_of, template_of
 from rstitch_local.errors import ModelError
@@ -130,7 +130,7 @@ def check_pair(choice: PairChoice) -> PairReport:
 def _report(choice: PairChoice, weights: Mapping[Role, Weights]) -> PairReport:
     bridge = bridge_of(weights)
     slm, llm = (bridge.vocabularies[role] for role in Role)
-    differing_ids = dict(zip(Role, differing(slm, llm), strict=True))
+    differing_ids = dict(zip(Role, differing_tokens(slm, llm), strict=True))
     models = {role: _summary(weights[role], bridge.vocabularies[role], differing_ids[role]) for role in Role}
     kind, reason = _kind(bridge, models)
     return PairReport(
@@ -152,8 +152,8 @@ def _summary(weights: Weights, vocabulary: Vocabulary, differing_ids: Sequence[i
         tokens=weights.n_vocab,
         padding=weights.n_logits - weights.n_vocab,
         differing=len(differing_ids),
-        differing_ordinary=len(ordinary(vocabulary, differing_ids)),
-        sample_tokens=len(spelled(SAMPLE, vocabulary)),
+        differing_ordinary=len(ordinary_tokens(vocabulary, differing_ids)),
+        sample_tokens=len(tokenize_continuation(SAMPLE, vocabulary)),
         thinking="" if form is None else form.name,
         can_truncate=weights.can_truncate,
     )
@@ -179,8 +179,8 @@ def _kind(bridge: Bridge | ForeignBridge, models: Mapping[Role, VocabularySummar
 
 def _first_difference(bridge: ForeignBridge) -> str:
     slm, llm = (bridge.vocabularies[role] for role in Role)
-    of_slm, of_llm = differing(slm, llm)
-    token = min([*ordinary(slm, of_slm)[:1], *ordinary(llm, of_llm)[:1]])
+    of_slm, of_llm = differing_tokens(slm, llm)
+    token = min([*ordinary_tokens(slm, of_slm)[:1], *ordinary_tokens(llm, of_llm)[:1]])
     texts = [repr(v.piece(token).decode("utf-8", "replace")) if token < len(v.texts) else "missing" for v in (slm, llm)]
     return f", from id {token} on: {texts[0]} in the SLM, {texts[1]} in the LLM"
 
@@ -210,6 +210,6 @@ def _tokenize_ms(vocabulary: Vocabulary) -> float:
     times = []
     for _ in range(5):
         started = time.perf_counter_ns()
-        spelled(SAMPLE, vocabulary)
+        tokenize_continuation(SAMPLE, vocabulary)
         times.append(time.perf_counter_ns() - started)
     return min(times) / 1e6

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rstitch_local.decoding.foreign import thinking_format
 from rstitch_local.decoding.roles import Role
-from rstitch_local.decoding.thinking import closed_by, opened_by, respelled
+from rstitch_local.decoding.thinking import closed_format, convert_tags, opened_format
 from rstitch_local.decoding.vocabulary import Vocabulary
 from rstitch_local.llama.chat_template import ChatTemplate, Message
 from rstitch_local.llama.weights import Weights
@@ -52,13 +52,13 @@ class PromptRenderer:
             InputError: the template rejects the conversation.
         """
         text, others = (self._by_template(messages, each, thinking) for each in (role, role.other))
-        format_, opened = self.formats[role], opened_by(others)
-        if opened_by(text) is not None or closed_by(text) is not None:
+        format_, opened = self.formats[role], opened_format(others)
+        if opened_format(text) is not None or closed_format(text) is not None:
             return text
         if opened is not None:
             return text + (format_ or opened).open + others[len(others.rstrip()) :]
         # A model with channels names one before it answers; its partner without reasoning answers right away.
-        return text + format_.plain if format_ is not None and self.formats[role.other] is None else text
+        return text + format_.no_thinking if format_ is not None and self.formats[role.other] is None else text
 
     def _by_template(self, messages: Sequence[Message], role: Role, thinking: bool | None) -> str:
         template = self.templates[role]
@@ -81,7 +81,7 @@ class PromptRenderer:
             InputError: the template rejects the conversation.
         """
         weights = self._weights[role]
-        text = self.text(messages, role, thinking=thinking) + respelled(prefix, self.formats[role])
+        text = self.text(messages, role, thinking=thinking) + convert_tags(prefix, self.formats[role])
         ids = weights.tokenize(text, parse_special=True)
         if weights.add_bos and weights.bos >= 0 and ids[:1] != [weights.bos]:
             ids.insert(0, weights.bos)
@@ -89,4 +89,4 @@ class PromptRenderer:
 
     def opens_thinking(self, messages: Sequence[Message], *, thinking: bool | None = None) -> bool:
         """Return whether the prompt ends inside the reasoning, so that the answer has no opening mark of its own."""
-        return opened_by(self.text(messages, Role.SLM, thinking=thinking)) is not None
+        return opened_format(self.text(messages, Role.SLM, thinking=thinking)) is not None

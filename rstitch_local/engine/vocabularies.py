@@ -33,7 +33,7 @@ def vocabulary_of(weights: Weights) -> Vocabulary:
         is_special=weights.is_special,
         is_eog=weights.is_eog,
         piece=piece if marks else weights.piece,
-        spell=lambda text: weights.tokenize(text, parse_special=False),
+        tokenize=lambda text: weights.tokenize(text, parse_special=False),
     )
 
 

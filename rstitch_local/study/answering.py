@@ -154,13 +154,13 @@ def read_along(pair: Pair, reader: Role, messages: Sequence[Message], written: S
         reading.tokens.append(found.token)
         reading.entropies.append(found.entropy)
         reading.agrees.append(same_token(bridge, token, writer, found.token))
-        missing = list(bridge.carry(token, writer))
+        missing = list(bridge.convert(token, writer))
     return reading._replace(decode_ms=nanoseconds / 1e6 / passes if passes else None)
 
 
 def same_token(bridge: Bridge, token: int, writer: Role, other: int) -> bool:
     """Whether what one model wrote and what the other would write mean the same: one text, or an end for both."""
-    if bridge.carry(token, writer) == (other,):
+    if bridge.convert(token, writer) == (other,):
         return True
     return bridge.vocabularies[writer].is_eog(token) and bridge.vocabularies[OTHER[writer]].is_eog(other)
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scripted import ScriptedModel, algorithm_1
 
-from rstitch_local.decoding.foreign import ForeignBridge, bridge_between, spelled
+from rstitch_local.decoding.foreign import ForeignBridge, bridge_between, tokenize_continuation
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation
 from rstitch_local.decoding.step import Step
@@ -54,7 +54,7 @@ def text_of(ids: Sequence[int], vocabulary: Vocabulary) -> str:
 def test_any_text_comes_back(names: tuple[str, str], text: str, reader: Role) -> None:
     bridge = bridge_of(*names)
     vocabulary = bridge.vocabularies[reader]
-    ids = bridge.read(text, reader)
+    ids = bridge.retokenize(text, reader)
     assert text_of(ids, vocabulary) == text
     assert all(0 <= token < len(vocabulary.texts) for token in ids)
 
@@ -62,15 +62,15 @@ def test_any_text_comes_back(names: tuple[str, str], text: str, reader: Role) ->
 def test_a_tokeniser_that_begins_with_a_space_adds_none() -> None:
     plain = toy_vocabulary(BODIES["words"])
     # SentencePiece: whatever it is given, a space comes first, also before the line end it is given to keep it apart.
-    spaced = replace(plain, spell=lambda text: plain.spell(" " + text))
+    spaced = replace(plain, tokenize=lambda text: plain.tokenize(" " + text))
     for text in ("ld is", " the", "\n", "a"):
-        assert text_of(spelled(text, spaced), plain) == text
+        assert text_of(tokenize_continuation(text, spaced), plain) == text
 
 
 def test_one_that_changes_letters_reads_them_changed() -> None:
     plain = toy_vocabulary(BODIES["words"])
-    lower = replace(plain, spell=lambda text: plain.spell(text.lower()))
-    assert text_of(spelled("The", lower), plain) == "the"
+    lower = replace(plain, tokenize=lambda text: plain.tokenize(text.lower()))
+    assert text_of(tokenize_continuation("The", lower), plain) == "the"
 
 
 def test_the_same_words_under_other_ids_are_foreign() -> None:
@@ -191,7 +191,7 @@ def _letters(names: list[bytes], end: int) -> Vocabulary:
         is_special=lambda token: token == end,
         is_eog=lambda token: token == end,
         piece=lambda token: b"" if token == end else names[token],
-        spell=lambda text: [names.index(letter.encode()) for letter in text if letter.encode() in names],
+        tokenize=lambda text: [names.index(letter.encode()) for letter in text if letter.encode() in names],
     )
 
 
@@ -208,7 +208,7 @@ def longer(
     logits = np.full(len(vocabulary.texts), -5.0, np.float32)
     for text, value in row.items():
         logits[vocabulary.texts.index(text.encode())] = value
-    ids = bridge.read(read, Role.LLM)
+    ids = bridge.retokenize(read, Role.LLM)
     return [vocabulary.texts[t].decode() for t in bridge.continuations(logits, ids, tail, Role.LLM)]
 
 
@@ -302,24 +302,24 @@ def test_control_stays_inside_a_character() -> None:
 
 
 def test_speech_of_channels_is_read_as_thinking() -> None:
-    harmony = next(each for each in FORMATS if each.plain)
+    harmony = next(each for each in FORMATS if each.no_thinking)
     slm = toy_vocabulary(BODIES["words"], specials=["<think>", "</think>"])
     llm = toy_vocabulary(BODIES["bytes"], specials=list(harmony.tokens))
     bridge = ForeignBridge({Role.SLM: slm, Role.LLM: llm})
     text = f"{harmony.open}two{harmony.close}4"
-    assert text_of(bridge.read(text, Role.SLM), slm) == "<think>two</think>4"
-    assert text_of(bridge.read("<think>two</think>4", Role.LLM), llm) == text
-    assert slm.texts.index(b"<think>") in bridge.read(text, Role.SLM)
-    assert bridge.inside_a_mark("so<|end|><|start|>assistant", Role.LLM)
-    assert not bridge.inside_a_mark(text, Role.LLM)
-    assert not bridge.inside_a_mark("<thi", Role.SLM)
+    assert text_of(bridge.retokenize(text, Role.SLM), slm) == "<think>two</think>4"
+    assert text_of(bridge.retokenize("<think>two</think>4", Role.LLM), llm) == text
+    assert slm.texts.index(b"<think>") in bridge.retokenize(text, Role.SLM)
+    assert bridge.inside_tag("so<|end|><|start|>assistant", Role.LLM)
+    assert not bridge.inside_tag(text, Role.LLM)
+    assert not bridge.inside_tag("<thi", Role.SLM)
 
 
 def test_speech_without_marks_is_read_as_letters() -> None:
     slm = toy_vocabulary(BODIES["words"], specials=["<think>", "</think>"])
     llm = toy_vocabulary(BODIES["bytes"])
     bridge = ForeignBridge({Role.SLM: slm, Role.LLM: llm})
-    assert text_of(bridge.read("<think>two", Role.LLM), llm) == "<think>two"
+    assert text_of(bridge.retokenize("<think>two", Role.LLM), llm) == "<think>two"
 
 
 @pytest.mark.parametrize("capacity", [3, 5, 9])

@@ -233,7 +233,7 @@ def test_two_vocabularies(seed: int, spec: str, n_batch: int, temperature: float
     bridge = special_bridge()
     trajectory = make(8, spec, bridge=bridge, temperature=temperature, seed=seed)
     steps = run(trajectory, {Role.SLM: slm.logits, Role.LLM: llm.logits}, n_batch)
-    read = [step.token if step.role is Role.LLM else bridge.carry(step.token, Role.SLM)[0] for step in steps]
+    read = [step.token if step.role is Role.LLM else bridge.convert(step.token, Role.SLM)[0] for step in steps]
     assert trajectory.ids(Role.LLM) == [1, 1, *read]
     assert 3 not in {step.token for step in steps if step.role is Role.SLM}
     # The text and the end are those of the LLM's tokens, whoever wrote them.

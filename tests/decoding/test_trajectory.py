@@ -294,7 +294,7 @@ def test_text_comes_in_whole_characters() -> None:
         is_special=plain.is_special,
         is_eog=plain.is_eog,
         piece=lambda token: pieces.get(token, b""),
-        spell=plain.spell,
+        tokenize=plain.tokenize,
     )
     trajectory = Trajectory(
         TrajectoryConfig(

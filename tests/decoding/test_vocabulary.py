@@ -16,7 +16,7 @@ def vocabulary(specials: list[str], *, body: list[bytes] = BODY, eog: str = "") 
         is_special=lambda token: token >= len(body),
         is_eog=lambda token: token == end,
         piece=lambda token: texts[token],
-        spell=lambda text: [ord(c) % len(body) for c in text],
+        tokenize=lambda text: [ord(c) % len(body) for c in text],
     )
 
 
@@ -28,7 +28,7 @@ def compare(slm: Vocabulary, llm: Vocabulary) -> Bridge:
 
 def test_the_same_vocabulary_carries_ids_as_they_are() -> None:
     bridge = compare(vocabulary(["<end>"]), vocabulary(["<end>"]))
-    assert [bridge.carry(token, role) for role in Role for token in range(5)] == [(t,) for t in range(5)] * 2
+    assert [bridge.convert(token, role) for role in Role for token in range(5)] == [(t,) for t in range(5)] * 2
 
 
 def test_special_tokens_go_by_text() -> None:
@@ -36,11 +36,11 @@ def test_special_tokens_go_by_text() -> None:
     slm = vocabulary(["<|end|>", "<think>", "</think>"], eog="<|end|>")
     llm = vocabulary(["<|im_end|>", "<|box_start|>", "<|pad|>", "<think>", "</think>"], eog="<|im_end|>")
     bridge = compare(slm, llm)
-    assert bridge.carry(5, Role.SLM) == (7,)
-    assert bridge.carry(6, Role.SLM) == (8,)
-    assert bridge.carry(7, Role.LLM) == (5,)
+    assert bridge.convert(5, Role.SLM) == (7,)
+    assert bridge.convert(6, Role.SLM) == (8,)
+    assert bridge.convert(7, Role.LLM) == (5,)
     # By role: the end of a turn has another text.
-    assert bridge.carry(4, Role.SLM) == (4,)
+    assert bridge.convert(4, Role.SLM) == (4,)
     assert bridge.exceptions[Role.SLM][4] == (4,)
     assert [(match.token, match.how) for match in bridge.matches if match.writer is Role.SLM] == [
         (4, "end of turn"),
@@ -51,20 +51,20 @@ def test_special_tokens_go_by_text() -> None:
         "end of turn", "letters", "letters", "text", "text",
     ]  # fmt: skip
     # Without any match: spelled out, so that the other model at least reads the letters.
-    assert bridge.carry(5, Role.LLM) == tuple(slm.spell("<|box_start|>"))
+    assert bridge.convert(5, Role.LLM) == tuple(slm.tokenize("<|box_start|>"))
 
 
 def test_marks_around_reasoning_go_by_role() -> None:
     bridge = compare(vocabulary(["[THINK]", "[/THINK]"]), vocabulary(["<x>", "<y>", "<think>", "</think>"]))
-    assert bridge.carry(4, Role.SLM) == (6,)
-    assert bridge.carry(5, Role.SLM) == (7,)
-    assert bridge.carry(6, Role.LLM) == (4,)
+    assert bridge.convert(4, Role.SLM) == (6,)
+    assert bridge.convert(5, Role.SLM) == (7,)
+    assert bridge.convert(6, Role.LLM) == (4,)
 
 
 def test_padding_and_extra_width_are_no_difference() -> None:
     bridge = compare(vocabulary(["<end>", "[PAD5]"]), vocabulary(["<end>", "[PAD5]", "[PAD6]", "[PAD7]"]))
-    assert bridge.carry(5, Role.LLM) == (5,)
-    assert all(bridge.carry(token, Role.LLM) for token in range(8)), "every token has to be carried as something"
+    assert bridge.convert(5, Role.LLM) == (5,)
+    assert all(bridge.convert(token, Role.LLM) for token in range(8)), "every token has to be carried as something"
 
 
 def test_another_body_is_another_tokeniser() -> None:

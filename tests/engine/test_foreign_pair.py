@@ -332,7 +332,7 @@ def test_real_tokenisers_give_any_text_back(foreign: Pair, shuffled: Pair) -> No
         assert isinstance(pair.bridge, ForeignBridge)
         for role, vocabulary in pair.bridge.vocabularies.items():
             for text in texts:
-                ids = pair.bridge.read(text, role)
+                ids = pair.bridge.retokenize(text, role)
                 assert b"".join(map(vocabulary.piece, ids)).decode("utf-8") == text
                 assert all(0 <= token < pair.weights[role].n_vocab for token in ids)
                 assert not any(vocabulary.is_eog(token) for token in ids)
