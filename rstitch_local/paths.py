@@ -54,7 +54,7 @@ def calibrations_dir() -> Path:
     return cache_dir() / "calibrations"
 
 
-def user_catalogue() -> Path:
+def user_catalog() -> Path:
     """The user's own `models.toml`, laid over the one that ships."""
     return config_dir() / "models.toml"
 

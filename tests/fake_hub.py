@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on loopback, as far as a download needs one: metadata, redirects, ranges, faults."""
+"""A minimal Hugging Face Hub on loopback: metadata, redirects, ranges, faults."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class FakeHub:
-    """Serves `files` ("owner/repo/file" -> bytes) and writes down every request.
+    """Serves `files` ("owner/repo/file" -> bytes) and records every request.
 
     Attributes:
-        break_after: for each coming body in turn, send this many bytes and hang up (None: send all).
-        gated: repositories that answer 401 with the Hub's gated code.
-        announce: a sum to announce instead of the true one.
-        ranges: whether the store honours Range.
-        down: answer every request with this status.
+        break_after: per body, in order: close the connection after this many bytes; None sends everything.
+        gated: repositories that respond with 401 and the Hub's code for gated repositories.
+        announce: a checksum to announce instead of the true one.
+        ranges: support Range requests.
+        down: respond to every request with this status.
+        requests: (method, path, Range, Authorization) of every request.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -32,7 +33,7 @@ class FakeHub:
     requests: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
 
     def __enter__(self) -> FakeHub:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
         return self
@@ -52,75 +53,74 @@ class FakeHub:
 
     @property
     def bodies(self) -> list[str | None]:
-        """The Range of every request for bytes, in order."""
+        """The Range header of every request for data, in order."""
         return [range_ for method, path, range_, _ in self.requests if method == "GET" and path.startswith("/store/")]
 
 
-def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            del format, args
+class _Handler(BaseHTTPRequestHandler):
+    hub: FakeHub
 
-        def do_HEAD(self) -> None:
-            self._answer()
+    def log_message(self, format: str, *args: Any) -> None:
+        del format, args
 
-        def do_GET(self) -> None:
-            self._answer()
+    def do_HEAD(self) -> None:
+        self._answer()
 
-        def _answer(self) -> None:
-            auth, range_ = self.headers.get("Authorization"), self.headers.get("Range")
-            hub.requests.append((self.command, self.path, range_, auth))
-            if hub.down is not None:
-                self._fail(hub.down)
-            elif self.path.startswith("/store/"):
-                self._body(hub.files[self.path.removeprefix("/store/")], range_)
-            else:
-                self._resolve()
+    def do_GET(self) -> None:
+        self._answer()
 
-        def _resolve(self) -> None:
-            owner, repo, verb, revision, file = self.path.removeprefix("/").split("/", 4)
-            name = f"{owner}/{repo}"
-            assert verb == "resolve"
-            if name in hub.gated:
-                self._fail(401, "GatedRepo")
-            elif not any(key.startswith(name + "/") for key in hub.files):
-                self._fail(401, "RepoNotFound")
-            elif revision not in ("main", COMMIT):
-                self._fail(404, "RevisionNotFound")
-            elif f"{name}/{file}" not in hub.files:
-                self._fail(404, "EntryNotFound")
-            else:
-                content = hub.files[f"{name}/{file}"]
-                etag = hub.announce or hashlib.sha256(content).hexdigest()
-                self.send_response(302)
-                self.send_header("X-Repo-Commit", COMMIT)
-                self.send_header("X-Linked-Etag", f'"{etag}"')
-                self.send_header("X-Linked-Size", str(len(content)))
-                # Another host name, as the real store has, so that a token must not follow.
-                self.send_header("Location", f"http://localhost:{hub.port}/store/{name}/{file}")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+    def _answer(self) -> None:
+        auth, range_ = self.headers.get("Authorization"), self.headers.get("Range")
+        self.hub.requests.append((self.command, self.path, range_, auth))
+        if self.hub.down is not None:
+            self._fail(self.hub.down)
+        elif self.path.startswith("/store/"):
+            self._body(self.hub.files[self.path.removeprefix("/store/")], range_)
+        else:
+            self._resolve()
 
-        def _fail(self, status: int, code: str | None = None) -> None:
-            self.send_response(status)
-            if code:
-                self.send_header("X-Error-Code", code)
-                self.send_header("X-Error-Message", f"\x1b[31m{code}")
+    def _resolve(self) -> None:
+        owner, repo, verb, revision, file = self.path.removeprefix("/").split("/", 4)
+        name = f"{owner}/{repo}"
+        assert verb == "resolve"
+        if name in self.hub.gated:
+            self._fail(401, "GatedRepo")
+        elif not any(key.startswith(name + "/") for key in self.hub.files):
+            self._fail(401, "RepoNotFound")
+        elif revision not in ("main", COMMIT):
+            self._fail(404, "RevisionNotFound")
+        elif f"{name}/{file}" not in self.hub.files:
+            self._fail(404, "EntryNotFound")
+        else:
+            content = self.hub.files[f"{name}/{file}"]
+            etag = self.hub.announce or hashlib.sha256(content).hexdigest()
+            self.send_response(302)
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Linked-Etag", f'"{etag}"')
+            self.send_header("X-Linked-Size", str(len(content)))
+            # Another host name, like the real one: a token must not be sent there.
+            self.send_header("Location", f"http://localhost:{self.hub.port}/store/{name}/{file}")
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def _body(self, content: bytes, range_: str | None) -> None:
-            start = 0
-            if range_ is not None and hub.ranges:
-                start = int(range_.removeprefix("bytes=").removesuffix("-"))
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-            else:
-                self.send_response(200)
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(content) - start))
-            self.end_headers()
-            limit = hub.break_after.pop(0) if hub.break_after else None
-            self.wfile.write(content[start:] if limit is None else content[start : start + limit])
+    def _fail(self, status: int, code: str | None = None) -> None:
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+            self.send_header("X-Error-Message", f"\x1b[31m{code}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
-    return Handler
+    def _body(self, content: bytes, range_: str | None) -> None:
+        start = 0
+        if range_ is not None and self.hub.ranges:
+            start = int(range_.removeprefix("bytes=").removesuffix("-"))
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            self.send_response(200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        limit = self.hub.break_after.pop(0) if self.hub.break_after else None
+        self.wfile.write(content[start:] if limit is None else content[start : start + limit])

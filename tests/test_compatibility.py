@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rstitch_local.catalog.catalogue import load_catalogue
+from rstitch_local.catalog.catalog import load_catalog
 from rstitch_local.costs.store import read_calibration
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.choice import choose_pair
@@ -122,7 +122,7 @@ def test_old_settings_open() -> None:
 
 
 def test_an_old_catalogue_and_a_tuned_router_open(old: Path) -> None:
-    catalogue = load_catalogue()
+    catalogue = load_catalog()
     assert (catalogue.get("mine").tau, catalogue.get("qwen2.5-coder").tau) == (0.01, 0.03)
     assert choose_pair("demo").defaults.router == "stay:4:0.1"
     assert (old / "home" / "config" / "tuned.toml").is_file()

@@ -1,1 +1,1 @@
-"""From a pair's name to two checked files on this disk."""
+"""Pairs by name: the catalog (models.toml), downloads, and checks of the two files."""

@@ -1,7 +1,7 @@
-"""The sha256 of a file, worked out once and remembered while the file stays the same.
+"""SHA-256 checksums of files, cached until a file changes.
 
-Knows nothing of catalogues. A remembered sum serves honest work (run headers, a second look at a
-download); it is no defence against somebody who can write into the cache folder.
+The cache saves time (run headers, repeated checks of a download); it does not protect against an attacker who can
+write to the cache folder.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ from rstitch_local.files import write_json
 BLOCK_BYTES = 1 << 22
 
 
-def sha256_of(path: Path, *, each_block: Callable[[int], None] | None = None) -> str:
-    """The sha256 of a file in hexadecimal, from the cache when path, size and modification time are known.
+def sha256_of(path: Path, *, on_block: Callable[[int], None] | None = None) -> str:
+    """Return the hexadecimal SHA-256 of a file, from the cache if its size and modification time are unchanged.
 
     Args:
         path: the file.
-        each_block: called with the number of bytes just read, for a progress display; it may raise to stop.
+        on_block: called with the number of bytes of each block read, to report progress; may raise to stop.
 
     Raises:
         OSError: the file cannot be read.
     """
-    known = cached_sha256(path)
-    if known is not None:
-        return known
+    cached = cached_sha256(path)
+    if cached is not None:
+        return cached
     before = _stamp(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
-            if each_block is not None:
-                each_block(len(block))
+            if on_block is not None:
+                on_block(len(block))
     if _stamp(path) == before:
-        remember(path, digest.hexdigest())
+        cache_sha256(path, digest.hexdigest())
     return digest.hexdigest()
 
 
 def cached_sha256(path: Path) -> str | None:
-    """The sum remembered for the file as it is now, or None; never reads the file itself."""
+    """Return the cached SHA-256 of a file if the file is unchanged, else None; does not read the file."""
     entry = _load().get(str(path.resolve()))
     if isinstance(entry, dict) and entry.get("stamp") == _stamp(path) and isinstance(entry.get("sha256"), str):
         return str(entry["sha256"])
     return None
 
 
-def remember(path: Path, sha256: str) -> None:
-    """Keep a sum known to be that of the file as it is now. A cache that cannot be written is no error."""
+def cache_sha256(path: Path, sha256: str) -> None:
+    """Cache the SHA-256 of a file; a cache that cannot be written is ignored."""
     with contextlib.suppress(OSError, StorageError):
-        known = _load()
-        known[str(path.resolve())] = {"stamp": _stamp(path), "sha256": sha256}
-        write_json(_cache_file(), known)
+        cache = _load()
+        cache[str(path.resolve())] = {"stamp": _stamp(path), "sha256": sha256}
+        write_json(_cache_file(), cache)
 
 
 def _cache_file() -> Path:

@@ -1,6 +1,6 @@
-"""Brings the files of a pair onto this disk: tries each source in turn, checks, moves into place.
+"""Download the files of a pair: try each source in turn, check the result, move it into place.
 
-Knows nothing of screens: it reports bytes through a callback and everything else by raising.
+Reports progress through a callback and everything else by exceptions.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rstitch_local.catalog import store
-from rstitch_local.catalog.checksums import remember, sha256_of
+from rstitch_local.catalog.checksums import cache_sha256, sha256_of
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.catalog.store import PairFiles
 from rstitch_local.catalog.transfer import (
     Progress,
+    ShouldStop,
     SourceError,
-    Stop,
     check_stop,
     storage_errors,
 )
@@ -28,9 +28,9 @@ from rstitch_local.errors import DownloadError, ModelError, StorageError
 _log = logging.getLogger(__name__)
 
 LOCK_WAIT_S = 3.0
-"""How long to wait for another process that downloads the same file."""
+"""Seconds to wait for another process that downloads the same file."""
 
-Fetch = Callable[[ModelFile, Path, Progress, Stop], tuple[Path, str]]
+Fetch = Callable[[ModelFile, Path, Progress, ShouldStop], tuple[Path, str]]
 
 
 def _silent(file: str, done: int, total: int | None) -> None:
@@ -41,94 +41,97 @@ def _never() -> bool:
     return False
 
 
-def pull(entry: PairEntry, *, progress: Progress = _silent, stop: Stop = _never) -> PairFiles:
-    """Have both files of a pair on this disk, with the right bytes.
+def pull(entry: PairEntry, *, progress: Progress = _silent, should_stop: ShouldStop = _never) -> PairFiles:
+    """Download the files of a pair that are missing and check those on disk.
 
-    What is there already is only checked. What breaks off is kept, and goes on at the next call.
+    An interrupted download is resumed by the next call.
 
     Args:
         entry: the pair.
-        progress: called with a file's name, the bytes there are, and all there will be (None: not known).
-        stop: looked at between blocks; True ends the pull.
+        progress: called with the name of a file, the bytes on disk, and the total bytes (None if unknown).
+        should_stop: polled between blocks; True stops the download.
+
+    Returns:
+        The paths of both files.
 
     Raises:
-        DownloadError: no source could give a file; the message says what each of them answered.
-        StorageError: the disk is full or cannot be written, or another process pulls the same file.
-        ModelError: a file that no source can give (a path of the user's) is missing or has the wrong bytes.
-        CancelledError: `stop` said so.
+        DownloadError: all sources failed; the message contains the reason of each.
+        StorageError: the disk is full or cannot be written, or another process downloads the same file.
+        ModelError: a local file of the user is missing or has a wrong size or checksum.
+        CancelledError: `should_stop` returned True.
     """
-    return PairFiles(*(pull_file(file, progress=progress, stop=stop) for file in entry.files))
+    return PairFiles(*(pull_file(file, progress=progress, should_stop=should_stop) for file in entry.files))
 
 
-def pull_file(file: ModelFile, *, progress: Progress = _silent, stop: Stop = _never) -> Path:
-    """Have one file on this disk, with the right bytes; see `pull`."""
+def pull_file(file: ModelFile, *, progress: Progress = _silent, should_stop: ShouldStop = _never) -> Path:
+    """Download or check one file; see `pull`."""
     target = store.path_of(file)
-    if not store.is_ours(file):
-        return _check_local(file, target, progress, stop)
+    if not store.is_managed(file):
+        return _check_local(file, target, progress, should_stop)
     with _lock(target):
-        if _is_right(file, target, progress, stop):
+        if _is_right(file, target, progress, should_stop):
             return target
-        return _download(file, target, progress, stop)
+        return _download(file, target, progress, should_stop)
 
 
-def _check_local(file: ModelFile, path: Path, progress: Progress, stop: Stop) -> Path:
+def _check_local(file: ModelFile, path: Path, progress: Progress, should_stop: ShouldStop) -> Path:
     if not path.is_file():
-        raise ModelError("No such file", f"{path} is not there.", "Change its entry in models.toml.")
-    if not _is_right(file, path, progress, stop):
-        wanted = f"{file.size} bytes" if file.size not in (None, path.stat().st_size) else f"sha256 {file.sha256}"
-        raise ModelError("Wrong model file", f"{path} is not the file of the catalogue: it should have {wanted}.")
+        raise ModelError("Model file not found", f"{path} does not exist.", "Correct its entry in models.toml.")
+    if not _is_right(file, path, progress, should_stop):
+        expected = f"{file.size} bytes" if file.size not in (None, path.stat().st_size) else f"SHA-256 {file.sha256}"
+        raise ModelError("Wrong model file", f"{path} is not the file of the catalog, which has {expected}.")
     return path
 
 
-def _is_right(file: ModelFile, path: Path, progress: Progress, stop: Stop) -> bool:
-    """Whether the file is there with the right size and sum. Reads it only when its sum is not remembered."""
+def _is_right(file: ModelFile, path: Path, progress: Progress, should_stop: ShouldStop) -> bool:
+    """Return whether the file exists with the expected size and checksum; reads it if its checksum is not cached."""
     if not path.is_file():
         return False
-    wanted_size, wanted_sum = store.expected_size(file), store.expected_sha256(file)
+    expected_size, expected_sha256 = store.expected_size(file), store.expected_sha256(file)
     size = path.stat().st_size
-    if wanted_size is not None and size != wanted_size:
+    if expected_size is not None and size != expected_size:
         return False
-    seen = 0
+    checked = 0
 
-    def each_block(count: int) -> None:
-        nonlocal seen
-        seen += count
-        progress(file.file, seen, size)
-        check_stop(stop)
+    def on_block(count: int) -> None:
+        nonlocal checked
+        checked += count
+        progress(file.file, checked, size)
+        check_stop(should_stop)
 
-    if wanted_sum is not None:
+    if expected_sha256 is not None:
         with storage_errors(path):
-            if sha256_of(path, each_block=each_block) != wanted_sum:
+            if sha256_of(path, on_block=on_block) != expected_sha256:
                 return False
     progress(file.file, size, size)
     return True
 
 
-def _download(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> Path:
+def _download(file: ModelFile, target: Path, progress: Progress, should_stop: ShouldStop) -> Path:
     failed: list[tuple[str, SourceError]] = []
-    # From here on a sum that an earlier download taught counts like one of the catalogue.
-    learned = {"size": store.expected_size(file), "sha256": store.expected_sha256(file)}
-    file = file.model_copy(update=learned)
+    # The size and checksum of an earlier download are as binding as those of the catalog.
+    expected = {"size": store.expected_size(file), "sha256": store.expected_sha256(file)}
+    file = file.model_copy(update=expected)
     for name, fetch in _sources(file):
         try:
-            partial, digest = fetch(file, target, progress, stop)
+            partial, digest = fetch(file, target, progress, should_stop)
             _check(file, target, partial, digest)
         except SourceError as error:
             _log.info("%s: %s: %s", file.file, name, error.message)
             failed.append((name, error))
             continue
-        _keep(file, target, partial, digest)
+        _accept(file, target, partial, digest)
         return target
     if len(failed) == 1:
         only = failed[0][1]
         raise DownloadError(only.title, f"{file.file}: {only.message}.", only.hint)
-    said = "\n".join(f"- {name}: {failure.message}." for name, failure in failed)
+    reasons = "\n".join(f"- {name}: {failure.message}." for name, failure in failed)
     hint = next((failure.hint for _, failure in failed if failure.hint), "")
-    raise DownloadError("Download failed", f"No source could give {file.file}:\n{said}", hint)
+    raise DownloadError("Download failed", f"All sources of {file.file} failed:\n{reasons}", hint)
 
 
 def _sources(file: ModelFile) -> Iterator[tuple[str, Fetch]]:
-    # Imported here: huggingface_hub takes 0.2 s, and most calls find the files in place.
+    # Imported here: huggingface_hub takes 0.2 s, and most calls find the files on disk.
     if file.repo:
         from rstitch_local.catalog import hub
 
@@ -140,39 +143,39 @@ def _sources(file: ModelFile) -> Iterator[tuple[str, Fetch]]:
 
 
 def _check(file: ModelFile, target: Path, partial: Path, digest: str) -> None:
-    """Compare a finished download with what is known of the file; a wrong one is thrown away."""
+    """Delete a finished download and raise SourceError if its size or checksum is wrong."""
     with storage_errors(partial):
         size = partial.stat().st_size
     if file.size is not None and size != file.size:
         _discard(target, partial)
-        raise SourceError("Wrong size", f"it sent {size} bytes instead of {file.size}", "Pull again.")
+        raise SourceError("Wrong size", f"received {size} bytes instead of {file.size}", "Try again.")
     if file.sha256 is not None and digest != file.sha256:
         _discard(target, partial)
-        message = f"it sent bytes with sha256 {digest} instead of {file.sha256}"
-        raise SourceError("Wrong checksum", message, "Pull again.")
+        message = f"received data with SHA-256 {digest} instead of {file.sha256}"
+        raise SourceError("Wrong checksum", message, "Try again.")
 
 
-def _keep(file: ModelFile, target: Path, partial: Path, digest: str) -> None:
+def _accept(file: ModelFile, target: Path, partial: Path, digest: str) -> None:
     with storage_errors(target):
         size = partial.stat().st_size
         partial.replace(target)
-        store.record(file, digest, size)
-        for rest in store.leftovers(target):
-            rest.unlink(missing_ok=True)
-        _forget_parts(target)
-    remember(target, digest)
+        store.record_download(file, digest, size)
+        for other in store.partial_files(target):
+            other.unlink(missing_ok=True)
+        _delete_parts_ledger(target)
+    cache_sha256(target, digest)
 
 
 def _discard(target: Path, partial: Path) -> None:
     with storage_errors(partial):
         partial.unlink(missing_ok=True)
-        _forget_parts(target)
+        _delete_parts_ledger(target)
 
 
-def _forget_parts(target: Path) -> None:
+def _delete_parts_ledger(target: Path) -> None:
     from rstitch_local.catalog import parts
 
-    parts.forget(target)
+    parts.delete_ledger(target)
 
 
 @contextmanager
@@ -185,9 +188,9 @@ def _lock(target: Path) -> Iterator[None]:
             held.acquire()
         except Timeout:
             raise StorageError(
-                "Already being pulled",
+                "Download in progress",
                 f"Another process is downloading {target.name}.",
-                "Wait until it has ended, then try again.",
+                "Wait until it has finished.",
             ) from None
     try:
         yield

@@ -1,7 +1,7 @@
-"""Brings one file from the Hugging Face Hub, going on where an earlier download broke off.
+"""Download a file from the Hugging Face Hub, resuming an earlier download.
 
-Uses huggingface-hub for addresses, tokens, proxies and errors, but reads the body itself: `hf_hub_download`
-of huggingface-hub 2 throws an unfinished file away, and nobody wants to fetch 20 GB twice.
+Uses huggingface-hub for URLs, tokens, proxies and errors, but reads the body itself, because `hf_hub_download` of
+huggingface-hub 2 deletes unfinished files.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from rstitch_local.catalog.schema import ModelFile
 from rstitch_local.catalog.transfer import (
     PartialFile,
     Progress,
+    ShouldStop,
     SourceError,
-    Stop,
     check_stop,
     require_space,
     storage_errors,
@@ -36,52 +36,52 @@ from rstitch_local.catalog.transfer import (
 from rstitch_local.sanitize import one_line
 
 TIMEOUT_S = 10.0
-"""The longest wait for a connection, or for the next bytes."""
+"""Seconds to wait for a connection or for more data."""
 RECONNECT_WAITS_S = (1.0, 2.0, 4.0)
-"""How long to wait before a broken connection is taken up again; a byte gained starts this anew."""
+"""Seconds to wait before each reconnection; received data resets the count."""
 
-# huggingface-hub 1 speaks through httpx and 2 through httpx2; its own error is derived from whichever it is.
+# huggingface-hub 1 uses httpx and version 2 httpx2; its own error is derived from the error of either.
 _HTTP_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
 
 
-def fetch(file: ModelFile, target: Path, progress: Progress, stop: Stop) -> tuple[Path, str]:
+def fetch(file: ModelFile, target: Path, progress: Progress, should_stop: ShouldStop) -> tuple[Path, str]:
     """Download `file` to a partial file beside `target`.
 
     Returns:
-        The finished partial file and its sha256, which is the Hub's own where the Hub says one.
+        The finished partial file and its SHA-256, which was compared with that of the Hub if the Hub reports one.
 
     Raises:
-        SourceError: the Hub cannot be reached, does not have the file, or has another one.
+        SourceError: the Hub cannot be reached, does not have the file, or has a different one.
         StorageError: the disk is full or cannot be written.
-        CancelledError: `stop` said so; what was downloaded is kept.
+        CancelledError: `should_stop` returned True; the partial file is kept.
     """
     assert file.repo is not None
     url = hf_hub_url(file.repo, file.file, revision=file.revision, endpoint=_endpoint())
     try:
-        about = get_hf_file_metadata(url, timeout=TIMEOUT_S, endpoint=_endpoint())
-    except Exception as error:  # a bad address, proxy or server: whatever it raises becomes a sentence
-        raise _explained(error, file) from None
-    etag = about.etag or ""
-    hub_sum = etag if re.fullmatch(r"[0-9a-f]{64}", etag) else None
-    _refuse_other_file(file, about.size, hub_sum)
+        metadata = get_hf_file_metadata(url, timeout=TIMEOUT_S, endpoint=_endpoint())
+    except Exception as error:  # an invalid URL, proxy or server can raise anything
+        raise _source_error(error, file) from None
+    etag = metadata.etag or ""
+    hub_sha256 = etag if re.fullmatch(r"[0-9a-f]{64}", etag) else None
+    _refuse_other_file(file, metadata.size, hub_sha256)
     partial = target.with_name(f"{target.name}.{re.sub('[^A-Za-z0-9]', '', etag)[:16] or 'hub'}.partial")
-    total = about.size if about.size is not None else file.size
+    total = metadata.size if metadata.size is not None else file.size
     if total is not None:
         with storage_errors(partial.parent):
             partial.parent.mkdir(parents=True, exist_ok=True)
-            there = partial.stat().st_size if partial.exists() else 0
-        require_space(partial.parent, max(0, total - there))
-    with PartialFile(partial, keep=total) as out:
+            done = partial.stat().st_size if partial.exists() else 0
+        require_space(partial.parent, max(0, total - done))
+    with PartialFile(partial, keep_bytes=total) as out:
         progress(file.file, out.size, total)
-        _read_body(url, out, total, file, progress, stop)
+        _read_body(url, out, total, file, progress, should_stop)
         digest = out.sha256
-    if hub_sum is not None and digest != hub_sum:
+    if hub_sha256 is not None and digest != hub_sha256:
         with storage_errors(partial):
             partial.unlink()
         raise SourceError(
             "Wrong checksum",
-            f"the Hub announced sha256 {hub_sum} and sent bytes with {digest}",
-            "Pull again.",
+            f"received data with SHA-256 {digest} instead of {hub_sha256}, which the Hub announced",
+            "Try again.",
         )
     return partial, digest
 
@@ -92,24 +92,24 @@ def _read_body(
     total: int | None,
     file: ModelFile,
     progress: Progress,
-    stop: Stop,
+    should_stop: ShouldStop,
 ) -> None:
     failures = 0
     while total is None or out.size < total:
-        check_stop(stop)
+        check_stop(should_stop)
         before = out.size
         try:
-            _read_once(url, out, total, file, progress, stop)
+            _read_once(url, out, total, file, progress, should_stop)
         except (_HTTP_ERROR, OfflineModeIsEnabled) as error:
             failures = 0 if out.size > before else failures + 1
             if isinstance(error, (HfHubHTTPError, OfflineModeIsEnabled)) or failures >= len(RECONNECT_WAITS_S):
-                raise _broken_off(error, out.size, total, file) from None
-            _wait(RECONNECT_WAITS_S[failures], stop)
+                raise _interrupted(error, out.size, total, file) from None
+            _wait(RECONNECT_WAITS_S[failures], should_stop)
             continue
         if total is None:
             return
         if out.size == before:
-            raise SourceError("Broken off", f"the Hub ended {file.file} after {out.size} of {total} bytes")
+            raise SourceError("Download interrupted", f"the Hub sent {out.size} of {total} bytes of {file.file}")
 
 
 def _read_once(
@@ -118,7 +118,7 @@ def _read_once(
     total: int | None,
     file: ModelFile,
     progress: Progress,
-    stop: Stop,
+    should_stop: ShouldStop,
 ) -> None:
     headers = build_hf_headers()
     headers["Accept-Encoding"] = "identity"
@@ -128,55 +128,55 @@ def _read_once(
     with client.stream("GET", url, headers=headers, timeout=TIMEOUT_S) as response:
         hf_raise_for_status(response)
         if out.size and response.status_code != 206:
-            out.start_over()  # The server does not do ranges and sends the whole file again.
-        for block in response.iter_bytes():  # as they come: a fixed block size would lose up to one block
+            out.start_over()  # The server does not support ranges and sends the whole file.
+        for block in response.iter_bytes():  # a fixed block size would lose a last block on interruption
             if total is not None and out.size + len(block) > total:
-                raise SourceError("Wrong size", f"the Hub sends more than the {total} bytes it announced")
+                raise SourceError("Wrong size", f"the Hub sent more than the {total} bytes it announced")
             out.append(block)
             progress(file.file, out.size, total)
-            check_stop(stop)
+            check_stop(should_stop)
 
 
-def _wait(seconds: float, stop: Stop) -> None:
+def _wait(seconds: float, should_stop: ShouldStop) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        check_stop(stop)
+        check_stop(should_stop)
         time.sleep(min(left, 0.1))
 
 
 def _endpoint() -> str:
-    # Read now, not when huggingface_hub was imported, so that one process may change it.
+    # Not read at import time, so that a process can change it.
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def _refuse_other_file(file: ModelFile, size: int | None, sha256: str | None) -> None:
-    hint = "The publisher may have replaced it: give its new size and sha256 in your models.toml."
+    hint = "The publisher may have replaced it: set its new size and sha256 in your models.toml."
     if file.size is not None and size is not None and size != file.size:
         raise SourceError("Wrong size", f"the Hub's file has {size} bytes instead of {file.size}", hint)
     if file.sha256 is not None and sha256 is not None and sha256 != file.sha256:
-        raise SourceError("Wrong checksum", f"the Hub's file has sha256 {sha256} instead of {file.sha256}", hint)
+        raise SourceError("Wrong checksum", f"the Hub's file has SHA-256 {sha256} instead of {file.sha256}", hint)
 
 
-def _broken_off(error: BaseException, done: int, total: int | None, file: ModelFile) -> SourceError:
+def _interrupted(error: BaseException, done: int, total: int | None, file: ModelFile) -> SourceError:
     if isinstance(error, (HfHubHTTPError, OfflineModeIsEnabled)):
-        reason = _explained(error, file).message
+        reason = _source_error(error, file).message
     else:
-        reason = f"the connection broke ({one_line(error, 240)})"
+        reason = f"the connection was lost ({one_line(error, 240)})"
     of = f" of {total}" if total is not None else ""
-    return SourceError("Broken off", f"{reason}, after {done}{of} bytes", "Pull again: it goes on from there.")
+    return SourceError("Download interrupted", f"{reason} after {done}{of} bytes", "Try again: the download resumes.")
 
 
-def _explained(error: BaseException, file: ModelFile) -> SourceError:
-    """Say in a few words what the Hub, or the way to it, has against this file."""
+def _source_error(error: BaseException, file: ModelFile) -> SourceError:
+    """Return the error for a failed request, with the reason in plain words."""
     host = _endpoint().split("://", 1)[-1]
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, OfflineModeIsEnabled):
-        return SourceError("Offline", "HF_HUB_OFFLINE is set, so the Hub was not asked")
+        return SourceError("Offline", "HF_HUB_OFFLINE is set")
     if isinstance(error, GatedRepoError):
         return SourceError(
-            "Not allowed",
-            f"{file.repo} is gated (HTTP {status}): its terms must be accepted first",
-            f"Accept them at {_endpoint()}/{file.repo}, then `hf auth login`.",
+            "Access denied",
+            f"{file.repo} is gated (HTTP {status}): its terms must be accepted",
+            f"Accept them at {_endpoint()}/{file.repo}, then run `hf auth login`.",
         )
     if isinstance(error, RevisionNotFoundError):
         return SourceError("Not found", f"{file.repo} has no revision {file.revision}")
@@ -186,11 +186,11 @@ def _explained(error: BaseException, file: ModelFile) -> SourceError:
         return SourceError("Not found", f"{file.repo} has no file {file.file} (HTTP {status})")
     if status in (401, 403):
         return SourceError(
-            "Not allowed", f"{host} refuses {file.repo} (HTTP {status})", "`hf auth login` sets a token."
+            "Access denied", f"{host} denied access to {file.repo} (HTTP {status})", "Log in with `hf auth login`."
         )
     if status is not None:
-        return SourceError("The Hub failed", f"{host} answers HTTP {status}", "Try again later.")
+        return SourceError("Hub error", f"{host} responded with HTTP {status}", "Try again later.")
     reason = one_line(error, 240) or type(error).__name__
     if not isinstance(error, _HTTP_ERROR):
-        return SourceError("The Hub failed", f"{host} could not be asked ({reason})", "Check HF_ENDPOINT.")
-    return SourceError("No connection", f"{host} cannot be reached ({reason})", "Check the network and pull again.")
+        return SourceError("Hub error", f"the request to {host} failed ({reason})", "Check HF_ENDPOINT.")
+    return SourceError("No connection", f"{host} cannot be reached ({reason})", "Check the network and try again.")

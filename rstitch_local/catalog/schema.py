@@ -1,6 +1,6 @@
-"""What an entry of models.toml may say, and what each key means.
+"""The schema of models.toml.
 
-Knows nothing of where the file lies, nor whether a model is on this disk.
+Independent of where the file is and of whether a model is on disk.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from rstitch_local import paths
 
-# Names end up in paths and on pip's command line, so they are held to harmless characters.
+# Names become parts of paths and of pip's command line, so only harmless characters are allowed.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.gguf$", max_length=200)]
 RepoName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
 PackageStem = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -25,7 +25,7 @@ class _Strict(BaseModel):
 
 
 class Parts(_Strict):
-    """A file cut into wheels NAME1 ... NAMEcount of the package index, all of one version."""
+    """A file split into the packages NAME1 ... NAMEcount of the package index, all of one version."""
 
     name: PackageStem
     version: PackageVersion
@@ -33,7 +33,7 @@ class Parts(_Strict):
 
 
 class ModelFile(_Strict):
-    """One GGUF file: what it is called, how to know it is the right one, and where it comes from."""
+    """A GGUF file: its name, size and checksum, and its sources."""
 
     file: FileName
     licence: str | None = None
@@ -49,24 +49,24 @@ class ModelFile(_Strict):
     @model_validator(mode="after")
     def _has_a_source(self) -> ModelFile:
         if not (self.repo or self.parts or self.path or self.builtin):
-            raise ValueError("says no source: give repo, parts, path or builtin")
+            raise ValueError("has no source: set repo, parts, path or builtin")
         if self.parts and not self.sha256:
-            raise ValueError("has parts but no sha256: anybody may publish a package, so the sum must be known")
+            raise ValueError("has parts but no sha256, which is required because anyone can publish a package")
         return self
 
     @property
     def local_path(self) -> Path | None:
-        """The file the user pointed at, absolute; None when the entry names none."""
+        """The path set by the user, or None."""
         return paths.expanded(self.path) if self.path else None
 
     @property
     def template_path(self) -> Path | None:
-        """The file with the chat template to be used instead of the model's own, absolute; None for none."""
+        """The file with a chat template that replaces the model's own, or None."""
         return paths.expanded(self.chat_template) if self.chat_template else None
 
 
 class SamplingDefaults(_Strict):
-    """What the authors of the models recommend; the defaults take the likeliest token."""
+    """The sampling settings recommended by the authors of the models; greedy by default."""
 
     temperature: float = Field(default=0.0, ge=0.0)
     top_p: float = Field(default=1.0, ge=0.0, le=1.0)
@@ -75,7 +75,7 @@ class SamplingDefaults(_Strict):
 
 
 class PairEntry(_Strict):
-    """A pair of the catalogue: two files and how they are best run together."""
+    """A pair of the catalog: two files and their settings."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)
     title: str = ""
@@ -102,26 +102,26 @@ class PairEntry(_Strict):
     @model_validator(mode="after")
     def _suffix_is_complete(self) -> PairEntry:
         if "{think_tokens}" in self.prompt_suffix and self.think_tokens is None:
-            raise ValueError("prompt_suffix asks for think_tokens, which is not set")
+            raise ValueError("prompt_suffix uses think_tokens, which is not set")
         return self
 
     @property
     def files(self) -> tuple[ModelFile, ModelFile]:
-        """SLM first, LLM second."""
+        """The SLM and the LLM."""
         return (self.slm, self.llm)
 
     @property
     def licence(self) -> str:
-        """The licences of both files, each named once; "?" stands for one that is not known."""
+        """The licenses of both files, without duplicates; "?" for an unknown one."""
         names = [file.licence or "?" for file in self.files]
         return " + ".join(dict.fromkeys(names))
 
     def suffix(self, think_tokens: int | None = None) -> str:
-        """What to put after the question, or "".
+        """Return the text that follows the question; may be empty.
 
         Args:
-            think_tokens: how many tokens to ask for; the entry's own number when None.
+            think_tokens: number of thinking tokens to request; None for that of the pair.
         """
-        wanted = think_tokens if think_tokens is not None else self.think_tokens
-        # Not str.format: a suffix is free text and may hold braces of its own (\boxed{}).
-        return self.prompt_suffix.replace("{think_tokens}", str(wanted))
+        count = think_tokens if think_tokens is not None else self.think_tokens
+        # Not str.format, because a suffix may contain other braces (\boxed{}).
+        return self.prompt_suffix.replace("{think_tokens}", str(count))

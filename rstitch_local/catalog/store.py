@@ -1,13 +1,14 @@
-"""Where the files of a pair lie on this disk, and whether they are whole.
+"""The location and the state of the files of a pair on disk.
 
-Knows nothing of networks. Files that came from the Hub lie by repository, not by pair, so that two pairs with
-the same small model share one copy.
+Independent of networks. Files of the Hub are stored by repository, not by pair, so that two pairs with the same small
+model share one copy.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,11 +20,11 @@ from rstitch_local.errors import ModelError, StorageError
 from rstitch_local.files import write_json
 
 BUILTIN_DIR = Path(__file__).parents[1] / "builtin"
-"""The models that ship inside the package."""
+"""Folder of the models that are part of the package."""
 
 
 class FileStatus(StrEnum):
-    """What there is of a file."""
+    """Whether a file is on disk, judged by its size."""
 
     ON_DISK = "on disk"
     PARTIAL = "partial"
@@ -33,45 +34,45 @@ class FileStatus(StrEnum):
 
 @dataclass(frozen=True)
 class FileState:
-    """What there is of one file.
+    """The state of one file.
 
     Attributes:
-        path: where it lies, or will.
-        size: bytes on this disk, those of an unfinished download included.
-        wanted: bytes of the whole file, when known.
+        path: where the file is, or will be after a download.
+        size: bytes on disk, including those of an unfinished download.
+        expected_size: size of the complete file in bytes; None if unknown.
     """
 
     file: ModelFile
     path: Path
     status: FileStatus
     size: int
-    wanted: int | None
+    expected_size: int | None
 
 
 @dataclass(frozen=True)
 class PairState:
-    """What there is of both files of a pair."""
+    """The states of both files of a pair."""
 
     slm: FileState
     llm: FileState
 
     @property
     def ready(self) -> bool:
-        """Whether both files are whole, as far as their size tells."""
+        """Whether both files are on disk with the right size."""
         return all(file.status is FileStatus.ON_DISK for file in (self.slm, self.llm))
 
 
 @dataclass(frozen=True)
 class PairFiles:
-    """The two files of a pair, both there."""
+    """The paths of both files of a pair."""
 
     slm: Path
     llm: Path
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What the first download of a file taught: the bytes that were right then are right from now on."""
+class DownloadRecord:
+    """The checksum and size of a file at its first download, which later copies are checked against."""
 
     sha256: str
     size: int
@@ -79,7 +80,7 @@ class Learned:
 
 
 def path_of(file: ModelFile) -> Path:
-    """Where a file lies, or will: the user's own path, the package's folder, or the store."""
+    """Return where a file is or will be: the user's path, the package's folder, or the models folder."""
     if file.builtin:
         return BUILTIN_DIR / file.builtin
     local = file.local_path
@@ -89,28 +90,26 @@ def path_of(file: ModelFile) -> Path:
 
 
 def fetchable(file: ModelFile) -> bool:
-    """Whether the file can be downloaded at all."""
+    """Return whether a file can be downloaded."""
     return bool(file.repo or file.parts)
 
 
-def is_ours(file: ModelFile) -> bool:
-    """Whether the file lies in the store, where downloads may write."""
+def is_managed(file: ModelFile) -> bool:
+    """Return whether a file belongs in the models folder, where downloads may write."""
     return path_of(file).is_relative_to(paths.models_dir())
 
 
 def partial_bytes(path: Path) -> int:
-    """Bytes that unfinished downloads of a file have left beside it."""
-    total = 0
-    for rest in leftovers(path):
-        try:
-            total = max(total, rest.stat().st_size)
-        except OSError:
-            continue
-    return total
+    """Return the size of the largest unfinished download of a file."""
+    size = 0
+    for partial in partial_files(path):
+        with suppress(OSError):
+            size = max(size, partial.stat().st_size)
+    return size
 
 
-def leftovers(path: Path) -> list[Path]:
-    """The files of unfinished downloads beside `path`."""
+def partial_files(path: Path) -> list[Path]:
+    """Return the files of unfinished downloads of `path`."""
     try:
         return sorted(p for p in path.parent.iterdir() if p.name.startswith(path.name) and p.suffix == ".partial")
     except OSError:
@@ -118,120 +117,121 @@ def leftovers(path: Path) -> list[Path]:
 
 
 def file_state(file: ModelFile) -> FileState:
-    """What there is of one file, by its size alone."""
+    """Return the state of a file, judged by its size."""
     path = path_of(file)
-    wanted = expected_size(file)
+    expected = expected_size(file)
     try:
         size = path.stat().st_size if path.is_file() else None
     except OSError:
         size = None
     if size is not None:
-        right = wanted is None or size == wanted
-        return FileState(file, path, FileStatus.ON_DISK if right else FileStatus.WRONG_SIZE, size, wanted)
+        right = expected is None or size == expected
+        return FileState(file, path, FileStatus.ON_DISK if right else FileStatus.WRONG_SIZE, size, expected)
     partial = partial_bytes(path)
-    return FileState(file, path, FileStatus.PARTIAL if partial else FileStatus.MISSING, partial, wanted)
+    return FileState(file, path, FileStatus.PARTIAL if partial else FileStatus.MISSING, partial, expected)
 
 
 def state(entry: PairEntry) -> PairState:
-    """What there is of both files of a pair, by their sizes alone; fast, and never an error."""
+    """Return the states of both files of a pair, judged by their sizes; never raises."""
     return PairState(file_state(entry.slm), file_state(entry.llm))
 
 
 def locate(entry: PairEntry, *, check_sums: bool = True) -> PairFiles:
-    """The two files of a pair, ready to be loaded.
+    """Return the paths of the files of a pair after checking them.
 
     Args:
         entry: the pair.
-        check_sums: compare sha256 sums too; they are remembered, so a file is read only when it has changed.
+        check_sums: compare checksums as well; they are cached, so a file is read only if it has changed.
 
     Raises:
-        ModelError: a file is missing, unfinished, of the wrong size or, with `check_sums`, of the wrong sum.
+        ModelError: a file is missing, incomplete, or has a wrong size or checksum.
     """
-    found = state(entry)
-    hint = f"`rstitch pull {entry.name}` brings what is missing."
-    for file in (found.slm, found.llm):
+    pair = state(entry)
+    hint = f"Run `rstitch pull {entry.name}`."
+    for file in (pair.slm, pair.llm):
         if file.status is FileStatus.WRONG_SIZE:
-            raise ModelError("Damaged model file", f"{file.path} has {file.size} bytes instead of {file.wanted}.", hint)
+            message = f"{file.path} has {file.size} bytes instead of {file.expected_size}."
+            raise ModelError("Damaged model file", message, hint)
         if file.status is not FileStatus.ON_DISK:
             if not fetchable(file.file):
                 raise ModelError(
                     "Pair not on disk",
-                    f"{entry.name} needs {file.path}, which is not there.",
-                    "Check its path.",
+                    f"{entry.name} needs {file.path}, which does not exist.",
+                    "Correct the path in models.toml.",
                 )
-            what = "is only partly downloaded" if file.status is FileStatus.PARTIAL else "is not on this disk"
+            what = "is only partly downloaded" if file.status is FileStatus.PARTIAL else "is not on disk"
             raise ModelError("Pair not on disk", f"{file.file.file} of {entry.name} {what}.", hint)
         if check_sums and not matches(file.file, file.path):
             raise ModelError(
                 "Damaged model file",
-                f"{file.path} does not have the sha256 it should have: {expected_sha256(file.file)}.",
-                hint if is_ours(file.file) else "Replace the file, or change its entry in models.toml.",
+                f"The SHA-256 of {file.path} is not {expected_sha256(file.file)}.",
+                hint if is_managed(file.file) else "Replace the file, or correct its entry in models.toml.",
             )
-    return PairFiles(found.slm.path, found.llm.path)
+    return PairFiles(pair.slm.path, pair.llm.path)
 
 
-def default_pair(catalogue: Iterable[PairEntry]) -> PairEntry:
-    """The first pair of the catalogue that is on this disk: the one that ships with the program, if no other is.
+def default_pair(catalog: Iterable[PairEntry]) -> PairEntry:
+    """Return the first pair of the catalog that is on disk; the last one ships with the program.
 
     Raises:
-        ModelError: none is, not even that one.
+        ModelError: no pair is on disk.
     """
-    for entry in catalogue:
+    for entry in catalog:
         if state(entry).ready:
             return entry
     raise ModelError(
         "No pair on disk",
-        "None of the pairs in the catalogue is on this disk, not even the one that ships with the program.",
-        "Install the program again; or `rstitch pull qwen2.5-coder`, or give --slm and --llm.",
+        "None of the pairs of the catalog is on disk, not even the demo pair that ships with the program.",
+        "Reinstall the program, run `rstitch pull qwen2.5-coder`, or use --slm and --llm.",
     )
 
 
 def matches(file: ModelFile, path: Path) -> bool:
-    """Whether the bytes at `path` have the right sum; True when no sum is known. Raises StorageError."""
-    wanted = expected_sha256(file)
-    if wanted is None:
+    """Return whether the file at `path` has the expected checksum, or none is known; raises StorageError."""
+    expected = expected_sha256(file)
+    if expected is None:
         return True
     try:
-        return sha256_of(path) == wanted
+        return sha256_of(path) == expected
     except OSError as error:
-        raise StorageError("Cannot read a model file", f"{path}: {error.strerror or error}.") from None
+        raise StorageError("Cannot read model file", f"{path}: {error.strerror or error}.") from None
 
 
 def expected_size(file: ModelFile) -> int | None:
-    """The size in bytes from the catalogue, or else from the first download."""
+    """Return the size of a file in bytes from the catalog, else from its first download."""
     if file.size is not None:
         return file.size
-    learned = learned_of(file)
-    return learned.size if learned else None
+    record = download_record(file)
+    return record.size if record else None
 
 
 def expected_sha256(file: ModelFile) -> str | None:
-    """The sha256 from the catalogue, or else from the first download."""
+    """Return the SHA-256 of a file from the catalog, else from its first download."""
     if file.sha256 is not None:
         return file.sha256
-    learned = learned_of(file)
-    return learned.sha256 if learned else None
+    record = download_record(file)
+    return record.sha256 if record else None
 
 
-def learned_of(file: ModelFile) -> Learned | None:
-    """What the first download of this very file (revision included) recorded, or None."""
+def download_record(file: ModelFile) -> DownloadRecord | None:
+    """Return the record of the first download of a file in its revision, or None."""
     path = path_of(file)
-    if not is_ours(file):
+    if not is_managed(file):
         return None
     try:
-        value = json.loads(_record(path).read_text(encoding="utf-8"))
-        learned = Learned(str(value["sha256"]), int(value["size"]), str(value["revision"]))
+        value = json.loads(_record_path(path).read_text(encoding="utf-8"))
+        record = DownloadRecord(str(value["sha256"]), int(value["size"]), str(value["revision"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return learned if learned.revision == file.revision else None
+    return record if record.revision == file.revision else None
 
 
-def record(file: ModelFile, sha256: str, size: int) -> None:
-    """Keep the sum and size of a file that has just been downloaded. Raises StorageError."""
-    write_json(_record(path_of(file)), {"sha256": sha256, "size": size, "revision": file.revision})
+def record_download(file: ModelFile, sha256: str, size: int) -> None:
+    """Store the checksum and size of a file that was downloaded; raises StorageError."""
+    write_json(_record_path(path_of(file)), {"sha256": sha256, "size": size, "revision": file.revision})
 
 
-def _record(path: Path) -> Path:
+def _record_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 

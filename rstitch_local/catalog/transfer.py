@@ -1,11 +1,10 @@
-"""What every source of a file needs: appending to a partial file, its running sum, free space, stopping.
+"""Common parts of all download sources: partial files with a running checksum, free space, stopping.
 
-Knows nothing of where the bytes come from.
+Independent of where the bytes come from.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,64 +13,70 @@ from pathlib import Path
 from types import TracebackType
 
 from rstitch_local.errors import CancelledError, DownloadError, StorageError
+from rstitch_local.files import DISK_FULL
 from rstitch_local.sanitize import human_bytes
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with the file's name, the bytes there are and the bytes there will be (None when not known)."""
-Stop = Callable[[], bool]
-"""LoadedAnswer at between blocks: True ends the download, keeping what is there."""
+"""Called with the name of the file, the bytes on disk, and the total bytes (None if unknown)."""
+ShouldStop = Callable[[], bool]
+"""Polled between blocks; True stops the download, which can be resumed."""
 
 RESERVE_BYTES = 64 << 20
-"""Left free on a disk that is downloaded to."""
+"""Space that a download leaves free."""
 
 
 class SourceError(DownloadError):
-    """One source could not give a file; another one may."""
+    """One source of a file failed; another one may succeed."""
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise StorageError unless `needed` bytes, and a reserve, are free where `folder` lies."""
+    """Raise StorageError unless `needed` bytes and a reserve are free on the disk of `folder`."""
     try:
         free = shutil.disk_usage(folder).free
     except OSError:
-        return  # A file system that cannot say: the write itself will.
+        return  # The file system does not report it; writing will fail if it is full.
     if free < needed + RESERVE_BYTES:
         raise StorageError(
             "Disk full",
-            f"{human_bytes(needed + RESERVE_BYTES)} are needed in {folder}, {human_bytes(free)} are free.",
+            f"{human_bytes(needed + RESERVE_BYTES)} are required in {folder}, {human_bytes(free)} are free.",
             "Free some space, or set RSTITCH_HOME to a folder on another disk.",
         )
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system says about `path` into a StorageError."""
+    """Convert an OSError concerning a model file into a StorageError."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             raise StorageError(
                 "Disk full",
-                f"No space is left for {path}.",
-                "Free some space and pull again: what is there is kept. RSTITCH_HOME moves the folder.",
+                f"{path}: {error.strerror or error}.",
+                "Free some space and try again: the download resumes. RSTITCH_HOME moves the folder.",
             ) from None
-        raise StorageError("Cannot write a model file", f"{path}: {error.strerror or error}.") from None
+        raise StorageError("Cannot write model file", f"{path}: {error.strerror or error}.") from None
 
 
 class PartialFile:
-    """A file that grows by appending, with the sha256 of all it holds.
+    """An unfinished download and its running SHA-256.
 
-    Opening it reads what an earlier download left, up to `keep` bytes, and cuts off the rest.
+    Args:
+        path: the file, which is created if it is missing.
+        keep_bytes: bytes of an earlier download to keep; None for all.
+
+    Raises:
+        StorageError: the file cannot be opened or read.
     """
 
-    def __init__(self, path: Path, *, keep: int | None = None) -> None:
+    def __init__(self, path: Path, *, keep_bytes: int | None = None) -> None:
         self.path = path
         self.size = 0
         self._digest = hashlib.sha256()
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("r+b" if path.exists() else "w+b")
-            self._read_back(keep)
+            self._read_back(keep_bytes)
 
     def __enter__(self) -> PartialFile:
         return self
@@ -79,7 +84,7 @@ class PartialFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Closing flushes, so a full disk may speak up only here; an error already on its way says more.
+        # Closing flushes, which can fail on a full disk; an earlier error is more informative.
         if error is None:
             with storage_errors(self.path):
                 self._file.close()
@@ -88,19 +93,19 @@ class PartialFile:
                 self._file.close()
 
     def append(self, block: bytes) -> None:
-        """Add bytes at the end. Raises StorageError."""
+        """Append bytes; raises StorageError."""
         with storage_errors(self.path):
             self._write(block)
         self._digest.update(block)
         self.size += len(block)
 
     def flush(self) -> None:
-        """Hand everything to the system. Raises StorageError."""
+        """Flush Python's buffer; raises StorageError."""
         with storage_errors(self.path):
             self._file.flush()
 
     def start_over(self) -> None:
-        """Empty the file. Raises StorageError."""
+        """Empty the file; raises StorageError."""
         with storage_errors(self.path):
             self._file.seek(0)
             self._file.truncate()
@@ -109,15 +114,15 @@ class PartialFile:
 
     @property
     def sha256(self) -> str:
-        """The sum of all bytes so far."""
+        """SHA-256 of all bytes so far."""
         return self._digest.hexdigest()
 
     def _write(self, block: bytes) -> None:
         self._file.write(block)
 
-    def _read_back(self, keep: int | None) -> None:
-        while keep is None or self.size < keep:
-            block = self._file.read(1 << 22 if keep is None else min(1 << 22, keep - self.size))
+    def _read_back(self, keep_bytes: int | None) -> None:
+        while keep_bytes is None or self.size < keep_bytes:
+            block = self._file.read(1 << 22 if keep_bytes is None else min(1 << 22, keep_bytes - self.size))
             if not block:
                 break
             self._digest.update(block)
@@ -126,7 +131,7 @@ class PartialFile:
         self._file.truncate()
 
 
-def check_stop(stop: Stop) -> None:
-    """Raise CancelledError when somebody asked to stop."""
-    if stop():
-        raise CancelledError("Stopped", "The download was stopped; what is there is kept.")
+def check_stop(should_stop: ShouldStop) -> None:
+    """Raise CancelledError if the download should stop."""
+    if should_stop():
+        raise CancelledError("Download stopped", "The next download of the file resumes here.")

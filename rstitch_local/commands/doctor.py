@@ -55,13 +55,13 @@ def examine() -> dict[str, Any]:
     """Everything the command reports, ready for JSON."""
     from dataclasses import asdict
 
-    from rstitch_local.catalog.catalogue import load_catalogue
+    from rstitch_local.catalog.catalog import load_catalog
     from rstitch_local.catalog.store import state
     from rstitch_local.llama import library
 
     build = library.build()
     pairs = []
-    for entry in load_catalogue():
+    for entry in load_catalog():
         found = state(entry)
         words = {file.file.file: file.status.value for file in (found.slm, found.llm)}
         text = "ready" if found.ready else ", ".join(f"{file}: {status}" for file, status in words.items())

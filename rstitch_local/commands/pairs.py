@@ -131,10 +131,10 @@ def _cost(report: PairReport, costs: Mapping[Role, float] | None) -> list[str]:
 def pairs(as_json: JsonOption = False) -> None:
     """List the pairs: files, sizes, what is on disk, licence, memory needed."""
     # Imported here to keep `rstitch --help` fast: pydantic takes 0.1 s.
-    from rstitch_local.catalog.catalogue import load_catalogue
+    from rstitch_local.catalog.catalog import load_catalog
     from rstitch_local.catalog.store import state
 
-    listed = [(entry, state(entry)) for entry in load_catalogue()]
+    listed = [(entry, state(entry)) for entry in load_catalog()]
     if as_json:
         typer.echo(json.dumps({"pairs": [_as_json(entry, found) for entry, found in listed]}, indent=2))
         return
@@ -165,7 +165,7 @@ def _table(listed: list[tuple[PairEntry, PairState]]) -> Table:
         files = (found.slm, found.llm)
         memory = "?" if entry.memory_gb is None else f"{entry.memory_gb:g} GB"
         facts = [(entry.name, "bold"), (memory, ""), (entry.licence, "dim")]
-        sizes = [file.wanted if file.wanted is not None else file.size or None for file in files]
+        sizes = [file.expected_size if file.expected_size is not None else file.size or None for file in files]
         table.add_row(
             Text("\n").join(Text(_clean(text), style=style) for text, style in facts),
             Text("\n").join(Text(_clean(file.file.file)) for file in files),
@@ -196,7 +196,7 @@ def _file_as_json(file: FileState) -> dict[str, Any]:
         "file": file.file.file,
         "path": str(file.path),
         "state": str(file.status),
-        "size": file.wanted,
+        "size": file.expected_size,
         "size_on_disk": file.size,
         "licence": file.file.licence,
         "repo": file.file.repo,

@@ -24,10 +24,10 @@ def pull(
     # Imported here to keep `rstitch --help` fast: pydantic and rich.progress take 0.2 s.
     from rich.console import Console
 
-    from rstitch_local.catalog.catalogue import load_catalogue
+    from rstitch_local.catalog.catalog import load_catalog
     from rstitch_local.catalog.download import pull as bring
 
-    catalogue = load_catalogue()
+    catalogue = load_catalog()
     entries = [catalogue.get(name) for name in dict.fromkeys(names)]
     screen = Console(stderr=True)
     for entry in entries:

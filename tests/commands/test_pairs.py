@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from rstitch_local import paths
 from rstitch_local.catalog import store
-from rstitch_local.catalog.catalogue import load_catalogue
+from rstitch_local.catalog.catalog import load_catalog
 from rstitch_local.commands.pairs import pairs
 from rstitch_local.errors import UsageError
 
@@ -29,7 +29,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def put(name: str) -> None:
     """Have both files of a pair on disk, by size: holes, no bytes."""
-    for file in load_catalogue().get(name).files:
+    for file in load_catalog().get(name).files:
         path = store.path_of(file)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as out:
@@ -69,7 +69,7 @@ def test_json() -> None:
 
 
 def test_words_of_the_catalogue_do_not_steer_the_terminal() -> None:
-    path = paths.user_catalogue()
+    path = paths.user_catalog()
     path.parent.mkdir(parents=True)
     path.write_text('[r1-7b.slm]\nlicence = "\\u001b[31m[bold]evil[/bold]"\n', encoding="utf-8")
     shown = CliRunner().invoke(app).stdout
@@ -78,7 +78,7 @@ def test_words_of_the_catalogue_do_not_steer_the_terminal() -> None:
 
 
 def test_a_broken_catalogue_is_an_error_of_ours() -> None:
-    path = paths.user_catalogue()
+    path = paths.user_catalog()
     path.parent.mkdir(parents=True)
     path.write_text("[r1-7b]\ntua = 1\n", encoding="utf-8")
     assert isinstance(CliRunner().invoke(app).exception, UsageError)

@@ -115,10 +115,10 @@ def test_a_template_can_be_given(tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"template": None})
     template = tmp_path / "chat.jinja"
     template.write_text("{# mine #}" + CHATML, encoding="utf-8")
-    paths.user_catalogue().parent.mkdir(parents=True)
+    paths.user_catalog().parent.mkdir(parents=True)
     entry = f'[mine]\n[mine.slm]\nfile = "slm.gguf"\npath = "{files.slm}"\nchat_template = "{template}"\n'
     entry += f'[mine.llm]\nfile = "llm.gguf"\npath = "{files.llm}"\n'
-    paths.user_catalogue().write_text(entry, encoding="utf-8")
+    paths.user_catalog().write_text(entry, encoding="utf-8")
     done = CliRunner().invoke(app, ["pairs", "check", "mine"])
     assert done.exit_code == 0, done.output
     with load_choice(choose_pair("mine")) as pair:

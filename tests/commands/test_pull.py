@@ -77,7 +77,7 @@ def test_files_that_are_on_disk_need_no_network(tmp_path: Path) -> None:
     local = tmp_path / "tiny.gguf"
     local.write_bytes(b"a model")
     table = f"file = 'tiny.gguf'\npath = '{local}'\n"
-    path = paths.user_catalogue()
+    path = paths.user_catalog()
     path.parent.mkdir(parents=True)
     path.write_text(f"[mine]\n[mine.slm]\n{table}[mine.llm]\n{table}", encoding="utf-8")
     result = CliRunner().invoke(app, ["mine"])

@@ -51,7 +51,7 @@ def test_a_choice_is_saved_and_used(file: Path, monkeypatch: pytest.MonkeyPatch)
     assert json.loads(asked.stdout)["settings"]["router"] == "slm"
     # The same again needs no models; what the user's own file says counts more, and this is said.
     monkeypatch.setattr(loading, "open_pair", not_loaded)
-    paths.user_catalogue().write_text("[demo]\ntau = 0.3\n")
+    paths.user_catalog().write_text("[demo]\ntau = 0.3\n")
     again = tune(file, *routers, "--json")
     assert again.exit_code == 0, again.output
     assert json.loads(again.stdout) == record

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from rstitch_local import builtin
-from rstitch_local.catalog.catalogue import load_catalogue
+from rstitch_local.catalog.catalog import load_catalog
 from rstitch_local.catalog.store import locate
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
@@ -29,7 +29,7 @@ GREEDY = Sampling()
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     try:
-        files = locate(load_catalogue().get("qwen2.5-coder"), check_sums=False)
+        files = locate(load_catalog().get("qwen2.5-coder"), check_sums=False)
     except ModelError as error:
         pytest.skip(f"The real pair is not on this disk: {error.message}")
     # One thread: llama.cpp's threads wait for each other by spinning, which takes minutes where others work too.

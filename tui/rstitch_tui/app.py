@@ -23,7 +23,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 
 from rstitch_local import builtin, paths
-from rstitch_local.catalog.catalogue import load_catalogue
+from rstitch_local.catalog.catalog import load_catalog
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairChoice, choose_pair
@@ -101,7 +101,7 @@ class ChatApp(App[None]):
         self.engine = EngineThread(self.post_message)
         self.session = Session(store, self.engine)
         self.session.complain = self.tell
-        self.downloads = Downloads(load_catalogue())
+        self.downloads = Downloads(load_catalog())
         self.facts: PairFacts | None = None
         self.loading = ""
         """The name of the pair that is being loaded."""

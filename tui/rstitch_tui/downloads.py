@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rstitch_local.catalog import store
-from rstitch_local.catalog.catalogue import Catalogue
+from rstitch_local.catalog.catalog import Catalog
 from rstitch_local.catalog.download import pull_file
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.errors import DownloadError, RStitchError
@@ -127,7 +127,7 @@ class Downloads:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalogue: Catalog,
         on_change: Callable[[DownloadState], None] | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -231,7 +231,7 @@ class Downloads:
         try:
             for file in job.files:
                 self._set(job, file=file.file.file, state=Stage.CHECKING, checked=0.0)
-                pull_file(file.file, progress=self._progress_of(job, file), stop=job.stop.is_set)
+                pull_file(file.file, progress=self._progress_of(job, file), should_stop=job.stop.is_set)
         except RStitchError as failure:
             error = failure
         except Exception as failure:  # a fault of ours must not end all downloads without a word
@@ -289,7 +289,7 @@ def _files_of(entry: PairEntry) -> list[_File]:
         there = store.file_state(file)
         partial = there.status is store.FileStatus.PARTIAL
         here = there.size if partial or there.status is store.FileStatus.ON_DISK else 0
-        found.setdefault(there.path, _File(file, here, there.wanted, here, partial))
+        found.setdefault(there.path, _File(file, here, there.expected_size, here, partial))
     return list(found.values())
 
 

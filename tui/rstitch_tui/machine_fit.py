@@ -66,7 +66,7 @@ def needed_bytes(entry: PairEntry, found: PairState) -> int | None:
     """What a pair takes: weights and caches as the catalogue says, or else the files alone; None if not known."""
     if entry.memory_gb is not None:
         return int(entry.memory_gb * 1e9)
-    sizes = [file.wanted or file.size for file in (found.slm, found.llm)]
+    sizes = [file.expected_size or file.size for file in (found.slm, found.llm)]
     return sum(sizes) if all(sizes) else None
 
 

@@ -15,7 +15,7 @@ from fake_hub import FakeHub
 
 from rstitch_local import paths
 from rstitch_local.catalog import checksums, hub, store
-from rstitch_local.catalog.catalogue import Catalogue
+from rstitch_local.catalog.catalog import Catalog
 from rstitch_local.catalog.download import pull_file
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.errors import ModelError
@@ -37,7 +37,7 @@ def pair(name: str, *files: str) -> PairEntry:
 
 ONE = pair("one", "small.gguf", "large.gguf")
 TWO = pair("two", "small.gguf", "other.gguf")
-CATALOGUE = Catalogue([ONE, TWO, pair("twice", "other.gguf", "other.gguf")])
+CATALOGUE = Catalog([ONE, TWO, pair("twice", "other.gguf", "other.gguf")])
 
 
 @pytest.fixture
@@ -353,7 +353,7 @@ def test_the_speed_is_that_of_the_last_seconds(fake: FakeHub) -> None:
 
 
 def test_no_such_pair(downloads: Watched) -> None:
-    with pytest.raises(ModelError, match="No such pair"):
+    with pytest.raises(ModelError, match="Unknown pair"):
         downloads.start("tow")
     downloads.pause("tow")
     downloads.resume("tow")

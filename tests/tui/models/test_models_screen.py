@@ -16,7 +16,7 @@ from textual.widgets import Input, ProgressBar
 
 from rstitch_local import paths
 from rstitch_local.catalog import store
-from rstitch_local.catalog.catalogue import load_catalogue
+from rstitch_local.catalog.catalog import load_catalog
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.errors import DownloadError
 from rstitch_tui import machine_fit
@@ -84,8 +84,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"{name}.gguf").write_bytes(b"GGUF" + name.encode() * 20)
     # The sum of b.gguf is wrong here; a test of loading mends it.
     text = MODELS % {"small": len(SMALL), "large": len(LARGE), "sum": SUM_OF_B}
-    paths.user_catalogue().write_text(text, encoding="utf-8")
-    (half, _) = (store.path_of(file) for file in load_catalogue().get("half").files)
+    paths.user_catalog().write_text(text, encoding="utf-8")
+    (half, _) = (store.path_of(file) for file in load_catalog().get("half").files)
     half.parent.mkdir(parents=True)
     (half.parent / "x.gguf").write_bytes(bytes(1000))
     (half.parent / "y.gguf.hub.partial").write_bytes(bytes(500))
@@ -94,7 +94,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def right_sum() -> None:
     """Let the catalogue know b.gguf as it is."""
-    path = paths.user_catalogue()
+    path = paths.user_catalog()
     text = path.read_text(encoding="utf-8").replace(f', sha256 = "{SUM_OF_B}"', "")
     path.write_text(text, encoding="utf-8")
 
@@ -105,7 +105,7 @@ class Scripted(Downloads):
     def __init__(self) -> None:
         empty = paths.config_dir() / "empty.toml"
         empty.write_text("")
-        super().__init__(load_catalogue(shipped=empty))
+        super().__init__(load_catalog(shipped=empty))
         self.asked: list[tuple[str, str]] = []
         self.said: dict[str, DownloadState] = {}
 
@@ -398,7 +398,7 @@ def test_a_pair_is_downloaded_and_loaded(home: Path, monkeypatch: pytest.MonkeyP
     files = {"acme/models/small.gguf": SMALL, "acme/models/large.gguf": LARGE}
     with FakeHub(files) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        downloads = Downloads(load_catalogue())
+        downloads = Downloads(load_catalog())
 
         async def flow(app: Shell, pilot: Pilot[None]) -> None:
             app.go_to("gone")
@@ -523,7 +523,7 @@ def test_a_tiny_terminal_has_room_for_it(home: Path) -> None:
 
 def test_an_empty_catalogue_is_no_error(home: Path) -> None:
     del home
-    paths.user_catalogue().write_text("")
+    paths.user_catalog().write_text("")
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("enter", "d", "u", "down")
@@ -609,7 +609,7 @@ def test_a_path_is_completed(files: Path) -> None:
 def test_what_is_known_of_a_file_is_json_of_nobody(home: Path) -> None:
     """A record of a download that is broken is no reason for the screen to fail."""
     del home
-    file = load_catalogue().get("gone").slm
+    file = load_catalog().get("gone").slm
     path = store.path_of(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_name(path.name + ".json").write_text(json.dumps([1]))

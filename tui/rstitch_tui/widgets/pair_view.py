@@ -80,13 +80,13 @@ class PairView:
         """Bytes in all; None while a size is not known."""
         if self.download is not None and self.download.total is not None:
             return self.download.total
-        sizes = [file.wanted or (file.size if file.status is FileStatus.ON_DISK else 0) for file in self.files]
+        sizes = [file.expected_size or (file.size if file.status is FileStatus.ON_DISK else 0) for file in self.files]
         return sum(sizes) if all(sizes) else None
 
     @property
     def size(self) -> str:
         """The size for people; `+` where one of the files comes on top."""
-        known = self.total or sum(file.wanted or 0 for file in self.files)
+        known = self.total or sum(file.expected_size or 0 for file in self.files)
         return f"{human_bytes(known)}{'' if self.total else '+'}" if known else "?"
 
     @property
@@ -230,7 +230,7 @@ def about(view: PairView) -> Content:
 
 
 def _file(role: str, file: FileState) -> Content:
-    size = file.wanted or (file.size if file.status is FileStatus.ON_DISK else 0)
+    size = file.expected_size or (file.size if file.status is FileStatus.ON_DISK else 0)
     facts = [
         human_bytes(size) if size else "size not known yet",
         str(file.status),

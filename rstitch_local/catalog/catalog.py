@@ -1,6 +1,6 @@
-"""The pairs there are: the shipped models.toml, what was tuned, and the user's own file, each laid over the others.
+"""The catalog of pairs: the shipped models.toml, tuned.toml and the user's models.toml, merged in this order.
 
-Knows what the files say and how to report what is wrong in them; nothing of disks or downloads.
+Reports errors in the files; independent of model files and downloads.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _TABLES: dict[str, type[BaseModel]] = {
     "sampling": SamplingDefaults,
     "parts": Parts,
 }
-# What identifies the bytes: another one of these means another file, whose size and sum are not the shipped.
+# Keys that identify a file. If one of them changes, the shipped size and checksum no longer apply.
 _IDENTITY = ("file", "repo", "revision", "builtin")
 _MAX_REPORTED = 6
 
 
-class Catalogue:
+class Catalog:
     """All pairs, in the order of the files."""
 
     def __init__(self, entries: Iterable[PairEntry]) -> None:
@@ -49,11 +49,11 @@ class Catalogue:
 
     @property
     def names(self) -> list[str]:
-        """The names of all pairs."""
+        """Names of all pairs."""
         return list(self._entries)
 
     def get(self, name: str) -> PairEntry:
-        """The entry called `name`; raises ModelError with the nearest name when there is none."""
+        """Return a pair by name; raises ModelError, with the nearest name, for an unknown one."""
         entry = self._entries.get(name)
         if entry is None:
             raise self._unknown(name)
@@ -63,60 +63,60 @@ class Catalogue:
         near = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.5)
         hint = f"Did you mean {near[0]}? " if near else ""
         return ModelError(
-            "No such pair",
-            f"The catalogue has no pair called {name!r}.",
-            f"{hint}`rstitch pairs` lists them all.",
+            "Unknown pair",
+            f"There is no pair {name!r} in the catalog.",
+            f"{hint}`rstitch pairs` lists all pairs.",
         )
 
 
 def shipped_path() -> Path:
-    """The models.toml of the program: beside this module in a wheel, at the root in a checkout."""
+    """Return the path of the shipped models.toml: beside this module in a wheel, at the root of a checkout."""
     beside = Path(__file__).with_name("models.toml")
     return beside if beside.is_file() else Path(__file__).parents[2] / "models.toml"
 
 
-def load_catalogue(*, shipped: Path | None = None, user: Path | None = None) -> Catalogue:
+def load_catalog(*, shipped: Path | None = None, user: Path | None = None) -> Catalog:
     """Read the files and check every entry.
 
     Args:
-        shipped: the file that ships, when not the usual one.
-        user: the user's own file, when not `paths.user_catalogue()`; it need not exist.
+        shipped: path of the shipped file; None for the default.
+        user: path of the user's file, which may be missing; None for `paths.user_catalog()`.
 
     Raises:
-        UsageError: broken TOML, an unknown key, a wrong type: with the file, the key and what would be right.
+        UsageError: invalid TOML, an unknown key or a wrong value, with the file and the key.
     """
     shipped = shipped or shipped_path()
-    user = user or paths.user_catalogue()
+    user = user or paths.user_catalog()
     base = _read(shipped)
-    own = _read(user) if user.is_file() else {}
+    changes = _read(user) if user.is_file() else {}
     tuned = read_tuned()
     entries: list[PairEntry] = []
     problems: list[str] = []
-    for name in [*base, *(n for n in own if n not in base)]:
-        merged = _merge(base.get(name, {}), own.get(name, {}))
-        _anchor_paths(merged, own.get(name), user.parent)
-        if name in tuned and isinstance(merged, dict) and not says_router(own.get(name)):
+    for name in [*base, *(n for n in changes if n not in base)]:
+        merged = _merge(base.get(name, {}), changes.get(name, {}))
+        _anchor_paths(merged, changes.get(name), user.parent)
+        if name in tuned and isinstance(merged, dict) and not sets_router(changes.get(name)):
             merged["router"] = tuned[name]
-        # The shipped file is right by itself, so what is wrong with a pair comes from the user's, if it is there.
-        entry = _validate(name, merged, user if name in own else shipped, problems)
+        # The shipped file is valid, so an error in a pair is due to the user's file if that has the pair.
+        entry = _validate(name, merged, user if name in changes else shipped, problems)
         if entry is not None:
             entries.append(entry)
     if problems:
         more = len(problems) - _MAX_REPORTED
         shown = problems[:_MAX_REPORTED] + ([f"... and {more} more."] if more > 0 else [])
-        raise UsageError("The catalogue cannot be used", "\n".join(shown), f"Keys are explained in {shipped}.")
-    return Catalogue(entries)
+        raise UsageError("Invalid models.toml", "\n".join(shown), f"{shipped} explains all keys.")
+    return Catalog(entries)
 
 
-def says_router(table: Any) -> bool:
-    """Whether a user's table of a pair says itself who writes, so that what was tuned does not count."""
+def sets_router(table: Any) -> bool:
+    """Return whether a user's table of a pair sets a tau or router, which takes precedence over a tuned one."""
     return isinstance(table, dict) and ("tau" in table or "router" in table)
 
 
-def user_says_router(pair: str) -> bool:
-    """Whether the user's models.toml says who writes for a pair; raises UsageError when it cannot be read."""
-    path = paths.user_catalogue()
-    return path.is_file() and says_router(_read(path).get(pair))
+def user_sets_router(pair: str) -> bool:
+    """Return whether the user's models.toml sets a tau or router for a pair; raises UsageError if it is invalid."""
+    path = paths.user_catalog()
+    return path.is_file() and sets_router(_read(path).get(pair))
 
 
 def _read(path: Path) -> Table:
@@ -125,32 +125,32 @@ def _read(path: Path) -> Table:
         return tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise UsageError("The catalogue cannot be read", f"{path}, line {line}: not UTF-8 text.") from None
+        raise UsageError("Cannot read models.toml", f"{path}, line {line}: not UTF-8 text.") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError("The catalogue cannot be read", f"{path}: {error}.", "The file is TOML.") from None
+        raise UsageError("Cannot read models.toml", f"{path}: {error}.", "Correct the TOML syntax.") from None
     except OSError as error:
-        raise UsageError("The catalogue cannot be read", f"{path}: {error.strerror or error}.") from None
+        raise UsageError("Cannot read models.toml", f"{path}: {error.strerror or error}.") from None
 
 
-def _merge(base: Any, own: Any) -> Any:
-    """Lay `own` over `base`, key by key inside tables."""
-    if not (isinstance(base, dict) and isinstance(own, dict)):
-        return own
+def _merge(base: Any, changes: Any) -> Any:
+    """Return `base` with the values of `changes`; tables are merged key by key."""
+    if not (isinstance(base, dict) and isinstance(changes, dict)):
+        return changes
     merged = dict(base)
-    if any(key in own and own[key] != base.get(key) for key in _IDENTITY):
+    if any(key in changes and changes[key] != base.get(key) for key in _IDENTITY):
         for key in ("size", "sha256", "parts"):
             merged.pop(key, None)
-        if "repo" in own:
+        if "repo" in changes:
             merged.pop("revision", None)
-    for key, value in own.items():
+    for key, value in changes.items():
         merged[key] = _merge(base[key], value) if key in base else value
     return merged
 
 
-def _anchor_paths(merged: Any, own: Any, folder: Path) -> None:
-    """Make a relative `path` of the user's file mean: beside that file."""
+def _anchor_paths(merged: Any, changes: Any, folder: Path) -> None:
+    """Resolve a relative `path` of the user's file against the folder of that file."""
     for role in ("slm", "llm"):
-        table = own.get(role) if isinstance(own, dict) else None
+        table = changes.get(role) if isinstance(changes, dict) else None
         if isinstance(table, dict) and isinstance(table.get("path"), str):
             path = Path(table["path"]).expanduser()
             merged[role] = {**merged[role], "path": str(path if path.is_absolute() else folder / path)}
@@ -161,7 +161,9 @@ def _validate(name: str, merged: Any, source: Path, problems: list[str]) -> Pair
         problems.append(f"{source}: {_quoted(name)} must be a table, as in [{_quoted(name)}].")
         return None
     if "name" in merged:
-        problems.append(f"{source}: {_quoted(name)}.name: the table is the name, take this key out.")
+        problems.append(
+            f"{source}: {_quoted(name)}.name: remove this key; the name of the table is the name of the pair."
+        )
         return None
     try:
         return PairEntry.model_validate({**merged, "name": name})
@@ -198,7 +200,7 @@ def _suggestion(name: str, loc: Location, value: Any) -> str:
     if near:
         return f"; did you mean {near[0]}?"
     if isinstance(value, dict) and len(loc) == 1:
-        return f'; a name with a dot is written in quotes: ["{name}.{loc[0]}"].'
+        return f'; quote a name with a dot: ["{name}.{loc[0]}"].'
     return f"; known keys: {', '.join(known)}."
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: what ships, what a user's file changes, and how mistakes in it are reported."""
+"""The catalog: shipped pairs, the user's changes, and errors in the files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rstitch_local import paths
-from rstitch_local.catalog.catalogue import load_catalogue, shipped_path
+from rstitch_local.catalog.catalog import load_catalog, shipped_path
 from rstitch_local.errors import ModelError, UsageError
 
 PAIRS = ["qwen2.5-coder", "r1-7b", "r1-14b", "l1-r1-7b", "l1-qwq-32b", "qwen3-8b", "qwen3-14b", "qwen3-32b"]
@@ -20,56 +20,56 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def user_file(text: str) -> Path:
-    path = paths.user_catalogue()
+    path = paths.user_catalog()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def mistake(text: str) -> str:
+def error_message(text: str) -> str:
     path = user_file(text)
     with pytest.raises(UsageError) as caught:
-        load_catalogue()
+        load_catalog()
     assert str(path) in caught.value.message
     return caught.value.message
 
 
-def test_what_ships() -> None:
-    catalogue = load_catalogue()
-    assert set(PAIRS) <= set(catalogue.names)
-    assert catalogue.names[0] == "qwen2.5-coder"
-    for entry in catalogue:
+def test_shipped_pairs() -> None:
+    catalog = load_catalog()
+    assert set(PAIRS) <= set(catalog.names)
+    assert catalog.names[0] == "qwen2.5-coder"
+    for entry in catalog:
         assert entry.memory_gb
         if entry.slm.size and entry.llm.size:
             weights = (entry.slm.size + entry.llm.size) / 1e9
             assert weights < entry.memory_gb < weights + 5
         assert entry.title
         assert all(file.repo or file.builtin for file in entry.files)
-    coder = catalogue.get("qwen2.5-coder")
+    coder = catalog.get("qwen2.5-coder")
     assert coder.slm.parts is not None
     assert coder.slm.parts.count == 6
     assert coder.licence == "Apache-2.0"
     assert coder.sampling.top_k == 20
-    assert catalogue.get("l1-r1-7b").suffix() == "Think for 512 tokens."
-    assert catalogue.get("l1-r1-7b").suffix(2048) == "Think for 2048 tokens."
+    assert catalog.get("l1-r1-7b").suffix() == "Think for 512 tokens."
+    assert catalog.get("l1-r1-7b").suffix(2048) == "Think for 2048 tokens."
     assert coder.suffix() == ""
 
 
-def test_a_file_that_two_pairs_use_is_described_once() -> None:
+def test_file_of_two_pairs_has_one_description() -> None:
     seen: dict[tuple[str | None, str], object] = {}
-    for entry in load_catalogue():
+    for entry in load_catalog():
         for file in entry.files:
             assert seen.setdefault((file.repo, file.file), file) == file
 
 
-def test_an_unknown_pair_names_the_nearest() -> None:
+def test_unknown_pair_suggests_the_nearest() -> None:
     with pytest.raises(ModelError, match="Did you mean qwen3-8b"):
-        load_catalogue().get("qwen3-8")
+        load_catalog().get("qwen3-8")
 
 
-def test_the_users_file_changes_only_what_it_says() -> None:
+def test_user_file_changes_single_keys() -> None:
     user_file('["qwen2.5-coder"]\ntau = 0.05\nsampling = { temperature = 0.1 }\n')
-    entry = load_catalogue().get("qwen2.5-coder")
+    entry = load_catalog().get("qwen2.5-coder")
     assert entry.tau == 0.05
     assert entry.sampling.temperature == 0.1
     assert entry.sampling.top_k == 20
@@ -77,30 +77,30 @@ def test_the_users_file_changes_only_what_it_says() -> None:
     assert entry.context == 4096
 
 
-def test_the_users_file_adds_pairs(tmp_path: Path) -> None:
+def test_user_file_adds_pairs(tmp_path: Path) -> None:
     user_file(
         '[mine]\n[mine.slm]\nfile = "a.gguf"\npath = "models/a.gguf"\n'
         f'[mine.llm]\nfile = "b.gguf"\npath = {str(tmp_path / "b.gguf")!r}\n'
     )
-    catalogue = load_catalogue()
-    entry = catalogue.get("mine")
-    assert catalogue.names[-1] == "mine"
+    catalog = load_catalog()
+    entry = catalog.get("mine")
+    assert catalog.names[-1] == "mine"
     assert entry.slm.local_path == paths.config_dir() / "models" / "a.gguf"
     assert entry.llm.local_path == tmp_path / "b.gguf"
 
 
-def test_another_file_does_not_inherit_the_shipped_sum() -> None:
+def test_other_file_does_not_inherit_the_shipped_checksum() -> None:
     user_file('["qwen2.5-coder".slm]\nfile = "qwen2.5-coder-0.5b-instruct-q8_0.gguf"\n')
-    slm = load_catalogue().get("qwen2.5-coder").slm
+    slm = load_catalog().get("qwen2.5-coder").slm
     assert (slm.size, slm.sha256, slm.parts) == (None, None, None)
     assert slm.repo == "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF"
-    # A path alone is a copy of the same file, held to the same sum.
+    # A path alone means a copy of the same file, with the same checksum.
     user_file('["qwen2.5-coder".slm]\npath = "copy.gguf"\n')
-    assert load_catalogue().get("qwen2.5-coder").slm.sha256 is not None
+    assert load_catalog().get("qwen2.5-coder").slm.sha256 is not None
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("[r1-7b]\ntua = 0.1\n", "unknown key r1-7b.tua; did you mean tau?"),
         ('[r1-7b.slm]\nrevison = "x"\n', "unknown key r1-7b.slm.revison; did you mean revision?"),
@@ -114,13 +114,13 @@ def test_another_file_does_not_inherit_the_shipped_sum() -> None:
         ("[r1-7b]\nslm = 5\n", "r1-7b.slm must be a table."),
         ("r1-7b = 5\n", "r1-7b must be a table"),
         ('[r1-7b]\nprompt = "poem"\n', "r1-7b.prompt = 'poem': should be 'math' or 'plain'."),
-        ('[r1-7b]\nname = "x"\n', "r1-7b.name: the table is the name"),
+        ('[r1-7b]\nname = "x"\n', "r1-7b.name: remove this key"),
         ('[r1-7b.slm]\nfile = "../../etc/passwd.gguf"\n', "is not a valid file."),
         ('[r1-7b.slm]\nrepo = "--index-url"\n', "is not a valid repo."),
         (f'[r1-7b.slm]\nsha256 = "{SUM}"\nparts = {{ name = "-r", version = "1", count = 1 }}\n', "valid name"),
         ('[r1-7b.slm]\nparts = { name = "a", version = "1", count = 1 }\n', "parts but no sha256"),
         ('[mine]\n[mine.slm]\nfile = "a.gguf"\n', "mine.llm is missing."),
-        ('[mine]\n[mine.slm]\nfile = "a.gguf"\n[mine.llm]\nfile = "b.gguf"\n', "says no source"),
+        ('[mine]\n[mine.slm]\nfile = "a.gguf"\n[mine.llm]\nfile = "b.gguf"\n', "has no source"),
         ('[r1-7b]\nprompt_suffix = "{think_tokens}"\n', "think_tokens, which is not set"),
         ("[r1-7b\n", "line 1"),
         ("[r1-7b]\ntau = 1\ntau = 2\n", "line 3"),
@@ -128,29 +128,29 @@ def test_another_file_does_not_inherit_the_shipped_sum() -> None:
         ("a = " + "1" * 5000, "4300 digits"),
     ],
 )
-def test_mistakes_are_told_with_file_and_key(text: str, said: str) -> None:
-    assert said in mistake(text)
+def test_errors_name_file_and_key(text: str, expected: str) -> None:
+    assert expected in error_message(text)
 
 
-def test_a_file_that_is_not_text() -> None:
+def test_file_that_is_not_utf8() -> None:
     path = user_file("")
     path.write_bytes(b"[r1-7b]\ntitle = '\xff'\n")
     with pytest.raises(UsageError, match="line 2: not UTF-8"):
-        load_catalogue()
+        load_catalog()
 
 
-def test_all_mistakes_are_told_at_once() -> None:
-    message = mistake("[r1-7b]\ntua = 1\n[r1-14b]\ncontxt = 2\n")
+def test_all_errors_are_reported_together() -> None:
+    message = error_message("[r1-7b]\ntua = 1\n[r1-14b]\ncontxt = 2\n")
     assert "did you mean tau?" in message
     assert "did you mean context?" in message
 
 
-def test_a_mistake_in_the_shipped_file_is_not_blamed_on_the_user(tmp_path: Path) -> None:
+def test_error_in_the_shipped_file_names_that_file(tmp_path: Path) -> None:
     shipped = tmp_path / "shipped.toml"
     shipped.write_text(shipped_path().read_text(encoding="utf-8") + "\n[broken]\ntau = 1\n", encoding="utf-8")
     user_file("[r1-7b]\ntua = 1\n")
     with pytest.raises(UsageError) as caught:
-        load_catalogue(shipped=shipped)
+        load_catalog(shipped=shipped)
     lines = caught.value.message.splitlines()
     assert f"{shipped}: broken.slm is missing." in lines
-    assert any(line.startswith(str(paths.user_catalogue())) for line in lines)
+    assert any(line.startswith(str(paths.user_catalog())) for line in lines)
