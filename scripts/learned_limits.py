@@ -22,8 +22,9 @@ from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.costs.store import load_calibration
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation
+from rstitch_local.learning.recording import ComparingRouter, Decision
 from rstitch_local.learning.reward import AnswerChecker
-from rstitch_local.learning.rollouts import ComparingRouter, Decision, RolloutSampler
+from rstitch_local.learning.rollouts import RolloutSampler
 from rstitch_local.problems.tasks import seed_of
 from rstitch_local.routing.learned import LearnedRouter
 from rstitch_local.routing.policy import INPUTS, Policy, PolicyMetadata
@@ -39,23 +40,23 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2500)
     arguments = parser.parse_args()
     from rstitch_local.learning.dapo import Network
-    from rstitch_local.learning.imitation import tell_apart
+    from rstitch_local.learning.imitation import learn_differences
 
     with demo_pair() as pair:
         slm = pair.weights[Role.SLM]
         facts = PolicyMetadata(sha256_of(slm.path), slm.n_embd, 0.001)
         blank = Network(facts, 8, 0).policy()
-        workshop = RolloutSampler(pair, load_calibration(pair).latency, AnswerChecker(), max_tokens=400)
+        sampler = RolloutSampler(pair, load_calibration(pair).latency, AnswerChecker(), max_tokens=400)
         asked = problems(TRAIN_SEED, arguments.count)
-        written = workshop.write(asked, lambda _: ComparingRouter(blank))
+        written = sampler.sample(asked, lambda _: ComparingRouter(blank))
         short = [r for r in written if not any(d.position == 0 and d.switch for d in r.decisions)]
         border = len(short) * 4 // 5
         changed = {r.problem: {d.position for d in r.decisions if d.switch} for r in short[border:]}
         looked_at = [problem for problem in asked if problem.id in changed]
         knowing = {seed_of(0, problem.id, 0): KnowingRouter(blank, changed[problem.id]) for problem in looked_at}
-        bounds = {"one that knows": workshop.write(looked_at, lambda seed: knowing[seed])}
+        bounds = {"one that knows": sampler.sample(looked_at, lambda seed: knowing[seed])}
         for spec in ("entropy:0.005", "entropy:0.02", "slm"):
-            bounds[spec] = workshop.write(looked_at, made_of(spec))
+            bounds[spec] = sampler.sample(looked_at, made_of(spec))
     learned_from = [d for r in short[:border] for d in r.decisions]
     seen = [d for r in short[border:] for d in r.decisions]
     count = len(short) - border
@@ -70,13 +71,13 @@ def main() -> None:
     for inputs in (("hidden",), ("entropy", "pending", "position"), INPUTS):
         network = Network(replace(facts, inputs=inputs), 128, 0)
         places = slice(0 if "hidden" in inputs else facts.n_embd, facts.n_embd if len(inputs) == 1 else facts.width)
-        tell_apart(network, [d._replace(features=d.features[places]) for d in learned_from], 0.5)
+        learn_differences(network, [d._replace(features=d.features[places]) for d in learned_from], 0.5)
         policy = network.policy()
         _found(" + ".join(inputs), [policy.score(d.features[places]) for d in seen], seen, count, shares)
     print("\n| router, on the answers looked at | right | visits | modelled ms |\n|---|---|---|---|")
     for name, own in bounds.items():
         print(
-            f"| {name} | {fmean(r.right for r in own):.1%} | {fmean(r.visits for r in own):.2f} "
+            f"| {name} | {fmean(r.correct for r in own):.1%} | {fmean(r.visits for r in own):.2f} "
             f"| {fmean(r.latency_ms for r in own):.2f} |"
         )
 

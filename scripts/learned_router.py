@@ -84,7 +84,8 @@ def main() -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train one policy; a line a step on stderr."""
-    from rstitch_local.learning.training import Training, TrainSettings
+    from rstitch_local.learning.settings import TrainSettings
+    from rstitch_local.learning.training import Training
 
     settings = TrainSettings(
         steps=arguments.steps,
@@ -94,9 +95,9 @@ def train(arguments: argparse.Namespace) -> None:
         tau_ask=arguments.tau_ask,
         warm_tau=arguments.warm_tau,
         inputs=tuple(arguments.inputs.split(",")),
-        rate=arguments.rate,
-        floor=arguments.floor,
-        warm=arguments.warm,
+        learning_rate=arguments.rate,
+        std_floor=arguments.floor,
+        warm_start=arguments.warm,
         seed=arguments.seed,
     )
     started = time.monotonic()
@@ -108,10 +109,10 @@ def train(arguments: argparse.Namespace) -> None:
         print(f"{time.monotonic() - started:6.0f} s", json.dumps(shown), file=sys.stderr, flush=True)
 
     with demo_pair() as pair:
-        workshop = RolloutSampler(pair, load_calibration(pair).latency, AnswerChecker(), max_tokens=400)
+        sampler = RolloutSampler(pair, load_calibration(pair).latency, AnswerChecker(), max_tokens=400)
         slm = pair.weights[Role.SLM]
         training = Training(
-            workshop,
+            sampler,
             problems(TRAIN_SEED, TRAIN_PROBLEMS),
             problems(VALIDATION_SEED, arguments.validation),
             settings,
@@ -155,14 +156,14 @@ def compare(arguments: argparse.Namespace) -> None:
     rows: Rows = {name: [] for name in routers}
     asked = problems(arguments.seed, arguments.count)
     with demo_pair(1) as pair:
-        workshop = RolloutSampler(pair, load_calibration(pair).latency, AnswerChecker(), max_tokens=400)
+        sampler = RolloutSampler(pair, load_calibration(pair).latency, AnswerChecker(), max_tokens=400)
         for place, problem in enumerate(asked):
             names = list(routers)
             for name in names[place % len(names) :] + names[: place % len(names)]:
-                rows[name] += workshop.write([problem], routers[name])
+                rows[name] += sampler.sample([problem], routers[name])
     record = {
         name: {
-            "right": [r.right for r in own],
+            "right": [r.correct for r in own],
             "latency_ms": [r.latency_ms for r in own],
             "wall_ms": [r.wall_ms for r in own],
             "tokens": [r.tokens for r in own],

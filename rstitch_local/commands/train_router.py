@@ -30,7 +30,8 @@ from rstitch_local.interrupts import Interrupt
 if TYPE_CHECKING:
     from rstitch_local.costs.latency import PairLatency
     from rstitch_local.engine.choice import PairChoice, PairDefaults
-    from rstitch_local.learning.training import Training, TrainSettings
+    from rstitch_local.learning.settings import TrainSettings
+    from rstitch_local.learning.training import Training
     from rstitch_local.problems.reading import Problem
     from rstitch_local.routing.policy import Policy
 
@@ -69,7 +70,7 @@ class TrainingOptions:
 
     def settings(self, defaults: PairDefaults, seed: int) -> TrainSettings:
         """Return the settings of the training; raise UsageError if --lambda is invalid."""
-        from rstitch_local.learning.training import TrainSettings
+        from rstitch_local.learning.settings import TrainSettings
 
         return TrainSettings(
             steps=self.steps,

@@ -1,6 +1,6 @@
-"""The warm start: before it is let loose, a network imitates the entropy rule, or learns where the models differ.
+"""The warm start: before the reinforcement learning, a network imitates a rule by supervised learning.
 
-Needs torch; import it late.
+Requires torch; import it inside functions.
 """
 
 from __future__ import annotations
@@ -10,95 +10,101 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from rstitch_local.learning.dapo import Network, broken
-from rstitch_local.learning.rollouts import Decision
+from rstitch_local.learning.dapo import Network, not_finite
+from rstitch_local.learning.recording import Decision
 
 CONFIDENCE = 0.9
-"""How sure the imitation shall be of what it does: one decision in ten tries the other way."""
+"""Probability of the imitated decision; one in ten decisions explores the other one."""
 
 
-def imitate(network: Network, decisions: Sequence[Decision], *, steps: int = 400, rate: float = 3e-3) -> float:
-    """Make a network switch with a chance of `CONFIDENCE` where the rule did, and of the rest where it did not.
+def imitate(network: Network, decisions: Sequence[Decision], *, steps: int = 400, learning_rate: float = 3e-3) -> float:
+    """Train a network to switch with a probability of `CONFIDENCE` where the rule did, else 1 - `CONFIDENCE`.
 
     Args:
-        network: changed in place.
-        decisions: with what the rule did.
-        steps: of Adam, each over all decisions.
-        rate: learning rate at the beginning; it falls to 0.
+        network: trained in place.
+        decisions: decisions of the rule.
+        steps: steps of Adam, each over all decisions.
+        learning_rate: initial learning rate; it falls to 0.
 
     Returns:
-        The share of the decisions in which its likelier choice is the rule's.
+        The share of decisions in which the more likely choice of the network is that of the rule.
 
     Raises:
         EngineError: the loss became NaN.
     """
-    features = torch.from_numpy(np.stack([decision.features for decision in decisions]))
-    switched = torch.tensor([decision.switch for decision in decisions])
+    features, switched = _tensors(decisions)
     target = torch.where(switched, CONFIDENCE, 1 - CONFIDENCE)
-    optimiser = torch.optim.Adam(network.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = rate * (1 - step / steps)
-        loss = nn.functional.binary_cross_entropy_with_logits(network(features), target)
-        if not torch.isfinite(loss):
-            raise broken("the warm start")
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        _set_learning_rate(optimizer, learning_rate * (1 - step / steps))
+        _fit(network, optimizer, features, target)
     with torch.no_grad():
         return float(((network(features) > 0) == switched).float().mean())
 
 
-def tell_apart(
+def learn_differences(
     network: Network,
     decisions: Sequence[Decision],
     share: float,
     *,
     steps: int = 800,
-    rate: float = 3e-3,
+    learning_rate: float = 3e-3,
     seed: int = 0,
 ) -> float:
-    """Make a network's score rise with the chance that the LLM prefers another token, at a given share of switches.
+    """Train a network to score positions by the probability that the LLM prefers another token.
 
-    Afterwards the score is moved so that it is above 0 for `share` of the decisions, and stretched so that the median
-    decision is made with a chance of `CONFIDENCE`.
+    Then shift the scores so that a share of `share` is above 0, and scale them so that the median decision has a
+    probability of `CONFIDENCE`.
 
     Args:
-        network: changed in place.
-        decisions: with whether the LLM preferred another token.
-        share: of the decisions that are to be switches, between 0 and 1.
-        steps: of AdamW, each over 256 decisions; all are seen before any is seen again.
-        rate: learning rate at the beginning; it falls to 0.
-        seed: of the order.
+        network: trained in place.
+        decisions: `switch` is whether the LLM preferred another token.
+        share: share of the decisions to switch, between 0 and 1.
+        steps: steps of AdamW, each over 256 decisions; each pass has a new random order.
+        learning_rate: initial learning rate; it falls to 0.
+        seed: seed of the order.
 
     Returns:
-        The share of the tokens the LLM would change that are among the switches.
+        The share of the tokens the LLM would change at which the network switches.
 
     Raises:
         EngineError: the loss became NaN.
     """
-    features = torch.from_numpy(np.stack([decision.features for decision in decisions]))
-    differ = torch.tensor([float(decision.switch) for decision in decisions])
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01)
+    features, switched = _tensors(decisions)
+    differ = switched.float()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)
     generator = torch.Generator().manual_seed(seed)
-    orders = (torch.randperm(len(differ), generator=generator).split(256) for _ in itertools.count())
-    for step, chosen in enumerate(itertools.islice(itertools.chain.from_iterable(orders), steps)):
-        for group in optimiser.param_groups:
-            group["lr"] = rate * (1 - step / steps)
-        loss = nn.functional.binary_cross_entropy_with_logits(network(features[chosen]), differ[chosen])
-        if not torch.isfinite(loss):
-            raise broken("the warm start")
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    passes = (torch.randperm(len(differ), generator=generator).split(256) for _ in itertools.count())
+    for step, indices in enumerate(itertools.islice(itertools.chain.from_iterable(passes), steps)):
+        _set_learning_rate(optimizer, learning_rate * (1 - step / steps))
+        _fit(network, optimizer, features[indices], differ[indices])
     with torch.no_grad():
         scores = network(features)
-        border = float(torch.quantile(scores, 1 - share))
-        away = float((scores - border).abs().median())
-        network.outer_bias[1] -= border
-        stretch = float(np.log(CONFIDENCE / (1 - CONFIDENCE))) / max(away, 1e-6)
-        network.outer_weight *= stretch
-        network.outer_bias *= stretch
-        return float(((scores > border) * differ).sum() / differ.sum().clamp(min=1.0))
+        threshold = float(torch.quantile(scores, 1 - share))
+        distance = float((scores - threshold).abs().median())
+        network.outer_bias[1] -= threshold
+        scale = float(np.log(CONFIDENCE / (1 - CONFIDENCE))) / max(distance, 1e-6)
+        network.outer_weight *= scale
+        network.outer_bias *= scale
+        return float(((scores > threshold) * differ).sum() / differ.sum().clamp(min=1.0))
+
+
+def _tensors(decisions: Sequence[Decision]) -> tuple[Tensor, Tensor]:
+    features = torch.from_numpy(np.stack([decision.features for decision in decisions]))
+    return features, torch.tensor([decision.switch for decision in decisions], dtype=torch.bool)
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def _fit(network: Network, optimizer: torch.optim.Optimizer, features: Tensor, target: Tensor) -> None:
+    loss = nn.functional.binary_cross_entropy_with_logits(network(features), target)
+    if not torch.isfinite(loss):
+        raise not_finite("the warm start")
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

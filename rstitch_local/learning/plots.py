@@ -1,6 +1,6 @@
-"""A training in one picture: reward, accuracy, LLM share, latency, clipped share, dropped groups.
+"""Plots of a training: reward, accuracy, LLM share, latency, clipped share, dropped groups.
 
-Knows the records of a training and matplotlib, which it imports when something is drawn.
+matplotlib is imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -14,33 +14,35 @@ from rstitch_local.plotting import BLUE, VERMILION, save
 _PANELS = (
     ("reward", "Reward", 1.0),
     ("accuracy", "Accuracy (%)", 100.0),
-    ("llm_share", "Tokens the LLM wrote (%)", 100.0),
-    ("latency_ms", "Modelled latency (ms)", 1.0),
+    ("llm_share", "Tokens of the LLM (%)", 100.0),
+    ("latency_ms", "Modeled latency (ms)", 1.0),
     ("clipped", "Clipped (%)", 100.0),
     ("dropped", "Dropped groups (%)", 100.0),
 )
 
 
 def draw_training(history: Sequence[Mapping[str, Any]], stem: Path) -> None:
-    """Draw the records of a training, of its exploring and of its looks at the validation problems.
+    """Draw the metrics of the steps and of the validations.
 
     Args:
         history: `Training.history`.
-        stem: the files' path without their suffix; there will be stem.png and stem.svg.
+        stem: path without a suffix; writes stem.png and stem.svg.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: a file cannot be written.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6), layout="constrained")
-    for axes, (name, title, unit) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
+    for axes, (name, title, scale) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
         steps = [record for record in history if name in record]
-        looks = [record for record in history if name in record.get("validation", ())]
-        axes.plot([r["step"] for r in steps], [r[name] * unit for r in steps], color=BLUE, linewidth=1, label="steps")
-        if looks:
-            values = [r["validation"][name] * unit for r in looks]
-            axes.plot([r["step"] for r in looks], values, color=VERMILION, marker="o", markersize=3, label="validation")
+        validations = [record for record in history if name in record.get("validation", ())]
+        values = [record[name] * scale for record in steps]
+        axes.plot([record["step"] for record in steps], values, color=BLUE, linewidth=1, label="steps")
+        if validations:
+            x = [record["step"] for record in validations]
+            y = [record["validation"][name] * scale for record in validations]
+            axes.plot(x, y, color=VERMILION, marker="o", markersize=3, label="validation")
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("Step", fontsize=8)
         axes.grid(alpha=0.3)

@@ -19,8 +19,9 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import CancelledError, EngineError, InputError, ModelError
+from rstitch_local.learning.recording import ComparingRouter, SampledRouter
 from rstitch_local.learning.reward import AnswerChecker
-from rstitch_local.learning.rollouts import ComparingRouter, Rollout, RolloutSampler, SampledRouter
+from rstitch_local.learning.rollouts import Rollout, RolloutSampler
 from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.tasks import seed_of
 from rstitch_local.routing.learned import LearnedRouter
@@ -44,12 +45,12 @@ def pair() -> Iterator[Pair]:
 
 
 @pytest.fixture(scope="module")
-def workshop(pair: Pair) -> RolloutSampler:
+def sampler(pair: Pair) -> RolloutSampler:
     return RolloutSampler(pair, LATENCY, AnswerChecker(), max_tokens=120)
 
 
 def demo_policy(scale: float = 0.0, bias: float = 0.0, sha256: str | None = None) -> Policy:
-    """A policy for the demo pair's SLM: random where `scale` is not 0, and inclined to switch by `bias`."""
+    """Return a policy for the demo pair's SLM: random weights of size `scale`, and a bias towards switching."""
     facts = PolicyMetadata(sha256 or sha256_of(SLM_FILE), 96, 0.001)
     rng = np.random.default_rng(0)
     shapes = {"inner_weight": (8, facts.width), "inner_bias": (8,), "outer_weight": (2, 8)}
@@ -58,19 +59,19 @@ def demo_policy(scale: float = 0.0, bias: float = 0.0, sha256: str | None = None
     return Policy(facts, {**tensors, "outer_bias": np.array([0, bias], np.float32)})
 
 
-def test_rollouts_are_the_same_again_and_decisions_have_their_odds(workshop: RolloutSampler) -> None:
+def test_rollouts_are_reproducible_and_decisions_have_their_probability(sampler: RolloutSampler) -> None:
     policy = demo_policy(scale=1.0)
-    written = [
-        workshop.write(problems(21, 6), lambda seed: SampledRouter(policy, seed), samples=4, seed=seed)
+    runs = [
+        sampler.sample(problems(21, 6), lambda seed: SampledRouter(policy, seed), samples=4, seed=seed)
         for seed in (5, 5, 6)
     ]
 
-    def decided(rollouts: list[Rollout]) -> list[list[tuple[int, bool]]]:
+    def decisions_of(rollouts: list[Rollout]) -> list[list[tuple[int, bool]]]:
         return [[(d.position, d.switch) for d in rollout.decisions] for rollout in rollouts]
 
-    assert decided(written[0]) == decided(written[1]) != decided(written[2])
-    assert [r.problem for r in written[0]] == [f"21-{i}" for i in range(6) for _ in range(4)]
-    decisions = [d for rollout in written[0] for d in rollout.decisions]
+    assert decisions_of(runs[0]) == decisions_of(runs[1]) != decisions_of(runs[2])
+    assert [r.problem for r in runs[0]] == [f"21-{i}" for i in range(6) for _ in range(4)]
+    decisions = [d for rollout in runs[0] for d in rollout.decisions]
     assert len(decisions) > 50
     for decision in decisions:
         score = policy.score(decision.features)
@@ -79,11 +80,11 @@ def test_rollouts_are_the_same_again_and_decisions_have_their_odds(workshop: Rol
     assert {d.switch for d in decisions} == {True, False}
 
 
-def test_latency_is_that_of_an_answer_alone(workshop: RolloutSampler) -> None:
+def test_latency_is_that_of_an_answer_generated_alone(sampler: RolloutSampler) -> None:
     policy = demo_policy(scale=1.0)
-    together = workshop.write(problems(22, 3), lambda seed: SampledRouter(policy, seed), samples=3, seed=1)
+    rollouts = sampler.sample(problems(22, 3), lambda seed: SampledRouter(policy, seed), samples=3, seed=1)
     with load_pair("demo", options=LoadOptions(sequences=1, threads=1)) as single:
-        for rollout, sample in zip(together, [0, 1, 2] * 3, strict=True):
+        for rollout, sample in zip(rollouts, [0, 1, 2] * 3, strict=True):
             problem = next(p for p in problems(22, 3) if p.id == rollout.problem)
             run = single.ask(
                 problem.question, router=SampledRouter(policy, seed_of(1, problem.id, sample)), max_tokens=120
@@ -112,136 +113,138 @@ def test_a_policy_of_another_slm_is_refused(pair: Pair, tmp_path: Path) -> None:
             pair.ask("What?", router=f"learned:{tmp_path / name}")
 
 
-def test_a_learned_router_says_who_writes(workshop: RolloutSampler) -> None:
-    no, yes = demo_policy(bias=-1), demo_policy(bias=1)
-    never = workshop.write(problems(23, 6), lambda _: LearnedRouter(no))
-    always = workshop.write(problems(23, 6), lambda _: LearnedRouter(yes))
-    slm = workshop.write(problems(23, 6), lambda _: "slm")
-    asked = workshop.write(problems(23, 6), lambda _: "entropy:0.001")
-    assert [(r.right, r.tokens, r.llm_tokens) for r in never] == [(r.right, r.tokens, 0) for r in slm]
-    # With hidden states a catch-up is cut elsewhere, and rounding may decide at an entropy next to tau.
-    ways = zip(always, asked, strict=True)
-    assert sum((a.tokens, a.llm_tokens, a.visits) == (b.tokens, b.llm_tokens, b.visits) for a, b in ways) >= 5
+def test_a_learned_router_decides(sampler: RolloutSampler) -> None:
+    stay, switch = demo_policy(bias=-1), demo_policy(bias=1)
+    never = sampler.sample(problems(23, 6), lambda _: LearnedRouter(stay))
+    always = sampler.sample(problems(23, 6), lambda _: LearnedRouter(switch))
+    slm = sampler.sample(problems(23, 6), lambda _: "slm")
+    by_entropy = sampler.sample(problems(23, 6), lambda _: "entropy:0.001")
+    assert [(r.correct, r.tokens, r.llm_tokens) for r in never] == [(r.correct, r.tokens, 0) for r in slm]
+    # With hidden states a catch-up is split differently, and rounding may decide at an entropy close to tau.
+    both = zip(always, by_entropy, strict=True)
+    assert sum((a.tokens, a.llm_tokens, a.visits) == (b.tokens, b.llm_tokens, b.visits) for a, b in both) >= 5
     assert sum(r.llm_tokens for r in always) > 0
 
 
-def test_where_the_models_differ_is_seen(workshop: RolloutSampler) -> None:
+def test_differences_between_the_models_are_recorded(sampler: RolloutSampler) -> None:
     policy = demo_policy()
-    written = workshop.write(problems(24, 20), lambda _: ComparingRouter(policy))
-    decisions = [decision for rollout in written for decision in rollout.decisions]
-    # Every visit was a decision; in some the LLM had another token, in most the same.
-    assert len(decisions) == sum(rollout.visits for rollout in written)
+    rollouts = sampler.sample(problems(24, 20), lambda _: ComparingRouter(policy))
+    decisions = [decision for rollout in rollouts for decision in rollout.decisions]
+    # Every visit has a decision; in some the LLM preferred another token, in most the same.
+    assert len(decisions) == sum(rollout.visits for rollout in rollouts)
     assert 0 < sum(decision.switch for decision in decisions) < len(decisions) / 2
-    # An SLM whose token is never changed writes the same answer without being helped.
-    alone = workshop.write(problems(24, 20), lambda _: "slm")
-    for helped, own in zip(written, alone, strict=True):
+    # If no token was changed, the SLM alone gives the same answer.
+    alone = sampler.sample(problems(24, 20), lambda _: "slm")
+    for helped, by_slm in zip(rollouts, alone, strict=True):
         if not any(decision.switch for decision in helped.decisions):
-            assert helped.right == own.right
+            assert helped.correct == by_slm.correct
 
 
-def test_a_prompt_that_does_not_fit_is_left_out(workshop: RolloutSampler) -> None:
+def test_a_prompt_that_is_too_long_is_skipped(sampler: RolloutSampler) -> None:
     fitting = problems(25, 3)
     long = Problem("long", "Why? " * 5000, "1", 9)
-    written = workshop.write([fitting[0], long, *fitting[1:]], lambda _: "slm", samples=2)
-    assert [r.problem for r in written] == [p.id for p in fitting for _ in range(2)]
-    with pytest.raises(InputError, match="No problem fits"):
-        workshop.write([long], lambda _: "slm")
+    rollouts = sampler.sample([fitting[0], long, *fitting[1:]], lambda _: "slm", samples=2)
+    assert [r.problem for r in rollouts] == [p.id for p in fitting for _ in range(2)]
+    with pytest.raises(InputError, match="Prompts too long"):
+        sampler.sample([long], lambda _: "slm")
 
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 
 from rstitch_local.learning import training as training_module  # noqa: E402
-from rstitch_local.learning.training import Training, TrainSettings  # noqa: E402
+from rstitch_local.learning.checkpoint import Checkpoint  # noqa: E402
+from rstitch_local.learning.settings import TrainSettings  # noqa: E402
+from rstitch_local.learning.training import Training  # noqa: E402
 
 SETTINGS = TrainSettings(steps=2, batch=4, group=4, units=16, validate_every=1, latency_penalty=0.005)
 
 
 @pytest.fixture(autouse=True)
-def _less_warming(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_module, "_WARM_PROBLEMS", 12)
-    monkeypatch.setattr(training_module, "_COMPARED_PROBLEMS", 12)
-    monkeypatch.setattr(training_module, "_PRICED_PROBLEMS", 2)
+def _short_warm_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_module, "_RULE_PROBLEMS", 12)
+    monkeypatch.setattr(training_module, "_DIFFERENCE_PROBLEMS", 12)
+    monkeypatch.setattr(training_module, "_PENALTY_PROBLEMS", 2)
 
 
-def training(workshop: RolloutSampler, folder: Path, settings: TrainSettings = SETTINGS) -> Training:
-    return Training(workshop, problems(11, 40), problems(12, 6), settings, sha256_of(SLM_FILE), 96, folder)
+def training(sampler: RolloutSampler, folder: Path, settings: TrainSettings = SETTINGS) -> Training:
+    return Training(sampler, problems(11, 40), problems(12, 6), settings, sha256_of(SLM_FILE), 96, folder)
 
 
 def same(one: Policy, other: Policy) -> bool:
     return all(np.array_equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
 
 
-def test_training_is_the_same_again_and_goes_on_as_if_never_stopped(workshop: RolloutSampler, tmp_path: Path) -> None:
-    whole = training(workshop, tmp_path / "whole")
+def test_training_is_reproducible_and_resumes_exactly(sampler: RolloutSampler, tmp_path: Path) -> None:
+    whole = training(sampler, tmp_path / "whole")
     policy = whole.run()
-    first = training(workshop, tmp_path / "parts", replace(SETTINGS, steps=1))
+    first = training(sampler, tmp_path / "parts", replace(SETTINGS, steps=1))
     first.run()
-    rest = training(workshop, tmp_path / "parts")
+    rest = training(sampler, tmp_path / "parts")
     assert same(rest.run(resume=True), policy)
     assert json.dumps(rest.history) == json.dumps(whole.history)
     assert [r["step"] for r in whole.history if "reward" in r] == [1, 2]
     for record in whole.history:
         for name in ("accuracy", "llm_share", "dropped"):
             assert 0 <= record.get(name, 0) <= 1
-    about = policy.facts.training
-    assert about["price"] == 0.005
+    metadata = policy.facts.training
+    assert metadata["price"] == 0.005
     assert (
-        about["validation"]["accuracy"]
+        metadata["validation"]["accuracy"]
         == max((r["validation"] for r in whole.history if "validation" in r), key=lambda v: v["reward"])["accuracy"]
     )
-    # It lies in the folder as it was given.
+    # The folder has the returned policy.
     assert same(read_policy(tmp_path / "whole" / "best.safetensors"), policy)
 
 
-def test_a_training_may_begin_with_where_the_models_differ(workshop: RolloutSampler, tmp_path: Path) -> None:
-    own = training(workshop, tmp_path / "t", replace(SETTINGS, steps=1, warm="difference"))
-    assert own.run().facts.training["warm"] == "difference"
-    assert own.history[0]["imitated"] > 0
+def test_a_warm_start_from_differences(sampler: RolloutSampler, tmp_path: Path) -> None:
+    trained = training(sampler, tmp_path / "t", replace(SETTINGS, steps=1, warm_start="difference"))
+    assert trained.run().facts.training["warm"] == "difference"
+    assert trained.history[0]["imitated"] > 0
 
 
-def test_another_seed_is_another_training(workshop: RolloutSampler, tmp_path: Path) -> None:
+def test_another_seed_gives_another_training(sampler: RolloutSampler, tmp_path: Path) -> None:
     settings = replace(SETTINGS, steps=1, latency_penalty=None)
     rewards = []
     for seed in (0, 1):
-        own = training(workshop, tmp_path / str(seed), replace(settings, seed=seed))
-        own.run()
-        rewards.append(own.history[0])
-        assert own.latency_penalty > 0
+        trained = training(sampler, tmp_path / str(seed), replace(settings, seed=seed))
+        trained.run()
+        rewards.append(trained.history[0])
+        assert trained.latency_penalty > 0
     assert rewards[0] != rewards[1]
 
 
-def test_what_cannot_be_resumed(workshop: RolloutSampler, tmp_path: Path) -> None:
+def test_errors_of_resuming(sampler: RolloutSampler, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no checkpoint"):
-        training(workshop, tmp_path / "none").run(resume=True)
-    training(workshop, tmp_path / "t", replace(SETTINGS, steps=1)).run()
-    with pytest.raises(InputError, match="another batch, rate"):
-        training(workshop, tmp_path / "t", replace(SETTINGS, batch=5, rate=1.0)).run(resume=True)
+        training(sampler, tmp_path / "none").run(resume=True)
+    training(sampler, tmp_path / "t", replace(SETTINGS, steps=1)).run()
+    with pytest.raises(InputError, match="other values of batch, learning_rate"):
+        training(sampler, tmp_path / "t", replace(SETTINGS, batch=5, learning_rate=1.0)).run(resume=True)
     for other in (
-        replace(workshop, max_tokens=99),
-        replace(workshop, latency=PairLatency(slm=LLM_COSTS, llm=LLM_COSTS)),
+        replace(sampler, max_tokens=99),
+        replace(sampler, latency=PairLatency(slm=LLM_COSTS, llm=LLM_COSTS)),
     ):
-        with pytest.raises(InputError, match="another prompt, budget"):
+        with pytest.raises(InputError, match="another prompt, max_tokens"):
             training(other, tmp_path / "t").run(resume=True)
-    held = (tmp_path / "t" / "checkpoint.pt").read_bytes()
-    with pytest.raises(InputError, match="begun earlier"):
-        training(workshop, tmp_path / "t").run()
-    assert (tmp_path / "t" / "checkpoint.pt").read_bytes() == held
-    (tmp_path / "t" / "checkpoint.pt").write_bytes(b"nothing of the kind")
+    before = (tmp_path / "t" / "checkpoint.pt").read_bytes()
+    with pytest.raises(InputError, match="earlier training"):
+        training(sampler, tmp_path / "t").run()
+    assert (tmp_path / "t" / "checkpoint.pt").read_bytes() == before
+    (tmp_path / "t" / "checkpoint.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(InputError, match="cannot be read"):
-        training(workshop, tmp_path / "t").run(resume=True)
+        training(sampler, tmp_path / "t").run(resume=True)
 
 
-def test_a_number_that_is_none_stops_at_the_last_good_checkpoint(
-    workshop: RolloutSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_nan_ends_the_training_and_keeps_the_checkpoint(
+    sampler: RolloutSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = training(workshop, tmp_path / "t", replace(SETTINGS, steps=3))
+    trained = training(sampler, tmp_path / "t", replace(SETTINGS, steps=3))
 
-    def watch(record: Mapping[str, Any]) -> None:
+    def observer(record: Mapping[str, Any]) -> None:
         if record["step"] == 1 and "validation" in record:
             monkeypatch.setattr(training_module, "advantages", lambda rewards, _: np.full(rewards.shape, np.nan))
 
     with pytest.raises(EngineError, match="NaN"):
-        own.run(watch)
+        trained.run(observer)
     monkeypatch.undo()
     state = torch.load(tmp_path / "t" / "checkpoint.pt", weights_only=True)
     assert state["step"] == 1
@@ -249,19 +252,34 @@ def test_a_number_that_is_none_stops_at_the_last_good_checkpoint(
     assert read_policy(tmp_path / "t" / "best.safetensors")
 
 
-def test_a_price_that_no_answer_is_worth_still_gives_a_policy(workshop: RolloutSampler, tmp_path: Path) -> None:
-    own = training(workshop, tmp_path / "t", replace(SETTINGS, steps=1, latency_penalty=10.0))
-    assert own.run().facts.training["validation"]["reward"] < -1
+def test_a_penalty_above_every_reward_still_gives_a_policy(sampler: RolloutSampler, tmp_path: Path) -> None:
+    trained = training(sampler, tmp_path / "t", replace(SETTINGS, steps=1, latency_penalty=10.0))
+    assert trained.run().facts.training["validation"]["reward"] < -1
 
 
-def test_a_stop_keeps_the_checkpoint(workshop: RolloutSampler, tmp_path: Path) -> None:
+def test_stopping_keeps_the_checkpoint(sampler: RolloutSampler, tmp_path: Path) -> None:
     stopped = False
-    own = training(replace(workshop, stop=lambda: stopped), tmp_path / "t")
+    trained = training(replace(sampler, should_stop=lambda: stopped), tmp_path / "t")
 
-    def watch(record: Mapping[str, Any]) -> None:
+    def observer(record: Mapping[str, Any]) -> None:
         nonlocal stopped
         stopped = record["step"] == 1
 
     with pytest.raises(CancelledError):
-        own.run(watch)
+        trained.run(observer)
     assert torch.load(tmp_path / "t" / "checkpoint.pt", weights_only=True)["step"] == 0
+
+
+def test_checkpoints_and_policies_have_the_keys_of_version_0_1(sampler: RolloutSampler, tmp_path: Path) -> None:
+    policy = training(sampler, tmp_path, replace(SETTINGS, steps=1)).run()
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert set(state) == {
+        "format", "step", "price", "best_reward", "settings", "slm", "basis", "history", "network", "optimiser",
+    }  # fmt: skip
+    settings = json.loads(state["settings"])
+    assert set(settings) == {
+        "steps", "batch", "group", "price", "tau_ask", "warm_tau", "inputs", "units", "epochs", "parts", "rate",
+        "floor", "validate_every", "warm", "seed",
+    }  # fmt: skip
+    assert set(policy.facts.training) == {*settings, "step", "format", "validation"}
+    assert Checkpoint.read(tmp_path).settings == settings == SETTINGS.to_dict() | {"steps": 1}
