@@ -222,7 +222,7 @@ def test_pairs_that_cannot_work_end_with_3(rstitch: Rstitch, tmp_path: Path) -> 
 
 
 def test_a_pair_of_two_tokenisers_says_so_in_one_line(rstitch: Rstitch, tmp_path: Path, tiny_pair: TinyPair) -> None:
-    files = write_pair(tmp_path, {"other_body": True})
+    files = write_pair(tmp_path, {"swap_tokens": True})
     done = rstitch("ask", QUESTION, *files.options, "--max-tokens", "5")
     assert done.code == 0
     assert sum("different tokenisers" in line for line in done.err.splitlines()) == 1
@@ -241,7 +241,7 @@ def test_a_template_that_refuses_ends_with_4(rstitch: Rstitch, tmp_path: Path) -
 
 
 def test_broken_logits_end_with_7_and_what_was_written_stays(rstitch: Rstitch, tmp_path: Path) -> None:
-    files = write_pair(tmp_path, {"says": "abcde", "nan_after": "c"})
+    files = write_pair(tmp_path, {"answer": "abcde", "nan_after": "c"})
     done = rstitch("ask", "Hi", *files.options, "--router", "slm")
     assert (done.code, done.out) == (7, "abc\n")
     assert "SLM at position 3" in done.err
@@ -258,7 +258,7 @@ def test_a_failure_of_llama_cpp_ends_with_7(
 
 
 def test_words_of_a_model_cannot_command_a_terminal(rstitch: Rstitch, tmp_path: Path) -> None:
-    files = write_pair(tmp_path, {"says": WILD})
+    files = write_pair(tmp_path, {"answer": WILD})
     done = rstitch("ask", "Hi", *files.options, "--router", "slm")
     assert done.out == TAMED + "\n"
     done = rstitch("ask", "Hi", *files.options, "--router", "slm", "--json")
@@ -395,7 +395,7 @@ def test_a_terminal_shows_who_wrote_what(tiny_pair: TinyPair, rstitch: Rstitch) 
 
 @posix_only
 def test_no_color_shows_plain_text_on_a_terminal(tmp_path: Path) -> None:
-    files = write_pair(tmp_path, {}, {"says": WILD})
+    files = write_pair(tmp_path, {}, {"answer": WILD})
     shown = on_a_terminal(["ask", "Hi", *files.options, "--router", "llm"], NO_COLOR="1")
     assert shown.startswith(TAMED.replace("\t", " " * 8) + "\nSLM ")
     assert "\x1b" not in shown
@@ -403,7 +403,7 @@ def test_no_color_shows_plain_text_on_a_terminal(tmp_path: Path) -> None:
 
 @posix_only
 def test_words_of_a_model_cannot_command_a_real_terminal(tmp_path: Path) -> None:
-    files = write_pair(tmp_path, {"says": WILD}, {"says": WILD})
+    files = write_pair(tmp_path, {"answer": WILD}, {"answer": WILD})
     for options in (["--router", "llm"], ["--router", "llm", "--json"]):
         shown = on_a_terminal(["ask", "Hi", *files.options, *options])
         assert not any(character in COLOURS.sub("", shown) for character in "\x1b\x07\u202e\x9b")

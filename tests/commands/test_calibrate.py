@@ -75,7 +75,7 @@ def test_the_demo_pair_as_json(home: Path) -> None:
 
 
 def test_a_template_that_writes_little_is_no_failure(home: Path, tmp_path: Path) -> None:
-    pair = write_pair(tmp_path / "short", slm={"says": "ok"}, llm={"says": "ok"})
+    pair = write_pair(tmp_path / "short", slm={"answer": "ok"}, llm={"answer": "ok"})
     result = calibrate(*pair.options)
     assert result.exit_code == 0, result.output
     assert len(files(home)) == 1

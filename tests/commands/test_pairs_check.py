@@ -80,7 +80,7 @@ def test_other_specials_and_widths(tmp_path: Path) -> None:
 
 
 def test_two_tokenisers(tmp_path: Path) -> None:
-    files = write_pair(tmp_path, {"other_body": True, "specials": (*SPECIALS[:2], "[THINK]", "[/THINK]")})
+    files = write_pair(tmp_path, {"swap_tokens": True, "specials": (*SPECIALS[:2], "[THINK]", "[/THINK]")})
     words = said(files)
     assert ": foreign\n" in words
     assert "2 ordinary tokens differ, from id 97 on: 'b' in the SLM, 'a' in the LLM." in words

@@ -254,7 +254,7 @@ def test_a_missing_library_is_reported_before_anything_is_computed(
 @needs_study_extra
 @pytest.mark.parametrize("name", ["entropy", "agreement"])
 def test_two_tokenisers_are_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
-    files = write_pair(tmp_path, {"other_body": True})
+    files = write_pair(tmp_path, {"swap_tokens": True})
     arguments = ["study", name, str(write(tmp_path)), "--out", str(tmp_path / "out"), "--threads", "1"]
     result = CliRunner().invoke(app, [*arguments, "--slm", str(files.slm), "--llm", str(files.llm)])
     assert "A study compares single tokens" in refused(result, ModelError)

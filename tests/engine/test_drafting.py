@@ -250,7 +250,7 @@ def test_an_answer_left_between_two_tokens_kept_at_once_says_how_it_ended() -> N
 @pytest.fixture(scope="module")
 def telling(tmp_path_factory: pytest.TempPathFactory) -> TinyPair:
     """The LLM says one thing, and the SLM something else in two places; after those it knows nothing."""
-    return write_pair(tmp_path_factory.mktemp("telling"), {"says": DRAFTS}, {"says": SAYS})
+    return write_pair(tmp_path_factory.mktemp("telling"), {"answer": DRAFTS}, {"answer": SAYS})
 
 
 def load(files: TinyPair, sequences: int = 1) -> Pair:

@@ -16,8 +16,8 @@ from tiny_pair import (
     CHATML,
     SPECIALS,
     TinyPair,
-    body,
     byte_letters,
+    ordinary_tokens,
     write_model,
     write_pair,
     write_recurrent_model,
@@ -66,7 +66,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> TinyPair:
     """Two random models, each with merges and ids of its own."""
     other = [*byte_letters()[::-1], *(merge.replace(" ", "") for merge in OTHER_MERGES)]
     return write_pair(
-        tmp_path_factory.mktemp("foreign"), {"body_of": other, "merges": OTHER_MERGES, "specials": SPECIALS[::-1]}
+        tmp_path_factory.mktemp("foreign"), {"tokens": other, "merges": OTHER_MERGES, "specials": SPECIALS[::-1]}
     )
 
 
@@ -134,7 +134,7 @@ def test_a_model_unsure_of_a_longer_token_gives_way(tmp_path: Path, monkeypatch:
     # The SLM has a token for any two letters, so that every letter it reads may be the beginning of one.
     merges = [f"{a} {b}" for a in ascii_lowercase for b in ascii_lowercase]
     texts = [*byte_letters(), *(merge.replace(" ", "") for merge in merges)]
-    files = write_pair(tmp_path, {"body_of": texts, "merges": merges})
+    files = write_pair(tmp_path, {"tokens": texts, "merges": merges})
     outcomes: Counter[str] = Counter()
     reconsider = ForeignTrajectory._reconsider
 
@@ -215,7 +215,7 @@ def test_padding_is_never_written_nor_counted(tmp_path: Path) -> None:
     for each in (plain, padded):
         with load_pair(slm=each.slm, llm=each.llm) as pair:
             for role in Role:
-                assert pair.weights[role].n_vocab == len(body()) + len(SPECIALS)
+                assert pair.weights[role].n_vocab == len(ordinary_tokens()) + len(SPECIALS)
             assert pair.notice is None
             run = pair.ask(QUESTION, router="entropy:0.25", sampling=Sampling(1.0), seed=1, max_tokens=40)
             traces.append(finish(run))
@@ -305,7 +305,8 @@ def test_thinking_that_was_left_out_stays_closed(tmp_path: Path) -> None:
 def test_a_model_that_cannot_forget_writes_all_the_same(tmp_path: Path, recurrent: Role, one_tokeniser: bool) -> None:
     mamba = write_recurrent_model(tmp_path / "mamba.gguf")
     llama = write_model(
-        tmp_path / "llama.gguf", body_of=body() if one_tokeniser else [*byte_letters()[::-1], *body()[256:]]
+        tmp_path / "llama.gguf",
+        tokens=ordinary_tokens() if one_tokeniser else [*byte_letters()[::-1], *ordinary_tokens()[256:]],
     )
     slm, llm = (mamba, llama) if recurrent is Role.SLM else (llama, mamba)
     with load_pair(slm=slm, llm=llm) as pair:

@@ -9,7 +9,7 @@ from typing import Any
 
 import llama_cpp
 import pytest
-from tiny_pair import CHATML, END, SPECIALS, START, THINK, TinyPair, body, write_pair
+from tiny_pair import CHATML, END, SPECIALS, START, THINK, TinyPair, ordinary_tokens, write_pair
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
@@ -232,7 +232,7 @@ def test_turning_away_from_a_run_interrupts_it(pair: Pair) -> None:
 
 
 def test_a_model_ends_its_own_turn(tmp_path: Path) -> None:
-    files = write_pair(tmp_path, {"says": "Yes, \\bo{42}\u20ac!"}, {"says": "No"})
+    files = write_pair(tmp_path, {"answer": "Yes, \\bo{42}\u20ac!"}, {"answer": "No"})
     with open_pair(files) as pair:
         for router, text in (("slm", "Yes, \\bo{42}\u20ac!"), ("llm", "No")):
             trace = finish(pair.ask(QUESTION, router=router))
@@ -243,7 +243,7 @@ def test_a_model_ends_its_own_turn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("role", Role)
 def test_nan_logits_name_model_and_position(tmp_path: Path, role: Role) -> None:
-    files = write_pair(tmp_path, **{role.value: {"says": "abcde", "nan_after": "c"}})
+    files = write_pair(tmp_path, **{role.value: {"answer": "abcde", "nan_after": "c"}})
     with open_pair(files) as pair:
         run = pair.ask("Hi", router=role.value)
         kept: list[Step] = []
@@ -266,7 +266,7 @@ def test_specials_with_other_ids_are_translated(tmp_path: Path) -> None:
         slm, llm = ([texts[role][token] for token in run.trajectory.ids(role)] for role in Role)
         assert slm == llm
         assert run.trajectory.ids(Role.SLM) != run.trajectory.ids(Role.LLM)
-        written = {step.role for step in trace.steps if step.token >= len(body())}
+        written = {step.role for step in trace.steps if step.token >= len(ordinary_tokens())}
         assert written == set(Role)
         assert THINK in trace.text
 

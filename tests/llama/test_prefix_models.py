@@ -10,7 +10,7 @@ import llama_cpp
 import numpy as np
 import pytest
 from llama_helpers import N_CTX, TOLERANCE, extend, reference_logits, text
-from tiny_pair import MERGES, SPECIALS, body, write_recurrent_model
+from tiny_pair import MERGES, SPECIALS, ordinary_tokens, write_recurrent_model
 
 from rstitch_local.llama.context import Context
 from rstitch_local.llama.weights import Weights
@@ -20,7 +20,7 @@ def write_sliding_model(path: Path) -> Path:
     """Write a Gemma 2 with random weights and a window of 16 tokens in half of its layers."""
     width, heads, layers = 64, 2, 2
     rng = np.random.default_rng(3)
-    texts = body() + list(SPECIALS)
+    texts = ordinary_tokens() + list(SPECIALS)
     writer = gguf.GGUFWriter(path, "gemma2")
     writer.add_block_count(layers)
     writer.add_context_length(2048)

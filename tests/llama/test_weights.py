@@ -12,7 +12,7 @@ import llama_cpp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_pair import CHATML, END, SPECIALS, START, THINK, TinyPair, body, write_model
+from tiny_pair import CHATML, END, SPECIALS, START, THINK, TinyPair, ordinary_tokens, write_model
 
 from rstitch_local.errors import CancelledError, ModelError
 from rstitch_local.llama import library
@@ -28,7 +28,7 @@ def weights(tiny_pair: TinyPair) -> Iterator[Weights]:
 
 def test_file_is_described(weights: Weights, tiny_pair: TinyPair) -> None:
     assert weights.path == tiny_pair.slm
-    assert weights.n_vocab == len(body()) + len(SPECIALS)
+    assert weights.n_vocab == len(ordinary_tokens()) + len(SPECIALS)
     assert (weights.n_layer, weights.n_embd, weights.n_ctx_train) == (1, 32, 512)
     assert 0 < weights.size_bytes < tiny_pair.slm.stat().st_size
     assert "llama" in weights.description
@@ -183,7 +183,7 @@ def test_kinds_of_special_tokens(weights: Weights) -> None:
 
 
 def test_token_texts_are_in_the_order_of_the_ids(weights: Weights) -> None:
-    assert weights.token_texts() == [text.encode() for text in (*body(), *SPECIALS)]
+    assert weights.token_texts() == [text.encode() for text in (*ordinary_tokens(), *SPECIALS)]
 
 
 def test_pieces_are_cached(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,7 +201,7 @@ def test_the_same_words_are_the_same_answer(tmp_path: Path) -> None:
         await written(shell, pilot, screen)
         assert said(screen).endswith("the final answers are the same (43).")
 
-    run(body, write_pair(tmp_path, {"says": "=43"}, {"says": "=43"}))
+    run(body, write_pair(tmp_path, {"answer": "=43"}, {"answer": "=43"}))
 
 
 # What is said of two traces

@@ -400,7 +400,7 @@ def test_the_end_of_an_answer_has_a_name(tmp_path: Path) -> None:
         await at.press("end", "up", "down")
         assert at.screen.index == len(at.trace.steps) - 1
 
-    run(body, write_pair(tmp_path, {"says": "ok"}, {"says": "ok"}))
+    run(body, write_pair(tmp_path, {"answer": "ok"}, {"answer": "ok"}))
 
 
 def test_what_a_model_writes_is_neither_markup_nor_a_command(tiny_pair: TinyPair) -> None:
