@@ -1,7 +1,4 @@
-"""Both models' likeliest tokens at any place of an answer, evaluated when somebody asks.
-
-Knows how to put a pair's caches at that place; nothing of screens or of why they are looked at.
-"""
+"""Predictions of both models at any position of an answer, evaluated on demand."""
 
 from __future__ import annotations
 
@@ -17,83 +14,93 @@ from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.step import Step
+from rstitch_local.engine.options import Conversation
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
-from rstitch_local.llama.chat_template import Message
 from rstitch_local.llama.evaluation import TokenSpan, evaluate
 from rstitch_local.routing.rules import FixedRouter
 from rstitch_local.trace.prediction import Candidate, Prediction
 
 
-def inspect(
+def inspect_position(
     pair: Pair,
-    messages: Sequence[Message],
+    question: str | Conversation,
     steps: Sequence[Step],
     *,
     prefix: str = "",
     thinking: bool | None = None,
     count: int = 10,
 ) -> dict[Role, Prediction]:
-    """What both models would write after `steps`, at temperature 1 before any filter.
+    """Return the next-token predictions of both models after some steps of an answer.
 
-    The caches are moved there, evaluating only what they do not hold; an answer that goes on later finds them
-    by itself again.
+    Probabilities are those at temperature 1, before any filter. Only tokens that the KV caches do not hold are
+    evaluated.
+
+        trace = pair.generate("What is 17 * 23?")
+        predictions = inspect_position(pair, "What is 17 * 23?", trace.steps[:5])
+        for candidate in predictions[Role.SLM].candidates:
+            print(candidate.text, candidate.probability)
 
     Args:
-        pair: not writing an answer at the moment.
-        messages: the conversation the answer belongs to.
-        steps: the answer up to the place.
-        prefix: the text the answer was made to begin with.
-        thinking: the switch the answer was written with.
-        count: how many candidates of each model.
+        pair: a pair that is not generating.
+        question: the question, as in `Pair.ask`, or the messages, as in `Pair.chat`.
+        steps: the steps of the answer before the position.
+        prefix: the prefix of the answer.
+        thinking: the thinking switch of the answer.
+        count: number of candidates per model.
+
+    Returns:
+        A prediction for each model.
 
     Raises:
-        InputError: the place lies beyond a context.
+        InputError: the position exceeds a context.
         EngineError: the pair is busy or closed, or llama.cpp failed.
     """
     pair.require_open()
     pair.driver.require_idle()
-    return {role: _view(pair, role, _ids(pair, role, messages, steps, prefix, thinking), count) for role in Role}
+    messages = pair.conversation(question) if isinstance(question, str) else question
+    prompts = {role: pair.render(messages, role, thinking=thinking, prefix=prefix) for role in Role}
+    return {role: _prediction(pair, role, _ids_after(pair, role, prompts, steps), count) for role in Role}
 
 
 def inspect_all(
     pair: Pair,
-    messages: Sequence[Message],
+    question: str | Conversation,
     steps: Sequence[Step],
     *,
     prefix: str = "",
     thinking: bool | None = None,
     count: int = 10,
 ) -> Iterator[dict[Role, Prediction]]:
-    """What both models would have written in the place of each of `steps`, one after the other; as in `inspect`.
+    """Return the predictions of both models at each step of an answer, one after the other.
 
-    Each model evaluates the whole answer, token by token: it takes as long as both of them writing it.
+    Both models evaluate the whole answer token by token: it takes as long as generating it with each of them.
+
+    Args:
+        pair: as in `inspect_position`, like all other arguments.
+        question: as in `inspect_position`.
+        steps: the whole answer.
+        prefix: as in `inspect_position`.
+        thinking: as in `inspect_position`.
+        count: as in `inspect_position`.
+
+    Yields:
+        The predictions at the position of each step.
+
+    Raises:
+        RStitchError: as in `inspect_position`.
     """
     for index in range(len(steps)):
-        yield inspect(pair, messages, steps[:index], prefix=prefix, thinking=thinking, count=count)
+        yield inspect_position(pair, question, steps[:index], prefix=prefix, thinking=thinking, count=count)
 
 
-def _ids(
-    pair: Pair, role: Role, messages: Sequence[Message], steps: Sequence[Step], prefix: str, thinking: bool | None
-) -> list[int]:
-    ids = _ids_after(pair, role, messages, steps, prefix, thinking)
-    if len(ids) > pair.contexts[role].n_ctx:
-        raise InputError(
-            "Beyond the context",
-            f"The place is {len(ids)} tokens in; the {role.name}'s context holds {pair.contexts[role].n_ctx}.",
-            "Load the pair with a larger context.",
-        )
-    return ids
-
-
-def _ids_after(
-    pair: Pair, role: Role, messages: Sequence[Message], steps: Sequence[Step], prefix: str, thinking: bool | None
-) -> list[int]:
+def _ids_after(pair: Pair, role: Role, prompts: dict[Role, list[int]], steps: Sequence[Step]) -> list[int]:
+    """Return one model's token ids of the prompt and the steps."""
     if isinstance(pair.bridge, ForeignBridge):
-        # Where a model read what the other one had written is part of how it read it.
+        # The ids depend on where a model re-tokenized the other's text, which a replay finds out.
         replayed = ForeignTrajectory(
             TrajectoryConfig(
-                prompt={each: pair.render(messages, each, thinking=thinking, prefix=prefix) for each in Role},
+                prompt=prompts,
                 bridge=pair.bridge,
                 router=FixedRouter(Role.LLM),
                 sampler=Sampler(Sampling(), 0),
@@ -102,25 +109,33 @@ def _ids_after(
                 resume_steps=steps,
             )
         )
-        return list(replayed.ids(role))
-    ids = pair.render(messages, role, thinking=thinking, prefix=prefix)
-    for step in steps:
-        ids += (step.token,) if step.role is role else pair.bridge.convert(step.token, step.role)
+        ids = list(replayed.ids(role))
+    else:
+        ids = list(prompts[role])
+        for step in steps:
+            ids += (step.token,) if step.role is role else pair.bridge.convert(step.token, step.role)
+    capacity = pair.contexts[role].n_ctx
+    if len(ids) > capacity:
+        raise InputError(
+            "Position exceeds context",
+            f"The position has {len(ids)} tokens before it; the {role.name}'s context holds {capacity}.",
+            "Use a larger --context.",
+        )
     return ids
 
 
-def _view(pair: Pair, role: Role, ids: list[int], count: int) -> Prediction:
+def _prediction(pair: Pair, role: Role, ids: list[int], count: int) -> Prediction:
     context, weights = pair.contexts[role], pair.weights[role]
-    left = context.reuse_prefix(0, ids)
-    if context.used_cells + len(ids) - left > context.kv_cells:
-        # What was left for others to go on from goes first.
+    cached = context.reuse_prefix(0, ids)
+    if context.used_cells + len(ids) - cached > context.kv_cells:
+        # Evict what earlier answers left in the other sequences.
         for sequence in range(1, context.n_seq_max):
             context.truncate(sequence, 0)
-    for output in evaluate(context, [TokenSpan(0, ids[left:])]):
+    for output in evaluate(context, [TokenSpan(0, ids[cached:])]):
         entropy = EntropyMeter(len(output.logits)).measure(output.logits).entropy
         logits = output.logits.astype(np.float64)
-    share = np.exp(logits - logits.max())
-    share /= share.sum()
-    likeliest = (int(token) for token in np.argsort(-share, kind="stable")[:count])
-    candidates = [Candidate(token, weights.special_text(token), float(share[token])) for token in likeliest]
+    probabilities = np.exp(logits - logits.max())
+    probabilities /= probabilities.sum()
+    top = [int(token) for token in np.argsort(-probabilities, kind="stable")[:count]]
+    candidates = [Candidate(token, weights.special_text(token), float(probabilities[token])) for token in top]
     return Prediction(entropy, candidates)

@@ -16,9 +16,9 @@ from rstitch_local.engine.driver import Driver, Status
 from rstitch_local.engine.options import Conversation, LoadOptions
 from rstitch_local.engine.prompting import PromptRenderer
 from rstitch_local.engine.vocabularies import notice_of
-from rstitch_local.errors import EngineError, ModelError
+from rstitch_local.errors import EngineError, ModelError, PromptTooLongError, UsageError
 from rstitch_local.llama import library
-from rstitch_local.llama.chat_template import ChatTemplate
+from rstitch_local.llama.chat_template import ChatTemplate, Message
 from rstitch_local.llama.context import Context
 from rstitch_local.llama.weights import Weights
 from rstitch_local.routing.learned import LearnedRouter
@@ -114,6 +114,40 @@ class LoadedModels:
     ) -> list[int]:
         """Render a conversation as one model's token ids; see `PromptRenderer.tokens`."""
         return self.renderer.tokens(messages, role, thinking=thinking, prefix=prefix)
+
+    def conversation(self, question: str, system: str | None = None) -> list[Message]:
+        """Return the messages that `ask` sends: the system message if there is one, and the question with the suffix.
+
+        Args:
+            question: the user's message.
+            system: the system message.
+        """
+        messages: list[Message] = [{"role": "system", "content": system}] if system else []
+        suffix = self.defaults.prompt_suffix
+        messages.append({"role": "user", "content": f"{question}\n{suffix}" if suffix else question})
+        return messages
+
+    def prompts(
+        self, messages: Conversation, *, thinking: bool | None = None, prefix: str = ""
+    ) -> dict[Role, list[int]]:
+        """Render a conversation for both models, and check that it fits.
+
+        Raises:
+            UsageError: there are no messages.
+            InputError: it exceeds a context (PromptTooLongError), or a chat template rejects it.
+        """
+        if isinstance(messages, str) or not messages:
+            raise UsageError("Invalid messages", "messages must be a list of mappings, and not empty.")
+        prompts = {role: self.render(messages, role, thinking=thinking, prefix=prefix) for role in Role}
+        for role, ids in prompts.items():
+            capacity = self.contexts[role].n_ctx
+            if len(ids) > capacity:
+                raise PromptTooLongError(
+                    "Prompt too long",
+                    f"The prompt has {len(ids)} tokens; the {role.name}'s context holds {capacity}.",
+                    "Shorten the prompt, or use a larger --context.",
+                )
+        return prompts
 
     def describe(self) -> dict[str, Any]:
         """Return what was loaded and how, ready for JSON (the header of a run folder)."""

@@ -21,7 +21,7 @@ from rstitch_local.engine.models import LoadedModels
 from rstitch_local.engine.options import AnswerOptions, Conversation, merged_sampling, shows_options
 from rstitch_local.engine.run import Run
 from rstitch_local.engine.slots import ActiveSequence
-from rstitch_local.errors import PromptTooLongError, UsageError
+from rstitch_local.errors import UsageError
 from rstitch_local.routing.learned import LearnedRouter
 from rstitch_local.routing.resolve import RouterLike, claim_router, resolve_router
 from rstitch_local.trace.record import Trace
@@ -96,13 +96,10 @@ class Pair(LoadedModels):
             raise UsageError(
                 "Invalid question", f"question is of type {type(question).__name__}.", "Pass messages to `chat`."
             )
-        messages = [{"role": "system", "content": system}] if system else []
-        suffix = self.defaults.prompt_suffix
-        messages.append({"role": "user", "content": f"{question}\n{suffix}" if suffix else question})
         return self.chat(
-            messages, router=router, sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
-            seed=seed, max_tokens=max_tokens, stop=stop, should_stop=should_stop, thinking=thinking, prefix=prefix,
-            resume_steps=resume_steps, reuse=reuse, tag=tag,
+            self.conversation(question, system), router=router, sampling=sampling, temperature=temperature,
+            top_p=top_p, top_k=top_k, min_p=min_p, seed=seed, max_tokens=max_tokens, stop=stop,
+            should_stop=should_stop, thinking=thinking, prefix=prefix, resume_steps=resume_steps, reuse=reuse, tag=tag,
         )  # fmt: skip
 
     def chat(
@@ -127,73 +124,56 @@ class Pair(LoadedModels):
     ) -> Run:
         """Start an answer to a conversation. Nothing is evaluated before the run is iterated.
 
-        Args:
-            messages: the turns, ending with the user's: mappings with `role` and `content`. No suffix is appended.
-            router: as in `ask`, like all other arguments.
-            sampling: as in `ask`.
-            temperature: as in `ask`.
-            top_p: as in `ask`.
-            top_k: as in `ask`.
-            min_p: as in `ask`.
-            seed: as in `ask`.
-            max_tokens: as in `ask`.
-            stop: as in `ask`.
-            should_stop: as in `ask`.
-            thinking: as in `ask`.
-            prefix: as in `ask`.
-            resume_steps: as in `ask`.
-            reuse: as in `ask`.
-            tag: as in `ask`.
-
-        Raises:
-            RStitchError: as in `ask`.
+        `messages` are the turns, ending with the user's: mappings with `role` and `content`. The pair's prompt suffix
+        is not appended. The other arguments, and the errors, are those of `ask`.
         """
         self.require_open()
-        if isinstance(messages, str) or not messages:
-            raise UsageError(
-                "Invalid messages", "messages must be a list of mappings, not empty.", "Pass a question to `ask`."
-            )
-        if max_tokens is None:
-            max_tokens = max(context.n_ctx for context in self.contexts.values())
-        if max_tokens < 1:
-            raise UsageError("Invalid max_tokens", f"max_tokens is {max_tokens}, must be at least 1.")
         used = merged_sampling(
             self.defaults.sampling, sampling, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p
         )
         resolved = resolve_router(self.defaults.router if router is None else router, seed=seed)
         if isinstance(resolved.router, LearnedRouter):
             self.require_compatible(resolved.router)
-        strings = (stop,) if isinstance(stop, str) else tuple(stop)
-        trajectory = create_trajectory(
-            TrajectoryConfig(
-                prompt=self._prompts(messages, thinking, prefix),
-                bridge=self.bridge,
-                router=resolved.router,
-                sampler=Sampler(used, seed),
-                max_tokens=max_tokens,
-                capacity={role: self.contexts[role].n_ctx for role in Role},
-                resume_steps=resume_steps,
-                stop=strings,
-            )
+        config = TrajectoryConfig(
+            prompt=self.prompts(messages, thinking=thinking, prefix=prefix),
+            bridge=self.bridge,
+            router=resolved.router,
+            sampler=Sampler(used, seed),
+            max_tokens=self._token_limit(max_tokens),
+            capacity={role: self.contexts[role].n_ctx for role in Role},
+            resume_steps=resume_steps,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
         )
+        trajectory = create_trajectory(config)
         claim_router(resolved.router, trajectory)
-        settings: dict[str, Any] = {
-            "pair": self.name,
-            "router": resolved.name,
-            "sampling": asdict(used),
-            "max_tokens": max_tokens,
-            "vocabulary": {role.value: len(self.bridge.vocabularies[role].texts) for role in Role},
-        }
-        if strings:
-            settings["stop"] = list(strings)
         trace = Trace(
             seed,
-            settings,
+            self._settings(resolved.name, used, config),
             steps=list(trajectory.resumed),
             resumed_tokens=len(resume_steps),
             stop=trajectory.stop_reason,
         )
         return Run(self.driver, ActiveSequence(trajectory, trace, reuse=reuse), should_stop, tag)
+
+    def _token_limit(self, max_tokens: int | None) -> int:
+        if max_tokens is None:
+            return max(context.n_ctx for context in self.contexts.values())
+        if max_tokens < 1:
+            raise UsageError("Invalid max_tokens", f"max_tokens is {max_tokens}, must be at least 1.")
+        return max_tokens
+
+    def _settings(self, router: str, sampling: Sampling, config: TrajectoryConfig) -> dict[str, Any]:
+        """Return what a trace records about how its answer was generated."""
+        settings: dict[str, Any] = {
+            "pair": self.name,
+            "router": router,
+            "sampling": asdict(sampling),
+            "max_tokens": config.max_tokens,
+            "vocabulary": {role.value: len(self.bridge.vocabularies[role].texts) for role in Role},
+        }
+        if config.stop:
+            settings["stop"] = list(config.stop)
+        return settings
 
     @shows_options
     def generate(
@@ -330,20 +310,3 @@ class Pair(LoadedModels):
         if system:
             raise UsageError("Invalid arguments", "system is given with messages.", "Add it to the messages.")
         return self.chat(question, resume_steps=resume_steps, **options)
-
-    def _prompts(self, messages: Conversation, thinking: bool | None, prefix: str) -> dict[Role, list[int]]:
-        """Render a conversation for both models.
-
-        Raises:
-            InputError: it exceeds a context (PromptTooLongError), or a template rejects it.
-        """
-        prompts = {role: self.render(messages, role, thinking=thinking, prefix=prefix) for role in Role}
-        for role, ids in prompts.items():
-            capacity = self.contexts[role].n_ctx
-            if len(ids) > capacity:
-                raise PromptTooLongError(
-                    "Prompt too long",
-                    f"The prompt has {len(ids)} tokens; the {role.name}'s context holds {capacity}.",
-                    "Shorten the prompt, or use a larger --context.",
-                )
-        return prompts

@@ -30,7 +30,7 @@ from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
-from rstitch_local.engine.inspection import inspect
+from rstitch_local.engine.inspection import inspect_position
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
@@ -186,7 +186,7 @@ def test_a_place_is_looked_at_as_it_was_written(foreign: Pair) -> None:
     trace = finish(foreign.chat(messages, router="entropy:0.25", max_tokens=30))
     checked = 0
     for index, step in enumerate(trace.steps):
-        view = inspect(foreign, messages, trace.steps[:index])[step.role]
+        view = inspect_position(foreign, messages, trace.steps[:index])[step.role]
         if step.evaluated_tokens == 1:
             checked += 1
             assert view.entropy == pytest.approx(step.entropy, abs=1e-3)
@@ -219,7 +219,7 @@ def test_padding_is_never_written_nor_counted(tmp_path: Path) -> None:
             assert pair.notice is None
             run = pair.ask(QUESTION, router="entropy:0.25", sampling=Sampling(1.0), seed=1, max_tokens=40)
             traces.append(finish(run))
-            views = inspect(pair, [{"role": "user", "content": QUESTION}], [])
+            views = inspect_position(pair, [{"role": "user", "content": QUESTION}], [])
             assert all(view.candidates[0].token < pair.weights[role].n_vocab for role, view in views.items())
     assert said(traces[1]) == [
         (role, token, text, None if unsure is None else pytest.approx(unsure, abs=1e-5))

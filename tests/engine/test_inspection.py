@@ -14,7 +14,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine import inspection
-from rstitch_local.engine.inspection import inspect
+from rstitch_local.engine.inspection import inspect_position
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, InputError
@@ -58,7 +58,7 @@ def test_each_writer_is_seen_as_it_saw_the_place_itself(pair: Pair) -> None:
     assert trace.swaps_up > 2
     assert trace.swaps_down > 2
     for index, step in enumerate(trace.steps):
-        views = inspect(pair, QUESTION, trace.steps[:index])
+        views = inspect_position(pair, QUESTION, trace.steps[:index])
         check(views[step.role], step)
         if step.swap_entropy is not None:
             assert views[Role.SLM].entropy == pytest.approx(step.swap_entropy, abs=ROUNDING)
@@ -67,9 +67,9 @@ def test_each_writer_is_seen_as_it_saw_the_place_itself(pair: Pair) -> None:
 def test_the_same_from_any_direction(pair: Pair) -> None:
     trace = write(pair)
     order = np.random.default_rng(1).permutation(BUDGET)
-    first = [inspect(pair, QUESTION, trace.steps[:index]) for index in range(BUDGET)]
+    first = [inspect_position(pair, QUESTION, trace.steps[:index]) for index in range(BUDGET)]
     for index in order:
-        views = inspect(pair, QUESTION, trace.steps[:index])
+        views = inspect_position(pair, QUESTION, trace.steps[:index])
         for role in Role:
             assert views[role].entropy == pytest.approx(first[index][role].entropy, abs=ROUNDING)
             shares = {c.token: c.probability for c in first[index][role].candidates}
@@ -81,7 +81,7 @@ def test_the_same_from_any_direction(pair: Pair) -> None:
 
 def test_candidates_are_ordered_shares_with_their_texts(pair: Pair) -> None:
     trace = write(pair)
-    for role, view in inspect(pair, QUESTION, trace.steps[:5], count=1000).items():
+    for role, view in inspect_position(pair, QUESTION, trace.steps[:5], count=1000).items():
         shares = [candidate.probability for candidate in view.candidates]
         assert shares == sorted(shares, reverse=True)
         assert sum(shares) == pytest.approx(1.0)
@@ -91,7 +91,7 @@ def test_candidates_are_ordered_shares_with_their_texts(pair: Pair) -> None:
         assert texts[ord("\n")] == "\n"
         # A control token has no text of its own in an answer, but a name.
         assert END in texts.values()
-    views = inspect(pair, QUESTION, trace.steps[:5])
+    views = inspect_position(pair, QUESTION, trace.steps[:5])
     assert [len(view.candidates) for view in views.values()] == [10, 10]
 
 
@@ -105,9 +105,9 @@ def test_moving_by_one_evaluates_one(pair: Pair, monkeypatch: pytest.MonkeyPatch
         return evaluate(context, spans)
 
     monkeypatch.setattr(inspection, "evaluate", count)
-    inspect(pair, QUESTION, trace.steps[:20])
+    inspect_position(pair, QUESTION, trace.steps[:20])
     for index in (21, 22, 21, 20, 19, 20):
-        views = inspect(pair, QUESTION, trace.steps[:index])
+        views = inspect_position(pair, QUESTION, trace.steps[:index])
         assert evaluated == {Role.SLM: 1, Role.LLM: 1}
         assert set(views) == set(Role)
         for role in Role:
@@ -115,10 +115,10 @@ def test_moving_by_one_evaluates_one(pair: Pair, monkeypatch: pytest.MonkeyPatch
                 *pair.render(QUESTION, role),
                 *(step.token for step in trace.steps[:index]),
             ]
-    inspect(pair, QUESTION, trace.steps[:30])
+    inspect_position(pair, QUESTION, trace.steps[:30])
     assert evaluated == {Role.SLM: 10, Role.LLM: 10}
     # Back anywhere costs one token: the rest is there.
-    inspect(pair, QUESTION, [])
+    inspect_position(pair, QUESTION, [])
     assert evaluated == {Role.SLM: 1, Role.LLM: 1}
 
 
@@ -126,7 +126,7 @@ def test_the_answer_goes_on_as_if_nobody_had_looked(pair: Pair) -> None:
     whole = write(pair)
     begun = write(pair, max_tokens=15)
     for index in (0, 14, 3):
-        inspect(pair, QUESTION, begun.steps[:index])
+        inspect_position(pair, QUESTION, begun.steps[:index])
     rest = write(pair, resume_steps=begun.steps)
     assert [(step.role, step.token) for step in rest.steps] == [(step.role, step.token) for step in whole.steps]
     for role in Role:
@@ -138,8 +138,8 @@ def test_the_answer_goes_on_as_if_nobody_had_looked(pair: Pair) -> None:
 def test_looking_costs_the_last_answer_nothing(pair: Pair) -> None:
     trace = write(pair)
     before = trace.to_dict()
-    inspect(pair, QUESTION, trace.steps[:7])
-    inspect(pair, QUESTION, trace.steps[:2])
+    inspect_position(pair, QUESTION, trace.steps[:7])
+    inspect_position(pair, QUESTION, trace.steps[:2])
     assert trace.to_dict() == before
 
 
@@ -147,11 +147,10 @@ def test_the_beginning_the_user_gave_is_part_of_the_place(pair: Pair) -> None:
     trace = write(pair, prefix="Well, ")
     assert trace.steps
     for index in (0, 9):
-        check(
-            inspect(pair, QUESTION, trace.steps[:index], prefix="Well, ")[trace.steps[index].role], trace.steps[index]
-        )
-    other = inspect(pair, QUESTION, [])
-    mine = inspect(pair, QUESTION, [], prefix="Well, ")
+        step = trace.steps[index]
+        check(inspect_position(pair, QUESTION, trace.steps[:index], prefix="Well, ")[step.role], step)
+    other = inspect_position(pair, QUESTION, [])
+    mine = inspect_position(pair, QUESTION, [], prefix="Well, ")
     assert other[Role.SLM].entropy != pytest.approx(mine[Role.SLM].entropy, abs=ROUNDING)
 
 
@@ -168,7 +167,7 @@ def test_each_model_reads_the_other_s_tokens_in_its_own_ids(tmp_path: Path) -> N
                 if step.token < 256 + 4:
                     continue
                 found += 1
-                views = inspect(pair, QUESTION, trace.steps[: index + 1])
+                views = inspect_position(pair, QUESTION, trace.steps[: index + 1])
                 for role in Role:
                     now = list(pair.contexts[role].tokens())
                     assert now[: len(held[role])] == held[role][: len(now)]
@@ -184,10 +183,10 @@ def test_a_place_beyond_the_context_is_refused(tiny_pair: TinyPair) -> None:
         assert trace.stop == "length"
         last = len(trace.steps)
         # The last token was written from a full cache, and can be looked at; what would follow cannot.
-        check(inspect(pair, QUESTION, trace.steps[: last - 1])[trace.steps[-1].role], trace.steps[-1])
+        check(inspect_position(pair, QUESTION, trace.steps[: last - 1])[trace.steps[-1].role], trace.steps[-1])
         with pytest.raises(InputError, match="holds 96"):
-            inspect(pair, QUESTION, trace.steps)
-        assert inspect(pair, QUESTION, trace.steps[:3])
+            inspect_position(pair, QUESTION, trace.steps)
+        assert inspect_position(pair, QUESTION, trace.steps[:3])
 
 
 def test_a_pair_that_writes_is_left_alone(pair: Pair) -> None:
@@ -195,7 +194,7 @@ def test_a_pair_that_writes_is_left_alone(pair: Pair) -> None:
     run = iter(pair.chat(QUESTION, router=ROUTER, sampling=Sampling(0.0), max_tokens=BUDGET, reuse=True))
     steps = [next(run), next(run)]
     with pytest.raises(EngineError, match="Another answer is being generated"):
-        inspect(pair, QUESTION, steps)
+        inspect_position(pair, QUESTION, steps)
     steps += run
     assert [step.token for step in steps] == [step.token for step in expected.steps]
 
@@ -208,13 +207,13 @@ def test_a_closed_pair_says_so(tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPa
         # llama.cpp would end the process.
         monkeypatch.setattr(weights, "tokenize", lambda *_, **__: pytest.fail("freed memory is read"))
     with pytest.raises(EngineError, match="freed"):
-        inspect(pair, QUESTION, trace.steps)
+        inspect_position(pair, QUESTION, trace.steps)
 
 
 def test_broken_logits_are_named(tmp_path: Path) -> None:
     files = write_pair(tmp_path, llm={"nan_after": "Q"})
     with load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(context=96)) as pair, pytest.raises(EngineError):
-        inspect(pair, QUESTION, [], prefix="Q")
+        inspect_position(pair, QUESTION, [], prefix="Q")
 
 
 def test_looking_finds_room_whatever_was_written_before(tiny_pair: TinyPair) -> None:
@@ -224,7 +223,7 @@ def test_looking_finds_room_whatever_was_written_before(tiny_pair: TinyPair) -> 
         assert len(trace.steps) == 150
         for _ in pair.run_all([pair.ask(f"{i}? " * 12, router="random:0.5", max_tokens=9) for i in range(4)]):
             pass
-        before = inspect(pair, QUESTION, trace.steps[:149])
+        before = inspect_position(pair, QUESTION, trace.steps[:149])
         for role, view in before.items():
             assert view.candidates
             assert pair.contexts[role].length(0) == len(pair.render(QUESTION, role)) + 149
@@ -236,6 +235,6 @@ def test_a_look_at_broken_logits_breaks_nothing_else(tmp_path: Path) -> None:
     with load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(context=96)) as pair:
         expected = write(pair)
         with pytest.raises(EngineError, match="Broken logits"):
-            inspect(pair, QUESTION, [], prefix=" and so on Q")
+            inspect_position(pair, QUESTION, [], prefix=" and so on Q")
         again = write(pair, reuse=False)
         assert [step.token for step in again.steps] == [step.token for step in expected.steps]

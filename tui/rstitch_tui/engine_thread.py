@@ -21,7 +21,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairChoice
-from rstitch_local.engine.inspection import inspect
+from rstitch_local.engine.inspection import inspect_position
 from rstitch_local.engine.loading import LoadOptions, load_choice
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.run import Run
@@ -306,7 +306,9 @@ class EngineThread:
 
     def _inspect(self, request: Request, steps: Sequence[Step]) -> dict[Role, Prediction] | RStitchError:
         try:
-            return inspect(self._loaded(), request.messages, steps, prefix=request.prefix, thinking=request.thinking)
+            return inspect_position(
+                self._loaded(), request.messages, steps, prefix=request.prefix, thinking=request.thinking
+            )
         except RStitchError as error:
             return error
         except Exception as error:
