@@ -93,7 +93,7 @@ class KnowingRouter(LearnedRouter):
         super().__init__(policy)
         self._positions = positions
 
-    def asks(self, observation: Observation) -> bool:
+    def calls_llm(self, observation: Observation) -> bool:
         """Where it was told to."""
         return observation.position in self._positions
 

@@ -135,7 +135,7 @@ Rows = dict[str, list[Rollout]]
 def shifted(policy: Policy, shift: float) -> Policy:
     """The same policy, more (or less) inclined to ask the LLM."""
     bias = policy.tensors["outer_bias"] + np.array([0, shift], np.float32)
-    return Policy(policy.facts, {**policy.tensors, "outer_bias": bias})
+    return Policy(policy.metadata, {**policy.tensors, "outer_bias": bias})
 
 
 def made_of(source: Policy | str) -> Callable[[int], Router | str]:

@@ -1,4 +1,4 @@
-"""Made-up tokenisers that share nothing, scripted models over them, and caches that are cut back; for exact tests."""
+"""Toy tokenizers that share nothing, scripted models for them, and caches that are truncated; for exact tests."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ BODIES: dict[str, list[bytes]] = {
     "words": [b" the", b" then", b" wor", b" world", b"the", b"he", b"an", b"and", "é".encode(), "漢".encode()],
     "parts": [b" w", b"or", b"ld", b"th", b"e ", b" t", "漢".encode()[:2], b"12", b"\n\t"],
 }
-"""What each has besides all single bytes; one of them has part of a character for a token."""
+"""Tokens of each toy tokenizer besides all single bytes; one of them is part of a character."""
 
 
 def toy_vocabulary(words: Sequence[bytes], *, first: int = 0, specials: Sequence[str] = ()) -> Vocabulary:
-    """A tokeniser that takes the longest token it has, from left to right.
+    """Create a tokenizer that takes the longest token, from left to right.
 
     Args:
-        words: what it has besides all bytes.
-        first: how far the ids are turned, so that two with the same words share none.
-        specials: tokens that are never taken from a text, and are part of it where they are written.
+        words: its tokens besides all bytes.
+        first: rotates the ids, so that two tokenizers with the same tokens share no id.
+        specials: tokens that are not recognized in a text, but add their text to it when they are generated.
     """
     count = 257 + len(words) + len(specials)
     bare = [*(bytes([byte]) for byte in range(256)), *words, *(text.encode() for text in specials), b"<end>"]
@@ -43,7 +43,7 @@ def toy_vocabulary(words: Sequence[bytes], *, first: int = 0, specials: Sequence
     end = (count - 1 + first) % count
     longest = max(map(len, ordinary))
 
-    def spell(text: str) -> list[int]:
+    def tokenize(text: str) -> list[int]:
         data, at, ids = text.encode("utf-8", "replace"), 0, []
         while at < len(data):
             size = next(n for n in range(min(longest, len(data) - at), 0, -1) if data[at : at + n] in ordinary)
@@ -57,13 +57,11 @@ def toy_vocabulary(words: Sequence[bytes], *, first: int = 0, specials: Sequence
         is_special=lambda token: token in special,
         is_eog=lambda token: token == end,
         piece=lambda token: b"" if token == end else texts[token],
-        tokenize=spell,
+        tokenize=tokenize,
     )
 
 
 class ToyTrajectory(ForeignTrajectory):
-    """With a look at its vocabularies, for checks."""
-
     def vocabulary(self, role: Role) -> Vocabulary:
         return self._sides[role].vocabulary
 
@@ -84,7 +82,7 @@ def trajectory_of(
     start: int = 65,
     stop: Sequence[str] = (),
 ) -> tuple[ToyTrajectory, Models]:
-    """A trajectory over two made-up tokenisers, and models that write letters, words and parts of characters."""
+    """Create a trajectory with two toy tokenizers, and models that generate letters, words and parts of characters."""
     vocabularies = vocabularies or {
         role: toy_vocabulary(BODIES[name], first=first) for role, name, first in zip(Role, names, (0, 7), strict=True)
     }
@@ -107,14 +105,14 @@ def trajectory_of(
 def _model(vocabulary: Vocabulary, name: str, spread: float) -> Callable[[Sequence[int]], NDArray[np.float32]]:
     count = len(vocabulary.texts)
     script = ScriptedModel(count, name, spread)
-    # Mostly what makes words and characters, so that they come about.
-    liked = np.zeros(count, np.float32)
+    # Favor tokens of words and characters, so that some get completed.
+    bonus = np.zeros(count, np.float32)
     for token, text in enumerate(vocabulary.texts):
         if len(text) > 1 or text in (b" ", b"w", b"o", b"t", b"h", b"e", *(bytes([b]) for b in "漢é".encode())):
-            liked[token] = 6.0
+            bonus[token] = 6.0
 
     def logits(ids: Sequence[int]) -> NDArray[np.float32]:
-        return script.logits(ids) + liked
+        return script.logits(ids) + bonus
 
     return logits
 
@@ -127,7 +125,7 @@ def run(
     n_batch: int = 1000,
     on_swap: Callable[[Role], None] = lambda _role: None,
 ) -> int:
-    """Drive to the end over caches that refuse anything but what follows; how many tokens were taken out of them."""
+    """Generate a whole answer with caches that assert their content; return how many tokens they dropped."""
     held: dict[Role, list[int]] = {role: [] for role in Role}
     dropped = 0
     before = trajectory.active
@@ -135,16 +133,16 @@ def run(
         if trajectory.active is not before:
             on_swap(trajectory.active)
         role = before = trajectory.active
-        need = trajectory.request()
-        assert need.role is role
-        assert need.ids
-        assert 0 < need.outputs <= min(len(need.ids), trajectory.outputs(role))
-        count = min(n_batch, len(need.ids))
+        request = trajectory.request()
+        assert request.role is role
+        assert request.ids
+        assert 0 < request.outputs <= min(len(request.ids), trajectory.outputs(role))
+        count = min(n_batch, len(request.ids))
         ids = held[role]
-        ids += need.ids[:count]
+        ids += request.ids[:count]
         assert ids == list(trajectory.ids(role)[: len(ids)])
         trajectory.note_evaluated(count, 1.0)
-        for at in range(max(0, count - len(need.ids) + need.outputs), 0, -1):
+        for at in range(max(0, count - len(request.ids) + request.outputs), 0, -1):
             step = trajectory.advance(models[role](ids[: len(ids) + 1 - at]))
             if step is not None:
                 steps.append(step)
@@ -158,6 +156,6 @@ def run(
     return dropped
 
 
-def said(steps: Sequence[Step]) -> list[tuple[int, Role, int, str, float | None]]:
-    """What does not depend on how an answer came about."""
+def summary(steps: Sequence[Step]) -> list[tuple[int, Role, int, str, float | None]]:
+    """Return what must not depend on batches and interruptions."""
     return [(step.position, step.role, step.token, step.text, step.swap_entropy) for step in steps]

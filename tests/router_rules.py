@@ -1,4 +1,4 @@
-"""The routing rules as functions of all that was ever evaluated: plain references without a state of their own."""
+"""Reference implementations of the routing rules: stateless functions of the history of evaluations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rstitch_local.decoding.roles import Role
 
 
 class Seen(NamedTuple):
-    """One evaluation: whose, at which position of the answer, and what its distribution looked like."""
+    """One evaluation: the model, the position, and its distribution."""
 
     role: Role
     position: int
@@ -19,11 +19,11 @@ class Seen(NamedTuple):
 
 
 Rule = Callable[[Sequence[Seen]], bool]
-"""Whether the LLM writes next, given all evaluations so far in their order."""
+"""Returns whether the LLM generates next, given all evaluations so far in order."""
 
 
 def by_position(history: Sequence[Seen]) -> list[float]:
-    """The entropy of each position, that of the model evaluated there last."""
+    """Return the entropy of each position: that of the model evaluated there last."""
     return list({seen.position: seen.entropy for seen in history}.values())
 
 
@@ -89,4 +89,4 @@ RULES: dict[str, Rule] = {
     "margin:0.3": margin(0.3),
     "confidence:0.4": confidence(0.4),
 }
-"""Specs, and what each of them says."""
+"""The reference rule of each spec."""

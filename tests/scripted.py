@@ -25,7 +25,7 @@ from rstitch_local.routing.spec import router_from_spec
 
 @dataclass(frozen=True)
 class ScriptedModel:
-    """Logits drawn from a generator seeded by the ids; `spread` goes from unsure (0.1) to sure (20)."""
+    """Random logits, seeded by the ids; a larger `spread` (0.1 to 20) gives lower entropies."""
 
     n_vocab: int
     name: str
@@ -34,7 +34,7 @@ class ScriptedModel:
     def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
         digest = hashlib.sha256(f"{self.name}:{list(ids)}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-        # Positions differ in how sure the model is, so that swaps happen in both directions.
+        # The scale differs between positions, so that swaps happen in both directions.
         scale = self.spread * rng.random()
         return (rng.standard_normal(self.n_vocab) * scale).astype(np.float32)
 
@@ -49,7 +49,7 @@ def entropy_reference(logits: NDArray[np.float32]) -> float:
 
 
 def seen_reference(role: Role, position: int, logits: NDArray[np.float32]) -> Seen:
-    """What a rule may know of an evaluation, from the sorted softmax in float64."""
+    """Return what a rule sees of an evaluation, from the sorted softmax in float64."""
     x = logits.astype(np.float64)
     p = np.sort(np.exp(x - x.max()) / np.exp(x - x.max()).sum())
     second = float(p[-2]) if len(p) > 1 else 0.0
@@ -65,33 +65,33 @@ def algorithm_1(
     end: int,
     max_tokens: int,
 ) -> tuple[list[tuple[Role, int]], str]:
-    """Greedy R-Stitch with one vocabulary, as the paper's listing reads: no caches, no state machine.
+    """Generate with greedy R-Stitch and one vocabulary, as in the paper's listing: no caches, no state machine.
 
-    `rule` is another rule in place of the one by tau.
+    `rule` replaces the rule by tau.
     """
     above = rule or entropy(tau)
-    kept: list[tuple[Role, int]] = []
+    tokens: list[tuple[Role, int]] = []
     history: list[Seen] = []
     active = Role.SLM
     while True:
-        logits = models[active].logits([*prompt, *(token for _, token in kept)])
-        history.append(seen_reference(active, len(kept), logits))
-        unsure = above(history)
-        if active is Role.SLM and unsure:
+        logits = models[active].logits([*prompt, *(token for _, token in tokens)])
+        history.append(seen_reference(active, len(tokens), logits))
+        is_above = above(history)
+        if active is Role.SLM and is_above:
             active = Role.LLM
             continue
         token = int(np.argmax(logits))
-        kept.append((active, token))
+        tokens.append((active, token))
         if token == end:
-            return kept, "eog"
-        if len(kept) == max_tokens:
-            return kept, "length"
-        if active is Role.LLM and not unsure:
+            return tokens, "eog"
+        if len(tokens) == max_tokens:
+            return tokens, "length"
+        if active is Role.LLM and not is_above:
             active = Role.SLM
 
 
 def scripted_vocabulary(n_vocab: int, end: int) -> Vocabulary:
-    """Token i is the letter chr(97 + i % 26) and a number; `end` ends a generation."""
+    """Create a vocabulary: token i is the letter chr(97 + i % 26) and i; `end` ends a generation."""
     texts = [f"{chr(97 + i % 26)}{i}".encode() for i in range(n_vocab)]
     return Vocabulary(
         texts=texts,
@@ -104,26 +104,26 @@ def scripted_vocabulary(n_vocab: int, end: int) -> Vocabulary:
 
 
 class CheckedCache:
-    """Stands for a model's KV cache; refuses to hold anything but a prefix, or to evaluate a token twice."""
+    """A model's KV cache; asserts that it holds a prefix of the trajectory and evaluates no token twice."""
 
     def __init__(self, model: ScriptedModel) -> None:
         self.model = model
         self.ids: list[int] = []
 
-    def evaluate(self, missed: Sequence[int], whole: Sequence[int]) -> NDArray[np.float32]:
-        assert missed, "nothing to evaluate: there would be no logits"
-        self.ids.extend(missed)
+    def evaluate(self, ids: Sequence[int], whole: Sequence[int]) -> NDArray[np.float32]:
+        assert ids, "nothing to evaluate: there would be no logits"
+        self.ids.extend(ids)
         assert self.ids == list(whole[: len(self.ids)]), "the cache is not a prefix of the trajectory"
         return self.model.logits(self.ids)
 
 
 def run_to_end(trajectory: Trajectory, models: dict[Role, ScriptedModel]) -> list[Step]:
-    """Drive one trajectory over checked caches."""
+    """Generate a whole answer with checked caches."""
     caches = {role: CheckedCache(models[role]) for role in Role}
     steps = []
     while trajectory.stop_reason is None:
-        need = trajectory.request()
-        logits = caches[need.role].evaluate(need.ids, trajectory.ids(need.role))
+        request = trajectory.request()
+        logits = caches[request.role].evaluate(request.ids, trajectory.ids(request.role))
         step = trajectory.advance(logits)
         if step is not None:
             steps.append(step)

@@ -162,7 +162,7 @@ def _trained(training: Training, display: TrainingDisplay, resume: bool) -> Poli
 
 
 def _conclude(out: Path, policy: Policy) -> None:
-    record = policy.facts.training
+    record = policy.metadata.training
     validation = record["validation"]
     make_console(stderr=True).print(
         f"{out} is the policy of step {record['step']}: {validation['accuracy']:.1%} of the validation problems right, "

@@ -174,7 +174,7 @@ class LoadedModels:
         Raises:
             ModelError: it was, or its file or the SLM's cannot be read.
         """
-        expected = router.load().facts.slm_sha256
+        expected = router.load().metadata.slm_sha256
         if expected in self._compatible:
             return
         path = self.weights[Role.SLM].path

@@ -21,7 +21,7 @@ from rstitch_local.routing.policy import Policy
 class Decision(NamedTuple):
     """One query of a policy: its input, its decision, and where in the answer.
 
-    features: float32, shape (policy.facts.width,).
+    features: float32, shape (policy.metadata.width,).
     switch: whether the LLM was called.
     logp: log-probability of that decision.
     position, entropy: of the observation.
@@ -53,7 +53,7 @@ class SampledRouter(RecordingRouter):
         # Another stream than those of the sampler and of the random router.
         self._seed = seed ^ 0x5DEECE66D
 
-    def asks(self, observation: Observation) -> bool:
+    def calls_llm(self, observation: Observation) -> bool:
         """Draw the decision."""
         features = self.policy.features(observation)
         score = self.policy.score(features)
@@ -70,7 +70,7 @@ class EntropyRuleRouter(RecordingRouter):
         super().__init__(policy)
         self._tau = tau
 
-    def asks(self, observation: Observation) -> bool:
+    def calls_llm(self, observation: Observation) -> bool:
         """Return whether the entropy is above tau."""
         switch = observation.entropy > self._tau
         self._record(observation, self.policy.features(observation), switch, 0.0)
@@ -87,7 +87,7 @@ class ComparingRouter(RecordingRouter):
         super().__init__(policy)
         self._pending: tuple[Observation, NDArray[np.float32]] | None = None
 
-    def asks(self, observation: Observation) -> bool:
+    def calls_llm(self, observation: Observation) -> bool:
         """Return True."""
         self._pending = observation, self.policy.features(observation)
         return True

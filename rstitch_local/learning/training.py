@@ -230,7 +230,7 @@ class Training:
         rollouts = self.sampler.sample(self.validation, lambda _: LearnedRouter(policy))
         metrics = RolloutMetrics.of(rollouts, self.latency_penalty)
         if metrics.reward > self._best_reward:
-            metadata = replace(policy.facts, training={**training, "validation": asdict(metrics)})
+            metadata = replace(policy.metadata, training={**training, "validation": asdict(metrics)})
             self.best = Policy(metadata, policy.tensors)
             self._best_reward = metrics.reward
         self._add_record({"step": step, "validation": asdict(metrics)}, observer)

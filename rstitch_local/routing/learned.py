@@ -1,6 +1,6 @@
-"""The router that asks a policy: R-Stitch+.
+"""The router of R-Stitch+: a policy decides where the SLM's entropy is high.
 
-Knows when a policy is asked and what is done with its answer; the network itself is policy.py.
+The network is in policy.py, its file in policy_file.py.
 """
 
 from __future__ import annotations
@@ -16,105 +16,107 @@ from rstitch_local.routing.policy import Policy
 from rstitch_local.routing.policy_file import read_policy
 
 BUILT_IN = "demo"
-"""The name of the learned router that ships with the package, for the demo pair."""
+"""The name of the learned router that is part of the package, for the demo pair."""
 
 
 class LearnedRouter(Router):
-    """Where the SLM's entropy is above `tau_ask` the policy says who writes; below, the SLM does.
+    """Where the SLM's entropy is above `tau_ask` the policy chooses the model, elsewhere the SLM generates.
 
-    After a token of the LLM control goes back as under Algorithm 1: where the LLM's entropy is at most `tau_ask`.
+    After a token of the LLM, control returns as in Algorithm 1: where the LLM's entropy is at most `tau_ask`.
 
     Args:
-        source: a policy, or the PLACE of `learned:PLACE`. A file is read by `load`, before the router is used, so
-            that a spec can be looked at where its file is gone (a chat of last year's).
+        source: a policy, or the NAME of `learned:NAME` (a path, or "demo"). A file is read by `load`, which is called
+            before the router is used; so a spec can be parsed after its file was deleted.
     """
 
     stateless = True
 
     def __init__(self, source: Policy | str) -> None:
-        self._place = source if isinstance(source, str) else ""
+        self._name = source if isinstance(source, str) else ""
         self._policy: Policy | None = None
         if isinstance(source, Policy):
-            self._take(source)
+            self._use(source)
 
     @property
     def policy(self) -> Policy:
-        """The policy; a router of a file must have been loaded."""
+        """The policy. Call `load` first if the router was created from a name."""
         assert self._policy is not None
         return self._policy
 
     def __repr__(self) -> str:
-        if self._place:
-            return f"learned:{self._place}"
-        return f"{type(self).__name__}(tau_ask={self._tau_ask:g})"
+        return f"learned:{self._name}" if self._name else f"{type(self).__name__}(tau_ask={self._tau_ask:g})"
 
     def load(self) -> Policy:
-        """The policy, read from its file if it was not yet.
+        """Return the policy; read it from its file on the first call.
 
         Raises:
             ModelError: as `read_policy`.
         """
         if self._policy is None:
-            self._take(policy_at(self._place))
+            self._use(load_policy(self._name))
         return self.policy
 
     def require_slm(self, sha256: str) -> None:
-        """Refuse another SLM than the one whose hidden states the policy was trained on.
+        """Refuse an SLM other than the one whose hidden states the policy was trained on.
 
         Args:
-            sha256: of the SLM's file.
+            sha256: checksum of the SLM's file.
 
         Raises:
-            ModelError: it is another one; or as `load`.
+            ModelError: it is another SLM; or as `load`.
         """
-        if self.load().facts.slm_sha256 != sha256:
+        if self.load().metadata.slm_sha256 != sha256:
             raise ModelError(
-                "Another model's router",
-                "This router was learned on the hidden states of another SLM, and would decide by chance here.",
-                "Train one for this pair with `rstitch train-router`, or use another --router.",
+                "Router of another model",
+                "This router was trained on the hidden states of another SLM; its decisions would be random here.",
+                "Train one for this pair with `rstitch train-router`, or use another router.",
             )
 
-    def _take(self, policy: Policy) -> None:
+    def _use(self, policy: Policy) -> None:
         self._policy = policy
-        self.needs_hidden = "hidden" in policy.facts.inputs
-        self.needs_pending = "pending" in policy.facts.inputs
-        self._tau_ask = policy.facts.tau_ask
+        self.needs_hidden = "hidden" in policy.metadata.inputs
+        self.needs_pending = "pending" in policy.metadata.inputs
+        self._tau_ask = policy.metadata.tau_ask
 
     def route(self, observation: Observation) -> Role:
-        """By entropy, and by the policy where the SLM is unsure."""
-        unsure = observation.entropy > self._tau_ask
-        if not unsure or observation.role is Role.LLM:
-            return Role.LLM if unsure else Role.SLM
-        if self.needs_hidden and observation.hidden is None:
-            # An answer that goes on: what came of this is known.
+        """Return the SLM at low entropy; at high entropy decide by the policy, or stay with the LLM."""
+        if observation.entropy <= self._tau_ask:
+            return Role.SLM
+        if observation.role is Role.LLM:
             return Role.LLM
-        return Role.LLM if self.asks(observation) else Role.SLM
+        if self.needs_hidden and observation.hidden is None:
+            # A replayed evaluation: it is only replayed if control passed to the LLM.
+            return Role.LLM
+        return Role.LLM if self.calls_llm(observation) else Role.SLM
 
-    def asks(self, observation: Observation) -> bool:
-        """Whether the policy wants the LLM for the token the SLM is unsure of: the larger of its two outputs."""
+    def calls_llm(self, observation: Observation) -> bool:
+        """Return whether the policy calls the LLM at a position where the SLM's entropy is above `tau_ask`."""
         return self.policy.score(self.policy.features(observation)) > 0.0
 
 
-def policy_path(place: str) -> Path:
-    """The file that `learned:PLACE` names: a path, or `demo`."""
-    return builtin.ROUTER_FILE if place == BUILT_IN else Path(place).expanduser()
+def policy_path(name: str) -> Path:
+    """Return the file of `learned:NAME`: a path, or that of the built-in router."""
+    return builtin.ROUTER_FILE if name == BUILT_IN else Path(name).expanduser()
 
 
-def policy_at(place: str) -> Policy:
-    """The policy in the file of `learned:PLACE`, read anew where the file has changed.
+def load_policy(name: str) -> Policy:
+    """Return the policy of `learned:NAME`; the file is read again only if it has changed.
+
+    Args:
+        name: a path, or "demo".
 
     Raises:
         ModelError: as `read_policy`.
     """
-    path = policy_path(place)
+    path = policy_path(name)
     try:
         info = path.stat()
     except OSError:
         return read_policy(path)
-    return _read_once(path, info.st_mtime_ns, info.st_size)
+    return _read_cached(path, info.st_mtime_ns, info.st_size)
 
 
 @functools.lru_cache(maxsize=8)
-def _read_once(path: Path, _changed: int, _size: int) -> Policy:
-    # Every answer has a router of its own, and all of them one policy.
+def _read_cached(path: Path, _changed: int, _size: int) -> Policy:
+    # Every answer has a router of its own; they share one policy.
     return read_policy(path)

@@ -1,8 +1,6 @@
-"""The learned rule of R-Stitch+: a small network that says, where the SLM is unsure, whether the LLM is worth asking.
+"""The policy of R-Stitch+: a small network that decides, where the SLM's entropy is high, whether to call the LLM.
 
-Knows the network's numbers and the file they lie in; nothing of how they were learned (learning/), of models or of
-trajectories. The file is a safetensors file, read and written here: the format is a JSON header and raw arrays, and
-the method itself shall need nothing but numpy.
+Training is in `rstitch_local.learning`, the file format in policy_file.py. Needs numpy only.
 """
 
 from __future__ import annotations
@@ -18,22 +16,26 @@ from numpy.typing import NDArray
 from rstitch_local.decoding.router import Observation
 
 INPUTS = ("hidden", "entropy", "pending", "position")
-"""What a policy may look at, in this order: see `Policy.features`."""
+"""The inputs a policy can have, in this order; see `Policy.features`."""
 TENSORS = ("norm_scale", "norm_shift", "inner_weight", "inner_bias", "outer_weight", "outer_bias")
 _EPSILON = np.float32(1e-5)
-_LEAST_ENTROPY = 1e-6
+_MIN_ENTROPY = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyMetadata:
-    """What a policy holds for, and where it comes from.
+    """What a policy was trained for, and how.
 
-    slm_sha256: sum of the SLM's file: another model's hidden states mean something else.
-    n_embd: width of that SLM's hidden state.
-    tau_ask: the policy is asked where the SLM's entropy is above; after a token of the LLM, control goes back
-        where the LLM's own is at most this.
-    inputs: of `INPUTS`, in their order.
-    training: how it was made, ready for JSON.
+    Attributes:
+        slm_sha256: checksum of the SLM's file: hidden states of another model mean something else.
+        n_embd: size of that SLM's hidden state.
+        tau_ask: the policy decides where the SLM's entropy is above this; after a token of the LLM, control returns to
+            the SLM where the LLM's entropy is at most this.
+        inputs: those of `INPUTS` that the policy has, in that order.
+        training: how it was trained, ready for JSON.
+
+    Raises:
+        ValueError: inputs are unknown or not in order, or a number is out of range.
     """
 
     slm_sha256: str
@@ -50,71 +52,77 @@ class PolicyMetadata:
 
     @property
     def width(self) -> int:
-        """How many numbers `Policy.features` gives."""
+        """Length of the vector that `Policy.features` returns."""
         return self.n_embd * ("hidden" in self.inputs) + len([name for name in self.inputs if name != "hidden"])
 
 
 class Policy:
-    """Layer norm over the hidden state, one inner layer with SiLU, two outputs: stay with the SLM, or switch.
+    """Layer norm over the hidden state, one inner layer with SiLU, two outputs: stay with the SLM, or swap to the LLM.
 
     Args:
-        facts: what it holds for.
+        metadata: what it was trained for.
         tensors: float32 arrays by the names of `TENSORS`: norm_scale and norm_shift of shape (n_embd,), inner_weight
-            (units, facts.width), inner_bias (units,), outer_weight (2, units), outer_bias (2,).
+            (units, metadata.width), inner_bias (units,), outer_weight (2, units), outer_bias (2,).
 
     Raises:
-        ValueError: an array is missing, of another shape, or holds a NaN or an infinity.
+        ValueError: an array is missing, has another shape, or contains a NaN or infinity.
     """
 
-    def __init__(self, facts: PolicyMetadata, tensors: Mapping[str, NDArray[np.float32]]) -> None:
-        self.facts = facts
+    def __init__(self, metadata: PolicyMetadata, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+        self.metadata = metadata
         self.tensors = {name: np.ascontiguousarray(tensors[name], np.float32) for name in TENSORS if name in tensors}
         if len(self.tensors) != len(TENSORS) or len(tensors) != len(TENSORS):
-            raise ValueError(f"it holds {', '.join(sorted(tensors)) or 'nothing'}")
+            raise ValueError(f"its tensors are {', '.join(sorted(tensors)) or 'none'}")
         units = len(self.tensors["inner_bias"])
-        shapes = ((facts.n_embd,), (facts.n_embd,), (units, facts.width), (units,), (2, units), (2,))
+        n_embd = metadata.n_embd
+        shapes = ((n_embd,), (n_embd,), (units, metadata.width), (units,), (2, units), (2,))
         for (name, array), shape in zip(self.tensors.items(), shapes, strict=True):
             if array.shape != shape:
-                raise ValueError(f"{name} has the shape {array.shape} and not {shape}")
+                raise ValueError(f"{name} has the shape {array.shape}, must be {shape}")
             if not np.isfinite(array).all():
-                raise ValueError(f"{name} holds a number that is none")
-        self._hidden = "hidden" in facts.inputs
-        self._extras = [name for name in facts.inputs if name != "hidden"]
-        self._parts = tuple(self.tensors.values())
+                raise ValueError(f"{name} contains a NaN or infinity")
+        self._hidden = "hidden" in metadata.inputs
+        self._scalars = [name for name in metadata.inputs if name != "hidden"]
+        self._arrays = tuple(self.tensors.values())
 
-    def features(self, seen: Observation) -> NDArray[np.float32]:
-        """What the network is given: float32, shape (facts.width,).
+    def features(self, observation: Observation) -> NDArray[np.float32]:
+        """Return the input vector of the network.
 
-        The hidden state as it is, then log10 of the entropy plus 2, log2(1 + pending) / 4 and log2(1 + position) / 4:
-        all of the size of 1 for what is common. pending: tokens the LLM would have to evaluate if it were asked now.
+        Args:
+            observation: an evaluation of the SLM, with `hidden` if the policy has that input.
+
+        Returns:
+            float32, shape (metadata.width,): the hidden state, then log10 of the entropy plus 2, log2(1 + pending) / 4
+            and log2(1 + position) / 4, which are of the order of 1 for common values.
         """
-        n_embd = self.facts.n_embd if self._hidden else 0
-        values = np.empty(self.facts.width, np.float32)
+        n_embd = self.metadata.n_embd if self._hidden else 0
+        values = np.empty(self.metadata.width, np.float32)
         if self._hidden:
-            assert seen.hidden is not None
-            values[:n_embd] = seen.hidden
-        for place, name in enumerate(self._extras, n_embd):
+            assert observation.hidden is not None
+            values[:n_embd] = observation.hidden
+        for index, name in enumerate(self._scalars, n_embd):
             if name == "entropy":
-                values[place] = math.log10(max(seen.entropy, _LEAST_ENTROPY)) + 2
+                values[index] = math.log10(max(observation.entropy, _MIN_ENTROPY)) + 2
             else:
-                values[place] = math.log2(1 + (seen.pending or 0 if name == "pending" else seen.position)) / 4
+                count = observation.pending or 0 if name == "pending" else observation.position
+                values[index] = math.log2(1 + count) / 4
         return values
 
     def score(self, features: NDArray[np.float32]) -> float:
-        """How much more it is for switching than for staying: the difference of the two outputs.
+        """Return the difference of the two outputs: positive if the policy prefers to call the LLM.
 
         Args:
-            features: float32, shape (facts.width,).
+            features: float32, shape (metadata.width,).
         """
-        scale, shift, inner, inner_bias, outer, outer_bias = self._parts
+        scale, shift, inner, inner_bias, outer, outer_bias = self._arrays
         if self._hidden:
-            n_embd = self.facts.n_embd
+            n_embd = self.metadata.n_embd
             hidden = features[:n_embd]
-            centred = hidden - hidden.mean()
-            normed = centred * (1 / math.sqrt(float(centred.dot(centred)) / n_embd + _EPSILON)) * scale + shift
-            features = np.concatenate((normed, features[n_embd:])) if self._extras else normed
+            centered = hidden - hidden.mean()
+            normed = centered * (1 / math.sqrt(float(centered.dot(centered)) / n_embd + _EPSILON)) * scale + shift
+            features = np.concatenate((normed, features[n_embd:])) if self._scalars else normed
         x = inner @ features + inner_bias
-        # SiLU, x / (1 + exp(-x)); tanh does not overflow.
+        # SiLU, x / (1 + exp(-x)), by tanh, which does not overflow.
         x *= 0.5 + 0.5 * np.tanh(0.5 * x)
-        stay, switch = (outer @ x + outer_bias).tolist()
-        return float(switch - stay)
+        stay, call = (outer @ x + outer_bias).tolist()
+        return float(call - stay)

@@ -1,6 +1,6 @@
-"""Reads and writes a policy as a safetensors file.
+"""Reads and writes policies as safetensors files.
 
-The format is a JSON header and raw arrays; it is read and written here, so that routing needs numpy alone.
+The format (a JSON header and raw arrays) is implemented here, so that routing needs numpy only.
 """
 
 from __future__ import annotations
@@ -20,31 +20,35 @@ from rstitch_local.routing.policy import Policy, PolicyMetadata
 
 VERSION = 1
 _KEY = "rstitch_policy"
-_LONGEST_HEADER = 1 << 20
-_MOST_BYTES = 1 << 28
-_HINT = "Train one with `rstitch train-router`, or use another --router."
+_MAX_HEADER_BYTES = 1 << 20
+_MAX_BYTES = 1 << 28
+_HINT = "Train one with `rstitch train-router`, or use another router."
 
 
 def write_policy(path: Path, policy: Policy) -> None:
-    """Write a policy as a safetensors file; a reader sees the old file or the new one.
+    """Write a policy to a safetensors file, atomically.
+
+    Args:
+        path: the file; its folder is created.
+        policy: the policy.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
-    facts = policy.facts
-    about = {
+    metadata = policy.metadata
+    description = {
         "version": VERSION,
-        "slm_sha256": facts.slm_sha256,
-        "n_embd": facts.n_embd,
-        "tau_ask": facts.tau_ask,
-        "inputs": list(facts.inputs),
-        "training": dict(facts.training),
+        "slm_sha256": metadata.slm_sha256,
+        "n_embd": metadata.n_embd,
+        "tau_ask": metadata.tau_ask,
+        "inputs": list(metadata.inputs),
+        "training": dict(metadata.training),
     }
-    header: dict[str, Any] = {"__metadata__": {_KEY: json.dumps(about)}}
-    at = 0
+    header: dict[str, Any] = {"__metadata__": {_KEY: json.dumps(description)}}
+    offset = 0
     for name, array in policy.tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
-        at += array.nbytes
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
+        offset += array.nbytes
     text = json.dumps(header).encode("ascii")
     text += b" " * (-len(text) % 8)
     arrays = b"".join(array.astype("<f4").tobytes() for array in policy.tensors.values())
@@ -52,45 +56,48 @@ def write_policy(path: Path, policy: Policy) -> None:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read what `write_policy` wrote.
+    """Read a policy from a file of `write_policy`.
+
+    Args:
+        path: the file.
 
     Raises:
-        ModelError: no such file, or it is cut off, of another version, or anything else.
+        ModelError: the file is missing, unreadable, truncated, of another version, or not a policy.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        if path.stat().st_size > _MAX_BYTES:
             raise ValueError("it is too large")
-        return _parsed(path.read_bytes())
+        return _parse(path.read_bytes())
     except OSError as error:
-        raise ModelError("No such router file", f"{path} cannot be read: {error.strerror or error}.", _HINT) from error
+        raise ModelError("Cannot read router", f"{path}: {error.strerror or error}.", _HINT) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        said = str(error).split("\n")[0][:160]
-        raise ModelError("Broken router file", f"{path} holds no learned router: {said}.", _HINT) from error
+        message = str(error).split("\n")[0][:160]
+        raise ModelError("Invalid router file", f"{path} is not a learned router: {message}.", _HINT) from error
 
 
-def _parsed(data: bytes) -> Policy:
+def _parse(data: bytes) -> Policy:
     length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > min(_LONGEST_HEADER, len(data) - 8):
-        raise ValueError("it is cut off, or no safetensors file")
+    if len(data) < 8 or length > min(_MAX_HEADER_BYTES, len(data) - 8):
+        raise ValueError("it is truncated, or not a safetensors file")
     header = json.loads(data[8 : 8 + length])
-    about = json.loads(header.pop("__metadata__")[_KEY])
-    if about["version"] != VERSION:
-        raise ValueError(f"it is of version {about['version']}, and this program reads version {VERSION}")
-    facts = PolicyMetadata(
-        slm_sha256=str(about["slm_sha256"]),
-        n_embd=int(about["n_embd"]),
-        tau_ask=float(about["tau_ask"]),
-        inputs=tuple(str(name) for name in about["inputs"]),
-        training=dict(about["training"]),
+    description = json.loads(header.pop("__metadata__")[_KEY])
+    if description["version"] != VERSION:
+        raise ValueError(f"its version is {description['version']}, only version {VERSION} can be read")
+    metadata = PolicyMetadata(
+        slm_sha256=str(description["slm_sha256"]),
+        n_embd=int(description["n_embd"]),
+        tau_ask=float(description["tau_ask"]),
+        inputs=tuple(str(name) for name in description["inputs"]),
+        training=dict(description["training"]),
     )
-    return Policy(facts, {name: _array(data[8 + length :], name, entry) for name, entry in header.items()})
+    return Policy(metadata, {name: _array(data[8 + length :], name, entry) for name, entry in header.items()})
 
 
 def _array(buffer: bytes, name: str, entry: Mapping[str, Any]) -> NDArray[np.float32]:
     start, end = (int(offset) for offset in entry["data_offsets"])
     shape: Sequence[int] = [int(side) for side in entry["shape"]]
     if entry["dtype"] != "F32" or any(side < 0 for side in shape) or end - start != 4 * math.prod(shape):
-        raise ValueError(f"{name} is not what its header says")
+        raise ValueError(f"{name} does not match its header")
     if not 0 <= start <= end <= len(buffer):
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     return np.frombuffer(buffer[start:end], "<f4").astype(np.float32).reshape(shape)

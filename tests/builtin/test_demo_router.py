@@ -14,14 +14,14 @@ from rstitch_local.commands.main import app
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.loading import LoadOptions, load_pair
-from rstitch_local.routing.learned import policy_at
+from rstitch_local.routing.learned import load_policy
 
 PROBLEMS = 60
 LARGEST_BYTES = 100_000
 
 
 def test_it_is_of_the_demo_slm_and_says_how_it_was_trained() -> None:
-    facts = policy_at("demo").facts
+    facts = load_policy("demo").metadata
     assert facts.slm_sha256 == sha256_of(builtin.SLM_FILE)
     assert facts.tau_ask == facts.training["tau_ask"]
     assert facts.training["warm"] in {"rule", "difference"}
@@ -32,7 +32,7 @@ def test_it_is_of_the_demo_slm_and_says_how_it_was_trained() -> None:
 
 def test_it_is_right_far_more_often_than_the_slm_and_asks_less_than_a_threshold_at_tau_ask() -> None:
     problems = [word_problems.generate(word_problems.EVALUATION_SEED, index) for index in range(PROBLEMS)]
-    tau_ask = policy_at("demo").facts.tau_ask
+    tau_ask = load_policy("demo").metadata.tau_ask
     right, visits = {}, {}
     with load_pair("demo", options=LoadOptions(threads=1, context=1024)) as pair:
         for router in ("learned:demo", f"entropy:{tau_ask:g}", "slm"):

@@ -76,7 +76,7 @@ def test_from_problems_to_a_router_that_answers(home: Path, monkeypatch: pytest.
     assert "step 1/1: reward" in done.stderr
     assert f"learned:{out}" in done.stderr.replace("\n", "")
     assert CliRunner().invoke(app, [*command, "2", "--resume"]).exit_code == 0
-    assert read_policy(out).facts.training["steps"] in (1, 2)
+    assert read_policy(out).metadata.training["steps"] in (1, 2)
     answer = CliRunner().invoke(app, ["ask", rows[0].question, "--pair", "demo", "--router", f"learned:{out}"])
     assert answer.exit_code == 0
     assert "boxed" in answer.output

@@ -1,4 +1,4 @@
-"""Two tokenisers that share nothing: what one model reads of the other's text, and when it may."""
+"""Two different tokenizers: re-tokenized text, token healing, and where control may pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from foreign import BODIES, run, said, toy_vocabulary, trajectory_of
+from foreign import BODIES, run, summary, toy_vocabulary, trajectory_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scripted import ScriptedModel, algorithm_1
@@ -21,7 +21,6 @@ from rstitch_local.decoding.thinking import FORMATS
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
 from rstitch_local.routing.rules import FixedRouter
 
-OTHER = {Role.SLM: Role.LLM, Role.LLM: Role.SLM}
 TEXTS = [
     "👩‍🚀 flies",
     "e\u0301 and é",
@@ -40,7 +39,7 @@ def bridge_of(slm: str, llm: str) -> ForeignBridge:
 
 
 def text_of(ids: Sequence[int], vocabulary: Vocabulary) -> str:
-    # What a model wrote itself may be bytes that are no text; they are shown, and read by the other, as such.
+    # A model may generate invalid UTF-8, which is shown, and read by the other model, as replacement characters.
     return b"".join(map(vocabulary.piece, ids)).decode("utf-8", "replace")
 
 
@@ -51,7 +50,7 @@ def text_of(ids: Sequence[int], vocabulary: Vocabulary) -> str:
     reader=st.sampled_from(Role),
 )
 @example(("words", "bytes"), "👩‍🚀", Role.LLM)
-def test_any_text_comes_back(names: tuple[str, str], text: str, reader: Role) -> None:
+def test_any_text_survives_retokenization(names: tuple[str, str], text: str, reader: Role) -> None:
     bridge = bridge_of(*names)
     vocabulary = bridge.vocabularies[reader]
     ids = bridge.retokenize(text, reader)
@@ -59,26 +58,26 @@ def test_any_text_comes_back(names: tuple[str, str], text: str, reader: Role) ->
     assert all(0 <= token < len(vocabulary.texts) for token in ids)
 
 
-def test_a_tokeniser_that_begins_with_a_space_adds_none() -> None:
+def test_no_space_is_added_by_a_tokenizer_that_adds_one() -> None:
     plain = toy_vocabulary(BODIES["words"])
-    # SentencePiece: whatever it is given, a space comes first, also before the line end it is given to keep it apart.
+    # SentencePiece adds a space before any text, also before the anchor.
     spaced = replace(plain, tokenize=lambda text: plain.tokenize(" " + text))
     for text in ("ld is", " the", "\n", "a"):
         assert text_of(tokenize_continuation(text, spaced), plain) == text
 
 
-def test_one_that_changes_letters_reads_them_changed() -> None:
+def test_a_tokenizer_that_changes_the_text_is_used_as_it_is() -> None:
     plain = toy_vocabulary(BODIES["words"])
     lower = replace(plain, tokenize=lambda text: plain.tokenize(text.lower()))
     assert text_of(tokenize_continuation("The", lower), plain) == "the"
 
 
-def test_the_same_words_under_other_ids_are_foreign() -> None:
+def test_equal_tokens_with_other_ids_are_a_different_tokenizer() -> None:
     same = toy_vocabulary(BODIES["words"])
     assert isinstance(bridge_between(same, toy_vocabulary(BODIES["words"])), Bridge)
-    found = bridge_between(same, toy_vocabulary(BODIES["words"], first=1), frozenset({Role.SLM}))
-    assert isinstance(found, ForeignBridge)
-    assert found.healing == {Role.SLM}
+    bridge = bridge_between(same, toy_vocabulary(BODIES["words"], first=1), frozenset({Role.SLM}))
+    assert isinstance(bridge, ForeignBridge)
+    assert bridge.healing == {Role.SLM}
 
 
 scenes = st.fixed_dictionaries(
@@ -97,12 +96,12 @@ scenes = st.fixed_dictionaries(
 
 @settings(deadline=None, max_examples=150)
 @given(scene=scenes, n_batch=st.integers(1, 9))
-def test_both_models_read_the_text_that_is_shown(scene: dict[str, object], n_batch: int) -> None:
+def test_both_models_read_the_text_of_the_answer(scene: dict[str, object], n_batch: int) -> None:
     checked = 0
 
     def check(role: Role) -> None:
         nonlocal checked
-        # Whoever gets control has read all that was said, as whole characters.
+        # The model that gets control has read the whole text, as whole characters.
         checked += 1
         assert text_of(trajectory.ids(role)[2:], trajectory.vocabulary(role)) == "".join(step.text for step in steps)
 
@@ -116,26 +115,26 @@ def test_both_models_read_the_text_that_is_shown(scene: dict[str, object], n_bat
     for step in steps:
         assert 0 <= step.entropy <= 1
     assert (trajectory.swaps_up > 0) <= (checked > 0)
-    # The batches an evaluation comes in change nothing.
+    # The size of batches makes no difference.
     again, models = trajectory_of(**scene)  # type: ignore[arg-type]
     whole: list[Step] = []
     run(again, models, whole)
-    assert said(whole) == said(steps)
+    assert summary(whole) == summary(steps)
     assert again.stop_reason == trajectory.stop_reason
 
 
 @settings(deadline=None, max_examples=150)
 @given(scene=scenes, where=st.floats(0, 1))
-def test_an_answer_that_goes_on_is_the_one_that_never_stopped(scene: dict[str, object], where: float) -> None:
+def test_a_resumed_answer_is_the_uninterrupted_one(scene: dict[str, object], where: float) -> None:
     trajectory, models = trajectory_of(**scene)  # type: ignore[arg-type]
     steps: list[Step] = []
     run(trajectory, models, steps)
-    kept = steps[: int(where * (len(steps) - 1))]
-    again, models = trajectory_of(**scene, resume_steps=kept)  # type: ignore[arg-type]
-    assert again.resumed == kept
+    earlier = steps[: int(where * (len(steps) - 1))]
+    again, models = trajectory_of(**scene, resume_steps=earlier)  # type: ignore[arg-type]
+    assert again.resumed == earlier
     rest: list[Step] = []
     run(again, models, rest)
-    assert said([*kept, *rest]) == said(steps)
+    assert summary([*earlier, *rest]) == summary(steps)
     assert (again.swaps_up, again.swaps_down) == (trajectory.swaps_up, trajectory.swaps_down)
     assert again.stop_reason == trajectory.stop_reason
     for role in Role:
@@ -144,23 +143,23 @@ def test_an_answer_that_goes_on_is_the_one_that_never_stopped(scene: dict[str, o
 
 @pytest.mark.parametrize("names", [("words", "bytes"), ("parts", "bytes"), ("bytes", "words")])
 @pytest.mark.parametrize("router", ["entropy:0.1", "entropy:0.5"])
-def test_it_goes_on_from_every_place_the_tokens_it_was_at(names: tuple[str, str], router: str) -> None:
+def test_an_answer_can_be_resumed_at_every_step(names: tuple[str, str], router: str) -> None:
     for seed in range(8):
         trajectory, models = trajectory_of(names, seed=seed, spread=6.0, router=router)
         steps: list[Step] = []
         run(trajectory, models, steps)
-        for kept in range(1, len(steps)):
-            again, models = trajectory_of(names, seed=seed, spread=6.0, router=router, resume_steps=steps[:kept])
+        for count in range(1, len(steps)):
+            again, models = trajectory_of(names, seed=seed, spread=6.0, router=router, resume_steps=steps[:count])
             rest: list[Step] = []
             run(again, models, rest)
-            assert said([*steps[:kept], *rest]) == said(steps)
+            assert summary([*steps[:count], *rest]) == summary(steps)
             assert [list(again.ids(role)) for role in Role] == [list(trajectory.ids(role)) for role in Role]
 
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 9999), tau=st.floats(0, 1), spread=st.floats(0.5, 20))
-def test_letters_under_other_ids_are_algorithm_1(seed: int, tau: float, spread: float) -> None:
-    # Where each token is one letter there is one way to read a text, and nothing to tell foreign from shared.
+def test_one_letter_tokens_give_algorithm_1(seed: int, tau: float, spread: float) -> None:
+    # With one letter per token a text has one tokenization, so the result is that of a shared tokenizer.
     letters = [b"a", b"b", b"c", b"d", b"e", b"f"]
     order = np.random.default_rng(seed).permutation(7)
     place = {int(token): index for index, token in enumerate(order)}
@@ -180,8 +179,8 @@ def test_letters_under_other_ids_are_algorithm_1(seed: int, tau: float, spread: 
     )
     steps: list[Step] = []
     run(trajectory, models, steps)
-    own = [(s.role, s.token if s.role is Role.SLM else int(order[s.token])) for s in steps]
-    assert (own, trajectory.stop_reason) == (expected, reason)
+    generated = [(s.role, s.token if s.role is Role.SLM else int(order[s.token])) for s in steps]
+    assert (generated, trajectory.stop_reason) == (expected, reason)
 
 
 def _letters(names: list[bytes], end: int) -> Vocabulary:
@@ -202,7 +201,7 @@ LLM_WORDS = [b" world", b" wor", b" the", b" then", b"ld", b"12", b" worlds"]
 def longer(
     row: dict[str, float], tail: str, read: str, slm: list[bytes] = SLM_WORDS, llm: list[bytes] = LLM_WORDS
 ) -> list[str]:
-    """What the LLM could write in the place of what it read, by its logits there."""
+    """Return the longer tokens that the LLM could generate in place of what it read, given its logits there."""
     bridge = ForeignBridge({Role.SLM: toy_vocabulary(slm), Role.LLM: toy_vocabulary(llm, first=3)})
     vocabulary = bridge.vocabularies[Role.LLM]
     logits = np.full(len(vocabulary.texts), -5.0, np.float32)
@@ -212,26 +211,26 @@ def longer(
     return [vocabulary.texts[t].decode() for t in bridge.continuations(logits, ids, tail, Role.LLM)]
 
 
-def test_a_word_cut_by_the_others_tokens_may_go_on() -> None:
+def test_a_word_split_by_the_writers_tokens_can_be_healed() -> None:
     assert longer({" world": 4, " worlds": 3, " wor": 1}, "Hello wor", " wor") == [" world", " worlds"]
 
 
-def test_a_word_the_other_could_have_written_whole_ended_there() -> None:
+def test_a_word_that_the_writer_has_as_a_token_is_complete() -> None:
     # The SLM has " then", and wrote " the".
     assert longer({" then": 9, " the": 0}, "Say the", " the") == []
 
 
-def test_what_is_far_less_likely_is_left_alone() -> None:
+def test_much_less_likely_tokens_are_not_considered() -> None:
     assert longer({" world": -4, " worlds": -5, " wor": 4}, "Hello wor", " wor") == []
 
 
-def test_several_tokens_may_be_one_that_is_not_whole() -> None:
-    # The LLM reads " ", "w" and "o" where the SLM has written one token.
+def test_several_tokens_can_be_the_beginning_of_a_longer_one() -> None:
+    # The LLM reads one token of the SLM as " ", "w" and "o".
     assert longer({" world": 4, " ": 1}, "Hello wo", " wo", [b" wo", b"rld"], [b" world"]) == [" world"]
     assert longer({" world": 4, " ": 1}, "Hello wo", " wo", [b" world"], [b" world"]) == []
 
 
-def test_a_longer_token_takes_the_place_of_the_one_read() -> None:
+def test_a_longer_token_replaces_the_one_that_was_read() -> None:
     vocabularies = {Role.SLM: toy_vocabulary(SLM_WORDS), Role.LLM: toy_vocabulary(LLM_WORDS, first=3)}
     names = {role: [text.decode("latin-1") for text in vocabularies[role].texts] for role in Role}
 
@@ -252,20 +251,20 @@ def test_a_longer_token_takes_the_place_of_the_one_read() -> None:
     trajectory, _ = trajectory_of(vocabularies=vocabularies, router="entropy:0.5")
     steps: list[Step] = []
     dropped = run(trajectory, models, steps)
-    # After " wor" the LLM would have said "12"; in its place it says " world".
+    # After " wor" the LLM would generate "12", but in place of it " world".
     assert [(step.role, step.text) for step in steps] == [(Role.SLM, " wor"), (Role.LLM, "ld"), (Role.SLM, "")]
     assert steps[1].token == names[Role.LLM].index(" world")
     assert steps[1].swap_entropy is not None
     assert dropped == 1
     assert trajectory.stop_reason == "eog"
-    # A model that cannot forget reads it as it stands.
+    # Without token healing the re-tokenized text is kept.
     trajectory, _ = trajectory_of(vocabularies=vocabularies, router="entropy:0.5", healing=frozenset(), max_tokens=2)
     steps = []
     assert run(trajectory, models, steps) == 0
     assert [step.text for step in steps] == [" wor", "12"]
 
 
-def test_longer_tokens_do_take_places_in_made_up_answers() -> None:
+def test_token_healing_happens_in_random_answers() -> None:
     dropped = 0
     for seed in range(60):
         trajectory, models = trajectory_of(
@@ -275,19 +274,18 @@ def test_longer_tokens_do_take_places_in_made_up_answers() -> None:
     assert dropped > 5
 
 
-def test_control_stays_inside_a_character() -> None:
+def test_control_does_not_pass_inside_a_character() -> None:
     euro = "€".encode()
     vocabularies = {role: toy_vocabulary([], first=first) for role, first in zip(Role, (0, 5), strict=True)}
 
     def logits(ids: Sequence[int]) -> np.ndarray:
-        # Unsure of everything, and yet each byte of the character follows the one before.
+        # High entropy everywhere; the most likely token is the next byte of the character.
         row = np.zeros(len(vocabularies[Role.SLM].texts), np.float32)
         place = next((i for i, byte in enumerate(euro) if ids[-1] == byte), -1)
         row[euro[place + 1 if place + 1 < len(euro) else 0]] = 0.5
         return row
 
     trajectory, _ = trajectory_of(vocabularies=vocabularies, router="entropy:0.01", max_tokens=8, start=euro[0])
-    # The first byte is the LLM's, and so are the others, though the SLM is asked for as little as the LLM is sure.
     trajectory.router.start = Role.SLM
     steps: list[Step] = []
     shift = {Role.SLM: logits, Role.LLM: lambda ids: np.roll(logits([token - 5 for token in ids]), 5)}
@@ -301,7 +299,7 @@ def test_control_stays_inside_a_character() -> None:
             )
 
 
-def test_speech_of_channels_is_read_as_thinking() -> None:
+def test_channels_are_retokenized_as_thinking_tags() -> None:
     harmony = next(each for each in FORMATS if each.no_thinking)
     slm = toy_vocabulary(BODIES["words"], specials=["<think>", "</think>"])
     llm = toy_vocabulary(BODIES["bytes"], specials=list(harmony.tokens))
@@ -315,7 +313,7 @@ def test_speech_of_channels_is_read_as_thinking() -> None:
     assert not bridge.inside_tag("<thi", Role.SLM)
 
 
-def test_speech_without_marks_is_read_as_letters() -> None:
+def test_tags_are_read_as_text_by_a_model_without_any() -> None:
     slm = toy_vocabulary(BODIES["words"], specials=["<think>", "</think>"])
     llm = toy_vocabulary(BODIES["bytes"])
     bridge = ForeignBridge({Role.SLM: slm, Role.LLM: llm})
@@ -332,27 +330,27 @@ def test_a_full_context_ends_the_answer(capacity: int) -> None:
     assert all(trajectory.cached(role) <= capacity for role in Role)
 
 
-def test_the_other_model_can_be_told_to_go_on_from_part_of_a_character() -> None:
+def test_the_other_model_can_resume_inside_a_character() -> None:
     euro = Step(0, Role.SLM, 0xE2, "", 0.1, 0.9, 1, 1.0)
     again, models = trajectory_of(names=("bytes", "bytes"), router="llm", max_tokens=4, resume_steps=[euro])
     steps: list[Step] = []
     run(again, models, steps)
     assert {step.role for step in steps} == {Role.LLM}
-    # What was no character yet is gone, for both.
+    # The incomplete character is dropped for both models.
     assert text_of(again.ids(Role.LLM)[2:], again.vocabulary(Role.LLM)) == "".join(step.text for step in steps)
 
 
-def test_a_router_may_ask_how_much_is_unread() -> None:
-    class Noting(FixedRouter):
+def test_pending_counts_unread_tokens() -> None:
+    class Recording(FixedRouter):
         needs_pending = True
 
         def route(self, observation: Observation) -> Role:
-            seen.append(observation.pending)
+            pending.append(observation.pending)
             return super().route(observation)
 
-    seen: list[int | None] = []
+    pending: list[int | None] = []
     trajectory, models = trajectory_of(max_tokens=9)
-    trajectory.router = Noting(Role.SLM)
+    trajectory.router = Recording(Role.SLM)
     run(trajectory, models, [])
-    # The prompt, and a token for each that was written.
-    assert seen == [2 + count for count in range(9)]
+    # The prompt, and one token per step.
+    assert pending == [2 + count for count in range(9)]

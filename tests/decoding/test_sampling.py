@@ -18,17 +18,17 @@ def draws(logits: np.ndarray, sampling: Sampling, count: int, seed: int = 0) -> 
     return np.array([sampler.choose(x, position, int(np.argmax(x))) for position in range(count)])
 
 
-def test_zero_temperature_takes_the_likeliest() -> None:
+def test_zero_temperature_is_greedy() -> None:
     assert draws(np.array([1.0, 3.0, 2.0]), Sampling(0.0, top_k=1, top_p=0.1), 5).tolist() == [1] * 5
 
 
-def test_frequencies_are_the_softmax() -> None:
+def test_frequencies_match_the_softmax() -> None:
     logits = np.array([0.0, 1.0, 2.0, -1.0])
     for temperature in (0.7, 1.0, 2.0):
         p = np.exp(logits / temperature)
         p /= p.sum()
         counts = np.bincount(draws(logits, Sampling(temperature), 20_000), minlength=4)
-        # Five standard errors of a binomial share: fails once in a million if the draws are right.
+        # Five standard errors of a binomial share: fails once in a million if the draws are correct.
         assert np.all(np.abs(counts / 20_000 - p) < 5 * np.sqrt(p * (1 - p) / 20_000))
 
 
@@ -46,12 +46,12 @@ def test_frequencies_are_the_softmax() -> None:
         (Sampling(1.0, top_k=99), {0, 1, 2, 3}),
     ],
 )
-def test_filters(sampling: Sampling, possible: set[int]) -> None:
+def test_filters_keep_the_expected_tokens(sampling: Sampling, possible: set[int]) -> None:
     # Probabilities 0.087, 0.237, 0.644, 0.032.
     assert set(draws(np.array([0.0, 1.0, 2.0, -1.0]), sampling, 2000).tolist()) == possible
 
 
-def test_a_draw_depends_on_seed_and_position_alone() -> None:
+def test_a_draw_depends_only_on_seed_and_position() -> None:
     logits = np.random.default_rng(0).standard_normal(500).astype(np.float32)
     once = Sampler(Sampling(1.0), 3)
     forwards = [once.choose(logits, position, 0) for position in range(50)]
@@ -60,13 +60,13 @@ def test_a_draw_depends_on_seed_and_position_alone() -> None:
     assert forwards != [Sampler(Sampling(1.0), 4).choose(logits, position, 0) for position in range(50)]
 
 
-def test_noise_belongs_to_the_token_not_to_its_rank() -> None:
-    # So a filter that drops tokens never changes the draw among those it keeps.
+def test_noise_depends_on_the_token_not_on_its_rank() -> None:
+    # A filter must not change a draw of a token that passes it.
     logits = np.random.default_rng(1).standard_normal(300).astype(np.float32)
     free = draws(logits, Sampling(1.0), 300)
-    kept = set(np.argsort(logits)[-100:].tolist())
+    passing = set(np.argsort(logits)[-100:].tolist())
     filtered = draws(logits, Sampling(1.0, top_k=100), 300)
-    assert all(a == b for a, b in zip(free, filtered, strict=True) if a in kept)
+    assert all(a == b for a, b in zip(free, filtered, strict=True) if a in passing)
 
 
 def test_noise_is_standard_gumbel() -> None:
@@ -81,43 +81,43 @@ def test_noise_is_the_same_on_every_platform() -> None:
 
 
 @given(st.integers(-(1 << 70), 1 << 70), st.integers(0, 1 << 40))
-def test_uniform_lies_inside(seed: int, position: int) -> None:
+def test_uniform_is_inside_the_open_interval(seed: int, position: int) -> None:
     assert 0.0 < uniform(seed, position) < 1.0
 
 
 @pytest.mark.parametrize(
     "settings", [{"temperature": -0.1}, {"top_k": -1}, {"top_p": 1.1}, {"min_p": -0.2}, {"temperature": float("nan")}]
 )
-def test_out_of_range_is_refused(settings: dict[str, float]) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(settings))):
         Sampling(**settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_temperature_next_to_zero_takes_the_likeliest() -> None:
+def test_a_temperature_close_to_zero_is_greedy() -> None:
     assert draws(np.array([1.0, 3.0, 2.0]), Sampling(1e-320), 5).tolist() == [1] * 5
 
 
-def test_what_is_drawn_again_is_independent_of_what_was_drawn() -> None:
+def test_draw_again_and_uniform_are_independent_of_choose() -> None:
     logits = np.log(np.array([0.5, 0.3, 0.15, 0.05])).astype(np.float32)
     both = np.zeros((4, 4))
-    coins = []
+    uniforms = []
     for seed in range(3000):
         sampler = Sampler(Sampling(1.0), seed)
         ids, shares = sampler.distribution(logits)
         first, again = sampler.choose(logits, 5, 0), sampler.draw_again(shares[np.argsort(ids)], 5)
         both[first, again] += 1
-        coins.append((sampler.uniform(5), first))
+        uniforms.append((sampler.uniform(5), first))
     expected = 3000 * np.outer(np.exp(logits), np.exp(logits))
-    # A chi square with 15 degrees of freedom lies above 40 once in two thousand times.
+    # A chi square with 15 degrees of freedom exceeds 40 with probability 1/2000.
     assert ((both - expected) ** 2 / expected).sum() < 40
     for token in range(3):
-        values = [coin for coin, first in coins if first == token]
+        values = [value for value, first in uniforms if first == token]
         assert 0.45 < np.mean(values) < 0.55
     assert sampler.draw_again(np.array([0.0, 0.0, 2.0]), 9) == 2
 
 
-def test_the_distribution_is_what_passes_the_filters() -> None:
+def test_the_distribution_contains_what_passes_the_filters() -> None:
     logits = np.log(np.array([0.1, 0.4, 0.2, 0.3])).astype(np.float32)
     ids, shares = Sampler(Sampling(1.0, top_k=3, top_p=0.7), 0).distribution(logits)
     assert dict(zip(ids.tolist(), shares.tolist(), strict=True)) == pytest.approx({1: 4 / 7, 3: 3 / 7}, abs=1e-6)

@@ -31,7 +31,7 @@ Models = dict[Role, Callable[[Sequence[int]], NDArray[np.float32]]]
 
 @dataclass(frozen=True)
 class Scene:
-    """Two models that agree more or less: the SLM's logits are a mixture of the LLM's and its own."""
+    """Two models that agree to some degree: the SLM's logits are a mixture of the LLM's and independent ones."""
 
     n_vocab: int
     seed: int
@@ -44,10 +44,10 @@ class Scene:
 
     @property
     def models(self) -> Models:
-        llm, own = self.llm, ScriptedModel(self.n_vocab, f"slm{self.seed}", self.spread)
+        llm, independent = self.llm, ScriptedModel(self.n_vocab, f"slm{self.seed}", self.spread)
 
         def slm(ids: Sequence[int]) -> NDArray[np.float32]:
-            mixed = self.likeness * llm.logits(ids) + (1 - self.likeness) * own.logits(ids)
+            mixed = self.likeness * llm.logits(ids) + (1 - self.likeness) * independent.logits(ids)
             return np.asarray(mixed, np.float32)
 
         return {Role.SLM: slm, Role.LLM: llm.logits}
@@ -92,25 +92,25 @@ def make(
 def run(
     trajectory: SpeculativeTrajectory, models: Models, n_batch: int = 1000, capacity: tuple[int, int] = (1000, 1000)
 ) -> list[Step]:
-    """Drive to the end over caches that refuse anything but what follows in the conversation."""
+    """Generate the whole answer with caches that assert that they hold a prefix of the conversation."""
     held: dict[Role, list[int]] = {role: [] for role in Role}
     steps = []
     while trajectory.stop_reason is None:
-        need = trajectory.request()
-        assert need.ids
-        assert need.outputs <= min(len(need.ids), trajectory.outputs(need.role))
-        count = min(n_batch, len(need.ids))
-        ids = held[need.role]
-        ids += need.ids[:count]
-        whole = list(trajectory.ids(need.role))
+        request = trajectory.request()
+        assert request.ids
+        assert request.outputs <= min(len(request.ids), trajectory.outputs(request.role))
+        count = min(n_batch, len(request.ids))
+        ids = held[request.role]
+        ids += request.ids[:count]
+        whole = list(trajectory.ids(request.role))
         assert ids == whole[: len(ids)]
-        assert len(ids) <= dict(zip(Role, capacity, strict=True))[need.role]
+        assert len(ids) <= dict(zip(Role, capacity, strict=True))[request.role]
         trajectory.note_evaluated(count, 1.0)
-        for at in range(max(0, count - len(need.ids) + need.outputs), 0, -1):
-            step = trajectory.advance(models[need.role](ids[: len(ids) + 1 - at]))
+        for at in range(max(0, count - len(request.ids) + request.outputs), 0, -1):
+            step = trajectory.advance(models[request.role](ids[: len(ids) + 1 - at]))
             if step is not None:
                 steps.append(step)
-            if trajectory.stop_reason is not None or trajectory.cached(need.role) < len(ids):
+            if trajectory.stop_reason is not None or trajectory.cached(request.role) < len(ids):
                 break
         for role in Role:
             assert trajectory.cached(role) <= len(held[role])
@@ -119,7 +119,7 @@ def run(
     return steps
 
 
-def told(steps: Sequence[Step]) -> list[tuple[int, Role, int, str, float | None]]:
+def summary(steps: Sequence[Step]) -> list[tuple[int, Role, int, str, float | None]]:
     return [(step.position, step.role, step.token, step.text, step.swap_entropy) for step in steps]
 
 
@@ -131,10 +131,10 @@ def told(steps: Sequence[Step]) -> list[tuple[int, Role, int, str, float | None]
     n_batch=st.integers(1, 12),
     capacity=st.tuples(st.integers(2, 30), st.integers(2, 30)),
 )
-def test_the_greedy_answer_is_the_one_of_the_llm_alone(
+def test_the_greedy_answer_is_that_of_the_llm_alone(
     scene: Scene, spec: str, max_tokens: int, n_batch: int, capacity: tuple[int, int]
 ) -> None:
-    # The LLM's context ends an answer, the SLM's only its drafts: one more token fits than a cache holds.
+    # The LLM's capacity ends the answer, the SLM's only the drafts. The last token is not evaluated.
     budget = min(max_tokens, capacity[1] - 2 + 1)
     llm = dict.fromkeys(Role, scene.llm)
     expected, reason = algorithm_1([1, 1], llm, tau=2.0, end=END, max_tokens=budget)
@@ -155,46 +155,46 @@ def test_the_greedy_answer_is_the_one_of_the_llm_alone(
     where=st.floats(0, 1),
     n_batch=st.integers(1, 12),
 )
-def test_neither_a_pause_nor_small_batches_change_anything(
+def test_resuming_and_small_batches_make_no_difference(
     scene: Scene, spec: str, temperature: float, where: float, n_batch: int
 ) -> None:
     options = {"temperature": temperature, "seed": scene.seed}
     whole = make(scene.n_vocab, spec, **options)  # type: ignore[arg-type]
     steps = run(whole, scene.models)
-    kept = steps[: int(where * (len(steps) - 1))]
-    again = make(scene.n_vocab, spec, resume_steps=kept, **options)  # type: ignore[arg-type]
-    assert again.resumed == kept
-    assert told([*kept, *run(again, scene.models, n_batch)]) == told(steps)
+    earlier = steps[: int(where * (len(steps) - 1))]
+    again = make(scene.n_vocab, spec, resume_steps=earlier, **options)  # type: ignore[arg-type]
+    assert again.resumed == earlier
+    assert summary([*earlier, *run(again, scene.models, n_batch)]) == summary(steps)
     assert (again.swaps_up, again.swaps_down) == (whole.swaps_up, whole.swaps_down)
     assert again.stop_reason == whole.stop_reason
     assert [again.tokens(role) for role in Role] == [whole.tokens(role) for role in Role]
 
 
-def test_a_model_that_agrees_with_itself_has_all_drafts_kept() -> None:
+def test_all_drafts_of_an_identical_model_are_accepted() -> None:
     for temperature in (0.0, 1.0):
         scene = Scene(30, 4, 3.0, 1.0)
         trajectory = make(30, "spec:4", max_tokens=23, temperature=temperature)
         models = {**scene.models, Role.LLM: scene.models[Role.SLM]}
         roles = "".join(step.role[0] for step in run(trajectory, models))
-        # Four rounds of four drafts and a token; two drafts and a token fill the budget.
+        # Four rounds of four drafts and a token; two drafts and a token reach max_tokens.
         assert roles == "sssslsssslsssslssssl" + "ssl"
         assert (trajectory.swaps_up, trajectory.swaps_down) == (5, 4)
 
 
-def test_the_slm_drafts_nothing_it_is_unsure_of() -> None:
+def test_the_slm_drafts_no_token_below_the_threshold() -> None:
     scene = Scene(20, 7, 8.0, 0.9)
     trajectory = make(20, "spec:6:0.7", max_tokens=60)
     steps = run(trajectory, scene.models)
     drafted = [step for step in steps if step.role is Role.SLM]
     assert drafted
     assert min(step.top1 for step in drafted) >= 0.7
-    passed = [step for step in steps if step.swap_entropy is not None]
-    assert passed
-    assert all(step.role is Role.LLM for step in passed)
+    rejected = [step for step in steps if step.swap_entropy is not None]
+    assert rejected
+    assert all(step.role is Role.LLM for step in rejected)
     assert len(drafted) > len([s for s in run(make(20, "spec:6:0.99", max_tokens=60), scene.models) if s.role == "slm"])
 
 
-def test_each_round_counts_what_was_evaluated_and_how_long_it_took() -> None:
+def test_each_round_counts_tokens_and_time_once() -> None:
     scene = Scene(30, 4, 5.0, 0.9)
     trajectory = make(30, "spec:3", max_tokens=40)
     evaluations = 0
@@ -208,7 +208,7 @@ def test_each_round_counts_what_was_evaluated_and_how_long_it_took() -> None:
         return logits
 
     steps = run(trajectory, {role: counted(role) for role in Role})
-    # One millisecond for each turn of a model; all of a round's are at its first token.
+    # One millisecond per evaluation; the time of a round is recorded in its first step.
     turns = sum(step.ms for step in steps)
     rounds = sum(step.evaluated_tokens > 0 for step in steps)
     assert rounds == sum(step.role is Role.LLM for step in steps) + (steps[-1].role is Role.SLM)
@@ -216,7 +216,7 @@ def test_each_round_counts_what_was_evaluated_and_how_long_it_took() -> None:
 
 
 def special_bridge() -> Bridge:
-    """SLM: 4 stands for 6, 5 ends a turn as 7 does, 3 is spelled with two tokens. LLM: 2 is spelled with two."""
+    """SLM: 4 is 6 in the LLM, 5 ends a turn like 7, 3 is two tokens in the LLM. LLM: 2 is two tokens in the SLM."""
     return Bridge(
         {Role.SLM: scripted_vocabulary(6, 5), Role.LLM: scripted_vocabulary(8, 7)},
         {
@@ -228,7 +228,7 @@ def special_bridge() -> Bridge:
 
 @settings(deadline=None, max_examples=100)
 @given(seed=st.integers(0, 10_000), spec=specs, n_batch=st.integers(1, 9), temperature=st.sampled_from([0.0, 1.0]))
-def test_two_vocabularies(seed: int, spec: str, n_batch: int, temperature: float) -> None:
+def test_special_tokens_that_differ_are_converted(seed: int, spec: str, n_batch: int, temperature: float) -> None:
     slm, llm = ScriptedModel(6, f"s{seed}", 5.0), ScriptedModel(8, f"l{seed}", 5.0)
     bridge = special_bridge()
     trajectory = make(8, spec, bridge=bridge, temperature=temperature, seed=seed)
@@ -236,7 +236,7 @@ def test_two_vocabularies(seed: int, spec: str, n_batch: int, temperature: float
     read = [step.token if step.role is Role.LLM else bridge.convert(step.token, Role.SLM)[0] for step in steps]
     assert trajectory.ids(Role.LLM) == [1, 1, *read]
     assert 3 not in {step.token for step in steps if step.role is Role.SLM}
-    # The text and the end are those of the LLM's tokens, whoever wrote them.
+    # Text and end of the answer are those of the LLM's tokens.
     assert "".join(step.text for step in steps) == "".join(f"{chr(97 + i)}{i}" for i in read if i != 7)
     assert (trajectory.stop_reason == "eog") == (read[-1] == 7)
     if temperature == 0.0:
@@ -247,7 +247,7 @@ def test_two_vocabularies(seed: int, spec: str, n_batch: int, temperature: float
 def expected_shares(
     llm: Callable[[tuple[int, ...]], NDArray[np.float32]], n_vocab: int, sampling: Sampling, length: int
 ) -> dict[tuple[int, ...], float]:
-    """The exact probability of every beginning of an answer of the LLM alone (nothing ends it)."""
+    """Return the exact probability of each beginning of an answer of the LLM alone (no token ends it)."""
     sampler = Sampler(sampling, 0)
     shares = {}
     for tokens in itertools.product(range(n_vocab), repeat=length):
@@ -262,9 +262,9 @@ def expected_shares(
 @pytest.mark.parametrize(
     ("spec", "top_k", "foreign"), [("spec:1", 0, False), ("spec:3:0.3", 3, False), ("spec:3", 0, True)]
 )
-def test_what_is_drawn_is_distributed_as_the_llm_draws(spec: str, top_k: int, foreign: bool) -> None:
+def test_tokens_are_distributed_as_those_of_the_llm_alone(spec: str, top_k: int, foreign: bool) -> None:
     count, length, draws = 4, 3, 3000
-    # With an SLM token that cannot be carried, and one that stands for another: drafts end there, and no bias comes.
+    # An SLM token without a single counterpart ends the draft, one with another id does not; neither adds bias.
     exceptions = {3: (0, 1), 2: (1,)} if foreign else {}
     vocabulary = scripted_vocabulary(count, 99)
     bridge = Bridge(dict.fromkeys(Role, vocabulary), {Role.SLM: exceptions, Role.LLM: {}})
@@ -278,26 +278,26 @@ def test_what_is_drawn_is_distributed_as_the_llm_draws(spec: str, top_k: int, fo
         Role.SLM: lambda ids: logits(Role.SLM, tuple(ids)),
         Role.LLM: lambda ids: logits(Role.LLM, tuple(ids)),
     }
-    found: Counter[tuple[int, ...]] = Counter()
+    counts: Counter[tuple[int, ...]] = Counter()
     roles: Counter[Role] = Counter()
     for seed in range(draws):
         trajectory = make(count, spec, max_tokens=length, temperature=0.9, top_k=top_k, seed=seed, bridge=bridge)
         steps = run(trajectory, models)
-        found[tuple(trajectory.ids(Role.LLM)[2:])] += 1
+        counts[tuple(trajectory.ids(Role.LLM)[2:])] += 1
         roles.update(step.role for step in steps)
     shares = expected_shares(lambda ids: logits(Role.LLM, ids), count, Sampling(0.9, top_k), length)
-    assert set(found) <= {tokens for tokens, share in shares.items() if share > 0}
-    # Rare ones together, so that the statistic is one of chi square.
+    assert set(counts) <= {tokens for tokens, share in shares.items() if share > 0}
+    # Rare outcomes are merged, so that the statistic is distributed as chi square.
     rare = {tokens for tokens, share in shares.items() if share * draws < 5}
     cells = [({tokens}, share) for tokens, share in shares.items() if tokens not in rare]
     cells.append((rare, sum(shares[tokens] for tokens in rare)))
     statistic = sum(
-        (sum(found[tokens] for tokens in members) - draws * share) ** 2 / (draws * share)
+        (sum(counts[tokens] for tokens in members) - draws * share) ** 2 / (draws * share)
         for members, share in cells
         if share > 0
     )
     freedom = len(cells) - 1
-    # Five standard deviations of a chi square above its mean.
+    # Five standard deviations above the mean of the chi square.
     assert statistic < freedom + 5 * (2 * freedom) ** 0.5
     assert min(roles[role] for role in Role) > draws / 6
 
@@ -315,7 +315,7 @@ def test_broken_logits_name_model_and_position() -> None:
         trajectory.advance(broken)
 
 
-def test_what_is_only_drafted_goes_with_a_stop() -> None:
+def test_stop_drops_pending_drafts() -> None:
     trajectory = make(8, "spec:3")
     for _ in range(2):
         trajectory.advance(np.eye(8, dtype=np.float32)[5] * 9)
@@ -326,8 +326,8 @@ def test_what_is_only_drafted_goes_with_a_stop() -> None:
     assert trajectory.cached(Role.SLM) == 2
 
 
-def test_an_answer_of_the_slm_is_gone_on_with() -> None:
-    # More drafts in a row than a round has: the LLM writes the next token, and rounds begin after it.
+def test_an_answer_of_the_slm_can_be_resumed() -> None:
+    # More tokens of the SLM in a row than a round has: the LLM generates the next one, then rounds start.
     scene = Scene(30, 3, 5.0, 0.8)
     steps = [Step(i, Role.SLM, random.Random(i).randrange(1, 30), "", 0.1, 0.9, 1, 1.0) for i in range(7)]
     trajectory = make(30, "spec:3", max_tokens=30, resume_steps=steps)

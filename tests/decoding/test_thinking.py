@@ -34,20 +34,20 @@ def steps_of(*texts: str) -> list[Step]:
         ("<think>two and", ("two and", "")),
         ("<think>", ("", "")),
         ("<think>a</thi", ("a</thi", "")),
-        # The two models of a pair may spell the marks differently, and each writes its own.
+        # The two models of a pair may use different tags.
         ("<think>two[/THINK]Four.", ("two", "Four.")),
         ("<think>a</think>b</think>c", ("a", "b</think>c")),
-        # Templates that open the thinking leave the closing mark alone in the answer.
+        # If the template opened the reasoning, the answer has only the closing tag.
         ("two and two\n</think>\n\nFour.", ("two and two", "Four.")),
         ("</think>Four.", ("", "Four.")),
         ("Reasoning goes <think>here</think>, you see.", ("", "Reasoning goes <think>here</think>, you see.")),
         ("It ends with `</think>` always.", ("", "It ends with `</think>` always.")),
         ("```\n</think>\n```", ("", "```\n</think>\n```")),
-        ("<thinking>is no mark", ("", "<thinking>is no mark")),
+        ("<thinking>is no tag", ("", "<thinking>is no tag")),
         ("<table>", ("", "<table>")),
     ],
 )
-def test_thinking_is_told_from_the_answer(text: str, parts: tuple[str, str]) -> None:
+def test_thinking_is_split_from_the_answer(text: str, parts: tuple[str, str]) -> None:
     assert split_thinking(text) == parts
 
 
@@ -59,20 +59,20 @@ def test_thinking_is_told_from_the_answer(text: str, parts: tuple[str, str]) -> 
         ("<", ("<", "")),
         ("two and two\n</think>\n\nFour.", ("two and two", "Four.")),
         ("I write `</think>` now", ("I write `", "` now")),
-        ("<think>said again</think>Four.", ("said again", "Four.")),
+        ("<think>opened twice</think>Four.", ("opened twice", "Four.")),
     ],
 )
-def test_thinking_the_template_opened(text: str, parts: tuple[str, str]) -> None:
+def test_thinking_that_the_template_opened_is_split(text: str, parts: tuple[str, str]) -> None:
     assert split_thinking(text, opened=True) == parts
 
 
-@pytest.mark.parametrize("mark", ["<think>", "[THINK]", "<|begin_of_thought|>"])
-def test_half_a_mark_is_not_shown_as_an_answer(mark: str) -> None:
-    for end in range(1, len(mark) + 1):
-        assert split_thinking("\n" + mark[:end]) == ("", "")
+@pytest.mark.parametrize("tag", ["<think>", "[THINK]", "<|begin_of_thought|>"])
+def test_an_incomplete_tag_is_not_shown_as_an_answer(tag: str) -> None:
+    for end in range(1, len(tag) + 1):
+        assert split_thinking("\n" + tag[:end]) == ("", "")
 
 
-def test_half_a_mark_at_the_end_of_a_finished_answer_is_its_text() -> None:
+def test_an_incomplete_tag_of_a_finished_answer_is_text() -> None:
     assert split_thinking("<", finished=True) == ("", "<")
     assert split_thinking("<think>", finished=True) == ("", "")
 
@@ -88,13 +88,13 @@ def test_half_a_mark_at_the_end_of_a_finished_answer_is_its_text() -> None:
         (["<", "think", ">", "a", "</", "think", ">", "F"], False, 7),
         (["a", "</think>", "F"], True, 2),
         (["a", "</think>", "F"], False, 2),
-        # A token that ends the mark and begins the answer, and tokens that complete no character.
+        # A token that completes the tag and begins the answer, and tokens that complete no character.
         (["<think>", "", "é", "</think", ">\n", "", "F"], False, 5),
         (["<think>", "a"], False, 2),
         (["<thi"], False, 0),
     ],
 )
-def test_thinking_is_counted_in_steps(texts: list[str], opened: bool, count: int) -> None:
+def test_thinking_steps_counts_steps(texts: list[str], opened: bool, count: int) -> None:
     assert thinking_steps(steps_of(*texts), opened) == count
 
 
@@ -102,22 +102,21 @@ PIECES = st.lists(st.sampled_from(["<think>", "</think>", "</", "think>", "`", "
 
 
 @given(PIECES, st.booleans())
-def test_steps_and_text_agree(texts: list[str], opened: bool) -> None:
+def test_thinking_steps_agrees_with_split_thinking(texts: list[str], opened: bool) -> None:
     count = thinking_steps(steps_of(*texts), opened)
     whole, head = "".join(texts), "".join(texts[:count])
     thinking, answer = split_thinking(whole, opened, finished=True)
     if count == 0:
         assert (thinking, answer) == ("", whole)
     else:
-        # What is counted holds all the thinking, and one step fewer would not hold its closing mark.
+        # The counted steps contain all the thinking; one step fewer would not contain its closing tag.
         assert thinking in head
         assert whole.endswith(answer)
         assert len(answer) <= len(whole) - len("".join(texts[: count - 1]))
 
 
 @given(PIECES, st.booleans())
-def test_an_answer_that_has_begun_only_grows(texts: list[str], opened: bool) -> None:
-    """Once marked thinking is over, more text changes nothing that is shown already."""
+def test_more_text_only_extends_an_answer_that_has_started(texts: list[str], opened: bool) -> None:
     text = "<think>" + "".join(texts)
     thinking, answer = split_thinking(text, opened)
     if answer:

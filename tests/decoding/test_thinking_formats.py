@@ -1,4 +1,4 @@
-"""The table of thinking formats: whose is which, where a prompt leaves off, and one spelled as another."""
+"""Thinking formats: recognized by tokens, recognized at the end of a prompt, converted into each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THINK, MISTRAL, _, CHANNELS = FORMATS
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
-def test_a_model_is_known_by_its_tokens(form: object) -> None:
+def test_a_format_is_recognized_by_its_tokens(form: object) -> None:
     (known,) = [each for each in FORMATS if each is form]
     tokens = [token.encode() for token in known.tokens]
     assert format_of([b"a", *tokens, b"z"]) is known
@@ -26,7 +26,7 @@ def test_a_model_is_known_by_its_tokens(form: object) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
-def test_where_a_prompt_leaves_off(form: object) -> None:
+def test_the_tag_at_the_end_of_a_prompt_is_recognized(form: object) -> None:
     (known,) = [each for each in FORMATS if each is form]
     assert opened_format(f"You:{known.open}\n") is known
     assert closed_format(f"You:{known.open}\n{known.close}\n\n") is known
@@ -34,15 +34,15 @@ def test_where_a_prompt_leaves_off(form: object) -> None:
     assert strip_thinking(f"{known.open}3{known.close}4") == "4"
 
 
-def test_one_is_spelled_as_another() -> None:
-    said = f"{THINK.open}two{THINK.close}4"
+def test_tags_are_converted() -> None:
+    text = f"{THINK.open}two{THINK.close}4"
     for form in FORMATS:
-        assert convert_tags(said, form) == f"{form.open}two{form.close}4"
-        assert convert_tags(convert_tags(said, form), THINK) == said
-    assert convert_tags(said, None) == said
+        assert convert_tags(text, form) == f"{form.open}two{form.close}4"
+        assert convert_tags(convert_tags(text, form), THINK) == text
+    assert convert_tags(text, None) == text
     assert convert_tags(CHANNELS.no_thinking + "4", MISTRAL) == "4"
-    assert convert_tags("no marks", CHANNELS) == "no marks"
+    assert convert_tags("no tags", CHANNELS) == "no tags"
 
 
-def test_marks_of_one_token_have_no_inside() -> None:
+def test_only_channels_have_tags_of_several_tokens() -> None:
     assert [form.has_multi_token_tags for form in FORMATS] == [False, False, False, True]

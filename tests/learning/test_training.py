@@ -105,7 +105,7 @@ def test_a_policy_of_another_slm_is_refused(pair: Pair, tmp_path: Path) -> None:
     for name, policy in {"sum": demo_policy(sha256="b" * 64), "width": None}.items():
         if policy is None:
             right = demo_policy()
-            facts = replace(right.facts, n_embd=64, inputs=("hidden",), slm_sha256="c" * 64)
+            facts = replace(right.metadata, n_embd=64, inputs=("hidden",), slm_sha256="c" * 64)
             shapes = {"norm_scale": (64,), "norm_shift": (64,), "inner_weight": (8, 64)}
             policy = Policy(facts, {**right.tensors, **{n: np.ones(s, np.float32) for n, s in shapes.items()}})
         write_policy(tmp_path / name, policy)
@@ -186,7 +186,7 @@ def test_training_is_reproducible_and_resumes_exactly(sampler: RolloutSampler, t
     for record in whole.history:
         for name in ("accuracy", "llm_share", "dropped"):
             assert 0 <= record.get(name, 0) <= 1
-    metadata = policy.facts.training
+    metadata = policy.metadata.training
     assert metadata["price"] == 0.005
     assert (
         metadata["validation"]["accuracy"]
@@ -198,7 +198,7 @@ def test_training_is_reproducible_and_resumes_exactly(sampler: RolloutSampler, t
 
 def test_a_warm_start_from_differences(sampler: RolloutSampler, tmp_path: Path) -> None:
     trained = training(sampler, tmp_path / "t", replace(SETTINGS, steps=1, warm_start="difference"))
-    assert trained.run().facts.training["warm"] == "difference"
+    assert trained.run().metadata.training["warm"] == "difference"
     assert trained.history[0]["imitated"] > 0
 
 
@@ -254,7 +254,7 @@ def test_nan_ends_the_training_and_keeps_the_checkpoint(
 
 def test_a_penalty_above_every_reward_still_gives_a_policy(sampler: RolloutSampler, tmp_path: Path) -> None:
     trained = training(sampler, tmp_path / "t", replace(SETTINGS, steps=1, latency_penalty=10.0))
-    assert trained.run().facts.training["validation"]["reward"] < -1
+    assert trained.run().metadata.training["validation"]["reward"] < -1
 
 
 def test_stopping_keeps_the_checkpoint(sampler: RolloutSampler, tmp_path: Path) -> None:
@@ -281,5 +281,5 @@ def test_checkpoints_and_policies_have_the_keys_of_version_0_1(sampler: RolloutS
         "steps", "batch", "group", "price", "tau_ask", "warm_tau", "inputs", "units", "epochs", "parts", "rate",
         "floor", "validate_every", "warm", "seed",
     }  # fmt: skip
-    assert set(policy.facts.training) == {*settings, "step", "format", "validation"}
+    assert set(policy.metadata.training) == {*settings, "step", "format", "validation"}
     assert Checkpoint.read(tmp_path).settings == settings == SETTINGS.to_dict() | {"steps": 1}

@@ -20,7 +20,7 @@ def hint(spec: str) -> str:
     return caught.value.hint
 
 
-def test_a_bare_entropy_and_space_around() -> None:
+def test_entropy_has_a_default_tau_and_white_space_is_ignored() -> None:
     for spec, tau in (("entropy", 0.02), ("entropy:0", 0.0), (" entropy:1e-3 ", 0.001), ("entropy:-1", -1.0)):
         router = router_from_spec(spec)
         assert type(router) is EntropyRouter
@@ -28,12 +28,12 @@ def test_a_bare_entropy_and_space_around() -> None:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_every_form_makes_a_router(name: str) -> None:
+def test_every_form_creates_a_router(name: str) -> None:
     form = FORMS[name]
     usual = ":".join((name, *form.usual))
     assert one_spelling(usual) == usual
     assert router_from_spec(usual, seed=3)
-    # Each number is asked for, and no more.
+    # A missing, superfluous or invalid number is refused.
     more = ("1", "1") if form.optional else ("1",)
     for texts in (form.usual[:-1] if form.usual else ("1",), (*form.usual, *more), (*form.usual[:-1], "x")):
         spec = ":".join((name, *texts))
@@ -41,7 +41,7 @@ def test_every_form_makes_a_router(name: str) -> None:
             assert form.spelling in hint(spec)
 
 
-def test_two_numbers_are_not_mixed_up() -> None:
+def test_two_numbers_keep_their_order() -> None:
     router = router_from_spec("window:3:0.25")
     assert isinstance(router, WindowRouter)
     assert router.tau == 0.25
@@ -79,17 +79,17 @@ def refusal(spec: str) -> str:
         ("spek:6", "Did you mean spec:6?"),
     ],
 )
-def test_the_nearest_spec_is_named(spec: str, nearest: str) -> None:
+def test_the_nearest_spec_is_suggested(spec: str, nearest: str) -> None:
     assert hint(spec) == nearest
 
 
 @pytest.mark.parametrize("spec", ["", ":", "foo", "qqq:0.1"])
-def test_where_nothing_is_near_all_are_named(spec: str) -> None:
+def test_all_forms_are_listed_if_none_is_near(spec: str) -> None:
     assert all(form.spelling in hint(spec) for form in FORMS.values())
 
 
 @pytest.mark.parametrize(
-    ("spec", "wanted"),
+    ("spec", "fault"),
     [
         ("entropy:nan", "needs a number for TAU"),
         ("entropy:", "needs a number for TAU"),
@@ -107,29 +107,29 @@ def test_where_nothing_is_near_all_are_named(spec: str) -> None:
         ("slm:1", "takes no number"),
     ],
 )
-def test_what_is_wrong_is_said(spec: str, wanted: str) -> None:
-    assert wanted in refusal(spec)
+def test_the_message_names_the_fault(spec: str, fault: str) -> None:
+    assert fault in refusal(spec)
 
 
 @given(
     st.text(max_size=30)
     | st.builds("{}:{}".format, st.sampled_from(sorted(FORMS)), st.text("0123456789.:-e", max_size=9))
 )
-def test_whatever_is_written_is_a_router_or_is_refused_with_one_that_is(spec: str) -> None:
+def test_any_text_is_a_router_or_is_refused_with_a_valid_suggestion(spec: str) -> None:
     try:
-        written = one_spelling(spec)
+        normal = one_spelling(spec)
     except UsageError as error:
-        _, found, example = error.hint.rstrip("?.").rpartition("for example ")
-        _, meant, near = error.hint.rstrip("?.").rpartition("Did you mean ")
-        if found or meant:
-            assert one_spelling(example if found else near)
+        _, has_example, example = error.hint.rstrip("?.").rpartition("for example ")
+        _, has_suggestion, near = error.hint.rstrip("?.").rpartition("Did you mean ")
+        if has_example or has_suggestion:
+            assert one_spelling(example if has_example else near)
     else:
-        assert one_spelling(written) == written
-        assert type(router_from_spec(written)) is type(router_from_spec(spec))
+        assert one_spelling(normal) == normal
+        assert type(router_from_spec(normal)) is type(router_from_spec(spec))
 
 
-def test_there_is_one_spelling() -> None:
-    for spec, one in (
+def test_specs_are_normalized() -> None:
+    for spec, normal in (
         ("entropy", "entropy:0.02"),
         (" entropy:.020", "entropy:0.02"),
         ("entropy:1", "entropy:1.0"),
@@ -141,17 +141,17 @@ def test_there_is_one_spelling() -> None:
         ("spec:4:0", "spec:4"),
         ("spec:4:.50", "spec:4:0.5"),
     ):
-        assert one_spelling(spec) == one
+        assert one_spelling(spec) == normal
 
 
-def test_another_tau() -> None:
+def test_with_tau_replaces_tau_or_falls_back_to_the_entropy_rule() -> None:
     for spec, moved in (
         ("entropy:0.02", "entropy:0.5"),
         ("entropy", "entropy:0.5"),
         ("window:8:0.003", "window:8:0.5"),
         ("momentum:0.7:0.1", "momentum:0.7:0.5"),
         ("one:0.1", "one:0.5"),
-        # These have none.
+        # Without a tau.
         ("hysteresis:0.3:0.1", "entropy:0.5"),
         ("slm", "entropy:0.5"),
     ):
@@ -160,7 +160,7 @@ def test_another_tau() -> None:
         with_tau("nothing", 0.5)
 
 
-def test_the_help_names_every_form() -> None:
-    # As it is printed: typer makes pictures of words between two colons, such as those for "up" and for "m".
-    said = CliRunner().invoke(app, ["ask", "--help"], env={"COLUMNS": "120"}).output
-    assert [form.spelling for form in FORMS.values() if form.spelling not in said] == []
+def test_the_help_lists_every_form() -> None:
+    # As printed: typer turns words between two colons into emoji.
+    output = CliRunner().invoke(app, ["ask", "--help"], env={"COLUMNS": "120"}).output
+    assert [form.spelling for form in FORMS.values() if form.spelling not in output] == []
