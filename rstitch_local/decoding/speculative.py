@@ -48,13 +48,13 @@ class _Draft(NamedTuple):
 
     Attributes:
         token: its id in the SLM's vocabulary.
-        carried: its id in the LLM's vocabulary.
+        llm_token: its id in the LLM's vocabulary.
         observation: the evaluation that it was drawn from.
         distribution: LLM ids and probabilities, of one shape, that it was drawn from; None at temperature 0.
     """
 
     token: int
-    carried: int
+    llm_token: int
     observation: Observation
     distribution: tuple[NDArray[np.int64], NDArray[np.float64]] | None
 
@@ -93,7 +93,7 @@ class SpeculativeTrajectory(Trajectory):
         # The SLM's entropy where it ended a draft early.
         self._draft_end_entropy: float | None = None
         # For each SLM id the LLM's id, or -1; made when it is first needed.
-        self._carried: NDArray[np.int64] | None = None
+        self._llm_ids: NDArray[np.int64] | None = None
         super().__init__(config)
         if self.stop_reason is None:
             self._begin_round()
@@ -167,8 +167,8 @@ class SpeculativeTrajectory(Trajectory):
         slm, llm = self._sides[Role.SLM], self._sides[Role.LLM]
         self._drafts.append(draft)
         slm.ids.append(draft.token)
-        llm.ids.append(draft.carried)
-        ended = slm.vocabulary.is_eog(draft.token) or llm.vocabulary.is_eog(draft.carried)
+        llm.ids.append(draft.llm_token)
+        ended = slm.vocabulary.is_eog(draft.token) or llm.vocabulary.is_eog(draft.llm_token)
         return len(self._drafts) < self._draft_length and len(slm.ids) <= slm.capacity and not ended
 
     def _verify(self, logits: NDArray[np.float32], measured: Uncertainty) -> Step:
@@ -176,7 +176,7 @@ class SpeculativeTrajectory(Trajectory):
         slm, llm = self._sides[Role.SLM], self._sides[Role.LLM]
         draft = self._drafts[0] if self._drafts else None
         token = self._llm_token(logits, measured.token, draft)
-        if draft is not None and token == draft.carried:
+        if draft is not None and token == draft.llm_token:
             self._drafts.popleft()
             self._accepted += 1
             step = self._step(slm, draft.token, draft.observation, llm, token)
@@ -203,8 +203,8 @@ class SpeculativeTrajectory(Trajectory):
         if draft is None or draft.distribution is None:
             return sampler.draw_again(target, position)
         proposed = np.bincount(draft.distribution[0], draft.distribution[1], len(target))
-        if sampler.uniform(position) * proposed[draft.carried] < target[draft.carried]:
-            return draft.carried
+        if sampler.uniform(position) * proposed[draft.llm_token] < target[draft.llm_token]:
+            return draft.llm_token
         rest = np.maximum(target - proposed, 0.0)
         # Rounding can leave nothing of the difference of two equal distributions.
         return sampler.draw_again(rest if rest.any() else target, position)
@@ -216,11 +216,11 @@ class SpeculativeTrajectory(Trajectory):
         ids, probabilities = self._sampler.distribution(logits)
         exceptions = self._bridge.exceptions[Role.SLM]
         if exceptions:
-            if self._carried is None:
-                self._carried = np.arange(len(logits))
+            if self._llm_ids is None:
+                self._llm_ids = np.arange(len(logits))
                 for token, counterpart in exceptions.items():
-                    self._carried[token] = counterpart[0] if len(counterpart) == 1 else -1
-            ids = self._carried[ids]
+                    self._llm_ids[token] = counterpart[0] if len(counterpart) == 1 else -1
+            ids = self._llm_ids[ids]
             ids, probabilities = ids[ids >= 0], probabilities[ids >= 0]
         return ids, probabilities / probabilities.sum()
 

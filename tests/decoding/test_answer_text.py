@@ -154,8 +154,8 @@ def check(
     for step in steps:
         shown += step.text
         assert expected.startswith(shown)
-    kept = steps[: int(where * (len(steps) - 1))]
-    again, resumed, rest = generate(stop, kept)
+    earlier = steps[: int(where * (len(steps) - 1))]
+    again, resumed, rest = generate(stop, earlier)
     assert again == ended
     assert [*resumed, *rest] == [
         replace(step, evaluated_tokens=new.evaluated_tokens, ms=new.ms)
@@ -234,12 +234,12 @@ def test_held_back_text_is_released_when_the_answer_is_interrupted() -> None:
 def test_an_answer_that_ended_at_a_stop_string_ends_there_when_it_is_resumed() -> None:
     trajectory = make_trajectory([1], 30, router="slm", stop=["e4"])
     steps = [trajectory.advance(one_hot(token)) for token in (3, 4)]
-    kept = [step for step in steps if step is not None]
-    assert (texts(kept), trajectory.stop_reason) == ("d3", "stop")
-    again = make_trajectory([1], 30, router="slm", stop=["e4"], resume_steps=kept)
+    earlier = [step for step in steps if step is not None]
+    assert (texts(earlier), trajectory.stop_reason) == ("d3", "stop")
+    again = make_trajectory([1], 30, router="slm", stop=["e4"], resume_steps=earlier)
     assert (again.stop_reason, texts(again.resumed)) == ("stop", "d3")
     # Without the stop string the answer continues, with all of its text.
-    further = make_trajectory([1], 30, router="slm", resume_steps=kept)
+    further = make_trajectory([1], 30, router="slm", resume_steps=earlier)
     assert (further.stop_reason, texts(further.resumed)) == (None, "d3e4")
 
 

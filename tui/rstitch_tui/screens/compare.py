@@ -80,7 +80,7 @@ def verdict(old: Trace, new: Trace) -> str:
             parts.append(f"{change} ({_pace(now)} instead of {_pace(before)} ms a token)")
     parts.append(f"{new.llm_share:.0%} instead of {old.llm_share:.0%} LLM tokens")
     said = f"{_name(new)}: {', '.join(parts)}; "
-    cut = [which for which, trace in (("new", new), ("old", old)) if trace.stop != "eog"]
+    cut = [which for which, trace in (("new", new), ("old", old)) if trace.stop not in ("eog", "stop")]
     if cut:
         return f"{said}the {' and the '.join(cut)} answer {'were' if len(cut) > 1 else 'was'} not written to the end."
     one, other = final_answer(old.text), final_answer(new.text)
