@@ -68,7 +68,7 @@ def main() -> None:
     routers = ["slm", "llm", "spec:4", *(RULES if arguments.rules else TAUS)]
     with load_pair("demo") as pair:
         job = Job(
-            file=file,
+            source=file,
             out=arguments.out,
             settings=Settings("llm", Sampling(), prompt_of("plain")),
             model_settings={role.value: pair.weights[role].path.name for role in Role},

@@ -60,7 +60,7 @@ def main() -> None:
         if not arguments.skip_floor:
             measure_floor(pair, arguments.problems)
         job = Job(
-            file=arguments.problems,
+            source=arguments.problems,
             out=arguments.out,
             settings=Settings("llm", Sampling(), prompt_of("math"), arguments.max_tokens),
             model_settings={role.value: pair.weights[role].path.name for role in Role},

@@ -38,7 +38,7 @@ def main() -> None:
         for router in ("llm", *routers):
             shutil.rmtree(out / folder_name(router), ignore_errors=True)
         job = Job(
-            file=ROOT / "examples" / "word_problems.jsonl",
+            source=ROOT / "examples" / "word_problems.jsonl",
             out=out,
             settings=Settings("llm", Sampling(), prompt_of(pair.defaults.prompt)),
             model_settings={role.value: pair.weights[role].path.name for role in Role},

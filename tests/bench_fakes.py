@@ -77,6 +77,7 @@ class RoutedPair:
         seed: int,
         max_tokens: int | None,
         reuse: bool,  # noqa: ARG002
+        stop: Sequence[str] = (),  # noqa: ARG002
     ) -> Run:
         question = messages[-1]["content"]
         if max_tokens is None:  # the warm-up sets it
@@ -107,7 +108,7 @@ class RoutedPair:
 def bench_job(file: Path, out: Path, **changes: Any) -> Job:
     """Return a greedy job for a bench of the problems of `write_problems`."""
     settings = Settings("llm", Sampling(), prompt_of("plain"))
-    return Job(file=file, out=out, settings=settings, model_settings={}, pair_name="routed", **changes)
+    return Job(source=file, out=out, settings=settings, model_settings={}, pair_name="routed", **changes)
 
 
 class QuickGrader:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rstitch_local.commands.options import ModelOptions, ProblemOptions, SamplingOptions
-from rstitch_local.errors import ModelError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +31,7 @@ def make_job(
 
     defaults = choice.defaults
     return Job(
-        file=file,
+        source=file,
         out=out,
         fields=problems.fields(),
         selection=problems.selection(),
@@ -47,31 +46,9 @@ def make_job(
 
 def model_settings(choice: PairChoice, models: ModelOptions) -> dict[str, Any]:
     """Return what must be equal for answers to be comparable: file checksums, context and cache precision."""
-    return {
-        **sha256_of_pair(choice),
-        "context": models.context or choice.defaults.context,
-        "kv_type": models.kv_type,
-    }
+    from rstitch_local.problems import pair_source
 
-
-def sha256_of_pair(choice: PairChoice) -> dict[str, str]:
-    """Return `slm_sha256` and `llm_sha256` of a pair's files.
-
-    Raises:
-        ModelError: a file is missing, not a regular file, or cannot be read.
-    """
-    from rstitch_local.catalog.checksums import sha256_of
-
-    checksums = {}
-    for role, path in (("slm", choice.slm), ("llm", choice.llm)):
-        try:
-            if not path.is_file():
-                # Reading a pipe or a device would never end.
-                raise ModelError("Model file not found", f"{path} is not a file.")
-            checksums[f"{role}_sha256"] = sha256_of(path)
-        except OSError as error:
-            raise ModelError("Model file not found", f"{path} cannot be read: {error.strerror}.") from error
-    return checksums
+    return pair_source.model_settings(choice.files, models.context or choice.defaults.context, models.kv_type)
 
 
 def checked_specs(specs: Sequence[str]) -> list[str]:

@@ -50,7 +50,7 @@ def solve(
     """
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.costs.store import stored_latency
-    from rstitch_local.engine.machine import AUTO_SEQUENCES
+    from rstitch_local.problems.pair_source import sequences_for
     from rstitch_local.problems.progress import ConsoleProgress
     from rstitch_local.problems.runner import run_job
     from rstitch_local.routing.spec import usable_spec
@@ -64,8 +64,7 @@ def solve(
 
     def load(answers: int) -> Pair:
         nonlocal latency
-        # Sequences without an answer to decode would only take memory.
-        sequences = models.parallel if answers >= (models.parallel or AUTO_SEQUENCES) else answers
+        sequences = sequences_for(answers, models.parallel)
         pair = models.open_pair(choice, sequences=sequences, swaps=spec not in ("slm", "llm"))
         latency = stored_latency(pair)
         return pair

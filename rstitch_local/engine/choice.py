@@ -54,6 +54,11 @@ class PairChoice:
     defaults: PairDefaults = field(default_factory=PairDefaults)
     templates: Mapping[Role, Path] = field(default_factory=dict)
 
+    @property
+    def files(self) -> dict[Role, Path]:
+        """Both files by model."""
+        return {Role.SLM: self.slm, Role.LLM: self.llm}
+
 
 def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Path | str | None = None) -> PairChoice:
     """Find a pair by its name in the catalogue, or by its two files.

@@ -19,13 +19,15 @@ from rstitch_local.errors import InputError
 from rstitch_local.problems.grading import Grader, grader_identity
 from rstitch_local.problems.metrics import summary
 from rstitch_local.problems.observer import Observer, RunStart
-from rstitch_local.problems.reading import Fields, ProblemFile, read_problems
+from rstitch_local.problems.reading import Fields, Problem, ProblemFile, read_problems
+from rstitch_local.problems.rows import BadRow
 from rstitch_local.problems.run_folder import Answer, RunFolder
 from rstitch_local.problems.selection import Selection
 from rstitch_local.problems.solving import solve_tasks
 from rstitch_local.problems.tasks import Settings, Task, tasks_of
 from rstitch_local.routing.learned import LearnedRouter, policy_path
-from rstitch_local.routing.spec import router_from_spec
+from rstitch_local.routing.resolve import resolve_router
+from rstitch_local.routing.spec import LEARNED
 
 if TYPE_CHECKING:
     from rstitch_local.engine.pair import Pair
@@ -38,12 +40,14 @@ LoadPair = Callable[[int], AbstractContextManager["Pair"]]
 class Job:
     """Everything that one run is made of, apart from the pair.
 
+    source: the problem file, or rows from Python.
+    out: the run folder.
     model_settings: what makes answers comparable besides `settings`: sha256 of the model files, context, KV cache type.
     pair_name: name of the pair, for run.json.
     samples: answers per problem; a run folder may be resumed with another number.
     """
 
-    file: Path
+    source: Path | Sequence[Mapping[str, Any]]
     out: Path
     settings: Settings
     model_settings: Mapping[str, Any]
@@ -57,12 +61,21 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The state of a run folder after a run: `done` of `total` answers, the summary and all answers of the folder."""
+    """The state of a run folder after a run.
+
+    done: number of answers to the selected problems; total: their number when the run is complete.
+    summary: metrics of all answers of the folder.
+    answers: all answers of the folder.
+    problems: the selected problems.
+    bad_rows: rows of the problem file that were skipped.
+    """
 
     done: int
     total: int
     summary: dict[str, Any]
     answers: Sequence[Answer] = ()
+    problems: Sequence[Problem] = ()
+    bad_rows: Sequence[BadRow] = ()
 
     @property
     def finished(self) -> bool:
@@ -91,7 +104,7 @@ def run_job(
         RStitchError: any error of `load`.
     """
     observer = observer or Observer()
-    problem_file = read_problems(job.file, job.fields, strict=job.strict)
+    problem_file = read_problems(job.source, job.fields, strict=job.strict)
     if problem_file.bad_rows:
         observer.on_bad_rows(problem_file)
     problems = job.selection.of(problem_file.problems)
@@ -105,7 +118,8 @@ def run_job(
         if tasks:
             done += _solve(job, tasks, total, folder, load, observer, should_stop)
         answers = folder.answers
-    return Outcome(done, total, {**summary(answers), "malformed_rows": len(problem_file.bad_rows)}, answers)
+    metrics = {**summary(answers), "malformed_rows": len(problem_file.bad_rows)}
+    return Outcome(done, total, metrics, answers, problems, problem_file.bad_rows)
 
 
 def _solve(
@@ -138,7 +152,7 @@ def settings_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
         "fields": asdict(job.fields),
         "prompt": job.settings.prompt.template,
         "models": {**job.model_settings, **_sha256_of_router(job)},
-        "router": job.settings.router,
+        "router": job.settings.router_name,
         "sampling": asdict(job.settings.sampling),
         "seed": job.seed,
         "max_tokens": job.settings.max_tokens,
@@ -149,14 +163,15 @@ def settings_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
 
 
 def _sha256_of_router(job: Job) -> dict[str, str]:
-    router = router_from_spec(job.settings.router)
+    name = job.settings.router_name
+    router = resolve_router(job.settings.router).router
     # Only the file of a learned router can change under the same name.
-    if not isinstance(router, LearnedRouter):
+    if not isinstance(router, LearnedRouter) or not name.startswith(f"{LEARNED}:"):
         return {}
     slm = job.model_settings.get("slm_sha256")
     if slm is not None:
         router.require_slm(slm)
-    return {"router_sha256": sha256_of(policy_path(job.settings.router.partition(":")[2]))}
+    return {"router_sha256": sha256_of(policy_path(name.partition(":")[2]))}
 
 
 def information_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rstitch_local.errors import EngineError, InputError, ModelError, RStitchError
 from rstitch_local.problems.answer_writer import AnswerWriter
@@ -101,17 +101,16 @@ class _SolvingLoop:
 
     def _start(self, task: Task) -> Run:
         settings = self._settings
-        options: dict[str, Any] = {"stop": settings.stop} if settings.stop else {}
         return self._pair.chat(
             settings.prompt.messages(task.problem.question),
             router=settings.router,
             sampling=settings.sampling,
             seed=task.seed,
             max_tokens=settings.max_tokens,
+            stop=settings.stop,
             # With one sequence, nothing is taken from the caches, so that an answer does not depend on earlier
             # prompts even by rounding.
             reuse=self._pair.status.slots > 1,
-            **options,
         )
 
 

@@ -57,6 +57,11 @@ def resolve_router(router: RouterLike, *, seed: int = 0) -> ResolvedRouter:
     return resolved
 
 
+def is_stateless(router: Router) -> bool:
+    """Return whether the class of a router declares `stateless = True`; the attribute is not inherited."""
+    return bool(vars(type(router)).get("stateless", False))
+
+
 def claim_router(router: Router, trajectory: Trajectory) -> None:
     """Reserve a router that keeps state for one trajectory, until that ends or is garbage-collected.
 
@@ -67,7 +72,7 @@ def claim_router(router: Router, trajectory: Trajectory) -> None:
     Raises:
         UsageError: an unfinished trajectory uses this instance, and its class does not declare `stateless = True`.
     """
-    if vars(type(router)).get("stateless", False):
+    if is_stateless(router):
         return
     user = _users.get(id(router))
     if user is not None and user is not trajectory and user.router is router and user.stop_reason is None:

@@ -80,12 +80,12 @@ def run_bench(
         RStitchError: as in `run_bench_on`.
     """
     observer = observer or BenchObserver()
-    problem_file = read_problems(job.file, job.fields, strict=job.strict)
+    problem_file = read_problems(job.source, job.fields, strict=job.strict)
     if problem_file.bad_rows:
         observer.on_bad_rows(problem_file)
     problems = job.selection.of(problem_file.problems)
     if not problems:
-        raise InputError("No problems selected", f"The selection matches none of the problems of {job.file}.")
+        raise InputError("No problems selected", f"The selection matches none of the problems of {problem_file.name}.")
     return run_bench_on(problem_file, problems, job, routers, load, observer, should_stop)
 
 

@@ -158,7 +158,7 @@ def tune(
         RStitchError: as in `run_bench_on`.
     """
     observer = observer or BenchObserver()
-    problem_file = read_problems(job.file, job.fields, strict=job.strict)
+    problem_file = read_problems(job.source, job.fields, strict=job.strict)
     if problem_file.bad_rows:
         observer.on_bad_rows(problem_file)
     choosing, reporting = _split(job.selection.of(problem_file.problems))
