@@ -1,1 +1,1 @@
-"""Drives trajectories over the contexts of two loaded models, and records what happened."""
+"""The engine: loads pairs, renders prompts, runs trajectories in batches, and offers the Python API of a pair."""

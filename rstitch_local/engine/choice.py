@@ -1,6 +1,6 @@
-"""Which two files the caller means, and how that pair is best run. Nothing is loaded.
+"""Choosing a pair: its two files and its default settings, before anything is loaded.
 
-Knows the catalogue's names and the disk; nothing of llama.cpp.
+Imports no llama.cpp.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PairDefaults:
-    """What a pair is run with unless said otherwise.
+    """The default settings of a pair.
 
-    context: tokens each cache holds.
-    prompt: the prompt problem files are solved with; prompt_suffix comes after every question.
-    single_turn: the models know single questions only, so a chat sends them no earlier turns.
-    own_router: the spec of the router, where models.toml or `rstitch tune --save` names one; its tau is then `tau`.
+    Attributes:
+        context: tokens that one answer can hold, prompt included.
+        tau: threshold of the default router.
+        sampling: how tokens are drawn.
+        prompt: name of the prompt for problem files.
+        prompt_suffix: appended to every question.
+        single_turn: whether the models were trained on single questions; a chat then sends no earlier turns.
+        router_spec: spec of the router from models.toml or `rstitch tune --save`, if there is one; `tau` is then its
+            threshold.
     """
 
     context: int = 4096
@@ -36,17 +41,25 @@ class PairDefaults:
     prompt: str = "math"
     prompt_suffix: str = ""
     single_turn: bool = False
-    own_router: str | None = None
+    router_spec: str | None = None
 
     @property
     def router(self) -> str:
-        """The spec of the pair's own router: the entropy router at its tau where it names none."""
-        return self.own_router or f"entropy:{self.tau:g}"
+        """The spec of the default router: `router_spec`, or the entropy router with `tau`."""
+        return self.router_spec or f"entropy:{self.tau:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class PairChoice:
-    """A pair before it is loaded; `templates` are files to be used in place of the models' own chat templates."""
+    """A pair that is not loaded.
+
+    Attributes:
+        name: the catalog's name, or the names of the two files.
+        slm: the small model's file.
+        llm: the large model's file.
+        defaults: the pair's default settings.
+        templates: files that replace the chat templates of the models.
+    """
 
     name: str
     slm: Path
@@ -61,28 +74,32 @@ class PairChoice:
 
 
 def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Path | str | None = None) -> PairChoice:
-    """Find a pair by its name in the catalogue, or by its two files.
+    """Find a pair by its name in the catalog, or by its two files.
 
     Args:
-        name: a pair of the catalogue that is on this disk; the first one there if all three are None.
+        name: a downloaded pair of the catalog; the first one that is on this disk if all three are None.
         slm: the small model's GGUF file, instead of a name.
-        llm: the large one's, together with `slm`.
+        llm: the large model's GGUF file, together with `slm`.
 
     Raises:
-        UsageError: only one of the two files, or files and a name; or a mistake in models.toml.
-        ModelError: no such pair, or a file of it is not on this disk.
+        UsageError: only one of the two files is given, or files and a name; or models.toml is invalid.
+        ModelError: the pair is unknown, or a file of it is not on this disk.
     """
-    # Imported here: pydantic and the catalogue are of no use to those who name two files.
+    # Imported here: two files need neither pydantic nor the catalog.
     from rstitch_local.catalog.catalog import load_catalog
     from rstitch_local.catalog.store import default_pair, locate
 
     if (slm is None) != (llm is None) or (name is not None and slm is not None):
-        raise UsageError("Which pair?", "Use `--pair NAME`, or both `--slm PATH` and `--llm PATH`.")
+        raise UsageError(
+            "Invalid pair selection",
+            "A pair is selected by its name, or by both of its files.",
+            "Use `--pair NAME`, or both `--slm PATH` and `--llm PATH`.",
+        )
     if slm is not None and llm is not None:
         slm, llm = Path(slm), Path(llm)
         return PairChoice(f"{slm.name} + {llm.name}", slm, llm)
-    catalogue = load_catalog()
-    entry = catalogue.get(name) if name else default_pair(catalogue)
+    catalog = load_catalog()
+    entry = catalog.get(name) if name else default_pair(catalog)
     files = locate(entry)
     defaults = PairDefaults(
         context=entry.context,
@@ -91,15 +108,15 @@ def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Pat
         prompt=entry.prompt,
         prompt_suffix=entry.suffix(),
         single_turn=entry.single_turn,
-        own_router=entry.router,
+        router_spec=entry.router,
     )
-    given = zip(Role, (file.template_path for file in entry.files), strict=True)
-    templates = {role: path for role, path in given if path is not None}
+    template_paths = zip(Role, (file.template_path for file in entry.files), strict=True)
+    templates = {role: path for role, path in template_paths if path is not None}
     return PairChoice(entry.name, files.slm, files.llm, defaults, templates)
 
 
 def _tau_of(entry: PairEntry) -> float:
-    """The threshold a pair runs with: that of its own router, if it has one with a tau."""
+    """Return the tau of the pair's router; the pair's own where the router has none."""
     if entry.router is None:
         return entry.tau
     try:
@@ -107,7 +124,7 @@ def _tau_of(entry: PairEntry) -> float:
     except UsageError as error:
         raise UsageError(
             "Unknown router",
-            f"The router of the pair {entry.name}, as models.toml or tuned.toml has it: {error.message}",
-            f"{error.hint} Both files lie in {paths.config_dir()}.",
+            f"The router of the pair {entry.name} in models.toml or tuned.toml: {error.message}",
+            f"{error.hint} Both files are in {paths.config_dir()}.",
         ) from None
     return entry.tau if tau is None else tau

@@ -18,11 +18,11 @@ class PromptRenderer:
     Args:
         weights: the models, whose tokenizers are used.
         templates: their chat templates.
-        vocabularies: their vocabularies, which tell how they mark reasoning.
+        vocabularies: their vocabularies, which contain the tags around reasoning.
 
     Attributes:
         templates: the chat templates.
-        formats: how each model marks its reasoning; None for one without tokens for it.
+        formats: the tags around the reasoning of each model; None for a model without them.
         has_thinking_switch: whether a template takes `thinking`.
     """
 
@@ -40,8 +40,8 @@ class PromptRenderer:
     def text(self, messages: Sequence[Message], role: Role, *, thinking: bool | None = None) -> str:
         """Render a conversation by one model's chat template.
 
-        Where the other model's template opens the reasoning and this one's does not, the opening mark is appended,
-        so that the answer starts inside the reasoning for both and neither has to generate the mark.
+        If the other model's template opens the reasoning and this one's does not, the opening tag is appended, so that
+        the answer starts inside the reasoning for both models and neither has to generate the tag.
 
         Args:
             messages: the turns so far.
@@ -57,7 +57,7 @@ class PromptRenderer:
             return text
         if opened is not None:
             return text + (format_ or opened).open + others[len(others.rstrip()) :]
-        # A model with channels names one before it answers; its partner without reasoning answers right away.
+        # A model with channels has to name one before the answer; the other model, without reasoning, answers directly.
         return text + format_.no_thinking if format_ is not None and self.formats[role.other] is None else text
 
     def _by_template(self, messages: Sequence[Message], role: Role, thinking: bool | None) -> str:
@@ -75,7 +75,7 @@ class PromptRenderer:
             messages: the turns so far.
             role: the model.
             thinking: the switch of templates that have one; None for the template's default.
-            prefix: the beginning of the answer; marks around reasoning are replaced by the model's own.
+            prefix: the beginning of the answer; tags around reasoning are replaced by the model's own.
 
         Raises:
             InputError: the template rejects the conversation.
@@ -88,5 +88,5 @@ class PromptRenderer:
         return ids
 
     def opens_thinking(self, messages: Sequence[Message], *, thinking: bool | None = None) -> bool:
-        """Return whether the prompt ends inside the reasoning, so that the answer has no opening mark of its own."""
+        """Return whether the prompt ends inside the reasoning, so that the answer has no opening tag."""
         return opened_format(self.text(messages, Role.SLM, thinking=thinking)) is not None

@@ -1,7 +1,4 @@
-"""What two loaded models' vocabularies have in common, and what that means for the pair, in words.
-
-Knows weights and how they are compared; nothing of caches or answers.
-"""
+"""Vocabularies, chat templates and bridges of loaded models."""
 
 from __future__ import annotations
 
@@ -18,30 +15,34 @@ from rstitch_local.llama.weights import Weights
 
 
 def vocabulary_of(weights: Weights) -> Vocabulary:
-    """A model's tokens for comparing, carrying and showing; marks around reasoning are part of what it says."""
+    """Return a model's vocabulary; tags around reasoning are part of the text it generates."""
     texts = weights.token_texts()
     form = format_of(texts)
     shown = set() if form is None else {token.encode() for token in form.tokens}
-    marks = {token: text for token, text in enumerate(texts) if text in shown and not weights.is_eog(token)}
+    tags = {token: text for token, text in enumerate(texts) if text in shown and not weights.is_eog(token)}
 
     def piece(token: int) -> bytes:
-        return weights.piece(token) or marks.get(token, b"")
+        return weights.piece(token) or tags.get(token, b"")
 
     return Vocabulary(
         texts=texts,
         end_of_turn=weights.eot if weights.eot >= 0 else weights.eos,
         is_special=weights.is_special,
         is_eog=weights.is_eog,
-        piece=piece if marks else weights.piece,
+        piece=piece if tags else weights.piece,
         tokenize=lambda text: weights.tokenize(text, parse_special=False),
     )
 
 
 def template_of(weights: Weights, path: Path | None = None) -> ChatTemplate:
-    """A model's chat template: that of its file, or the one in the file at `path`.
+    """Return a model's chat template.
+
+    Args:
+        weights: the model.
+        path: a file that replaces the template of the GGUF file.
 
     Raises:
-        ModelError: there is none, it is not valid jinja, or the file cannot be read.
+        ModelError: there is no template, it is not valid jinja, or the file cannot be read.
     """
     source, name = weights.chat_template, weights.path.name
     if path is not None:
@@ -50,31 +51,31 @@ def template_of(weights: Weights, path: Path | None = None) -> ChatTemplate:
             source = path.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
-            raise ModelError("No chat template", f"{path} cannot be read: {reason}.") from error
+            raise ModelError("Cannot read chat template", f"{path}: {reason}.") from error
     return ChatTemplate(source, name=name, bos=weights.special_text(weights.bos), eos=weights.special_text(weights.eos))
 
 
 def bridge_of(weights: Mapping[Role, Weights]) -> Bridge | ForeignBridge:
-    """How tokens or text get from one of two loaded models to the other."""
+    """Return the bridge between two models: of token ids if they share a tokenizer, else of text."""
     healing = frozenset(role for role in Role if weights[role].can_truncate)
     return bridge_between(vocabulary_of(weights[Role.SLM]), vocabulary_of(weights[Role.LLM]), healing)
 
 
 def notice_of(bridge: Bridge | ForeignBridge, weights: Mapping[Role, Weights]) -> str | None:
-    """What is to be known of a pair before it writes, in one line; None where its models plainly share their tokens."""
-    said = []
+    """Return a warning about a combination of models, in one line; None for two that share all tokens."""
+    notices = []
     if isinstance(bridge, ForeignBridge):
-        said.append("The models have different tokenisers: each reads the other's text anew where it takes over.")
+        notices.append("The models have different tokenizers: each re-tokenizes the other's text after a swap.")
     elif bridge.matches:
         counts = [sum(match.writer is role for match in bridge.matches) for role in Role]
-        said.append(
-            f"The models share their tokens but for special ones, which go by a table ({counts[0]} of the SLM's, "
-            f"{counts[1]} of the LLM's)."
+        notices.append(
+            f"The models share their tokens except for special ones, which are converted by a table ({counts[0]} of "
+            f"the SLM's, {counts[1]} of the LLM's)."
         )
-    forgetful = [role.name for role in Role if not weights[role].can_truncate]
-    if forgetful:
-        said.append(
-            f"The cache of the {' and of the '.join(forgetful)} cannot be cut back: after a change of mind it is "
-            "evaluated from its beginning."
+    not_truncatable = [role.name for role in Role if not weights[role].can_truncate]
+    if not_truncatable:
+        notices.append(
+            f"The KV cache of the {' and of the '.join(not_truncatable)} cannot be truncated: after "
+            "dropped tokens the conversation is evaluated from its beginning."
         )
-    return " ".join([*said, "`rstitch pairs check` says more."]) if said else None
+    return " ".join([*notices, "See `rstitch pairs check`."]) if notices else None

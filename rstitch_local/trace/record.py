@@ -126,13 +126,24 @@ class Trace:
         return {
             "settings": dict(self.settings),
             "text": self.text,
+            **self._error_entry(),
             **self.totals(),
             "steps": [_step_to_dict(step) for step in self.steps],
         }
 
     def to_columns(self) -> dict[str, Any]:
         """Return the same in a fifth of the size: steps as columns, rounded as in `columns.pack`."""
-        return {"settings": dict(self.settings), "text": self.text, **self.totals(), "steps": pack(self.steps)}
+        return {
+            "settings": dict(self.settings),
+            "text": self.text,
+            **self._error_entry(),
+            **self.totals(),
+            "steps": pack(self.steps),
+        }
+
+    def _error_entry(self) -> dict[str, str]:
+        # Only answers that failed have one: all others keep the form they always had.
+        return {} if self.error is None else {"error": self.error}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Trace:
@@ -226,6 +237,7 @@ def _trace_from_dict(record: Mapping[str, Any]) -> Trace:
         swaps_up=int(record["swaps"]["up"]),
         swaps_down=int(record["swaps"]["down"]),
         stop=None if record["stop"] is None else str(record["stop"]),
+        error=None if record.get("error") is None else str(record["error"]),
         wall_ms=float(record["wall_ms"]),
         # Records without it are from versions that generated one answer at a time.
         busy_ms=float(record.get("busy_ms", record["wall_ms"])),

@@ -202,7 +202,7 @@ def test_drafts_need_one_tokeniser(foreign: Pair) -> None:
 def test_a_pair_says_what_it_is(foreign: Pair, demo: Pair, tmp_path: Path) -> None:
     assert demo.notice is None
     assert foreign.notice is not None
-    assert "different tokenisers" in foreign.notice
+    assert "different tokenizers" in foreign.notice
     with load_pair(**vars(write_pair(tmp_path, {"specials": SPECIALS[::-1]}))) as pair:
         assert pair.notice is not None
         assert "by a table (4 of the SLM's, 4 of the LLM's)" in pair.notice
@@ -312,7 +312,7 @@ def test_a_model_that_cannot_forget_writes_all_the_same(tmp_path: Path, recurren
     with load_pair(slm=slm, llm=llm) as pair:
         assert isinstance(pair.bridge, ForeignBridge) != one_tokeniser
         assert pair.notice is not None
-        assert f"cache of the {recurrent.name} cannot be cut back" in pair.notice
+        assert f"cache of the {recurrent.name} cannot be truncated" in pair.notice
         run = pair.ask(QUESTION, router="random:0.4", max_tokens=40)
         trace = finish(run)
         assert min(trace.tokens.values()) > 2

@@ -134,7 +134,7 @@ def test_caches_by_precision() -> None:
 
 def test_caches_that_do_not_fit_are_refused() -> None:
     require_memory(1)
-    with pytest.raises(ModelError, match=r"caches need .* GB") as caught:
+    with pytest.raises(ModelError, match=r"KV caches need .* GB") as caught:
         require_memory(psutil.virtual_memory().total * 2)
     assert "--context" in caught.value.hint
 

@@ -368,9 +368,9 @@ def test_loading_can_be_cancelled_at_the_second_model(tiny_pair: TinyPair, freed
 
 
 def test_one_file_is_no_pair(tiny_pair: TinyPair) -> None:
-    with pytest.raises(UsageError, match="Which pair"):
+    with pytest.raises(UsageError, match="Invalid pair selection"):
         load_pair(slm=tiny_pair.slm)
-    with pytest.raises(UsageError, match="Which pair"):
+    with pytest.raises(UsageError, match="Invalid pair selection"):
         load_pair("qwen2.5-coder", llm=tiny_pair.llm)
 
 
@@ -397,7 +397,7 @@ def test_the_header_of_a_run_says_what_was_loaded(tiny_pair: TinyPair) -> None:
 
 
 def test_a_name_and_two_files_contradict_each_other(tiny_pair: TinyPair) -> None:
-    with pytest.raises(UsageError, match="Which pair"):
+    with pytest.raises(UsageError, match="Invalid pair selection"):
         load_pair("mine", slm=tiny_pair.slm, llm=tiny_pair.llm)
 
 
@@ -418,5 +418,5 @@ def test_two_answers_cannot_be_written_at_once(tiny_pair: TinyPair) -> None:
 
 def test_a_context_that_does_not_fit_into_memory_is_refused(tiny_pair: TinyPair) -> None:
     for context in (1 << 30, 1 << 40):
-        with pytest.raises(ModelError, match="The caches need"):
+        with pytest.raises(ModelError, match="The KV caches need"):
             load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(context=context, sequences=1 << 8))
