@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         StorageError,
         UsageError,
     )
+    from rstitch_local.problems.api import solve
+    from rstitch_local.problems.results import SolvedAnswer, SolveResult
     from rstitch_local.routing.learned import LearnedRouter
     from rstitch_local.routing.registry import register_router, unregister_router
     from rstitch_local.routing.rules import (
@@ -84,6 +86,8 @@ __all__ = [
     "Router",
     "Run",
     "Sampling",
+    "SolveResult",
+    "SolvedAnswer",
     "SpeculativeRouter",
     "StayRouter",
     "Step",
@@ -98,6 +102,7 @@ __all__ = [
     "load_calibration",
     "load_pair",
     "register_router",
+    "solve",
     "unregister_router",
 ]
 
@@ -118,6 +123,8 @@ _NAMES = {
         "CancelledError", "DownloadError", "EngineError", "InputError", "ModelError", "PromptTooLongError",
         "RStitchError", "StorageError", "UsageError",
     ],
+    "problems.api": ["solve"],
+    "problems.results": ["SolveResult", "SolvedAnswer"],
     "routing.learned": ["LearnedRouter"],
     "routing.registry": ["register_router", "unregister_router"],
     "routing.rules": [

@@ -60,10 +60,10 @@ def solve(
     """Solve problems with a pair and grade the answers.
 
     Example:
-        >>> problems = [{"id": "sum", "question": "What is 17 * 23?", "answer": "391"}]
-        >>> result = solve(problems, "demo", router="entropy:0.05", progress=True)
-        >>> print(result.accuracy, result.interval)
-        >>> frame = pandas.DataFrame(result.to_records())
+        problems = [{"id": "sum", "question": "What is 17 * 23?", "answer": "391"}]
+        result = solve(problems, "demo", router="entropy:0.05", progress=True)
+        print(result.accuracy, result.interval)
+        table = pandas.DataFrame(result.to_records())
 
     The first Ctrl-C ends the run after the tokens being decoded and returns the finished answers, with a warning; a
     second one raises KeyboardInterrupt.

@@ -14,15 +14,19 @@ from typing import Any
 
 import pytest
 
-from rstitch_local.decoding.roles import Role
-from rstitch_local.decoding.router import Observation, Router
-from rstitch_local.engine.loading import load_pair
-from rstitch_local.engine.options import LoadOptions
-from rstitch_local.engine.pair import Pair
-from rstitch_local.errors import InputError, UsageError
-from rstitch_local.problems.api import solve
+from rstitch_local import (
+    EntropyRouter,
+    InputError,
+    LoadOptions,
+    Observation,
+    Pair,
+    Role,
+    Router,
+    UsageError,
+    load_pair,
+    solve,
+)
 from rstitch_local.problems.run_folder import read_header
-from rstitch_local.routing.rules import EntropyRouter
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "word_problems.jsonl"
 PROBLEMS = [json.loads(line) for line in EXAMPLES.read_text(encoding="utf-8").splitlines()[:3]]
