@@ -72,8 +72,8 @@ def entropy(
         typer.echo(
             f"{counts['right']} right, {counts['wrong']} wrong, {figures.outcomes['found']} with a harmful token"
         )
-        if figures.sure_share is not None:
-            typer.echo(f"{figures.sure_share:.1%} of {figures.tokens:,} tokens at or below 0.1 nats")
+        if figures.low_entropy_share is not None:
+            typer.echo(f"{figures.low_entropy_share:.1%} of {figures.tokens:,} tokens at or below 0.1 nats")
         _say_where(out, counts["errors"] + figures.outcomes["failed"])
 
 

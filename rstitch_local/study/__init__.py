@@ -1,1 +1,1 @@
-"""Experiments on a pair: the same problems with several routers, side by side."""
+"""Experiments on a pair: comparing and choosing routers (bench, tune), and the studies of the paper's figures."""

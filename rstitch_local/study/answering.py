@@ -1,6 +1,6 @@
-"""Greedy answers of one model, each with what the other model would have written at every place, kept in a run folder.
+"""Greedy answers of one model, scored token by token by the other model, in a run folder.
 
-Knows a loaded pair, run folders and the grader; nothing of what is studied in the answers.
+Independent of what a study computes from the answers.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from rstitch_local.sanitize import one_line
 from rstitch_local.study.study_job import ProgressCallback, StudyJob
 from rstitch_local.trace.record import Trace
 
-OTHER = {Role.SLM: Role.LLM, Role.LLM: Role.SLM}
-_DIGITS = 7
+_ENTROPY_DIGITS = 7
 
 
-class SecondReading(NamedTuple):
-    """What one model makes of the other's answer, position by position.
+class AnswerScore(NamedTuple):
+    """Predictions of one model along the answer of the other (teacher forcing), one per position.
 
-    tokens: its arg-max, in its own vocabulary; entropies: normalised; agrees: whether that is what was written.
-    May be shorter than the answer, where the reader's context is.
-    decode_ms: mean time of a pass over one token of the answer, None where there was none.
+    Shorter than the answer if the context of the scoring model is full.
+
+    tokens: its most likely tokens, in its own vocabulary.
+    entropies: normalized entropies.
+    agrees: whether its most likely token equals the token of the answer.
+    decode_ms: mean time of an evaluation of one token; None if there was none.
     """
 
     tokens: list[int]
@@ -43,22 +45,31 @@ class SecondReading(NamedTuple):
     decode_ms: float | None
 
 
-def write_answers(
+def generate_answers(
     pair: Pair,
     role: Role,
     job: StudyJob,
     folder: RunFolder,
     grader: Grader,
-    watch: ProgressCallback,
+    progress: ProgressCallback,
     *,
-    read: bool = True,
+    score: bool = True,
 ) -> list[Answer]:
-    """Have one model answer all problems greedily and, with `read`, the other read each; what is there is kept.
+    """Answer all problems greedily with one model; answers in the folder are not generated again.
+
+    Args:
+        pair: the loaded pair, without an answer in progress.
+        role: the model that answers.
+        job: problems and settings.
+        folder: receives each answer as soon as it is graded.
+        grader: compares the answers with the gold answers.
+        progress: receives each answer.
+        score: let the other model score every answer.
 
     Returns:
-        The chosen problems' lines of answers.jsonl, in the order of the file. Besides what `rstitch solve` writes
-        each has `answer_tokens`, `pieces` (their texts), `entropies` (normalised), and of the other model
-        `other_tokens`, `other_entropies`, `agrees` and `other_decode_ms`.
+        Rows of answers.jsonl in the order of `job.problems`. In addition to the fields of `rstitch solve`, each has
+        `answer_tokens`, `pieces` (their texts) and `entropies` (normalized), and with `score` the predictions of the
+        other model: `other_tokens`, `other_entropies`, `agrees` and `other_decode_ms`.
 
     Raises:
         StorageError: an answer could not be written.
@@ -66,29 +77,29 @@ def write_answers(
     """
     stage = f"{role.name} answers"
     done = {key[0] for key in folder.done()}
-    left = [problem for problem in job.problems if problem.id not in done]
-    count = len(job.problems)
-    watch(stage, count - len(left), count)
-    for place, problem in enumerate(left, start=count - len(left) + 1):
-        answer = _answer(pair, role, job, problem, grader, read)
+    remaining = [problem for problem in job.problems if problem.id not in done]
+    total = len(job.problems)
+    progress(stage, total - len(remaining), total)
+    for count, problem in enumerate(remaining, start=total - len(remaining) + 1):
+        answer = _generate(pair, role, job, problem, grader, score)
         folder.append(answer)
-        watch(stage, place, count, f"{one_line(problem.id, 40)}: {_told(answer)}")
+        progress(stage, count, total, f"{one_line(problem.id, 40)}: {_summary(answer)}")
     rows = {row["id"]: row for row in folder.answers}
     return [rows[problem.id] for problem in job.problems]
 
 
-def _answer(pair: Pair, role: Role, job: StudyJob, problem: Problem, grader: Grader, read: bool) -> Answer:
+def _generate(pair: Pair, role: Role, job: StudyJob, problem: Problem, grader: Grader, score: bool) -> Answer:
     messages = job.messages(problem)
     trace = Trace(0)
-    reading = SecondReading([], [], [], None)
+    scored = AnswerScore([], [], [], None)
     error: str | None = None
     try:
         run = pair.chat(messages, router=role.value, sampling=Sampling(), max_tokens=job.max_tokens)
         trace = run.trace
         for _ in run:
             pass
-        if read:
-            reading = read_along(pair, OTHER[role], messages, [step.token for step in trace.steps])
+        if score:
+            scored = score_answer(pair, role.other, messages, [step.token for step in trace.steps])
     except (InputError, EngineError, ModelError) as failure:
         error = f"{failure.title}: {failure.message}"
         trace.stop = "error"
@@ -109,64 +120,64 @@ def _answer(pair: Pair, role: Role, job: StudyJob, problem: Problem, grader: Gra
         "error": error,
         "answer_tokens": [step.token for step in trace.steps],
         "pieces": [step.text for step in trace.steps],
-        "entropies": [round(step.entropy, _DIGITS) for step in trace.steps],
-        "other_tokens": reading.tokens,
-        "other_entropies": [round(entropy, _DIGITS) for entropy in reading.entropies],
-        "agrees": reading.agrees,
-        "other_decode_ms": reading.decode_ms,
+        "entropies": [round(step.entropy, _ENTROPY_DIGITS) for step in trace.steps],
+        "other_tokens": scored.tokens,
+        "other_entropies": [round(entropy, _ENTROPY_DIGITS) for entropy in scored.entropies],
+        "agrees": scored.agrees,
+        "other_decode_ms": scored.decode_ms,
     }
 
 
-def read_along(pair: Pair, reader: Role, messages: Sequence[Message], written: Sequence[int]) -> SecondReading:
-    """What one model would have written greedily at every place of the other's answer.
+def score_answer(pair: Pair, role: Role, messages: Sequence[Message], tokens: Sequence[int]) -> AnswerScore:
+    """Return the greedy predictions of one model at every position of the other model's answer.
 
-    The answer is evaluated token by token: a context gives the logits of a pass's last token only, and so they are
-    those the reader would have had when writing, by the same kernels.
+    The answer is evaluated one token at a time, so the logits are exactly those the model would have had when
+    generating: batched kernels round differently.
 
     Args:
-        pair: not writing an answer at the moment.
-        reader: who reads.
+        pair: a pair without an answer in progress.
+        role: the model that scores.
         messages: the conversation.
-        written: the answer's tokens, in the vocabulary of the other model.
+        tokens: the answer, in the vocabulary of the other model.
 
     Raises:
-        EngineError: the pair is busy, broken logits, or llama.cpp failed.
-        ModelError: the two models have different tokenisers.
+        EngineError: the pair is busy, NaN logits, or llama.cpp failed.
+        ModelError: the models have different tokenizers.
     """
     pair.require_open()
     pair.driver.require_idle()
-    bridge = pair.shared_bridge("Reading along")
-    context, writer = pair.contexts[reader], OTHER[reader]
-    meter = EntropyMeter(pair.weights[reader].n_vocab)
-    missing = pair.render(messages, reader)
-    reading = SecondReading([], [], [], None)
+    bridge = pair.shared_bridge("Scoring an answer")
+    context, writer = pair.contexts[role], role.other
+    meter = EntropyMeter(pair.weights[role].n_vocab)
+    pending = pair.render(messages, role)
+    score = AnswerScore([], [], [], None)
     context.truncate(0, 0)
-    nanoseconds = passes = 0
-    for token in written:
-        if context.length() + len(missing) > context.n_ctx:
+    nanoseconds = evaluations = 0
+    for token in tokens:
+        if context.length() + len(pending) > context.n_ctx:
             break
         started = time.perf_counter_ns()
-        for output in evaluate(context, [TokenSpan(0, missing)]):
+        for output in evaluate(context, [TokenSpan(0, pending)]):
             elapsed = time.perf_counter_ns() - started
-            found = meter.measure(output.logits)
-            if len(missing) == 1 and reading.tokens:
-                nanoseconds, passes = nanoseconds + elapsed, passes + 1
-        reading.tokens.append(found.token)
-        reading.entropies.append(found.entropy)
-        reading.agrees.append(same_token(bridge, token, writer, found.token))
-        missing = list(bridge.convert(token, writer))
-    return reading._replace(decode_ms=nanoseconds / 1e6 / passes if passes else None)
+            prediction = meter.measure(output.logits)
+            if len(pending) == 1 and score.tokens:
+                nanoseconds, evaluations = nanoseconds + elapsed, evaluations + 1
+        score.tokens.append(prediction.token)
+        score.entropies.append(prediction.entropy)
+        score.agrees.append(tokens_match(bridge, token, writer, prediction.token))
+        pending = list(bridge.convert(token, writer))
+    return score._replace(decode_ms=nanoseconds / 1e6 / evaluations if evaluations else None)
 
 
-def same_token(bridge: Bridge, token: int, writer: Role, other: int) -> bool:
-    """Whether what one model wrote and what the other would write mean the same: one text, or an end for both."""
+def tokens_match(bridge: Bridge, token: int, writer: Role, other: int) -> bool:
+    """Return whether a token of the writer and one of the other model are equal, or both end the answer."""
     if bridge.convert(token, writer) == (other,):
         return True
-    return bridge.vocabularies[writer].is_eog(token) and bridge.vocabularies[OTHER[writer]].is_eog(other)
+    return bridge.vocabularies[writer].is_eog(token) and bridge.vocabularies[writer.other].is_eog(other)
 
 
-def steps_of(row: Mapping[str, Any], count: int) -> list[Step]:
-    """The first `count` steps of an SLM's answer, for another answer to go on from."""
+def resume_steps(row: Mapping[str, Any], count: int) -> list[Step]:
+    """Return the first `count` steps of an SLM answer, for `Pair.chat(resume_steps=...)`."""
     return [
         Step(position, Role.SLM, token, "", entropy, 0.0, 0, 0.0)
         for position, (token, entropy) in enumerate(
@@ -175,10 +186,10 @@ def steps_of(row: Mapping[str, Any], count: int) -> list[Step]:
     ]
 
 
-def _told(answer: Answer) -> str:
+def _summary(answer: Answer) -> str:
     if answer["stop"] == "error":
         return f"error ({one_line(answer['error'])})"
     verdict = {True: "right", False: "wrong", None: "no gold answer"}[answer["correct"]]
-    cut = ", cut off" if answer["stop"] == "length" else ""
-    agreed = f", agreement {sum(answer['agrees']) / len(answer['agrees']):.0%}" if answer["agrees"] else ""
-    return f"{verdict}{cut}, {len(answer['answer_tokens'])} tokens{agreed}"
+    cut_off = ", cut off" if answer["stop"] == "length" else ""
+    agreement = f", agreement {sum(answer['agrees']) / len(answer['agrees']):.0%}" if answer["agrees"] else ""
+    return f"{verdict}{cut_off}, {len(answer['answer_tokens'])} tokens{agreement}"

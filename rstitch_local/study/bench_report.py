@@ -82,7 +82,7 @@ def metadata_of(outcome: BenchOutcome) -> dict[str, str]:
     sampling_text = "greedy"
     if sampling["temperature"] > 0:
         sampling_text = ", ".join(f"{name} {value:g}" for name, value in sampling.items())
-    max_tokens = f"at most {settings['max_tokens']} tokens" if settings["max_tokens"] else "no token limit"
+    max_tokens = f"at most {settings['max_tokens']} tokens" if settings["max_tokens"] else "limited by the context"
     binding = f", {loaded['binding']}, llama.cpp {loaded['llama_cpp']}" if "llama_cpp" in loaded else ""
     models = {role.upper(): _model_text(loaded[role]) for role in ("slm", "llm") if role in loaded}
     return {

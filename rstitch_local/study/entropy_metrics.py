@@ -1,13 +1,13 @@
-"""The paper's figure 3 on any pair, in numbers: how unsure the SLM is, of what, and what that says of its mistakes.
+"""Metrics of the entropy study (figure 3 of the paper): the SLM's entropies and what they predict about its mistakes.
 
-Knows the answers of a study and the harmful tokens found in them; no models, and nothing of words or pictures.
+Computed from a StudyRun; independent of models, reports and plots.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,29 +18,33 @@ from rstitch_local.study.entropy_study import StudyRun
 from rstitch_local.study.harmful_token import Probe
 from rstitch_local.study.statistics import (
     Area,
+    Interval,
     MannWhitney,
-    Mean,
     area_under_roc,
     mann_whitney,
-    mean_with_interval,
     wilson,
 )
+from rstitch_local.study.token_windows import (
+    WINDOWS,
+    Floats,
+    WindowEntropy,
+    disagreement_area,
+    harm_area,
+    window_entropy,
+)
 
-WINDOWS = range(1, 17)
-SURE_NATS = 0.1
-"""Where the paper cuts its histogram."""
+LOW_ENTROPY_NATS = 0.1
+"""Boundary of low entropy in the paper's histogram."""
 TAUS = (0.001, 0.005, 0.02, 0.03, 0.05, 0.1)
 SMALLEST_NATS = 1e-6
-"""Lower end of the entropy axis; tokens below it are counted in the lowest bin."""
+"""Lower end of the histogram; smaller entropies are counted in the first bin."""
 _BINS_PER_DECADE = 6
-_SHOWN_TEXT = 40
-
-Floats = NDArray[np.float64]
+_TEXT_LENGTH = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Mean entropies (nats) of right and wrong answers, and the test between them; area is P(wrong > right)."""
+    """Mean entropies (nats) of right and of wrong answers, the test between them, and P(wrong > right)."""
 
     right: list[float]
     wrong: list[float]
@@ -49,55 +53,59 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class WindowEntropy:
-    """Entropy (nats) over the tokens before the harmful one, and before other places of the same answers.
-
-    harmful, other: means over answers; difference: of the two within an answer.
-    """
-
-    window: int
-    harmful: Mean | None
-    other: Mean | None
-    difference: Mean | None
-
-
-@dataclass(frozen=True, slots=True)
 class Threshold:
-    """What a router at this tau would do to the SLM's own answers.
+    """What an entropy router with this tau selects in the SLM's own answers.
 
-    asked: share of tokens above tau; disagreements, harmful: share of those that are above it; None without any.
+    tau: normalized threshold; nats: the same in nats.
+    share_above: share of all tokens above tau.
+    disagreements: share of the LLM's disagreements above tau; None without disagreements.
+    harmful: share of the harmful tokens above tau; None without harmful tokens.
     """
 
     tau: float
     nats: float
-    asked: float
+    share_above: float
     disagreements: float | None
     harmful: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Tokens of similar entropy: from `low` to `high` nats, how many, and at how many the LLM disagrees.
+    """Tokens with an entropy from `low` to `high` nats.
 
-    read: how many of them the LLM has read.
+    tokens: their number; scored: how many the LLM scored; disagreed: at how many it would have differed.
     """
 
     low: float
     high: float
     tokens: int
-    read: int
+    scored: int
     disagreed: int
 
     @property
-    def disagreement(self) -> tuple[float, tuple[float, float]] | None:
-        """Share of disagreements with its Wilson interval; None where the LLM has read none."""
-        share = self.disagreed / self.read if self.read else 0.0
-        return (share, wilson(share, self.read)) if self.read else None
+    def disagreement(self) -> tuple[float, Interval] | None:
+        """Share of disagreements with its Wilson interval; None if the LLM scored no token of the bin."""
+        share = self.disagreed / self.scored if self.scored else 0.0
+        return (share, wilson(share, self.scored)) if self.scored else None
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """All that is drawn and written; entropies are in nats, times `1 / log_vocabulary` normalised."""
+class EntropyMetrics:
+    """All metrics of a study. Entropies are in nats; divide by `log_vocabulary` to normalize them.
+
+    answers: counts of problems, right, wrong, ungraded, cut off and failed answers.
+    low_entropy_share: share of tokens with at most `LOW_ENTROPY_NATS`.
+    agreement: share of tokens where the LLM agrees with the SLM.
+    comparison: right against wrong answers; comparison_uncut: the same without answers that were cut off.
+    outcomes: number of harmful-token searches by outcome.
+    continuations: number of continuations, and how many were cut off.
+    at_token: entropy at the harmful token; windows: before it, for each of `WINDOWS`.
+    harm_areas, disagreement_areas: ROC areas of the mean entropy over a window, for each of `WINDOWS`.
+    harm_among_disagreements: ROC area for harmful tokens among disagreements, window 1.
+    probes: by side of the harmful token ("before", "after") the number of probes, and of those that contradict the
+        search.
+    harmful: rows of harmful.csv.
+    """
 
     log_vocabulary: float
     tau: float
@@ -105,14 +113,14 @@ class Figures:
     tokens: int
     mean_nats: float | None
     quartiles_nats: tuple[float, float, float] | None
-    sure_share: float | None
+    low_entropy_share: float | None
     agreement: float | None
     bins: list[Bin]
-    compared: Comparison
-    compared_uncut: Comparison | None
+    comparison: Comparison
+    comparison_uncut: Comparison | None
     outcomes: dict[str, int]
     continuations: tuple[int, int]
-    own: WindowEntropy
+    at_token: WindowEntropy
     windows: list[WindowEntropy]
     harm_areas: list[Area | None]
     harm_among_disagreements: Area | None
@@ -121,78 +129,90 @@ class Figures:
     probes: dict[str, tuple[int, int]]
     harmful: list[dict[str, Any]] = field(default_factory=list)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all metrics under their names in entropy.json."""
+        # Some names in the file are older than those of the attributes.
+        record = _rename(
+            asdict(self),
+            {
+                "low_entropy_share": "sure_share",
+                "comparison": "compared",
+                "comparison_uncut": "compared_uncut",
+                "at_token": "own",
+            },
+        )
+        record["bins"] = [_rename(one, {"scored": "read"}) for one in record["bins"]]
+        record["thresholds"] = [_rename(one, {"share_above": "asked"}) for one in record["thresholds"]]
+        return record
 
-def figures_of(run: StudyRun) -> Figures:
-    """Everything that follows from a run; no models needed."""
+
+def _rename(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in record.items()}
+
+
+def entropy_metrics(run: StudyRun) -> EntropyMetrics:
+    """Compute all metrics of a study."""
     rows = [row for row in run.rows if row["stop"] != "error" and row["entropies"]]
     nats = {row["id"]: np.asarray(row["entropies"]) * run.log_vocabulary for row in rows}
     positions = {name: harm.position for name, harm in run.harms.items() if harm.position is not None}
-    every = np.concatenate([*nats.values(), np.empty(0)])
-    read = [(row, nats[row["id"]][: len(row["agrees"])]) for row in rows]
-    read_nats = np.concatenate([values for _, values in read] + [np.empty(0)])
-    disagrees = ~np.concatenate([np.asarray(row["agrees"], bool) for row, _ in read] + [np.empty(0, bool)])
-    found = [(nats[name], position) for name, position in positions.items()]
-    return Figures(
+    all_nats = np.concatenate([*nats.values(), np.empty(0)])
+    scored = [(row, nats[row["id"]][: len(row["agrees"])]) for row in rows]
+    scored_nats = np.concatenate([values for _, values in scored] + [np.empty(0)])
+    disagrees = ~np.concatenate([np.asarray(row["agrees"], bool) for row, _ in scored] + [np.empty(0, bool)])
+    harmful = [(nats[name], position) for name, position in positions.items()]
+    uncut = [row for row in rows if row["stop"] == "eog"]
+    taus = sorted({*TAUS, run.tau})
+    return EntropyMetrics(
         log_vocabulary=run.log_vocabulary,
         tau=run.tau,
-        answers=_counts(run.rows),
-        tokens=len(every),
-        mean_nats=float(every.mean()) if len(every) else None,
-        quartiles_nats=tuple(float(q) for q in np.quantile(every, (0.25, 0.5, 0.75))) if len(every) else None,  # type: ignore[arg-type]
-        sure_share=float((every <= SURE_NATS).mean()) if len(every) else None,
+        answers=_answer_counts(run.rows),
+        tokens=len(all_nats),
+        mean_nats=float(all_nats.mean()) if len(all_nats) else None,
+        quartiles_nats=_quartiles(all_nats) if len(all_nats) else None,
+        low_entropy_share=float((all_nats <= LOW_ENTROPY_NATS).mean()) if len(all_nats) else None,
         agreement=float((~disagrees).mean()) if len(disagrees) else None,
-        bins=_bins(every, read_nats, disagrees, run.log_vocabulary),
-        compared=_comparison(rows, nats),
-        compared_uncut=_comparison([row for row in rows if row["stop"] == "eog"], nats)
-        if any(row["stop"] != "eog" for row in rows)
-        else None,
+        bins=_bins(all_nats, scored_nats, disagrees, run.log_vocabulary),
+        comparison=_comparison(rows, nats),
+        comparison_uncut=_comparison(uncut, nats) if len(uncut) < len(rows) else None,
         outcomes=_outcomes(run),
         continuations=run.continuations,
-        own=_window(0, found),
-        windows=[_window(window, found) for window in WINDOWS],
-        harm_areas=[_harm_area(window, rows, nats, positions) for window in WINDOWS],
-        harm_among_disagreements=_harm_area(1, rows, nats, positions, disagreements_only=True),
-        disagreement_areas=[_disagreement_area(window, read) for window in WINDOWS],
-        thresholds=[
-            _threshold(tau, tau * run.log_vocabulary, every, read_nats, disagrees, found)
-            for tau in sorted({*TAUS, run.tau})
-        ],
+        at_token=window_entropy(0, harmful),
+        windows=[window_entropy(window, harmful) for window in WINDOWS],
+        harm_areas=[harm_area(window, rows, nats, positions) for window in WINDOWS],
+        harm_among_disagreements=harm_area(1, rows, nats, positions, disagreements_only=True),
+        disagreement_areas=[disagreement_area(window, scored) for window in WINDOWS],
+        thresholds=[_threshold(tau, run.log_vocabulary, all_nats, scored_nats[disagrees], harmful) for tau in taus],
         probes=_probe_counts(run.probed),
         harmful=[_harmful_row(row, positions[row["id"]], run.log_vocabulary) for row in rows if row["id"] in positions],
     )
 
 
-def trailing_means(values: Floats, window: int) -> Floats:
-    """Means over the last `window` values up to and including each, over as many as there are at the beginning."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
-    means: Floats = (sums[ends] - sums[starts]) / (ends - starts)
-    return means
-
-
-def _counts(rows: Sequence[Answer]) -> dict[str, int]:
-    errors = sum(row["stop"] == "error" for row in rows)
-    rest = [row for row in rows if row["stop"] != "error"]
+def _answer_counts(rows: Sequence[Answer]) -> dict[str, int]:
+    finished = [row for row in rows if row["stop"] != "error"]
     return {
         "problems": len(rows),
-        "right": sum(row["correct"] is True for row in rest),
-        "wrong": sum(row["correct"] is False for row in rest),
-        "ungraded": sum(row["correct"] is None for row in rest),
-        "cut_off": sum(row["stop"] == "length" for row in rest),
-        "errors": errors,
+        "right": sum(row["correct"] is True for row in finished),
+        "wrong": sum(row["correct"] is False for row in finished),
+        "ungraded": sum(row["correct"] is None for row in finished),
+        "cut_off": sum(row["stop"] == "length" for row in finished),
+        "errors": len(rows) - len(finished),
     }
 
 
-def _bins(every: Floats, read: Floats, disagrees: NDArray[np.bool_], log_vocabulary: float) -> list[Bin]:
-    """Equal steps of the logarithm from `SMALLEST_NATS` to the largest entropy there can be."""
+def _quartiles(values: Floats) -> tuple[float, float, float]:
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return float(low), float(median), float(high)
+
+
+def _bins(all_nats: Floats, scored: Floats, disagrees: NDArray[np.bool_], log_vocabulary: float) -> list[Bin]:
+    """Return bins of equal logarithmic width from `SMALLEST_NATS` to the largest possible entropy."""
     decades = math.log10(log_vocabulary / SMALLEST_NATS)
     edges = np.logspace(math.log10(SMALLEST_NATS), math.log10(log_vocabulary), round(_BINS_PER_DECADE * decades) + 1)
 
     def count(values: Floats) -> NDArray[np.int64]:
         return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
 
-    counts = zip(count(every), count(read), count(read[disagrees]), strict=True)
+    counts = zip(count(all_nats), count(scored), count(scored[disagrees]), strict=True)
     return [
         Bin(float(low), float(high), *(int(number) for number in numbers))
         for low, high, numbers in zip(edges[:-1], edges[1:], counts, strict=True)
@@ -207,89 +227,34 @@ def _comparison(rows: Sequence[Answer], nats: Mapping[str, Floats]) -> Compariso
 
 
 def _outcomes(run: StudyRun) -> dict[str, int]:
-    found = [harm.outcome for harm in run.harms.values()]
-    counts = {name: found.count(name) for name in ("found", "llm_wrong", "llm_cut_off", "recovered")}
+    outcomes = [harm.outcome for harm in run.harms.values()]
+    counts = {name: outcomes.count(name) for name in ("found", "llm_wrong", "llm_cut_off", "recovered")}
     return {**counts, "failed": sum(name not in run.harms for name in run.failed)}
-
-
-def _window(window: int, found: Sequence[tuple[Floats, int]]) -> WindowEntropy:
-    """The tokens before the harmful one against those before other places; window 0 is the token itself."""
-    harmful, other = [], []
-    for values, position in found:
-        # Place p of `before` tells of the window that ends right before token p.
-        before = values if window == 0 else np.concatenate([[np.nan], trailing_means(values, window)[:-1]])
-        # The windows right after the harmful token hold it, and with it what they are compared with.
-        rest = np.delete(before, range(position, min(position + window + 1, len(values))))
-        rest = rest[~np.isnan(rest)]
-        if not math.isnan(before[position]) and len(rest):
-            harmful.append(float(before[position]))
-            other.append(float(rest.mean()))
-    differences = [a - b for a, b in zip(harmful, other, strict=True)]
-    return WindowEntropy(
-        window, mean_with_interval(harmful), mean_with_interval(other), mean_with_interval(differences)
-    )
-
-
-def _harm_area(
-    window: int,
-    rows: Sequence[Answer],
-    nats: Mapping[str, Floats],
-    positions: Mapping[str, int],
-    *,
-    disagreements_only: bool = False,
-) -> Area | None:
-    """Harmful tokens against the tokens before them and all tokens of right answers.
-
-    What comes after a harmful token is left out: it is too late there. Among disagreements only, a token the LLM has
-    not read is none.
-    """
-    scores, labels, clusters = [], [], []
-    for place, row in enumerate(rows):
-        position = positions.get(row["id"])
-        if position is None and row["correct"] is not True:
-            continue
-        values = trailing_means(nats[row["id"]], window)
-        end = len(values) if position is None else position + 1
-        chosen = [i for i in range(end) if not disagreements_only or (i < len(row["agrees"]) and not row["agrees"][i])]
-        scores.append(values[chosen])
-        labels.append(np.asarray(chosen) == (-1 if position is None else position))
-        clusters.append(np.full(len(chosen), place))
-    return area_under_roc(*(np.concatenate(part) for part in (scores, labels, clusters))) if scores else None
-
-
-def _disagreement_area(window: int, read: Sequence[tuple[Answer, Floats]]) -> Area | None:
-    parts = [(values, row) for row, values in read if len(values)]
-    if not parts:
-        return None
-    scores = np.concatenate([trailing_means(values, window) for values, _ in parts])
-    labels = ~np.concatenate([np.asarray(row["agrees"], bool) for _, row in parts])
-    clusters = np.concatenate([np.full(len(values), place) for place, (values, _) in enumerate(parts)])
-    return area_under_roc(scores, labels, clusters)
 
 
 def _threshold(
     tau: float,
-    nats: float,
-    every: Floats,
-    read: Floats,
-    disagrees: NDArray[np.bool_],
-    found: Sequence[tuple[Floats, int]],
+    log_vocabulary: float,
+    all_nats: Floats,
+    disagreement_nats: Floats,
+    answers: Sequence[tuple[Floats, int]],
 ) -> Threshold:
-    above = read[disagrees] > nats
-    harmful = [values[position] > nats for values, position in found]
+    nats = tau * log_vocabulary
+    # Strictly above, like the entropy router.
+    harmful = [bool(values[position] > nats) for values, position in answers]
     return Threshold(
         tau,
         nats,
-        float((every > nats).mean()) if len(every) else 0.0,
-        float(above.mean()) if len(above) else None,
-        sum(map(bool, harmful)) / len(harmful) if harmful else None,
+        float((all_nats > nats).mean()) if len(all_nats) else 0.0,
+        float((disagreement_nats > nats).mean()) if len(disagreement_nats) else None,
+        sum(harmful) / len(harmful) if harmful else None,
     )
 
 
 def _probe_counts(probed: Mapping[str, Sequence[Probe]]) -> dict[str, tuple[int, int]]:
-    """Per side of the harmful token: probes, and those that did not come out as bisection assumes."""
-    every = [probe for several in probed.values() for probe in several]
-    sides = {"before": [p for p in every if p.before], "after": [p for p in every if not p.before]}
+    """Return for each side of the harmful token the number of probes, and of those that contradict the search."""
+    probes = [probe for several in probed.values() for probe in several]
+    sides = {"before": [p for p in probes if p.before], "after": [p for p in probes if not p.before]}
     return {name: (len(side), sum(not probe.as_assumed for probe in side)) for name, side in sides.items()}
 
 
@@ -299,9 +264,9 @@ def _harmful_row(row: Answer, position: int, log_vocabulary: float) -> dict[str,
         "id": row["id"],
         "position": position,
         "tokens": len(pieces),
-        "before": "".join(pieces[:position])[-_SHOWN_TEXT:],
+        "before": "".join(pieces[:position])[-_TEXT_LENGTH:],
         "token": pieces[position],
-        "after": "".join(pieces[position + 1 :])[:_SHOWN_TEXT],
+        "after": "".join(pieces[position + 1 :])[:_TEXT_LENGTH],
         "entropy": row["entropies"][position],
         "nats": row["entropies"][position] * log_vocabulary,
         "llm_agrees": row["agrees"][position] if position < len(row["agrees"]) else None,

@@ -1,6 +1,6 @@
-"""Running the entropy study: the SLM's answers, the first harmful token of each wrong one, checks of the search.
+"""Run the entropy study: SLM answers, the first harmful token of each wrong one, and probes of the search.
 
-Knows the order of things, and that what was done before is kept; what follows from it is entropy_figures.py's.
+Everything is stored as soon as it exists, so an interrupted study resumes. Metrics are computed in entropy_metrics.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.pair import Pair
@@ -18,30 +17,35 @@ from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.run_folder import Answer, RunFolder
 from rstitch_local.sanitize import one_line
-from rstitch_local.study.answering import write_answers
+from rstitch_local.study.answering import generate_answers
 from rstitch_local.study.harmful_token import (
     CONTINUATIONS_FILE,
-    Harm,
+    ContinuationCheck,
+    ContinuationStore,
+    HarmSearch,
     Probe,
-    Verdicts,
     candidates_of,
-    continuation_oracle,
-    find_harm,
+    continuation_check,
+    find_harmful_token,
     probe,
-    probes_of,
+    probe_positions,
 )
 from rstitch_local.study.study_job import ProgressCallback, StudyJob
 
 
 @dataclass(frozen=True, slots=True)
 class StudyRun:
-    """What was run: every chosen problem's answer, and what the search and its check found, by id.
+    """Data of an entropy study.
 
-    continuations: how many the LLM wrote, and how many of them were cut off.
+    rows: the SLM's row of answers.jsonl for every selected problem.
+    harms: search results by id; probed: probes by id; failed: error messages by id of searches that failed.
+    continuations: number of continuations of the LLM, and how many of them were cut off.
+    log_vocabulary: ln V, for V tokens in the SLM's vocabulary.
+    tau: the pair's default threshold.
     """
 
     rows: Sequence[Answer]
-    harms: Mapping[str, Harm]
+    harms: Mapping[str, HarmSearch]
     probed: Mapping[str, Sequence[Probe]]
     failed: Mapping[str, str]
     continuations: tuple[int, int]
@@ -49,99 +53,107 @@ class StudyRun:
     tau: float
 
 
-def run_study(pair: Pair, job: StudyJob, watch: ProgressCallback, *, checks: int = 20) -> StudyRun:
-    """Answer, read along, search the harmful tokens and check the search; what was done before is kept.
+def run_study(pair: Pair, job: StudyJob, progress: ProgressCallback, *, checks: int = 20) -> StudyRun:
+    """Generate and score answers, search harmful tokens and probe the search; resume if the folder has results.
 
     Args:
-        pair: loaded, with nothing running on it.
-        job: what to study.
-        watch: told how far it is.
-        checks: answers whose harmful token is checked, by up to two continuations each.
+        pair: the loaded pair, without an answer in progress.
+        job: problems and settings.
+        progress: receives the progress of each stage.
+        checks: number of answers whose harmful token is probed, with up to two continuations each.
 
     Raises:
-        InputError: the folder holds answers made with other settings.
-        StorageError: something could not be written; all before it is kept.
+        InputError: the folder has answers with other settings.
+        StorageError: something could not be written; earlier results are on disk.
         GraderError: the grading process does not start.
     """
     with RunFolder(job.out / Role.SLM.value) as folder, Grader() as grader:
         job.begin(folder, Role.SLM, pair)
-        rows = write_answers(pair, Role.SLM, job, folder, grader, watch)
-        search = _Search(pair, job, grader, Verdicts(folder.path / CONTINUATIONS_FILE))
-        questions = {problem.id: problem for problem in job.problems}
-        wrong = [(row, questions[row["id"]]) for row in rows if row["correct"] is False and row["stop"] != "error"]
-        search.find(wrong, watch)
-        search.check(wrong, watch, checks)
-        verdicts = search.verdicts.of({row["id"] for row in rows})
-    log_vocabulary = math.log(pair.weights[Role.SLM].n_vocab)
-    continuations = len(verdicts), sum(verdict.stop == "length" for verdict in verdicts)
-    return StudyRun(rows, search.harms, search.probed, search.failed, continuations, log_vocabulary, pair.defaults.tau)
+        rows = generate_answers(pair, Role.SLM, job, folder, grader, progress)
+        search = _Search(pair, job, grader, ContinuationStore(folder.path / CONTINUATIONS_FILE), progress)
+        problems = {problem.id: problem for problem in job.problems}
+        wrong = [(row, problems[row["id"]]) for row in rows if row["correct"] is False and row["stop"] != "error"]
+        search.find(wrong)
+        search.probe(wrong, checks)
+        continuations = search.store.of({row["id"] for row in rows})
+    return StudyRun(
+        rows=rows,
+        harms=search.harms,
+        probed=search.probed,
+        failed=search.failed,
+        continuations=(len(continuations), sum(continuation.stop == "length" for continuation in continuations)),
+        log_vocabulary=math.log(pair.weights[Role.SLM].n_vocab),
+        tau=pair.defaults.tau,
+    )
 
 
 class _Search:
-    """The harmful tokens of all wrong answers."""
+    """Searches and probes the harmful tokens of all wrong answers."""
 
-    def __init__(self, pair: Pair, job: StudyJob, grader: Grader, verdicts: Verdicts) -> None:
+    def __init__(
+        self, pair: Pair, job: StudyJob, grader: Grader, store: ContinuationStore, progress: ProgressCallback
+    ) -> None:
         self._pair = pair
         self._job = job
         self._grader = grader
-        self.verdicts = verdicts
-        self.harms: dict[str, Harm] = {}
+        self._progress = progress
+        self.store = store
+        self.harms: dict[str, HarmSearch] = {}
         self.probed: dict[str, list[Probe]] = {}
         self.failed: dict[str, str] = {}
 
-    def _oracle(self, row: Answer, problem: Problem) -> Any:
+    def _check(self, row: Answer, problem: Problem) -> ContinuationCheck:
         messages = self._job.messages(problem)
-        return continuation_oracle(self._pair, row, messages, self._job.max_tokens, self._grader, self.verdicts)
+        return continuation_check(self._pair, row, messages, self._job.max_tokens, self._grader, self.store)
 
-    def find(self, wrong: Sequence[tuple[Answer, Problem]], watch: ProgressCallback) -> None:
-        """Search each; one that fails (broken logits) is noted, and the others go on."""
+    def find(self, wrong: Sequence[tuple[Answer, Problem]]) -> None:
+        """Search each answer; an EngineError such as NaN logits is recorded and the other answers continue."""
         stage = "Harmful tokens"
-        watch(stage, 0, len(wrong))
-        for place, (row, problem) in enumerate(wrong, start=1):
+        self._progress(stage, 0, len(wrong))
+        for count, (row, problem) in enumerate(wrong, start=1):
             try:
-                harm = find_harm(candidates_of(row), len(row["answer_tokens"]), self._oracle(row, problem))
+                harm = find_harmful_token(candidates_of(row), len(row["answer_tokens"]), self._check(row, problem))
             except EngineError as error:
                 self.failed[row["id"]] = f"{error.title}: {error.message}"
-                said = "error"
+                message = "error"
             else:
-                alone = self.verdicts.get(row["id"], 0)
-                if harm.outcome == "llm_wrong" and alone is not None and alone.stop == "length":
+                llm_answer = self.store.get(row["id"], 0)
+                if harm.outcome == "llm_wrong" and llm_answer is not None and llm_answer.stop == "length":
                     harm = replace(harm, outcome="llm_cut_off")
                 self.harms[row["id"]] = harm
-                said = _told(harm, row)
-            watch(stage, place, len(wrong), f"{one_line(row['id'], 40)}: {said}")
+                message = _describe(harm, row)
+            self._progress(stage, count, len(wrong), f"{one_line(row['id'], 40)}: {message}")
 
-    def check(self, wrong: Sequence[tuple[Answer, Problem]], watch: ProgressCallback, checks: int) -> None:
-        """Look at places bisection passed over, in a random sample of the answers that have a harmful token."""
-        found = [(row, problem) for row, problem in wrong if self._position(row) is not None]
-        # By a hash of the id: most of a sample stays the same when more problems are studied.
-        found = sorted(found, key=lambda one: random.Random(f"rstitch check {one[0]['id']}").random())[:checks]
+    def probe(self, wrong: Sequence[tuple[Answer, Problem]], checks: int) -> None:
+        """Probe positions that bisection skipped, in a random sample of the answers that have a harmful token."""
+        found = [
+            (row, problem, harm.position)
+            for row, problem in wrong
+            if (harm := self.harms.get(row["id"])) is not None and harm.position is not None
+        ]
+        # Ordered by a hash of the id: most of the sample stays the same when problems are added.
+        found = sorted(found, key=lambda item: random.Random(f"rstitch check {item[0]['id']}").random())[:checks]
         stage = "Checks"
-        watch(stage, 0, len(found))
-        for place, (row, problem) in enumerate(found, start=1):
-            identifier, position = row["id"], self._position(row)
-            assert position is not None
-            places = probes_of(identifier, candidates_of(row), position)
-            oracle = self._oracle(row, problem)
+        self._progress(stage, 0, len(found))
+        for count, (row, problem, position) in enumerate(found, start=1):
+            identifier = row["id"]
+            positions = probe_positions(identifier, candidates_of(row), position)
+            check = self._check(row, problem)
             try:
-                self.probed[identifier] = [probe(kept, position, oracle) for kept in places]
+                self.probed[identifier] = [probe(prefix_tokens, position, check) for prefix_tokens in positions]
             except EngineError as error:
                 self.failed[identifier] = f"{error.title}: {error.message}"
-            wrong_ones = sum(not probe.as_assumed for probe in self.probed.get(identifier, ()))
-            said = f"{wrong_ones} of {len(places)} places not as bisection assumes"
-            watch(stage, place, len(found), f"{one_line(identifier, 40)}: {said}")
-
-    def _position(self, row: Answer) -> int | None:
-        harm = self.harms.get(row["id"])
-        return harm.position if harm is not None else None
+            violations = sum(not probe.as_assumed for probe in self.probed.get(identifier, ()))
+            message = f"{violations} of {len(positions)} probes contradict the search"
+            self._progress(stage, count, len(found), f"{one_line(identifier, 40)}: {message}")
 
 
-def _told(harm: Harm, row: Answer) -> str:
+def _describe(harm: HarmSearch, row: Answer) -> str:
     if harm.position is None:
         return {
-            "llm_wrong": "the LLM alone is wrong as well",
+            "llm_wrong": "the LLM alone is wrong too",
             "llm_cut_off": "the LLM alone is cut off",
-            "recovered": "still in the LLM's reach at its end",
+            "recovered": "the LLM answers correctly after the whole answer",
         }[harm.outcome]
-    piece = one_line(row["pieces"][harm.position], 20)
-    return f"token {harm.position + 1} of {len(row['answer_tokens'])} ({piece})"
+    text = one_line(row["pieces"][harm.position], 20)
+    return f"token {harm.position + 1} of {len(row['answer_tokens'])} ({text})"

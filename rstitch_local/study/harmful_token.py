@@ -1,12 +1,11 @@
-"""The first harmful token of a wrong answer: from it on the LLM, going on greedily, no longer gets it right.
+"""The first harmful token of a wrong answer: the LLM, continuing greedily after it, no longer answers correctly.
 
-Knows answers, a pair that goes on from a part of one, and a file that keeps every verdict. Nothing of entropy.
+Searches by bisection over continuations, whose grades are stored in a file. Independent of entropy.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -17,15 +16,16 @@ from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError, StorageError
 from rstitch_local.problems.grading import Grader
-from rstitch_local.study.answering import steps_of
+from rstitch_local.problems.lines import append_line, remove_partial_line
+from rstitch_local.study.answering import resume_steps
 
 CONTINUATIONS_FILE = "continuations.jsonl"
-Reaches = Callable[[int], bool]
-"""Whether the LLM, going on from the first k tokens of an answer, reaches the right answer."""
+ContinuationCheck = Callable[[int], bool]
+"""Returns whether the LLM, continuing after the first k tokens of an answer, answers correctly."""
 
 
-class Verdict(NamedTuple):
-    """One continuation: whether its answer is right, how many tokens it took, and why it stopped."""
+class Continuation(NamedTuple):
+    """A graded continuation: whether its answer is right, its number of tokens, and why it stopped."""
 
     correct: bool
     tokens: int
@@ -33,13 +33,13 @@ class Verdict(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Harm:
-    """What was found in one wrong answer.
+class HarmSearch:
+    """Result of the search in one wrong answer.
 
-    outcome: found; llm_wrong (the LLM alone does not get it right either); llm_cut_off (the same, and its answer
-        was cut off); recovered (the answer was cut off, and the LLM still gets it right from there).
-    position: of the first harmful token, from 0; None where there is none.
-    continuations: verdicts the search asked for.
+    outcome: "found"; "llm_wrong": the LLM alone is wrong too; "llm_cut_off": the same, and its answer was cut off;
+        "recovered": the answer was cut off while the LLM still answers correctly after it.
+    position: index of the first harmful token; None if there is none.
+    continuations: number of continuations the search used.
     """
 
     outcome: str
@@ -48,185 +48,175 @@ class Harm:
 
 
 class Probe(NamedTuple):
-    """A continuation that bisection did not look at: where from, and whether it came out as bisection assumes.
+    """A continuation at a position that bisection skipped.
 
-    kept: tokens of the answer it goes on from; before: whether that is before the harmful token.
+    prefix_tokens: number of tokens of the answer it continues.
+    before: whether these tokens exclude the harmful token.
+    as_assumed: whether the result is the one that bisection assumes.
     """
 
-    kept: int
+    prefix_tokens: int
     before: bool
     as_assumed: bool
 
 
-class Verdicts:
-    """Verdicts on continuations by (id, tokens kept), in a file that grows by a line each.
+class ContinuationStore:
+    """Graded continuations by (id, prefix tokens), in a JSON Lines file.
 
     Args:
-        path: the file; half a line that a crash left at its end is cut off.
+        path: the file; an incomplete last line is removed.
 
     Raises:
-        InputError: a line of it cannot be read.
-        StorageError: it cannot be read at all.
+        InputError: a line cannot be read.
+        StorageError: the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[tuple[str, int], Verdict] = {}
+        self._stored: dict[tuple[str, int], Continuation] = {}
+        remove_partial_line(path)
         try:
-            data = path.read_bytes()
-            whole = data[: data.rfind(b"\n") + 1]
-            if len(whole) < len(data):
-                os.truncate(path, len(whole))
+            lines = path.read_bytes().splitlines()
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StorageError("Cannot read", f"{path}: {error.strerror}.") from error
-        for place, line in enumerate(whole.splitlines(), start=1):
+            raise StorageError("Cannot read file", f"{path}: {error.strerror}.") from error
+        for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
-                verdict = Verdict(bool(row["correct"]), int(row["tokens"]), str(row["stop"]))
-                self._known[str(row["id"]), int(row["kept"])] = verdict
+                continuation = Continuation(bool(row["correct"]), int(row["tokens"]), str(row["stop"]))
+                self._stored[str(row["id"]), int(row["kept"])] = continuation
             except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise InputError(
-                    "Unreadable verdicts", f"Line {place} of {path} is no verdict.", "Remove that line or the file."
+                    "Unreadable continuations",
+                    f"Line {number} of {path} is not a graded continuation.",
+                    "Delete that line or the file.",
                 ) from error
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._stored)
 
-    def of(self, identifiers: Set[str]) -> list[Verdict]:
-        """All verdicts on continuations of these answers."""
-        return [verdict for (identifier, _), verdict in self._known.items() if identifier in identifiers]
+    def of(self, identifiers: Set[str]) -> list[Continuation]:
+        """Return all continuations of these answers."""
+        return [continuation for (identifier, _), continuation in self._stored.items() if identifier in identifiers]
 
-    def get(self, identifier: str, kept: int) -> Verdict | None:
-        """The verdict that was added before, or None."""
-        return self._known.get((identifier, kept))
+    def get(self, identifier: str, prefix_tokens: int) -> Continuation | None:
+        """Return a stored continuation, or None."""
+        return self._stored.get((identifier, prefix_tokens))
 
-    def add(self, identifier: str, kept: int, verdict: Verdict) -> None:
-        """Keep one, on the disk as well; raises StorageError and leaves the file as it was."""
-        line = json.dumps({"id": identifier, "kept": kept, **verdict._asdict()}).encode() + b"\n"
-        try:
-            with self._path.open("ab", buffering=0) as file:
-                before = file.seek(0, os.SEEK_END)
-                try:
-                    if file.write(line) != len(line):
-                        raise OSError("the disk is full")
-                    os.fsync(file.fileno())
-                except BaseException:
-                    file.truncate(before)
-                    raise
-        except OSError as error:
-            hint = "Make room and run the same command again."
-            raise StorageError("Cannot write", f"{self._path}: {error.strerror or error}.", hint) from error
-        self._known[identifier, kept] = verdict
+    def add(self, identifier: str, prefix_tokens: int, continuation: Continuation) -> None:
+        """Store a continuation in memory and in the file; raises StorageError and leaves the file unchanged."""
+        # "kept" is the name of the prefix length in the files of the first release.
+        row = {"id": identifier, "kept": prefix_tokens, **continuation._asdict()}
+        append_line(self._path, json.dumps(row).encode() + b"\n")
+        self._stored[identifier, prefix_tokens] = continuation
 
 
-def continuation_oracle(
+def continuation_check(
     pair: Pair,
     row: Mapping[str, Any],
     messages: list[dict[str, str]],
     max_tokens: int | None,
     grader: Grader,
-    verdicts: Verdicts,
-) -> Reaches:
-    """How to ask whether the LLM gets one answer right from its first k tokens on.
+    store: ContinuationStore,
+) -> ContinuationCheck:
+    """Return the check for one answer: whether the LLM answers correctly after its first k tokens.
 
-    Every continuation may write `max_tokens` tokens of its own, so that a verdict does not depend on how much of
-    the budget the SLM has used. The whole answer is its own verdict where the SLM ended it.
+    Every continuation may generate `max_tokens` new tokens, so that a result does not depend on the length of the
+    prefix. For a complete answer that the SLM ended, the result is the grade of the answer.
 
     Args:
-        pair: writes what is not known yet.
-        row: the SLM's line of answers.jsonl.
-        messages: the conversation it belongs to.
-        max_tokens: of a continuation, None for what the contexts hold.
-        grader: grades the text as a whole.
-        verdicts: those known, and where new ones go.
+        pair: generates continuations that are not stored.
+        row: the SLM's row of answers.jsonl.
+        messages: the conversation.
+        max_tokens: limit of a continuation; None for the limit of the contexts.
+        grader: grades the prefix and the continuation together.
+        store: stored continuations; receives new ones.
     """
 
-    def reaches(kept: int) -> bool:
-        if kept >= len(row["answer_tokens"]) and row["stop"] == "eog":
+    def is_correct_after(prefix_tokens: int) -> bool:
+        if prefix_tokens >= len(row["answer_tokens"]) and row["stop"] == "eog":
             return bool(row["correct"])
-        verdict = verdicts.get(row["id"], kept)
-        if verdict is None:
-            budget = None if max_tokens is None else max_tokens + kept
-            run = pair.chat(
-                messages, router="llm", sampling=Sampling(), max_tokens=budget, resume_steps=steps_of(row, kept)
-            )
+        continuation = store.get(row["id"], prefix_tokens)
+        if continuation is None:
+            limit = None if max_tokens is None else max_tokens + prefix_tokens
+            steps = resume_steps(row, prefix_tokens)
+            run = pair.chat(messages, router="llm", sampling=Sampling(), max_tokens=limit, resume_steps=steps)
             for _ in run:
                 pass
             correct = bool(grader.grade(row["gold"], run.trace.text).correct)
-            verdict = Verdict(correct, len(run.trace.steps) - kept, run.trace.stop or "")
-            verdicts.add(row["id"], kept, verdict)
-        return verdict.correct
+            continuation = Continuation(correct, len(run.trace.steps) - prefix_tokens, run.trace.stop or "")
+            store.add(row["id"], prefix_tokens, continuation)
+        return continuation.correct
 
-    return reaches
+    return is_correct_after
 
 
 def candidates_of(row: Mapping[str, Any]) -> list[int]:
-    """Places of an answer whose token can be harmful: those where the LLM would have written another one.
+    """Return the positions whose token can be harmful: those where the LLM would have generated another token.
 
-    Where it agrees, its continuation from before the token writes the token itself, so both verdicts are the same.
-    Places the LLM has not read are among them; all are where it agrees with everything.
+    Where the LLM agrees, its continuation before the token generates the token itself, so the results before and
+    after it are equal. Positions that were not scored are candidates; if the LLM agrees everywhere, all are.
     """
     length = len(row["answer_tokens"])
-    read = row["agrees"]
-    return [i for i in range(length) if i >= len(read) or not read[i]] or list(range(length))
+    agrees = row["agrees"]
+    return [i for i in range(length) if i >= len(agrees) or not agrees[i]] or list(range(length))
 
 
-def find_harm(candidates: Sequence[int], length: int, reaches: Reaches) -> Harm:
-    """Search the first harmful token of a wrong answer.
+def find_harmful_token(candidates: Sequence[int], length: int, is_correct_after: ContinuationCheck) -> HarmSearch:
+    """Search the first harmful token of a wrong answer by bisection.
 
-    The LLM must reach the right answer from nothing and not from the whole answer; bisection then finds a candidate
-    with the right answer in reach before it and out of reach before the next one. It is the first such if the
-    answer, once out of reach, stays so; `probe` looks at whether it does.
+    The LLM must answer correctly without a prefix, and not after the whole answer. Bisection then finds a candidate
+    with a correct continuation before it and an incorrect one before the next candidate. It is the first such
+    candidate if continuations stay incorrect from there on; `probe` checks this.
 
     Args:
-        candidates: places that come into question, ascending, one at least.
-        length: tokens of the answer.
-        reaches: asked about 2 + log2(number of candidates) times.
+        candidates: candidate positions, ascending, at least one.
+        length: number of tokens of the answer.
+        is_correct_after: called 2 + log2(number of candidates) times.
     """
-    asked = 0
+    calls = 0
 
-    def ask(kept: int) -> bool:
-        nonlocal asked
-        asked += 1
-        return reaches(kept)
+    def check(prefix_tokens: int) -> bool:
+        nonlocal calls
+        calls += 1
+        return is_correct_after(prefix_tokens)
 
-    if not ask(0):
-        return Harm("llm_wrong", None, asked)
-    if ask(length):
-        return Harm("recovered", None, asked)
-    index, _ = _bisect(len(candidates), lambda middle: ask(candidates[middle]))
-    return Harm("found", candidates[index], asked)
+    if not check(0):
+        return HarmSearch("llm_wrong", None, calls)
+    if check(length):
+        return HarmSearch("recovered", None, calls)
+    index, _ = _bisect(len(candidates), lambda middle: check(candidates[middle]))
+    return HarmSearch("found", candidates[index], calls)
 
 
 def _bisect(count: int, is_good: Callable[[int], bool]) -> tuple[int, set[int]]:
-    """An index that is good (as 0 is) and has none that is good right after it; and all that were looked at."""
-    good, bad, seen = 0, count, {0}
+    """Return an index that is good while the next one is not (index 0 is good), and all indices that were checked."""
+    good, bad, checked = 0, count, {0}
     while bad - good > 1:
         middle = (good + bad) // 2
-        seen.add(middle)
+        checked.add(middle)
         if is_good(middle):
             good = middle
         else:
             bad = middle
-    return good, seen
+    return good, checked
 
 
-def probes_of(identifier: str, candidates: Sequence[int], position: int) -> list[int]:
-    """Up to two candidates to check bisection at, one on either side, the same for one answer every time.
+def probe_positions(identifier: str, candidates: Sequence[int], position: int) -> list[int]:
+    """Return up to two candidates to verify a bisection, one on either side of `position`; depends on the id only.
 
-    Those it looked at itself are left out: there it is right by the way it goes.
+    Candidates that bisection checked are excluded.
     """
-    found = candidates.index(position)
-    _, seen = _bisect(len(candidates), lambda index: index <= found)
-    free = [index for index in range(len(candidates)) if index not in seen]
+    index = candidates.index(position)
+    _, checked = _bisect(len(candidates), lambda middle: middle <= index)
+    unchecked = [i for i in range(len(candidates)) if i not in checked]
     rng = random.Random(f"rstitch harm {identifier}")
-    sides = ([i for i in free if i < found], [i for i in free if i > found])
+    sides = ([i for i in unchecked if i < index], [i for i in unchecked if i > index])
     return [candidates[rng.choice(side)] for side in sides if side]
 
 
-def probe(kept: int, position: int, reaches: Reaches) -> Probe:
-    """Go on from a place: up to the harmful token the right answer should be in reach, after it not."""
-    before = kept <= position
-    return Probe(kept, before, reaches(kept) is before)
+def probe(prefix_tokens: int, position: int, is_correct_after: ContinuationCheck) -> Probe:
+    """Check a position: continuations should be correct up to the harmful token and incorrect after it."""
+    before = prefix_tokens <= position
+    return Probe(prefix_tokens, before, is_correct_after(prefix_tokens) is before)

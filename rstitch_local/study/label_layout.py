@@ -1,6 +1,6 @@
-"""Where the labels of points go, so that none covers another one or a point.
+"""Label positions in a scatter plot such that labels cover neither each other nor points.
 
-Pure geometry in pixels; knows nothing of figures or of matplotlib.
+Pure geometry in pixels, independent of matplotlib.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-DOT = 4
-"""Lines are given as dots so many pixels apart."""
-# Where a label may go, as steps from its point to the right and upwards, the best first.
-_WAYS = ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1.5), (0, -1.5), (1.5, 0), (-1.5, 0))
-_REACHES = (8, 14, 24, 38, 56, 80)
-_FAR = 24
-_POINT = 5
+DOT_SPACING = 4
+"""Spacing in pixels of the dots that represent lines."""
+# Directions from a point to its label as (right, up), in order of preference.
+_DIRECTIONS = ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1.5), (0, -1.5), (1.5, 0), (-1.5, 0))
+_DISTANCES = (8, 14, 24, 38, 56, 80)
+_FAR_DISTANCE = 24
+_POINT_RADIUS = 5
 _ROUNDS = 4
-Spot = tuple[float, float]
+Pixel = tuple[float, float]
 
 
 class Box(NamedTuple):
-    """A rectangle with its sides along the axes."""
+    """An axis-aligned rectangle."""
 
     left: float
     bottom: float
@@ -32,91 +32,92 @@ class Box(NamedTuple):
 
     @property
     def area(self) -> float:
-        """Square pixels."""
+        """Area in square pixels."""
         return (self.right - self.left) * (self.top - self.bottom)
 
-    def shared(self, other: Box) -> float:
-        """How much of it another one covers, in square pixels."""
+    def overlap(self, other: Box) -> float:
+        """Return the area of the intersection with another box, in square pixels."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.top, other.top) - max(self.bottom, other.bottom)
         return max(0.0, width) * max(0.0, height)
 
-    def nearest(self, spot: Spot) -> Spot:
-        """Its point that is nearest to a spot."""
-        return min(max(spot[0], self.left), self.right), min(max(spot[1], self.bottom), self.top)
+    def nearest(self, pixel: Pixel) -> Pixel:
+        """Return the point of the box that is nearest to a pixel."""
+        return min(max(pixel[0], self.left), self.right), min(max(pixel[1], self.bottom), self.top)
 
 
-class Place(NamedTuple):
-    """Where a label lies, with some room around it, and whether it is so far that it needs a line to its point."""
+class Label(NamedTuple):
+    """The box of a label including its margin, and whether it needs a line to its point."""
 
     box: Box
-    far: bool
+    is_far: bool
 
 
 def place_labels(
-    spots: Sequence[Spot], sizes: Sequence[tuple[float, float]], frame: Box, dots: NDArray[np.float64], scale: float
-) -> list[Place]:
-    """A place for the label of each point.
+    points: Sequence[Pixel], sizes: Sequence[tuple[float, float]], frame: Box, dots: NDArray[np.float64], scale: float
+) -> list[Label]:
+    """Choose a position for the label of each point.
 
-    All labels look for the place around their point where they cover least and are near, one after the other, and a
-    few times over, so that the first ones make room for the last.
+    Each label in turn takes the position around its point with the lowest cost (coverage and distance). This is
+    repeated a few times, so that early labels adapt to later ones.
 
     Args:
-        spots: the points.
+        points: the points.
         sizes: width and height of each label.
-        frame: what labels should stay in.
-        dots: of the lines that labels should rather not cover, shape (dots, 2).
-        scale: pixels a typographic point.
+        frame: labels should stay inside it.
+        dots: points along lines that labels should not cover, shape (dots, 2).
+        scale: pixels per typographic point.
     """
-    point = _POINT * scale
-    points = [Box(x - point, y - point, x + point, y + point) for x, y in spots]
-    places: dict[int, Place] = {}
+    radius = _POINT_RADIUS * scale
+    point_boxes = [Box(x - radius, y - radius, x + radius, y + radius) for x, y in points]
+    labels: dict[int, Label] = {}
     for _ in range(_ROUNDS):
-        before = dict(places)
-        for own, (spot, size) in enumerate(zip(spots, sizes, strict=True)):
-            taken = points + [place.box for other, place in places.items() if other != own]
-            others = [other for place, other in enumerate(spots) if place != own]
-            places[own] = _place(spot, size, taken, others, frame, dots, scale)
-        if places == before:
+        before = dict(labels)
+        for index, (point, size) in enumerate(zip(points, sizes, strict=True)):
+            occupied = point_boxes + [label.box for other, label in labels.items() if other != index]
+            others = [other for position, other in enumerate(points) if position != index]
+            labels[index] = _place(point, size, occupied, others, frame, dots, scale)
+        if labels == before:
             break
-    return [places[own] for own in range(len(spots))]
+    return [labels[index] for index in range(len(points))]
 
 
 def _place(
-    spot: Spot,
+    point: Pixel,
     size: tuple[float, float],
-    taken: Sequence[Box],
-    others: Sequence[Spot],
+    occupied: Sequence[Box],
+    others: Sequence[Pixel],
     frame: Box,
     dots: NDArray[np.float64],
     scale: float,
-) -> Place:
-    tried: list[tuple[float, int, Place]] = []
-    for reach in _REACHES:
-        for right, up in _WAYS:
-            box = _box(spot, size, right * reach * scale, up * reach * scale * 0.7)
-            covered = sum(box.shared(other) for other in taken) + box.area - box.shared(frame)
+) -> Label:
+    options: list[tuple[float, int, Label]] = []
+    for distance in _DISTANCES:
+        for right, up in _DIRECTIONS:
+            box = _box(point, size, right * distance * scale, up * distance * scale * 0.7)
+            covered = sum(box.overlap(other) for other in occupied) + box.area - box.overlap(frame)
             inside = (dots >= (box.left, box.bottom)).all(axis=1) & (dots <= (box.right, box.top)).all(axis=1)
-            crossed = float(inside.sum()) * DOT * DOT
+            crossed = float(inside.sum()) * DOT_SPACING * DOT_SPACING
+            is_far = distance >= _FAR_DISTANCE
             # The line of a far label must not seem to belong to a point that it passes.
-            passed = reach >= _FAR and any(_passes(spot, box.nearest(spot), other) for other in others)
-            # Another label or a point under it is worst; a bar or a line is bearable, and so is some way to go.
-            cost = 4.0 * (covered > 1) + (10 * covered + 3 * crossed) / box.area + 2 * passed + 0.04 * reach
-            tried.append((cost, len(tried), Place(box, reach >= _FAR)))
-    return min(tried)[2]
+            passes_point = is_far and any(_passes(point, box.nearest(point), other) for other in others)
+            # Covering a label or a point is worst; covering a line or being far away is acceptable.
+            cost = 4.0 * (covered > 1) + (10 * covered + 3 * crossed) / box.area + 2 * passes_point + 0.04 * distance
+            options.append((cost, len(options), Label(box, is_far)))
+    return min(options)[2]
 
 
-def _box(spot: Spot, size: tuple[float, float], right: float, up: float) -> Box:
-    """Where a label lies that goes that way from its point, with some room around it."""
+def _box(point: Pixel, size: tuple[float, float], right: float, up: float) -> Box:
+    """Return the box of a label that is moved by (right, up) from its point, with a margin."""
     width, height = size
-    # The side of the label that looks at the point stands still; where it goes up or down only, its middle does.
-    left = spot[0] + right - (width if right < 0 else width / 2 if right == 0 else 0)
-    bottom = spot[1] + up - (height if up < 0 else height / 2 if up == 0 else 0)
+    # The side that faces the point keeps its distance; straight above or below, the label is centered.
+    left = point[0] + right - (width if right < 0 else width / 2 if right == 0 else 0)
+    bottom = point[1] + up - (height if up < 0 else height / 2 if up == 0 else 0)
     return Box(left - 3, bottom - 1, left + width + 3, bottom + height + 1)
 
 
-def _passes(start: Spot, end: Spot, spot: Spot) -> bool:
-    """Whether the line from start to end comes within a few pixels of a spot."""
-    way = np.subtract(end, start)
-    along = np.clip(np.dot(np.subtract(spot, start), way) / max(np.dot(way, way), 1e-9), 0, 1)
-    return bool(np.hypot(*(np.asarray(start) + along * way - spot)) < 2 * DOT)
+def _passes(start: Pixel, end: Pixel, point: Pixel) -> bool:
+    """Return whether the line from start to end passes within a few pixels of a point."""
+    direction = np.subtract(end, start)
+    along = np.clip(np.dot(np.subtract(point, start), direction) / max(np.dot(direction, direction), 1e-9), 0, 1)
+    return bool(np.hypot(*(np.asarray(start) + along * direction - point)) < 2 * DOT_SPACING)

@@ -20,12 +20,12 @@ from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError, ModelError, RStitchError, UsageError
 from rstitch_local.problems.grading import Grader
 from rstitch_local.study import agreement as study_of_agreement
-from rstitch_local.study import entropy_plots, entropy_study
+from rstitch_local.study import entropy_study, study_plots
 
 if TYPE_CHECKING:
     from tiny_pair import TinyPair
 
-# The SLM gets the first three right; of the others the LLM gets all but number 7 right.
+# The SLM answers the first three correctly; the LLM answers all but number 7 correctly.
 INDEXES = (0, 1, 2, 7, 9, 13)
 EXTRA_MISSING = None in map(find_spec, ("matplotlib", "scipy"))
 needs_study_extra = pytest.mark.skipif(EXTRA_MISSING, reason="needs matplotlib and scipy: install '.[study]'")
@@ -90,10 +90,12 @@ def refused(result: Result, kind: type[RStitchError]) -> str:
 def test_entropy_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, out = write(tmp_path), tmp_path / "out"
     report = done("entropy", file, out)
-    assert "gets 3 of 6 right" in report
-    assert "Of 3 wrong answers 2 have one. 1 the LLM alone gets wrong as well" in report
+    assert "answers 3 of 6 (50.0%, 95 % interval 18.8% to 81.2%) correctly" in report
+    assert (
+        "Of 3 wrong answers, 2 have one. Wrong with the LLM alone too, so no SLM token caused the mistake: 1." in report
+    )
     assert report.count("](entropy_") == 8
-    # 400+295=795 in the ninth: the 7 is harmful.
+    # The ninth contains 400+295=795: the 7 is harmful.
     assert "| w\\|9 |" in report
     assert "400+295= | 7 | 95⏎\\\\boxed\\{795\\}" in report
     figures = json.loads((out / "entropy.json").read_text(encoding="utf-8"))
@@ -112,10 +114,10 @@ def test_entropy_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert header["settings"]["study"] == {"read_along": True}
 
     def start(*_arguments: Any, **_options: Any) -> Any:
-        raise AssertionError("everything is known")
+        raise AssertionError("an answer was generated again")
 
     monkeypatch.setattr(Pair, "chat", start)
-    monkeypatch.setattr(entropy_plots, "_draw", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(study_plots, "save", lambda *_arguments, **_options: [])
     assert done("entropy", file, out) == report
 
 
@@ -132,20 +134,20 @@ def test_agreement_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert all(0.5 < float(row["agreement"]) <= 1 for row in rows)
     assert all(float(row["computed_speed_up_draft_4"]) > 0 for row in rows)
     slm = [json.loads(line) for line in (out / "slm" / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
-    # The LLM has no need to read the SLM's answers here.
+    # The LLM does not score the SLM's answers.
     assert all(line["agrees"] == [] and line["evaluated"]["llm"]["decode"] == 0 for line in slm)
 
     def start(*_arguments: Any, **_options: Any) -> Any:
-        raise AssertionError("everything is known")
+        raise AssertionError("an answer was generated again")
 
     monkeypatch.setattr(Pair, "chat", start)
-    monkeypatch.setattr(entropy_plots, "_draw", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(study_plots, "save", lambda *_arguments, **_options: [])
     assert done("agreement", file, out) == report
 
 
 @needs_study_extra
 @pytest.mark.parametrize("calls", [2, 5])
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+def test_ctrl_c_prints_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     file = write(tmp_path, (0, 9))
     whole = done("entropy", file, tmp_path / "whole")
     graded = 0
@@ -165,16 +167,16 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "to resume" in result.stderr
     assert not (out / "report.md").exists()
     assert done("entropy", file, out) == whole
-    # Of what was graded before the stop, nothing was graded twice.
-    verdicts = (out / "slm" / "continuations.jsonl").read_text(encoding="utf-8").splitlines()
-    assert graded == 2 + len(verdicts) + 1
+    # Nothing that was graded before the interrupt is graded again.
+    continuations = (out / "slm" / "continuations.jsonl").read_text(encoding="utf-8").splitlines()
+    assert graded == 2 + len(continuations) + 1
 
 
 @needs_study_extra
 def test_more_problems_later(tmp_path: Path) -> None:
     file, out = write(tmp_path, (0, 9)), tmp_path / "out"
     first = done("entropy", file, out, "--limit", "1")
-    assert "gets 1 of 1 right" in first
+    assert "answers 1 of 1 (100.0%, 95 % interval 20.7% to 100.0%) correctly" in first
     assert "there is nothing to compare" in first
     assert "No answer is wrong, so there is none." in first
     assert done("entropy", file, out) == done("entropy", file, tmp_path / "whole")
@@ -182,17 +184,21 @@ def test_more_problems_later(tmp_path: Path) -> None:
 
 @needs_study_extra
 @pytest.mark.parametrize(
-    ("indexes", "gold", "said"),
+    ("indexes", "gold", "expected"),
     [
         ((0, 1), True, "All 2 graded answers are right"),
-        ((7,), True, "Of 1 wrong answers 0 have one. 1 the LLM alone gets wrong as well"),
+        (
+            (7,),
+            True,
+            "Of 1 wrong answers, 0 have one. Wrong with the LLM alone too, so no SLM token caused the mistake: 1.",
+        ),
         ((9, 13), True, "All 2 graded answers are wrong"),
         ((0, 9), False, "No answer was graded."),
     ],
 )
-def test_one_kind_of_answer_only(tmp_path: Path, indexes: tuple[int, ...], gold: bool, said: str) -> None:
+def test_one_kind_of_answer_only(tmp_path: Path, indexes: tuple[int, ...], gold: bool, expected: str) -> None:
     file = write(tmp_path, indexes, gold=gold)
-    assert said in done("entropy", file, tmp_path / "entropy")
+    assert expected in done("entropy", file, tmp_path / "entropy")
     assert "## Answer lengths" in done("agreement", file, tmp_path / "agreement")
 
 
@@ -201,13 +207,13 @@ def test_one_kind_of_answer_only(tmp_path: Path, indexes: tuple[int, ...], gold:
 def test_answers_that_are_cut_off(tmp_path: Path, tokens: str) -> None:
     file = write(tmp_path)
     report = done("entropy", file, tmp_path / "entropy", "--max-tokens", tokens)
-    assert "6 of its answers were cut off" in report
+    assert "Cut off by max_tokens or the context, which usually counts as wrong: 6." in report
     assert f"answers at most {tokens} tokens" in report
-    # With so few tokens the LLM alone gets nowhere either.
-    assert "6 the LLM alone does not get right either, but it was cut off" in report
-    assert "Of 6 continuations 6 were cut off" in report
+    # With so few tokens the LLM alone is not right either.
+    assert "but it was cut off (try a larger --max-tokens): 6." in report
+    assert "which count as incorrect: 6 of 6." in report
     agreement = done("agreement", file, tmp_path / "agreement", "--max-tokens", tokens)
-    assert "6 answers of the SLM, 6 of the LLM" in agreement
+    assert "6 SLM answers, 6 LLM answers" in agreement
 
 
 @needs_study_extra
@@ -221,7 +227,7 @@ def test_two_random_models(tmp_path: Path, tiny_pair: TinyPair) -> None:
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, (result.output, result.exception)
         assert "1 ended in an error" in result.stderr
-        assert "problems ended in an error" in (tmp_path / name / "report.md").read_text(encoding="utf-8")
+        assert "Ended in an error and left out" in (tmp_path / name / "report.md").read_text(encoding="utf-8")
 
 
 @needs_study_extra

@@ -11,7 +11,7 @@ from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
-from rstitch_local.study.answering import read_along, same_token, steps_of
+from rstitch_local.study.answering import resume_steps, score_answer, tokens_match
 
 MESSAGES = [{"role": "user", "content": word_problems.generate(word_problems.EVALUATION_SEED, 3).question}]
 
@@ -22,61 +22,61 @@ def pair() -> Iterator[Pair]:
         yield loaded
 
 
-def written(pair: Pair, router: str) -> list[Step]:
+def answer(pair: Pair, router: str) -> list[Step]:
     return list(pair.chat(MESSAGES, router=router))
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_who_reads_its_own_answer_agrees_with_every_token(pair: Pair, role: Role) -> None:
-    steps = written(pair, role.value)
-    reading = read_along(pair, role, MESSAGES, [step.token for step in steps])
-    assert reading.tokens == [step.token for step in steps]
-    assert all(reading.agrees)
-    # The same kernels, one token at a time: not even the rounding differs.
-    assert reading.entropies == [step.entropy for step in steps]
-    assert reading.decode_ms is not None
-    assert reading.decode_ms > 0
+def test_a_model_agrees_with_every_token_of_its_own_answer(pair: Pair, role: Role) -> None:
+    steps = answer(pair, role.value)
+    score = score_answer(pair, role, MESSAGES, [step.token for step in steps])
+    assert score.tokens == [step.token for step in steps]
+    assert all(score.agrees)
+    # One token per evaluation uses the same kernels, so not even rounding differs.
+    assert score.entropies == [step.entropy for step in steps]
+    assert score.decode_ms is not None
+    assert score.decode_ms > 0
 
 
-def test_what_is_read_is_what_would_be_written(pair: Pair) -> None:
-    steps = written(pair, "slm")
-    reading = read_along(pair, Role.LLM, MESSAGES, [step.token for step in steps])
-    assert False in reading.agrees
-    assert reading.agrees == [mine == step.token for mine, step in zip(reading.tokens, steps, strict=True)]
+def test_the_prediction_is_the_token_the_model_would_generate(pair: Pair) -> None:
+    steps = answer(pair, "slm")
+    score = score_answer(pair, Role.LLM, MESSAGES, [step.token for step in steps])
+    assert False in score.agrees
+    assert score.agrees == [predicted == step.token for predicted, step in zip(score.tokens, steps, strict=True)]
     row = {"answer_tokens": [step.token for step in steps], "entropies": [step.entropy for step in steps]}
-    for kept in (0, 1, len(steps) // 2, len(steps) - 1):
-        run = pair.chat(MESSAGES, router="llm", resume_steps=steps_of(row, kept), max_tokens=kept + 1)
-        assert next(iter(run)).token == reading.tokens[kept]
+    for count in (0, 1, len(steps) // 2, len(steps) - 1):
+        run = pair.chat(MESSAGES, router="llm", resume_steps=resume_steps(row, count), max_tokens=count + 1)
+        assert next(iter(run)).token == score.tokens[count]
 
 
-def test_reading_does_not_count_for_the_answer_before(pair: Pair) -> None:
+def test_scoring_does_not_change_the_totals_of_the_answer(pair: Pair) -> None:
     run = pair.chat(MESSAGES, router="slm")
     for _ in run:
         pass
     before = run.trace.totals()
-    read_along(pair, Role.SLM, MESSAGES, [step.token for step in run.trace.steps])
+    score_answer(pair, Role.SLM, MESSAGES, [step.token for step in run.trace.steps])
     assert run.trace.totals() == before
 
 
-def test_a_reader_with_too_little_room_reads_a_part(tiny_pair: TinyPair) -> None:
+def test_a_full_context_ends_the_scoring(tiny_pair: TinyPair) -> None:
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(context=64, threads=1)) as pair:
         messages = [{"role": "user", "content": "ab"}]
-        room = 64 - len(pair.render(messages, Role.LLM))
-        reading = read_along(pair, Role.LLM, messages, [ord("c")] * 100)
-        # The last of them is what would be written after a full context.
-        assert len(reading.tokens) == room + 1
+        capacity = 64 - len(pair.render(messages, Role.LLM))
+        score = score_answer(pair, Role.LLM, messages, [ord("c")] * 100)
+        # The last prediction follows a full context.
+        assert len(score.tokens) == capacity + 1
 
 
-def test_two_spellings_of_the_end_are_one() -> None:
+def test_different_end_tokens_match() -> None:
     def vocabulary(end: int) -> Vocabulary:
         return Vocabulary(
             [b"a", b"b", b"<end>"], end, lambda _: False, lambda t: t == end, lambda _: b"", lambda _: [0]
         )
 
     bridge = Bridge({Role.SLM: vocabulary(2), Role.LLM: vocabulary(1)}, {Role.SLM: {0: (1, 1)}, Role.LLM: {0: (1,)}})
-    assert same_token(bridge, 2, Role.SLM, 1)
-    assert same_token(bridge, 2, Role.SLM, 2)
-    assert not same_token(bridge, 0, Role.SLM, 1)
-    assert not same_token(bridge, 1, Role.SLM, 0)
-    assert same_token(bridge, 0, Role.LLM, 1)
-    assert not same_token(bridge, 0, Role.LLM, 0)
+    assert tokens_match(bridge, 2, Role.SLM, 1)
+    assert tokens_match(bridge, 2, Role.SLM, 2)
+    assert not tokens_match(bridge, 0, Role.SLM, 1)
+    assert not tokens_match(bridge, 1, Role.SLM, 0)
+    assert tokens_match(bridge, 0, Role.LLM, 1)
+    assert not tokens_match(bridge, 0, Role.LLM, 0)
