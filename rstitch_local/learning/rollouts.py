@@ -120,15 +120,15 @@ class RolloutSampler:
             EngineError: NaN logits, or a failure of llama.cpp.
         """
         self._clear_caches()
-        tasks: dict[int, _Task] = {}
         rollouts: dict[int, Rollout] = {}
-        runs = self._runs(problems, make_router, samples, seed, tasks)
+        runs = self._runs(problems, make_router, samples, seed)
         for run, _ in self.pair.run_all(runs, should_stop=self.should_stop):
             if run.trace.stop is None:
                 continue
             if run.error is not None:
                 raise run.error
-            task = tasks.pop(id(run))
+            task = run.tag
+            assert isinstance(task, _Task)
             rollouts[task.index] = self._rollout(run, task)
         if self.should_stop is not None and self.should_stop():
             raise CancelledError("Training stopped", "The unfinished answers are lost.")
@@ -142,15 +142,8 @@ class RolloutSampler:
             for sequence in range(context.n_seq_max):
                 context.truncate(sequence, 0)
 
-    def _runs(
-        self,
-        problems: Sequence[Problem],
-        make_router: RouterFactory,
-        samples: int,
-        seed: int,
-        tasks: dict[int, _Task],
-    ) -> Iterator[Run]:
-        """Yield the runs, and enter the task of each under its id."""
+    def _runs(self, problems: Sequence[Problem], make_router: RouterFactory, samples: int, seed: int) -> Iterator[Run]:
+        """Yield the runs, each with its task as the tag."""
         defaults = self.pair.defaults
         prompt = self.prompt or prompt_of(defaults.prompt, defaults.prompt_suffix)
         index = itertools.count()
@@ -165,7 +158,7 @@ class RolloutSampler:
                     # The prompt is too long: one row of a file must not end a training.
                     break
                 lengths = {role: len(run.trajectory.ids(role)) for role in Role}
-                tasks[id(run)] = _Task(next(index), problem, router, lengths)
+                run.tag = _Task(next(index), problem, router, lengths)
                 yield run
 
     def _rollout(self, run: Run, task: _Task) -> Rollout:

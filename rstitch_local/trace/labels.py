@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rstitch_local.decoding.roles import Role
+from rstitch_local.sanitize import one_line
 from rstitch_local.trace.record import Trace
 
 STOP_REASONS = {
@@ -19,8 +20,9 @@ UNFINISHED = "unfinished"
 
 
 def stop_reason(trace: Trace) -> str:
-    """Return why the answer ended, in words."""
-    return STOP_REASONS.get(trace.stop or "", UNFINISHED)
+    """Return why the answer ended, in words, with the error of one that failed."""
+    reason = STOP_REASONS.get(trace.stop or "", UNFINISHED)
+    return reason if trace.error is None else f"{reason}: {one_line(trace.error, 300)}"
 
 
 def metrics(trace: Trace) -> dict[str, str]:

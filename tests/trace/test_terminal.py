@@ -44,6 +44,13 @@ def test_without_colors_the_llm_is_in_brackets() -> None:
     assert lines[-1] == "truncated: max_tokens or the context limit was reached · router entropy:0.02 · seed 1"
 
 
+def test_the_error_of_a_failed_answer_is_shown() -> None:
+    out = StringIO()
+    trace = Trace(1, {"router": "slm"}, stop="error", error="NaN\x1b[2J in the logits.")
+    print_answer(LoadedAnswer("", trace), Console(file=out, color_system=None))
+    assert "failed: NaN[2J in the logits. · router slm" in out.getvalue()
+
+
 def trace_with_swaps(count: int) -> Trace:
     """A trace in which every seventh token is from the LLM, after a swap."""
     steps = [
