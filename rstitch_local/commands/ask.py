@@ -1,7 +1,4 @@
-"""`rstitch ask`: one question, answered on the terminal as it is written.
-
-Knows how an answer looks on a terminal and nothing of how it comes about.
-"""
+"""`rstitch ask`: answer one question, streamed to the terminal."""
 
 from __future__ import annotations
 
@@ -25,22 +22,22 @@ if TYPE_CHECKING:
     from rstitch_local.trace.record import Trace
 
 _DEMO_ONLY = (
-    "(By the demo pair, which solves short word problems and nothing else; `rstitch pull qwen2.5-coder` brings a pair "
-    "for everything.)"
+    "(Answered by the demo pair, which solves short word problems only. `rstitch pull qwen2.5-coder` downloads a "
+    "general pair.)"
 )
 
 
 @with_option_groups
 def ask(
-    question: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
+    question: Annotated[str, typer.Argument(help="The question; - reads it from stdin.")],
     *,
     models: Annotated[ModelOptions, Without("parallel")],
     router: RouterOption = None,
-    system: Annotated[str | None, typer.Option("--system", help="A system prompt.")] = None,
+    system: Annotated[str | None, typer.Option("--system", help="System prompt.")] = None,
     json_output: JsonOption = False,
     sampling: SamplingOptions,
 ) -> None:
-    """Ask one question; what the LLM wrote is coloured and underlined."""
+    """Answer one question; the text of the LLM is colored and underlined."""
     from rstitch_local.routing.spec import usable_spec
 
     if question == "-":
@@ -48,18 +45,18 @@ def ask(
     if not question.strip():
         raise UsageError("No question", "The question is empty.")
     if router is not None:
-        # Before the models are loaded: a typing error should not cost their loading time.
+        # Reject an invalid spec before the models are loaded.
         usable_spec(router)
     choice = models.choose()
-    drawn = sampling.sampling(choice.defaults)
     with models.open_pair(choice) as pair:
         run = pair.ask(
             question,
             system=system,
             router=router,
-            sampling=drawn,
+            sampling=sampling.sampling(choice.defaults),
             seed=sampling.seed,
             max_tokens=sampling.max_tokens,
+            stop=sampling.stop_strings,
         )
         interrupted = _finish(run, json_output)
         if json_output:
@@ -73,9 +70,9 @@ def ask(
 
 
 def _finish(run: Run, json_output: bool) -> bool:
-    """Decode the answer, shown unless JSON is asked for; return whether Ctrl-C stopped it."""
+    """Generate the answer, streamed unless it is printed as JSON; return whether Ctrl-C stopped it."""
     try:
-        # Closed here and not by the garbage collector, so that the trace is complete after Ctrl-C.
+        # Close the iterator here, so that the trace is complete after Ctrl-C.
         with closing(iter(run)) as steps:
             if json_output:
                 for _ in steps:
@@ -88,13 +85,13 @@ def _finish(run: Run, json_output: bool) -> bool:
 
 
 def _stream(steps: Iterable[Step]) -> None:
-    """Write the answer as it comes, ending with a line end whatever happens."""
+    """Print the answer as it is generated; always end with a newline."""
     from rstitch_local.trace.terminal import ROLE_STYLES
 
     screen = make_console()
     try:
         for step in steps:
-            # A pipe often ends at a terminal after all (`| less -R`), so it gets safe text as well.
+            # Pipes get safe text too: they often end at a terminal (`| less -R`).
             text = safe_text(step.text)
             if screen.is_terminal:
                 screen.print(text, style=ROLE_STYLES[step.role], end="", soft_wrap=True)
@@ -113,6 +110,6 @@ def _conclude(trace: Trace) -> None:
 
     notes = make_console(stderr=not sys.stdout.isatty())
     if trace.stop == "length":
-        notes.print("(cut off: the budget or the context is used up)", style="yellow")
+        notes.print("(cut off: --max-tokens or the context is exhausted)", style="yellow")
     stopped = "Stopped. " if trace.stop == "interrupted" else ""
     notes.print(stopped + summary_line(trace), style="dim", soft_wrap=True)

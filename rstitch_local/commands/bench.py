@@ -1,6 +1,6 @@
-"""`rstitch bench`: several routers on the same problems, and a report of what each costs and brings.
+"""`rstitch bench`: compare routers on the same problems.
 
-Knows what the options mean, how Ctrl-C ends a bench, and how its table looks on a terminal.
+The measurement and its report are in rstitch_local/study/.
 """
 
 from __future__ import annotations
@@ -26,34 +26,33 @@ if TYPE_CHECKING:
 @with_option_groups
 def bench(
     file: ProblemsArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the bench; made, or gone on with.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Bench folder, created or resumed.")],
     router: Annotated[
         list[str] | None,
         typer.Option(
             "--router",
             metavar="SPEC",
-            help="A router to compare with the LLM alone; may be given many times.",
-            show_default="slm and the pair's own",
+            help="Router to compare with the LLM alone; repeatable.",
+            show_default="slm and the router of the pair",
         ),
     ] = None,
     *,
     models: Annotated[ModelOptions, Without("parallel")],
     problems: Annotated[ProblemOptions, Without("shard")],
-    plot: Annotated[bool, typer.Option("--plot", help="Draw the figures as well, as PNG and SVG.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Also plot the results, as PNG and SVG.")] = False,
     json_output: JsonOption = False,
     sampling: SamplingOptions,
 ) -> None:
-    """Solve the same problems with several routers in turn and say which one wins, by how much, and why.
+    """Solve the same problems with several routers in turn, and report their accuracy and speed.
 
-    Every answer is kept as soon as it is there; the same command again goes on where it stopped, and one with more
-    routers adds them. The report is DIR/report.md, its figures are in DIR/figures.csv and DIR/figures.json.
+    Each answer is saved when it is complete. Run the same command again to resume, or with more routers to add them.
+    The report is DIR/report.md; its data are DIR/figures.csv and DIR/figures.json.
     """
-    from rstitch_local.decoding.roles import Role
     from rstitch_local.plotting import require_libraries
     from rstitch_local.study.bench import compare_routers, memory_footprints, run_bench
     from rstitch_local.study.bench_progress import ConsoleBenchProgress
 
-    # Before anything is read or loaded: hours later would be too late.
+    # Report an invalid spec or a missing library before anything is read or loaded.
     specs = checked_specs(router or [])
     if plot:
         require_libraries("matplotlib")
@@ -62,7 +61,7 @@ def bench(
     job = make_job(file, out, choice, "llm", models=models, problems=problems, sampling=sampling)
     screen = make_console(stderr=True)
     warn_identical_samples(job, screen)
-    footprints = memory_footprints({Role.SLM: choice.slm, Role.LLM: choice.llm}, models.kv_type)
+    footprints = memory_footprints(choice.files, models.kv_type)
     with resumable(out) as interrupt:
         specs = specs or checked_specs(["slm", choice.defaults.router])
         progress = ConsoleBenchProgress(screen)
@@ -71,11 +70,11 @@ def bench(
         )
     _report(outcome, compare_routers(outcome, footprints, sampling.seed), out, plot=plot, json_output=json_output)
     if not outcome.finished:
-        exit_stopped(out, f"{outcome.done} of {outcome.total} answers are kept in {out}.")
+        exit_stopped(out, f"{outcome.done} of {outcome.total} answers are saved in {out}.")
 
 
 def _report(outcome: BenchOutcome, figures: list[RouterMetrics], out: Path, *, plot: bool, json_output: bool) -> None:
-    """Write the report and print it; if no answer is complete, there is none."""
+    """Write and print the report, unless no problem has an answer of every router."""
     from rstitch_local.study import bench_plots
     from rstitch_local.study.bench_findings import bench_findings
     from rstitch_local.study.bench_report import json_text, metadata_of, report_text, write_report
@@ -94,4 +93,4 @@ def _report(outcome: BenchOutcome, figures: list[RouterMetrics], out: Path, *, p
         typer.echo(json_text(figures, record), nl=False)
     else:
         print_comparison(figures, words)
-        make_console(stderr=True).print(f"The report is {out / 'report.md'}.", soft_wrap=True)
+        make_console(stderr=True).print(f"Report: {out / 'report.md'}", soft_wrap=True)

@@ -1,28 +1,30 @@
-"""`rstitch calibrate`: measures a pair on this machine, stores what it found, and says what that means.
+"""`rstitch calibrate`: measure a pair on this machine, store the calibration, and report what it means.
 
-Knows how it looks on a terminal and how Ctrl-C ends it; measuring and the cost model are engine/.
+The measurement and the cost model are in rstitch_local/costs/.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rstitch_local.commands.console import make_console, safe_json
+from rstitch_local.commands.console import make_console, progress_bars, safe_json
 from rstitch_local.commands.options import JsonOption, ModelOptions
 from rstitch_local.commands.signature import Without, with_option_groups
 from rstitch_local.sanitize import safe_text
 
 if TYPE_CHECKING:
     from rstitch_local.costs.latency import PairLatency
+    from rstitch_local.costs.speedup import Workload
     from rstitch_local.engine.pair import Pair
     from rstitch_local.trace.record import Trace
 
-# Asked of every pair but the demo pair, which solves word problems only.
+# For every pair but the demo pair, which solves word problems only.
 _QUESTIONS = (
     "A shop sells pens at 3 coins each. Ben buys 14 and pays with a note of 50. How much does he get back?",
     "Which is larger, 7/9 or 10/13? Show how you know.",
@@ -32,15 +34,15 @@ _QUESTIONS = (
 )
 _CHECK_TOKENS = 40
 _CHECK_SEED = 11
-_GOOD_ERROR = 0.1
-_LEAST_VISITS = 5
-# Drawing takes time from what is measured; half a second apart it takes none that can be seen.
+_HIGH_ERROR = 0.1
+_MIN_VISITS = 5
+# Redrawing takes time from the measurement; at this interval it is negligible.
 _REDRAW_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Predicted and measured wall milliseconds of answers that were written after the measuring."""
+    """Predicted and measured wall milliseconds of answers that were not used for fitting."""
 
     predicted_ms: list[float]
     measured_ms: list[float]
@@ -48,15 +50,16 @@ class Check:
     @property
     def error(self) -> float:
         """Median over the answers of |predicted - measured| / measured."""
-        import statistics
-
         pairs = zip(self.predicted_ms, self.measured_ms, strict=True)
         return statistics.median(abs(predicted / measured - 1) for predicted, measured in pairs)
 
 
 @with_option_groups
 def calibrate(*, models: Annotated[ModelOptions, Without("parallel")], json_output: JsonOption = False) -> None:
-    """Measure what a pair's tokens cost on this machine; takes about a minute. Leave the machine alone meanwhile."""
+    """Measure the token costs of a pair on this machine.
+
+    This takes about a minute; other work on the machine falsifies the result.
+    """
     from rstitch_local.costs.store import store_calibration
 
     choice = models.choose()
@@ -66,33 +69,27 @@ def calibrate(*, models: Annotated[ModelOptions, Without("parallel")], json_outp
             traces = check_answers(pair)
             path = store_calibration(pair, latency).path
     except KeyboardInterrupt:
-        make_console(stderr=True).print("Stopped. What was stored before is as it was.")
+        make_console(stderr=True).print("Stopped. The stored calibration is unchanged.")
         raise
     check = Check([latency.predict_ms(trace) for trace in traces], [trace.wall_ms for trace in traces])
     if json_output:
-        typer.echo(safe_json({"pair": choice.name, "file": str(path), **_report(latency, traces, check)}))
+        typer.echo(safe_json({"pair": choice.name, "file": str(path), **_record(latency, traces, check)}))
         return
     screen = make_console()
-    for line in (*_words(latency, traces, check), f"Stored in {path}"):
+    for line in (*_report(latency, traces, check), f"Stored in {path}"):
         screen.print(safe_text(line), soft_wrap=True)
 
 
 def _measure(pair: Pair) -> PairLatency:
-    from rich.progress import BarColumn, Progress, TextColumn
-
     from rstitch_local.costs.calibration import measure
 
-    screen = make_console(stderr=True)
-    with Progress(
-        TextColumn("Measuring"), BarColumn(), console=screen, transient=True, auto_refresh=False,
-        disable=not screen.is_terminal,
-    ) as bars:  # fmt: skip
-        task = bars.add_task("", total=1.0)
-        return measure(pair, progress=_now_and_then(lambda share: bars.update(task, completed=share, refresh=True)))
+    with progress_bars(make_console(stderr=True), auto_refresh=False) as bars:
+        task = bars.add_task("Measuring", total=1.0)
+        return measure(pair, progress=_throttled(lambda share: bars.update(task, completed=share, refresh=True)))
 
 
-def _now_and_then(draw: Callable[[float], object]) -> Callable[[float], None]:
-    """The same, called less often."""
+def _throttled(draw: Callable[[float], object]) -> Callable[[float], None]:
+    """Return a function that calls `draw` at most once per `_REDRAW_SECONDS`."""
     drawn = 0.0
 
     def progress(share: float) -> None:
@@ -106,7 +103,7 @@ def _now_and_then(draw: Callable[[float], object]) -> Callable[[float], None]:
 
 
 def check_answers(pair: Pair) -> list[Trace]:
-    """A few answers as the pair writes them, to hold against what the cost model says of them."""
+    """Generate a few answers to compare with the predictions of the cost model."""
     questions: Iterable[str] = _QUESTIONS
     if pair.name == "demo":
         from rstitch_local.builtin.word_problems import generate
@@ -121,12 +118,13 @@ def check_answers(pair: Pair) -> list[Trace]:
     return traces
 
 
-def _words(latency: PairLatency, traces: list[Trace], check: Check) -> list[str]:
+def _report(latency: PairLatency, traces: list[Trace], check: Check) -> list[str]:
+    """Return the result as lines of text."""
     from rstitch_local.costs.speedup import describe
     from rstitch_local.decoding.roles import Role
 
-    lines = describe(latency, _picture(traces))
-    lines.append("On points that nothing was fitted to, the formula and the measured table were wrong by")
+    lines = describe(latency, _workload(traces))
+    lines.append("Error of formula and table on held-out measurements:")
     for role in Role:
         model = latency.of(role)
         used = "table" if model.uses_table else "formula"
@@ -137,34 +135,33 @@ def _words(latency: PairLatency, traces: list[Trace], check: Check) -> list[str]
     predicted, measured = sum(check.predicted_ms) / 1e3, sum(check.measured_ms) / 1e3
     lines.append(
         f"Checked on {len(traces)} answers: predicted {predicted:.3g} s, measured {measured:.3g} s; "
-        f"wrong by {check.error:.1%} in the median."
+        f"median error {check.error:.1%}."
     )
-    if check.error > _GOOD_ERROR:
-        lines.append("That is much: was the machine busy with something else? `rstitch calibrate` measures again.")
+    if check.error > _HIGH_ERROR:
+        lines.append("The error is high. If the machine was busy, run `rstitch calibrate` again.")
     return lines
 
 
-def _report(latency: PairLatency, traces: list[Trace], check: Check) -> dict[str, Any]:
-    from dataclasses import asdict
-
+def _record(latency: PairLatency, traces: list[Trace], check: Check) -> dict[str, Any]:
+    """Return the result ready for JSON."""
     from rstitch_local.costs.speedup import SHARES, break_even_share, speed_up
 
-    picture = _picture(traces)
+    workload = _workload(traces)
     return {
         "latency": latency.to_dict(),
-        "picture": picture.to_dict(),
-        "break_even_share": break_even_share(latency, picture),
-        "speed_up": {f"{share:g}": speed_up(latency, share, picture) for share in SHARES},
+        "picture": workload.to_dict(),
+        "break_even_share": break_even_share(latency, workload),
+        "speed_up": {f"{share:g}": speed_up(latency, share, workload) for share in SHARES},
         "check": {**asdict(check), "error": check.error},
     }
 
 
-def _picture(traces: list[Trace]) -> Any:
-    """The outlook's picture of an answer, with the stay of the answers just written if they say enough of it."""
+def _workload(traces: list[Trace]) -> Workload:
+    """Return the default workload, with the tokens per visit of these answers if they have enough visits."""
     from rstitch_local.costs.speedup import Workload
     from rstitch_local.decoding.roles import Role
 
     visits = sum(trace.swaps_up for trace in traces)
-    if visits < _LEAST_VISITS:
+    if visits < _MIN_VISITS:
         return Workload()
     return Workload(visit_tokens=round(sum(trace.tokens[Role.LLM] for trace in traces) / visits, 2))

@@ -1,7 +1,4 @@
-"""`rstitch chat`: the Textual chat.
-
-Knows the options; the chat itself is tui/.
-"""
+"""`rstitch chat`: open the Textual chat, which is the package rstitch_tui."""
 
 from __future__ import annotations
 
@@ -21,14 +18,14 @@ def chat(
     *,
     models: Annotated[ModelOptions, Without("parallel")],
     router: RouterOption = None,
-    resume: Annotated[bool, typer.Option("--continue", "-c", help="Open the chat that was open last.")] = False,
+    resume: Annotated[bool, typer.Option("--continue", "-c", help="Open the most recent chat.")] = False,
 ) -> None:
-    """Chat with a pair of models; also what `rstitch` alone begins."""
+    """Open the chat. `rstitch` without a command does the same."""
     if not on_terminal():
         raise UsageError(
             "No terminal",
-            "The chat needs a terminal for its input, output and errors.",
-            "`rstitch ask` answers in a pipe.",
+            "The chat requires a terminal as stdin, stdout and stderr.",
+            "Use `rstitch ask` in a pipe.",
         )
     from rstitch_local import paths
     from rstitch_local.routing.spec import usable_spec
@@ -45,7 +42,7 @@ def chat(
         app = ChatApp(store, settings, start)
         app.run(mouse=settings.mouse)
     if not app.ended:
-        # llama.cpp is still computing in its thread; freeing its memory under it would crash.
+        # llama.cpp is still computing in its thread and would crash if its memory were freed.
         sys.stdout.flush()
         os._exit(app.return_code or 0)
     if app.return_code:
@@ -53,5 +50,5 @@ def chat(
 
 
 def on_terminal() -> bool:
-    """Whether all three streams are a terminal; Textual draws on the third."""
+    """Return whether all three standard streams are terminals; Textual draws on stderr."""
     return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))

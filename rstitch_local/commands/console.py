@@ -1,7 +1,4 @@
-"""How the command line speaks: the two consoles, error panels, and text made safe for a terminal.
-
-Knows nothing of what is said.
-"""
+"""Output of the command line: consoles, progress bars, error panels, and JSON that is safe for a terminal."""
 
 from __future__ import annotations
 
@@ -20,34 +17,34 @@ if TYPE_CHECKING:
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console that never reads what it prints as markup. Where NO_COLOR is set, its text is plain."""
+    """Return a console that prints text literally, without markup; plain text if NO_COLOR is set."""
     from rich.console import Console
 
-    # Left to itself rich drops the colours only, and keeps underlining.
+    # rich itself drops only the colors, not the underline.
     plain = bool(os.environ.get("NO_COLOR"))
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, color_system=None if plain else "auto")
 
 
-def progress_bars(screen: Console, *columns: ProgressColumn) -> Progress:
+def progress_bars(screen: Console, *columns: ProgressColumn, auto_refresh: bool = True) -> Progress:
     """Return a transient progress display of descriptions, bars and `columns`; nothing is drawn without a terminal."""
     from rich.progress import BarColumn, Progress, TextColumn
 
     shown = (TextColumn("{task.description}", markup=False), BarColumn(), *columns)
-    return Progress(*shown, console=screen, transient=True, disable=not screen.is_terminal)
+    return Progress(*shown, console=screen, transient=True, auto_refresh=auto_refresh, disable=not screen.is_terminal)
 
 
 def safe_json(value: Any) -> str:
-    """A value as one line of JSON, readable in any script, without characters that command a terminal."""
+    """Return one line of JSON with printable Unicode unescaped and terminal control characters escaped."""
     line = json.dumps(value, ensure_ascii=False)
-    return re.sub(r"[^\x20-\x7e]", lambda found: _escaped(found[0]), line)
+    return re.sub(r"[^\x20-\x7e]", lambda match: _escaped(match[0]), line)
 
 
-def _escaped(c: str) -> str:
-    return json.dumps(c)[1:-1] if commands_terminal(c) else c
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1] if commands_terminal(character) else character
 
 
 def print_error(error: RStitchError) -> None:
-    """Show an error on stderr: a panel on a terminal, plain sentences elsewhere."""
+    """Print an error on stderr: a panel on a terminal, plain text elsewhere."""
     message = safe_text(error.message)
     hint = safe_text(error.hint)
     if not sys.stderr.isatty():

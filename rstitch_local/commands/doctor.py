@@ -1,12 +1,11 @@
-"""`rstitch doctor`: what this machine, this llama.cpp and these folders offer, and what to do about the rest.
-
-Knows how to look; changes nothing.
-"""
+"""`rstitch doctor`: report on llama.cpp, the devices, the folders and the pairs. It changes nothing."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,54 +18,50 @@ from rstitch_local.errors import RStitchError
 from rstitch_local.sanitize import human_bytes, safe_text
 
 if TYPE_CHECKING:
+    from rstitch_local.catalog.schema import PairEntry
     from rstitch_local.catalog.store import PairState
+    from rstitch_local.llama.library import Build
 
 
 def doctor(json_output: JsonOption = False) -> None:
-    """Look at llama.cpp, the devices, the folders and the pairs, and say what to do."""
+    """Report on llama.cpp, the devices, the folders and the pairs, and recommend what to do."""
     report = examine()
     if json_output:
         typer.echo(safe_json(report))
         return
     screen = make_console()
+    for line in _lines(report):
+        screen.print(line, soft_wrap=True)
+
+
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    """The report as lines of text."""
     llama = report["llama"]
-    screen.print(f"rstitch {report['rstitch']}, Python {report['python']}, {report['system']}", soft_wrap=True)
-    screen.print(f"{llama['binding']}, llama.cpp {llama['version']}", soft_wrap=True)
-    screen.print(f"  CPU features   {' '.join(llama['features'])}", soft_wrap=True)
-    screen.print(f"  GPU offload    {'yes' if llama['gpu_offload'] else 'no, this build computes on the CPU'}")
+    yield f"rstitch {report['rstitch']}, Python {report['python']}, {report['system']}"
+    yield f"{llama['binding']}, llama.cpp {llama['version']}"
+    yield f"  CPU features   {' '.join(llama['features'])}"
+    yield f"  GPU offload    {'yes' if llama['gpu_offload'] else 'no, this build runs on the CPU only'}"
     for device in report["devices"]:
         free, total = device["free_bytes"] / 1e9, device["total_bytes"] / 1e9
-        screen.print(
-            f"  {device['name']:<14} {safe_text(device['description'])}, {free:.1f} of {total:.1f} GB free",
-            soft_wrap=True,
-        )
-    screen.print("Folders")
+        yield f"  {device['name']:<14} {safe_text(device['description'])}, {free:.1f} of {total:.1f} GB free"
+    yield "Folders"
     for name, folder in report["folders"].items():
-        screen.print(f"  {name:<14} {folder['path']}{'' if folder['writable'] else '  NOT WRITABLE'}", soft_wrap=True)
-    screen.print("Pairs")
+        yield f"  {name:<14} {folder['path']}{'' if folder['writable'] else '  NOT WRITABLE'}"
+    yield "Pairs"
     for pair in report["pairs"]:
-        screen.print(f"  {pair['name']:<14} {pair['state']}{_memory_text(pair['memory'])}", soft_wrap=True)
-    screen.print("What to do")
-    for advice in report["advice"] or ['Nothing: `rstitch ask "..."` works.']:
-        screen.print(f"  - {advice}", soft_wrap=True)
+        yield f"  {pair['name']:<14} {pair['state']}{_memory_text(pair['memory'])}"
+    yield "Recommendations"
+    for advice in report["advice"] or ['None: `rstitch ask "..."` works.']:
+        yield f"  - {advice}"
 
 
 def examine() -> dict[str, Any]:
-    """Everything the command reports, ready for JSON."""
-    from dataclasses import asdict
-
+    """Return the report, ready for JSON."""
     from rstitch_local.catalog.catalog import load_catalog
-    from rstitch_local.catalog.store import state
     from rstitch_local.llama import library
 
     build = library.build()
-    pairs = []
-    for entry in load_catalog():
-        found = state(entry)
-        words = {file.file.file: file.status.value for file in (found.slm, found.llm)}
-        text = "ready" if found.ready else ", ".join(f"{file}: {status}" for file, status in words.items())
-        memory = _memory(found, entry.context) if found.ready else None
-        pairs.append({"name": entry.name, "ready": found.ready, "state": text, "memory": memory})
+    pairs = [_pair_record(entry) for entry in load_catalog()]
     folders = {
         name: {"path": str(path), "writable": _writable(path)}
         for name, path in (
@@ -75,22 +70,6 @@ def examine() -> dict[str, Any]:
             ("data", paths.data_dir()),
         )
     }
-    advice = []
-    if not any(pair["ready"] for pair in pairs if pair["name"] != "demo"):
-        advice.append(
-            "Only the demo pair is here, which solves word problems: `rstitch pull qwen2.5-coder` brings a pair for "
-            "everything (1.6 GB)."
-        )
-    for name, folder in folders.items():
-        if not folder["writable"]:
-            advice.append(f"The {name} folder cannot be written; set RSTITCH_HOME to a folder that can.")
-    if build.broken_amx:
-        advice.append(
-            "This llama.cpp was compiled with AMX kernels that crash, so weights are kept in their plain layout. "
-            "docs/install.md says how to compile it without them, which makes prompts faster."
-        )
-    if not build.gpu_offload:
-        advice.append("If this machine has a GPU, docs/install.md says how to install llama.cpp for it.")
     return {
         "rstitch": __version__,
         "python": platform.python_version(),
@@ -104,19 +83,48 @@ def examine() -> dict[str, Any]:
         "devices": [asdict(device) for device in library.devices()],
         "folders": folders,
         "pairs": pairs,
-        "advice": advice,
+        "advice": list(_advice(build, pairs, folders)),
     }
 
 
-def _memory(found: PairState, context: int) -> dict[str, int] | None:
-    """What `rstitch solve` will take of the memory, in bytes; None where a file cannot be read."""
-    from dataclasses import asdict
+def _advice(build: Build, pairs: list[dict[str, Any]], folders: dict[str, dict[str, Any]]) -> Iterator[str]:
+    if not any(pair["ready"] for pair in pairs if pair["name"] != "demo"):
+        yield (
+            "Only the demo pair is installed, which solves word problems. `rstitch pull qwen2.5-coder` downloads a "
+            "general pair (1.6 GB)."
+        )
+    for name, folder in folders.items():
+        if not folder["writable"]:
+            yield f"The {name} folder is not writable. Set RSTITCH_HOME to a writable folder."
+    if build.broken_amx:
+        yield (
+            "This llama.cpp build has AMX kernels that crash, so weights are not repacked for AMX. To speed up "
+            "prompts, compile it without them (docs/install.md)."
+        )
+    if not build.gpu_offload:
+        yield "If this machine has a GPU, install llama.cpp with support for it (docs/install.md)."
 
+
+def _pair_record(entry: PairEntry) -> dict[str, Any]:
+    from rstitch_local.catalog.store import state
+
+    pair = state(entry)
+    missing = ", ".join(f"{file.file.file}: {file.status.value}" for file in (pair.slm, pair.llm))
+    return {
+        "name": entry.name,
+        "ready": pair.ready,
+        "state": "ready" if pair.ready else missing,
+        "memory": _memory(pair, entry.context) if pair.ready else None,
+    }
+
+
+def _memory(pair: PairState, context: int) -> dict[str, int] | None:
+    """Return the bytes of memory that `rstitch solve` will need; None if a file cannot be read."""
     from rstitch_local.engine.machine import cache_bytes, free_memory_bytes, plan_slots, predict_memory
     from rstitch_local.llama.gguf_check import check_gguf
 
     try:
-        summaries = [check_gguf(file.path) for file in (found.slm, found.llm)]
+        summaries = [check_gguf(file.path) for file in (pair.slm, pair.llm)]
     except RStitchError:
         return None
     tokens = max(min(context, summary.context_length or context) for summary in summaries)
@@ -131,13 +139,13 @@ def _memory_text(memory: dict[str, int] | None) -> str:
     if memory is None:
         return ""
     return (
-        f"; solving {memory['slots']} problems at once takes {human_bytes(memory['total'])} "
-        f"({human_bytes(memory['caches'])} of it caches)"
+        f"; solve needs {human_bytes(memory['total'])} for {memory['slots']} concurrent answers "
+        f"({human_bytes(memory['caches'])} for KV caches)"
     )
 
 
 def _writable(folder: Path) -> bool:
-    """Whether a folder, or the nearest one above it that exists, can be written."""
+    """Return whether a folder, or its nearest existing parent, is writable."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return os.access(folder, os.W_OK)

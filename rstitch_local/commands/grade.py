@@ -1,7 +1,4 @@
-"""`rstitch grade`: grade the answers of a run folder again, generating nothing.
-
-Knows how the result is told; grading is problems/.
-"""
+"""`rstitch grade`: grade the answers of a run folder again. No model is loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from rstitch_local.errors import INTERRUPTED_EXIT_CODE
 
 
 def grade(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `rstitch solve` wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of `rstitch solve`.")],
     json_output: JsonOption = False,
 ) -> None:
     """Grade a run again with the grader of this version; no model is loaded."""
@@ -37,23 +34,23 @@ def grade(
         try:
             with Grader() as grader, bars:
                 bar = bars.add_task("Grading", total=run.line_count)
-                changed = regrade(run, grader, lambda place: bars.update(bar, completed=place - 1))
+                changed = regrade(run, grader, lambda line: bars.update(bar, completed=line - 1))
         except KeyboardInterrupt:
-            screen.print("Stopped. The verdicts are as they were.")
+            screen.print("Stopped. The verdicts are unchanged.")
             raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
         run.change_setting("grader", grader_identity())
-        figures = {**summary(run.answers), "changed_verdicts": changed}
+        metrics = {**summary(run.answers), "changed_verdicts": changed}
     if json_output:
-        typer.echo(json.dumps(figures))
+        typer.echo(json.dumps(metrics))
         return
-    typer.echo(summary_text(figures))
+    typer.echo(summary_text(metrics))
     typer.echo(f"{changed} verdicts changed" if changed != 1 else "1 verdict changed")
-    was = before["settings"].get("grader") if before else None
-    if was != grader_identity():
-        typer.echo(f"Graded before by {_named(was)}, now by {_named(grader_identity())}")
+    previous = before["settings"].get("grader") if before else None
+    if previous != grader_identity():
+        typer.echo(f"Previous grader: {_name_of(previous)}; current grader: {_name_of(grader_identity())}")
 
 
-def _named(identity: object) -> str:
+def _name_of(identity: object) -> str:
     from rstitch_local.sanitize import one_line
 
-    return one_line(" ".join(map(str, identity.values()))) if isinstance(identity, dict) else "an unknown grader"
+    return one_line(" ".join(map(str, identity.values()))) if isinstance(identity, dict) else "unknown"

@@ -20,7 +20,7 @@ def resumable(out: Path) -> Iterator[Interrupt]:
     try:
         yield Interrupt()
     except KeyboardInterrupt:
-        exit_stopped(out, f"Completed work is kept in {out}.")
+        exit_stopped(out, f"Completed work is saved in {out}.")
 
 
 def exit_stopped(out: Path, kept: str) -> NoReturn:

@@ -8,7 +8,7 @@ from rstitch_local.commands.console import make_console, progress_bars
 
 if TYPE_CHECKING:
     from rstitch_local.engine.choice import PairChoice
-    from rstitch_local.engine.loading import LoadOptions
+    from rstitch_local.engine.options import LoadOptions
     from rstitch_local.engine.pair import Pair
 
 

@@ -1,7 +1,7 @@
-"""The program `rstitch`: its commands by name, and the one place where errors become exit codes.
+"""The program `rstitch`: registers the commands and converts errors to exit codes.
 
-Knows every command's function and nothing of what they do. Command modules import what is heavy when they
-run, so that `rstitch --help` answers at once (scripts/cold_start.py guards it).
+Command modules import heavy packages when a command runs, so that `rstitch --help` stays fast
+(scripts/cold_start.py checks this).
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, StorageErr
 
 app = typer.Typer(
     name="rstitch",
-    help="A small model writes; where it is unsure, a large one takes over. Both run on this machine. Without a "
-    "command, the chat begins.",
-    epilog="Exit codes: 0 done, 2 usage, 3 model, 4 input, 5 download, 6 disk, 7 evaluation, 130 stopped.",
+    help="Two local models answer together: the small one generates, and the large one generates the tokens at which "
+    "the small one is uncertain. Without a command, the chat opens.",
+    epilog="Exit codes: 0 success, 1 output closed early, 2 usage, 3 model, 4 input, 5 download, 6 disk, 7 evaluation, "
+    "130 interrupted.",
     invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -61,8 +62,8 @@ app.add_typer(pairs.group)
 app.add_typer(study.study)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"rstitch {__version__}")
         raise typer.Exit
 
@@ -82,15 +83,8 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; ends the process with a documented exit code, never with a traceback of a user's error."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  it lives as long as we do
-    # A pipe or a Windows console may not speak UTF-8; models do. What is no UTF-8 is marked, not an error.
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(encoding="utf-8", errors="replace")
+    """Run the command line and exit with a documented code; user errors never show a traceback."""
+    _prepare_streams()
     try:
         try:
             app()
@@ -102,18 +96,30 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
-        # Whoever read our output is gone (`rstitch ask ... | head`); Python would complain once more at exit.
+        # stdout was closed early (`rstitch ask ... | head`).
         _discard_output()
         sys.exit(1)
     except OSError as error:
-        # `rstitch ask ... > /dev/full`, or on Windows a pipe that nobody reads.
+        # The disk is full (`rstitch ask ... > /dev/full`), or on Windows stdout was closed early.
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EINVAL, errno.EIO):
             raise
         _discard_output()
-        print_error(StorageError("Output lost", f"What was printed could not be written: {error.strerror}."))
+        print_error(StorageError("Cannot write output", f"Writing to stdout failed: {error.strerror}."))
         sys.exit(StorageError.exit_code)
 
 
+def _prepare_streams() -> None:
+    """Replace closed streams by /dev/null, and make all of them UTF-8 with replacement of invalid bytes."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  it stays open until the process exits
+    # Pipes and Windows consoles may have another encoding, but models write UTF-8.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="replace")
+
+
 def _discard_output() -> None:
-    """Have Python flush what is left of stdout into nothing at exit, instead of failing once more."""
+    """Redirect stdout to /dev/null, so that flushing the rest at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,7 @@
-"""The options several commands share, so that one name means one thing everywhere.
+"""Options shared by several commands.
 
-Related options are a dataclass, which `signature.with_option_groups` expands into a command's signature. The methods
-turn the options into what engine/ and problems/ take.
+Related options form a dataclass, which `signature.with_option_groups` expands into the signature of a command. Methods
+convert the options to the arguments of engine/ and problems/.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from rstitch_local.errors import UsageError
 if TYPE_CHECKING:
     from rstitch_local.decoding.sampling import Sampling
     from rstitch_local.engine.choice import PairChoice, PairDefaults
-    from rstitch_local.engine.loading import LoadOptions
-    from rstitch_local.engine.options import KvType
+    from rstitch_local.engine.options import KvType, LoadOptions
     from rstitch_local.engine.pair import Pair
     from rstitch_local.problems.prompts import Prompt
     from rstitch_local.problems.reading import Fields
@@ -27,31 +26,33 @@ if TYPE_CHECKING:
 MODELS = "Models"
 SAMPLING = "Sampling"
 PROBLEMS = "Problems"
-_PAIR_DEFAULT = "the pair's own"
+KV_TYPES = ("f16", "q8_0", "q4_0")
+_PAIR_DEFAULT = "from the pair"
 
-ProblemsArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Problems: JSONL or one JSON array, UTF-8.")]
+ProblemsArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Problem file: JSONL or one JSON array, UTF-8.")]
 RouterOption = Annotated[
     str | None,
     typer.Option(
         "--router",
-        help="Who writes: entropy:TAU, window:K:TAU, hysteresis:HIGH:LOW, momentum:BETA:TAU, stay:N:TAU, one:TAU, "
-        "margin:M, confidence:T, random:P, spec:N[:P], learned:FILE, slm or llm (docs/routers.md).",
-        show_default="entropy at the pair's tau",
+        help="Router spec: entropy:TAU, window:K:TAU, hysteresis:HIGH:LOW, momentum:BETA:TAU, stay:N:TAU, one:TAU, "
+        "margin:M, confidence:T, random:P, spec:N[:P], learned:FILE, python:MODULE:FACTORY, slm or llm "
+        "(docs/routers.md).",
+        show_default="from the pair",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """Which pair, and how it is loaded."""
+    """Which pair to load, and how."""
 
     pair: Annotated[
         str | None,
         typer.Option(
             "--pair",
-            help="A pair of the catalogue (see `rstitch pairs`).",
-            show_default="one on disk",
+            help="Name of a pair in the catalog (see `rstitch pairs`).",
+            show_default="first one on disk",
             rich_help_panel=MODELS,
         ),
     ] = None
@@ -62,24 +63,24 @@ class ModelOptions:
             metavar="N",
             min=1,
             max=256,
-            help="Answers written at once; 1 to measure what one costs.",
-            show_default="what pays and the memory has room for",
+            help="Number of answers decoded concurrently; 1 measures single-answer latency.",
+            show_default="chosen for this machine",
             rich_help_panel=MODELS,
         ),
     ] = None
     slm: Annotated[
         Path | None,
-        typer.Option("--slm", help="The small model: any local GGUF file, with --llm.", rich_help_panel=MODELS),
+        typer.Option("--slm", help="Small model: path of a GGUF file; requires --llm.", rich_help_panel=MODELS),
     ] = None
     llm: Annotated[
         Path | None,
-        typer.Option("--llm", help="The large model: any local GGUF file, with --slm.", rich_help_panel=MODELS),
+        typer.Option("--llm", help="Large model: path of a GGUF file; requires --slm.", rich_help_panel=MODELS),
     ] = None
     gpu_layers: Annotated[
         str,
         typer.Option(
             "--gpu-layers",
-            help="Layers on the GPU: auto (all that fit), a number, or SLM,LLM ('99,20').",
+            help="Layers on the GPU: auto (as many as fit), a number, or SLM,LLM ('99,20').",
             rich_help_panel=MODELS,
         ),
     ] = "auto"
@@ -90,7 +91,7 @@ class ModelOptions:
             min=1,
             max=512,
             help="CPU threads.",
-            show_default="the physical cores",
+            show_default="number of physical cores",
             rich_help_panel=MODELS,
         ),
     ] = None
@@ -100,14 +101,19 @@ class ModelOptions:
             "--context",
             min=16,
             max=1 << 24,
-            help="Tokens each cache can hold.",
+            help="Context length of each model, in tokens.",
             show_default=_PAIR_DEFAULT,
             rich_help_panel=MODELS,
         ),
     ] = None
     kv_type: Annotated[
-        str, typer.Option("--kv-type", help="Cache precision: f16, q8_0 or q4_0.", rich_help_panel=MODELS)
+        str, typer.Option("--kv-type", help="KV cache precision: f16, q8_0 or q4_0.", rich_help_panel=MODELS)
     ] = "f16"
+
+    def __post_init__(self) -> None:
+        if self.kv_type not in KV_TYPES:
+            raise UsageError("Unknown cache type", f"`--kv-type {self.kv_type}`: must be one of {', '.join(KV_TYPES)}.")
+        _parse_layers(self.gpu_layers)
 
     def choose(self) -> PairChoice:
         """Find the pair on this disk; see `choose_pair`."""
@@ -116,18 +122,11 @@ class ModelOptions:
         return choose_pair(self.pair, self.slm, self.llm)
 
     def load_options(self, *, sequences: int | None = 1, swaps: bool = True) -> LoadOptions:
-        """Return how to load the pair; see LoadOptions for `sequences` and `swaps`.
+        """Return how to load the pair; see LoadOptions for `sequences` and `swaps`."""
+        from rstitch_local.engine.options import LoadOptions
 
-        Raises:
-            UsageError: --gpu-layers or --kv-type is invalid.
-        """
-        from rstitch_local.engine.loading import LoadOptions
-        from rstitch_local.llama.context import KV_TYPES
-
-        if self.kv_type not in KV_TYPES:
-            raise UsageError("No such cache type", f"--kv-type {self.kv_type}: it is one of {', '.join(KV_TYPES)}.")
         return LoadOptions(
-            gpu_layers=self._layers(),
+            gpu_layers=_parse_layers(self.gpu_layers),
             threads=self.threads,
             context=self.context,
             kv_type=cast("KvType", self.kv_type),
@@ -135,44 +134,46 @@ class ModelOptions:
             swaps=swaps,
         )
 
-    def _layers(self) -> tuple[int, int] | None:
-        if self.gpu_layers == "auto":
-            return None
-        try:
-            numbers = [int(part) for part in self.gpu_layers.split(",")]
-        except ValueError:
-            numbers = []
-        if len(numbers) not in (1, 2) or min(numbers) < 0:
-            raise UsageError(
-                "Not a number of layers",
-                f"--gpu-layers {self.gpu_layers}: it is 'auto', a number for both models, or two as in '99,20'.",
-            )
-        return numbers[0], numbers[-1]
-
     def open_pair(self, choice: PairChoice, *, sequences: int | None = 1, swaps: bool = True) -> Pair:
-        """Load the pair, with a progress bar on stderr.
-
-        Raises:
-            UsageError: --gpu-layers or --kv-type is invalid.
-            ModelError: see `load_pair`.
-        """
+        """Load the pair, with a progress bar on stderr; raise ModelError as `load_pair` does."""
         from rstitch_local.commands import loading
 
         return loading.open_pair(choice, self.load_options(sequences=sequences, swaps=swaps))
 
 
+def _parse_layers(text: str) -> tuple[int, int] | None:
+    if text == "auto":
+        return None
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or min(numbers) < 0:
+        raise UsageError(
+            "Invalid GPU layers",
+            f"`--gpu-layers {text}`: must be 'auto', a number for both models, or two numbers as in '99,20'.",
+        )
+    return numbers[0], numbers[-1]
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
-    """How tokens are drawn, and how many."""
+    """How tokens are sampled, and where an answer ends."""
 
     max_tokens: Annotated[
         int | None,
         typer.Option(
             "--max-tokens",
             min=1,
-            help="Longest answer, in tokens that are kept.",
-            show_default="what the context holds",
+            help="Maximum tokens per answer.",
+            show_default="limited by the context",
             rich_help_panel=SAMPLING,
+        ),
+    ] = None
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop", metavar="TEXT", help="String that ends the answer; repeatable.", rich_help_panel=SAMPLING
         ),
     ] = None
     temperature: Annotated[
@@ -180,7 +181,7 @@ class SamplingOptions:
         typer.Option(
             "--temperature",
             min=0.0,
-            help="0 takes the likeliest token.",
+            help="Sampling temperature; 0 is greedy.",
             show_default=_PAIR_DEFAULT,
             rich_help_panel=SAMPLING,
         ),
@@ -191,7 +192,7 @@ class SamplingOptions:
             "--top-p",
             min=0.0,
             max=1.0,
-            help="Nucleus; 1 is off.",
+            help="Nucleus sampling; 1 disables it.",
             show_default=_PAIR_DEFAULT,
             rich_help_panel=SAMPLING,
         ),
@@ -201,7 +202,7 @@ class SamplingOptions:
         typer.Option(
             "--top-k",
             min=0,
-            help="The K likeliest; 0 is off.",
+            help="Sample from the K most likely tokens; 0 disables it.",
             show_default=_PAIR_DEFAULT,
             rich_help_panel=SAMPLING,
         ),
@@ -212,12 +213,21 @@ class SamplingOptions:
             "--min-p",
             min=0.0,
             max=1.0,
-            help="At least this share of the top probability; 0 is off.",
+            help="Minimum probability relative to the most likely token; 0 disables it.",
             show_default=_PAIR_DEFAULT,
             rich_help_panel=SAMPLING,
         ),
     ] = None
-    seed: Annotated[int, typer.Option("--seed", help="Base seed of all noise.", rich_help_panel=SAMPLING)] = 0
+    seed: Annotated[int, typer.Option("--seed", help="Random seed.", rich_help_panel=SAMPLING)] = 0
+
+    def __post_init__(self) -> None:
+        if "" in self.stop_strings:
+            raise UsageError("Invalid stop string", "--stop is an empty string.", "Use a non-empty string.")
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """The strings of --stop, without duplicates."""
+        return tuple(dict.fromkeys(self.stop or ()))
 
     def sampling(self, defaults: PairDefaults) -> Sampling:
         """Return the pair's sampling parameters, replaced by the options that are set."""
@@ -229,32 +239,33 @@ class SamplingOptions:
 
 @dataclass(frozen=True, slots=True)
 class ProblemOptions:
-    """Which problems of a file are used, and how they are put to the pair."""
+    """Which problems of a file to solve, and with which prompt."""
 
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only the first N problems.", rich_help_panel=PROBLEMS)
+        int | None, typer.Option("--limit", min=1, help="Solve the first N problems only.", rich_help_panel=PROBLEMS)
     ] = None
-    ids: Annotated[str | None, typer.Option("--ids", metavar="A,B", help="Only these.", rich_help_panel=PROBLEMS)] = (
-        None
-    )
+    ids: Annotated[
+        str | None,
+        typer.Option("--ids", metavar="A,B", help="Solve these problems only.", rich_help_panel=PROBLEMS),
+    ] = None
     shard: Annotated[
         str | None,
         typer.Option(
             "--shard",
             metavar="I/N",
-            help="Only part I of N, each part with a DIR of its own.",
+            help="Solve part I of N only; each part needs its own DIR.",
             rich_help_panel=PROBLEMS,
         ),
     ] = None
     samples: Annotated[
-        int, typer.Option("--samples", min=1, max=10_000, help="Answers to each problem.", rich_help_panel=PROBLEMS)
+        int, typer.Option("--samples", min=1, max=10_000, help="Answers per problem.", rich_help_panel=PROBLEMS)
     ] = 1
     field: Annotated[
         list[str] | None,
         typer.Option(
             "--field",
             metavar="KIND=NAME",
-            help="Where the question, answer or id is: question=NAME.",
+            help="Name of a field: question=NAME, answer=NAME or id=NAME.",
             rich_help_panel=PROBLEMS,
         ),
     ] = None
@@ -263,14 +274,15 @@ class ProblemOptions:
         typer.Option(
             "--prompt",
             metavar="NAME|TEXT",
-            help="math, plain, or a text, with {question} where the question goes.",
+            help="math, plain, or a prompt text with the placeholder {question}.",
             show_default=_PAIR_DEFAULT,
             rich_help_panel=PROBLEMS,
         ),
     ] = None
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at a malformed problem.", rich_help_panel=PROBLEMS)] = (
-        False
-    )
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Stop at malformed problems.", rich_help_panel=PROBLEMS),
+    ] = False
 
     def fields(self) -> Fields:
         """Return the names of the question, answer and id fields; raise UsageError if --field is invalid."""

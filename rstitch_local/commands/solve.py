@@ -1,6 +1,6 @@
-"""`rstitch solve`: a problem file in, a folder of graded answers out.
+"""`rstitch solve`: solve a problem file and grade the answers.
 
-Knows what the options mean and how Ctrl-C ends a run; reading, solving and grading are problems/.
+Reading, solving and grading are in rstitch_local/problems/.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def solve(
     file: ProblemsArgument,
     out: Annotated[
         Path,
-        typer.Option("--out", metavar="DIR", help="The run folder; made, or gone on with. One a shard."),
+        typer.Option("--out", metavar="DIR", help="Run folder, created or resumed; one per shard."),
     ],
     *,
     models: ModelOptions,
@@ -44,9 +44,9 @@ def solve(
     json_output: JsonOption = False,
     sampling: SamplingOptions,
 ) -> None:
-    """Solve a problem file and grade the answers; the same command again goes on where it stopped.
+    """Solve a problem file and grade the answers; run the same command again to resume.
 
-    An answer that ended in an error is tried again. A folder made with other settings is refused.
+    Answers that ended in an error are retried. A folder with different settings is refused.
     """
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.costs.store import stored_latency
@@ -84,4 +84,4 @@ def _report(outcome: Outcome, out: Path, json_output: bool) -> None:
 
     typer.echo(json.dumps(outcome.summary) if json_output else summary_text(outcome.summary))
     if not outcome.finished:
-        exit_stopped(out, f"{outcome.done} of {outcome.total} answers are kept in {out}.")
+        exit_stopped(out, f"{outcome.done} of {outcome.total} answers are saved in {out}.")

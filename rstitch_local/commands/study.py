@@ -1,6 +1,6 @@
-"""`rstitch study`: the paper's figures on any pair, each as a folder with a report.
+"""`rstitch study`: measure the figures of the paper for any pair, each in a report folder.
 
-Knows what the options mean, how progress is shown and how Ctrl-C ends a study; the studies are study/.
+The studies are in rstitch_local/study/.
 """
 
 from __future__ import annotations
@@ -25,17 +25,15 @@ if TYPE_CHECKING:
     from rstitch_local.engine.pair import Pair
     from rstitch_local.study.study_job import ProgressCallback, StudyJob
 
-_SHOWN_BAD_ROWS = 10
-
 study = typer.Typer(
     name="study",
-    help="The paper's figures on your own pair: reports with figures and their data. Needs the extra 'study'.",
+    help="Measure the figures of the paper for a pair: reports with plots and data. Requires the extra 'study'.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 OutOption = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="Where the report goes; made, or gone on with. One a study.")
+    Path, typer.Option("--out", metavar="DIR", help="Report folder, created or resumed; one per study.")
 ]
 StudyModels = Annotated[ModelOptions, Without("parallel")]
 StudyProblems = Annotated[ProblemOptions, Only("limit", "field", "prompt")]
@@ -53,15 +51,18 @@ def entropy(
     checks: Annotated[
         int,
         typer.Option(
-            "--checks", min=0, help="Answers in which the harmful token is checked, by up to two continuations each."
+            "--checks",
+            min=0,
+            help="Answers whose harmful token is verified, by up to two continuations each.",
         ),
     ] = 20,
     sampling: StudySampling,
 ) -> None:
-    """Figure 3: how unsure the SLM is, where, and whether that tells of its mistakes.
+    """Figure 3: the entropy of the SLM, its distribution, and how it relates to errors.
 
-    The SLM answers every problem greedily and the LLM reads along; in every wrong answer the first token is searched
-    from which the LLM, going on, no longer gets it right. The same command again goes on where it stopped.
+    The SLM answers each problem greedily while the LLM evaluates the same tokens. In each wrong answer, the study
+    searches the harmful token: the first one after which the LLM no longer reaches the right answer. Run the same
+    command again to resume.
     """
     with _study(file, out, models, problems, sampling) as (pair, job, watch):
         from rstitch_local.study.entropy_report import write_report
@@ -74,7 +75,7 @@ def entropy(
         )
         if figures.low_entropy_share is not None:
             typer.echo(f"{figures.low_entropy_share:.1%} of {figures.tokens:,} tokens at or below 0.1 nats")
-        _say_where(out, counts["errors"] + figures.outcomes["failed"])
+        _print_report_path(out, counts["errors"] + figures.outcomes["failed"])
 
 
 @study.command()
@@ -87,10 +88,10 @@ def agreement(
     problems: StudyProblems,
     sampling: StudySampling,
 ) -> None:
-    """Figure 1: how often the two write the same token, what drafts would win, how long answers are.
+    """Figure 1: token agreement of the models, computed speed-up of speculative decoding, answer lengths.
 
-    Both answer every problem greedily and the SLM reads the LLM's answers along. Speed-ups of speculative decoding are
-    computed from that and from measured costs. The same command again goes on where it stopped.
+    Both models answer each problem greedily, and the SLM evaluates the LLM's answers. The speed-ups are computed from
+    the agreement and from measured costs. Run the same command again to resume.
     """
     with _study(file, out, models, problems, sampling) as (pair, job, watch):
         from rstitch_local.study.agreement import run_agreement
@@ -98,11 +99,13 @@ def agreement(
 
         figures = write_agreement_report(run_agreement(pair, job, watch), job)
         if figures.agreement is not None:
-            typer.echo(f"The SLM would write {figures.agreement:.1%} of the LLM's tokens")
+            typer.echo(f"The SLM predicts {figures.agreement:.1%} of the LLM's tokens")
         best = next((one for one in figures.drafts if one.draft == figures.best), None)
         if best is not None:
-            typer.echo(f"Speculative decoding: {best.speed_up:.2f}x with drafts of {best.draft} at best (computed)")
-        _say_where(out, figures.errors)
+            typer.echo(
+                f"Best computed speed-up of speculative decoding: {best.speed_up:.2f}x, draft length {best.draft}"
+            )
+        _print_report_path(out, figures.errors)
 
 
 @contextmanager
@@ -112,7 +115,7 @@ def _study(
     """Provide the loaded pair, the job and a progress display; Ctrl-C inside says how to resume and exits with 130."""
     from rstitch_local.plotting import require_libraries
 
-    # Before anything is read or computed: a study takes hours.
+    # Report a missing library before hours of computing.
     require_libraries("matplotlib", "scipy")
     choice = models.choose()
     job = _job(file, out, choice, models, problems, sampling)
@@ -126,6 +129,7 @@ def _job(
     file: Path, out: Path, choice: PairChoice, models: ModelOptions, problems: ProblemOptions, sampling: SamplingOptions
 ) -> StudyJob:
     """Read the problems and return the job; report malformed rows on stderr."""
+    from rstitch_local.problems.progress import print_bad_rows
     from rstitch_local.problems.reading import read_problems
     from rstitch_local.study.study_job import StudyJob
 
@@ -133,12 +137,9 @@ def _job(
     problem_file = read_problems(file, fields)
     selected = problems.selection().of(problem_file.problems)
     if not selected:
-        raise InputError("Nothing to study", f"None of the problems of {file} is chosen.")
-    screen = make_console(stderr=True)
-    for row in problem_file.bad_rows[:_SHOWN_BAD_ROWS]:
-        screen.print(f"{file.name}, {problem_file.unit} {row.line} is left out: {row.reason}.", soft_wrap=True)
-    if len(problem_file.bad_rows) > _SHOWN_BAD_ROWS:
-        screen.print(f"{len(problem_file.bad_rows) - _SHOWN_BAD_ROWS} more are left out as well.")
+        raise InputError("No problems selected", f"The options select no problem of {file}.")
+    if problem_file.bad_rows:
+        print_bad_rows(make_console(stderr=True), problem_file)
     return StudyJob(
         problem_file=problem_file,
         problems=selected,
@@ -171,14 +172,14 @@ def _progress() -> Iterator[ProgressCallback]:
         yield watch
 
 
-def _say_where(out: Path, failed: int) -> None:
+def _print_report_path(out: Path, failed: int) -> None:
     if failed:
-        typer.echo(f"{failed} ended in an error; the same command tries them again", err=True)
-    typer.echo(f"The report is {out / 'report.md'}")
+        typer.echo(f"{failed} ended in an error; run the same command again to retry", err=True)
+    typer.echo(f"Report: {out / 'report.md'}")
 
 
 def _command_line() -> str:
-    """The command as it was given, for the report."""
+    """Return the command line for the report."""
     import shlex
 
     return shlex.join(["rstitch", *sys.argv[1:]])

@@ -1,7 +1,4 @@
-"""`rstitch trace`: look at one answer, token by token, on the terminal or as a page.
-
-Options and files only: `problems/answer_lookup.py` finds the answer, `trace/` renders it.
-"""
+"""`rstitch trace`: show one answer token by token, on the terminal or as an HTML page."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
     from rstitch_local.trace.reading import LoadedAnswer
 
 _CANDIDATES = 5
-_PAGES = (".html", ".htm")
+_PAGE_SUFFIXES = (".html", ".htm")
 
 
 @with_option_groups
@@ -31,29 +28,29 @@ def trace(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="The answers.jsonl of a run or its folder, what `ask --json` printed, or a chat exported as JSON.",
+            help="Run folder or its answers.jsonl, output of `rstitch ask --json`, or a chat exported as JSON.",
         ),
     ],
     identifier: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Which answer; not needed where there is one only.")
+        str | None, typer.Argument(metavar="ID", help="Id of the problem; optional if there is only one answer.")
     ] = None,
-    sample: Annotated[int, typer.Option("--sample", min=0, help="Which of the answers to a problem.")] = 0,
+    sample: Annotated[int, typer.Option("--sample", min=0, help="Number of the answer, if a problem has several.")] = 0,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="OUT", help="Write a page for a browser instead: one .html file.")
+        Path | None, typer.Option("--html", metavar="OUT", help="Write a self-contained HTML page instead.")
     ] = None,
     alternatives: Annotated[
         bool,
         typer.Option(
             "--alternatives",
-            help="Load the pair and put on the page what both models would have written at every token.",
+            help="Load the pair and show the most likely tokens of both models on the page.",
         ),
     ] = False,
     *,
     models: Annotated[ModelOptions, Without("parallel", "context", "kv_type")],
 ) -> None:
-    """Look at one answer: who wrote which token, how unsure it was, and where control passed.
+    """Show one answer: the model and the entropy of each token, and the swaps.
 
-    The models are only needed for --alternatives, and must be those that wrote the answer.
+    Only --alternatives loads the models, which must be the files that generated the answer.
     """
     # Imported here to keep `rstitch --help` fast.
     from rstitch_local.files import write_atomic
@@ -61,9 +58,9 @@ def trace(
     from rstitch_local.trace.page.answer import answer_page
     from rstitch_local.trace.terminal import print_answer
 
-    if html is not None and html.suffix.lower() not in _PAGES:
+    if html is not None and html.suffix.lower() not in _PAGE_SUFFIXES:
         # A typing error must not overwrite the answers.
-        raise UsageError("Invalid page name", f"--html {html}: the name must end in .html.")
+        raise UsageError("Invalid page name", f"`--html {html}`: the name must end in .html.")
     if alternatives and html is None:
         raise UsageError("No page", "--alternatives are shown on a page.", "Add --html OUT.html.")
     answer = open_answer(file, identifier, sample)

@@ -50,20 +50,20 @@ class TrainingOptions:
             metavar="T",
             min=0.0,
             max=1.0,
-            help="The policy is asked where the SLM's entropy is above.",
-            show_default="a fifth of the pair's tau",
+            help="Entropy of the SLM above which the policy is queried.",
+            show_default="1/5 of the pair's tau",
             rich_help_panel=TRAINING,
         ),
     ] = None
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Updates.", rich_help_panel=TRAINING)] = 100
-    group: Annotated[int, typer.Option("--group", min=2, help="Answers to each problem.", rich_help_panel=TRAINING)] = 8
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Problems a step.", rich_help_panel=TRAINING)] = 32
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps.", rich_help_panel=TRAINING)] = 100
+    group: Annotated[int, typer.Option("--group", min=2, help="Answers per problem.", rich_help_panel=TRAINING)] = 8
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Problems per step.", rich_help_panel=TRAINING)] = 32
     latency_penalty: Annotated[
         str,
         typer.Option(
             "--lambda",
             metavar="L|auto",
-            help="What a millisecond costs a right answer; auto: 0.3 for the LLM's mean latency.",
+            help="Latency penalty per millisecond; auto: 0.3 for the mean latency of the LLM alone.",
             rich_help_panel=TRAINING,
         ),
     ] = "auto"
@@ -86,21 +86,22 @@ class TrainingOptions:
 @with_option_groups
 def train_router(
     file: ProblemsArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the router goes, a safetensors file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Router file to write (safetensors).")],
     *,
     models: ModelOptions,
     options: TrainingOptions,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
     problems: Annotated[ProblemOptions, Only("limit", "field", "prompt")],
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, help="Longest answer.", rich_help_panel=PROBLEMS)
+        int | None,
+        typer.Option("--max-tokens", min=1, help="Maximum tokens per answer.", rich_help_panel=PROBLEMS),
     ] = None,
     sampling: Annotated[SamplingOptions, Only("seed")],
 ) -> None:
-    """Train a router that decides by the SLM's hidden state whether asking the LLM pays (R-Stitch+).
+    """Train a router that reads the SLM's hidden state to decide between SLM and LLM (R-Stitch+).
 
-    Needs a calibration (`rstitch calibrate`) and the extra `train`. Checkpoints, history and a plot lie in
-    FILE.training; after Ctrl-C the same command with --resume goes on.
+    Requires a calibration (`rstitch calibrate`) and the extra `train`. Checkpoints, history and a plot are in
+    FILE.training; run the same command with --resume to continue.
     """
     require_torch()
     # Imported here to keep `rstitch --help` fast.
@@ -113,7 +114,7 @@ def train_router(
     from rstitch_local.routing.policy_file import write_policy
 
     selected = problems.selection().of(read_problems(file, problems.fields()).problems)
-    training_set, validation_set = split(selected)
+    training_set, validation_set = split_problems(selected)
     choice = models.choose()
     settings = options.settings(choice.defaults, sampling.seed)
     prompt = problems.prompt_for(choice.defaults)
@@ -172,17 +173,17 @@ def _conclude(out: Path, policy: Policy) -> None:
 
 
 def require_torch() -> None:
-    """Raise UsageError, with the command that installs it, where torch is missing."""
+    """Raise UsageError if torch is not installed."""
     try:
-        found = importlib.util.find_spec("torch") is not None
-    except ValueError:  # somebody put None in its place
-        found = False
-    if not found:
-        raise UsageError("No torch", "Training needs it.", "Install it: pip install 'rstitch-local[train]'")
+        installed = importlib.util.find_spec("torch") is not None
+    except ValueError:  # sys.modules has None for it
+        installed = False
+    if not installed:
+        raise UsageError("Missing torch", "Training requires torch.", "Run: pip install 'rstitch-local[train]'")
 
 
 def parse_latency_penalty(text: str) -> float | None:
-    """Lambda as given; None for auto. Raises UsageError for anything that is no number of at least 0."""
+    """Return --lambda as a number, None for auto; raise UsageError if it is neither."""
     if text == "auto":
         return None
     try:
@@ -190,18 +191,18 @@ def parse_latency_penalty(text: str) -> float | None:
     except ValueError:
         latency_penalty = -1.0
     if not 0 <= latency_penalty < float("inf"):
-        raise UsageError("No such lambda", f"--lambda {text}: it is 'auto' or a number of at least 0.")
+        raise UsageError("Invalid lambda", f"`--lambda {text}`: must be 'auto' or a number of at least 0.")
     return latency_penalty
 
 
-def split(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
-    """Problems for training and for validation, by a coin of their ids: one in eight, 300 at most, validates.
+def split_problems(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
+    """Split problems into a training and a validation set by a hash of their ids.
 
-    Those without a gold answer are in neither.
+    One in eight is for validation, at most 300. Problems without a gold answer are in neither set.
     """
     from rstitch_local.problems.tasks import seed_of
 
     graded = [problem for problem in problems if problem.gold is not None]
     validation = [problem for problem in graded if seed_of(0, problem.id, 0) % 8 == 0][:_MAX_VALIDATION]
-    held = {problem.id for problem in validation}
-    return [problem for problem in graded if problem.id not in held], validation
+    validation_ids = {problem.id for problem in validation}
+    return [problem for problem in graded if problem.id not in validation_ids], validation

@@ -1,4 +1,4 @@
-"""The progress of a training on the terminal."""
+"""Show the progress of a training: a live table on a terminal, one line per step elsewhere."""
 
 from __future__ import annotations
 
@@ -10,10 +10,21 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-class TrainingDisplay:
-    """A table of the last steps on a terminal, a line for each of them anywhere else."""
+_MAX_ROWS = 12
+_COLUMNS = (
+    ("reward", "reward", 1, 3),
+    ("right %", "accuracy", 100, 1),
+    ("LLM %", "llm_share", 100, 1),
+    ("ms", "latency_ms", 1, 1),
+    ("clipped %", "clipped", 100, 1),
+    ("dropped %", "dropped", 100, 0),
+    ("entropy", "entropy", 1, 3),
+)
+"""Name, key in the record, factor, and number of decimals of each metric."""
 
-    _ROWS = 12
+
+class TrainingDisplay:
+    """Context manager that shows the records of a training."""
 
     def __init__(self, screen: Console, steps: int) -> None:
         from rich.live import Live
@@ -33,7 +44,7 @@ class TrainingDisplay:
             self._live.stop()
 
     def show(self, record: Mapping[str, Any]) -> None:
-        """Show one record of the training."""
+        """Show one record of the history: a step, a validation, or the start of the training."""
         if self._live is None:
             self._screen.print(_line(record, self._steps), soft_wrap=True)
             return
@@ -44,34 +55,30 @@ class TrainingDisplay:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        names = ("step", "reward", "right, %", "LLM, %", "ms", "clipped, %", "dropped, %", "entropy")
-        for name in names:
+        for name in ("step", *(name for name, *_ in _COLUMNS)):
             table.add_column(name, justify="right", no_wrap=True)
-        for record in self._rows[-self._ROWS :]:
-            figures = record.get("validation", record)
-            if "reward" in figures:
-                step = f"{record['step']}/{self._steps}" if figures is record else "validation"
-                table.add_row(step, *(text for _, text in _cells(figures)))
+        for record in self._rows[-_MAX_ROWS:]:
+            metrics = record.get("validation", record)
+            if "reward" in metrics:
+                step = f"{record['step']}/{self._steps}" if metrics is record else "validation"
+                table.add_row(step, *(text for _, text in _cells(metrics)))
         return table
 
 
-def _cells(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The figures that are shown, by name."""
-    shown = (
-        ("reward", "reward", 1, 3),
-        ("right %", "accuracy", 100, 1),
-        ("LLM %", "llm_share", 100, 1),
-        ("ms", "latency_ms", 1, 1),
-        ("clipped %", "clipped", 100, 1),
-        ("dropped %", "dropped", 100, 0),
-        ("entropy", "entropy", 1, 3),
-    )
-    return [(name, f"{figures[key] * unit:.{places}f}" if key in figures else "") for name, key, unit, places in shown]
+def _cells(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return name and text of each metric; the text is empty if the record does not have it."""
+    return [
+        (name, f"{metrics[key] * factor:.{decimals}f}" if key in metrics else "")
+        for name, key, factor, decimals in _COLUMNS
+    ]
 
 
 def _line(record: Mapping[str, Any], steps: int) -> str:
     if "price" in record:
-        return f"lambda is {record['price']:.3g} a millisecond; the warm start agrees in {record['imitated']:.1%}"
-    figures = record.get("validation", record)
-    place = f"step {record['step']}/{steps}" + (" validation" if figures is not record else "")
-    return place + ": " + ", ".join(f"{name} {text}" for name, text in _cells(figures) if text)
+        return (
+            f"lambda is {record['price']:.3g} per millisecond; "
+            f"the warm-started policy agrees with its target in {record['imitated']:.1%} of the positions"
+        )
+    metrics = record.get("validation", record)
+    place = f"step {record['step']}/{steps}" + (" validation" if metrics is not record else "")
+    return place + ": " + ", ".join(f"{name} {text}" for name, text in _cells(metrics) if text)

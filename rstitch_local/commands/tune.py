@@ -1,6 +1,6 @@
-"""`rstitch tune`: the router that fits a wish, chosen on one part of the rows and measured on the other.
+"""`rstitch tune`: choose the router that satisfies a constraint on one part of the problems; measure it on the rest.
 
-Knows what the options mean and where the choice is saved.
+The search is in rstitch_local/study/tuning.py.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from rstitch_local.engine.pair import Pair
     from rstitch_local.study.tuning import Constraint
 
-CONSTRAINTS = "What to keep to (one of them)"
+CONSTRAINTS = "Constraint (set at most one)"
 _DEFAULT_MAX_LOSS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ConstraintOptions:
-    """The constraint the router has to satisfy; at most one of them is set."""
+    """The constraint that the chosen router satisfies."""
 
     max_loss: Annotated[
         float | None,
@@ -43,7 +43,7 @@ class ConstraintOptions:
             metavar="POINTS",
             min=0.0,
             max=100.0,
-            help="The fastest that is at most so many points less right than the LLM alone.",
+            help="Fastest router whose accuracy is at most this many percentage points below the LLM alone.",
             show_default=f"{_DEFAULT_MAX_LOSS:g}",
             rich_help_panel=CONSTRAINTS,
         ),
@@ -55,7 +55,7 @@ class ConstraintOptions:
             metavar="S",
             min=0.0,
             max=1.0,
-            help="The most right of those whose LLM writes at most this share of the tokens, 0 to 1.",
+            help="Most accurate router with at most this share of LLM tokens, 0 to 1.",
             rich_help_panel=CONSTRAINTS,
         ),
     ] = None
@@ -65,13 +65,13 @@ class ConstraintOptions:
             "--target-ms",
             metavar="MS",
             min=0.0,
-            help="The most right of those that take at most so many milliseconds a problem, on average.",
+            help="Most accurate router that takes at most this many milliseconds per problem on average.",
             rich_help_panel=CONSTRAINTS,
         ),
     ] = None
 
     def constraint(self) -> Constraint:
-        """Return the constraint, by default a maximal loss; raise UsageError if there are several."""
+        """Return the constraint, by default on the loss; raise UsageError if several are set."""
         from rstitch_local.study.tuning import Constraint
 
         constraints = []
@@ -93,27 +93,24 @@ class ConstraintOptions:
 @with_option_groups
 def tune(
     file: ProblemsArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the tuning; made, or gone on with.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Tuning folder, created or resumed.")],
     *,
     constraints: ConstraintOptions,
     router: Annotated[
         list[str] | None,
-        typer.Option("--router", metavar="SPEC", help="A candidate; may be given many times.", show_default="a grid"),
+        typer.Option("--router", metavar="SPEC", help="Candidate router; repeatable.", show_default="a grid"),
     ] = None,
-    save: Annotated[
-        bool, typer.Option("--save", help="Make the choice the pair's own router, for ask, solve and chat.")
-    ] = False,
+    save: Annotated[bool, typer.Option("--save", help="Make the chosen router the default of the pair.")] = False,
     models: Annotated[ModelOptions, Without("parallel")],
     problems: Annotated[ProblemOptions, Without("ids", "shard", "samples")],
     json_output: JsonOption = False,
     sampling: SamplingOptions,
 ) -> None:
-    """Choose a router on one part of a problem file and say how it does on the other part.
+    """Choose a router on one part of a problem file and measure it on the other part.
 
-    Which part a problem belongs to depends on its id alone. Every answer is kept as soon as it is there; the same
-    command again goes on where it stopped.
+    The part of a problem depends on its id only. Each answer is saved when it is complete; run the same command again
+    to resume.
     """
-    from rstitch_local.decoding.roles import Role
     from rstitch_local.study import tuning
     from rstitch_local.study.bench import memory_footprints
     from rstitch_local.study.bench_progress import ConsoleBenchProgress
@@ -122,15 +119,15 @@ def tune(
     constraint = constraints.constraint()
     if save and models.slm is not None:
         raise UsageError(
-            "Nothing to save it for",
-            "A choice is saved for a pair of the catalogue, not for two files.",
-            "Put the files into your models.toml and name that pair (--pair), or leave --save out.",
+            "No pair to save",
+            "--save needs a pair of the catalog, not two files.",
+            "Add the files to your models.toml and use --pair, or leave out --save.",
         )
     specs = checked_specs(router or tuning.CANDIDATES)
     choice = models.choose()
     # The router of the job is replaced by each of the candidates.
     job = make_job(file, out, choice, "llm", models=models, problems=problems, sampling=sampling)
-    footprints = memory_footprints({Role.SLM: choice.slm, Role.LLM: choice.llm}, models.kv_type)
+    footprints = memory_footprints(choice.files, models.kv_type)
     screen = make_console(stderr=True)
     with _loaded_once(models, choice) as load, resumable(out) as interrupt:
         progress = ConsoleBenchProgress(screen)
@@ -143,9 +140,9 @@ def tune(
         typer.echo(json.dumps(tuning_record(words, result, constraint)))
     elif result.finished:
         print_comparison(result.reported or result.tested, words)
-        screen.print(f"The report is {out / 'report.md'}.", soft_wrap=True)
+        screen.print(f"Report: {out / 'report.md'}", soft_wrap=True)
     if not result.finished:
-        exit_stopped(out, f"Completed work is kept in {out}.")
+        exit_stopped(out, f"Completed work is saved in {out}.")
     if save:
         _save(choice.name, result.chosen, f"{constraint}; on {file.name}")
 
@@ -164,8 +161,8 @@ def _loaded_once(models: ModelOptions, choice: PairChoice) -> Iterator[Callable[
         yield load
 
 
-def _save(pair: str, router: str | None, why: str) -> None:
-    """Write the choice into the user's settings, and say what then counts."""
+def _save(pair: str, router: str | None, reason: str) -> None:
+    """Save the chosen router as the default of the pair; warn if models.toml takes precedence."""
     from rstitch_local import paths
     from rstitch_local.catalog.catalog import user_sets_router
     from rstitch_local.catalog.tuned import save_tuned
@@ -174,14 +171,14 @@ def _save(pair: str, router: str | None, why: str) -> None:
 
     screen = make_console(stderr=True)
     if router is None:
-        screen.print("Nothing was chosen, so nothing is saved.")
+        screen.print("No router was chosen, so nothing is saved.")
         return
-    # A relative path would name another file, or none, where the settings are used.
+    # A relative path would be wrong in another working directory.
     router = absolute_spec(router)
-    path = save_tuned(pair, router, one_line(f"{why}, {datetime.now(UTC):%Y-%m-%d}", 120))
-    screen.print(f"{router} is now the router of the pair {pair}, by {path}.", soft_wrap=True)
+    path = save_tuned(pair, router, one_line(f"{reason}, {datetime.now(UTC):%Y-%m-%d}", 120))
+    screen.print(f"{router} is now the router of the pair {pair} (saved in {path}).", soft_wrap=True)
     if user_sets_router(pair):
         screen.print(
-            f"But {paths.user_catalog()} has a tau or a router for that pair, which counts more: take it out there.",
+            f"{paths.user_catalog()} sets a tau or a router for this pair and takes precedence: remove it there.",
             soft_wrap=True,
         )

@@ -1,4 +1,4 @@
-"""`rstitch ask`: what it prints where, what it refuses and with which code, and how it ends when it is stopped."""
+"""`rstitch ask`: its output, its exit codes, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ SUMMARY = re.compile(
     r"SLM (\d+) \+ LLM (\d+) tokens \((\d+)% LLM\) · (\d+) up, (\d+) down · "
     r"(\d+) catch-up tokens · [\d.]+ tok/s · [\d.]+ s"
 )
-# What a model could use to command a terminal; each byte comes once, so that a tiny model can say it.
-WILD = "A\x1b[31m\x07\u202eB\tC\x9bD"
-TAMED = "A[31mB\tCD"
+# Characters that control a terminal; each byte appears once, so that a tiny model can generate them.
+UNSAFE = "A\x1b[31m\x07\u202eB\tC\x9bD"
+SAFE = "A[31mB\tCD"
 
 Rstitch = Callable[..., "Done"]
 
 
 class Done(NamedTuple):
-    """How a run of the program ended."""
+    """Exit code and output of a run of the program."""
 
     code: int
     out: str
@@ -51,7 +51,7 @@ class Done(NamedTuple):
 
 @pytest.fixture
 def rstitch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Rstitch:
-    """The program, run in this process: anything but a clean exit is an exception here."""
+    """Runs the program in this process; an exception other than SystemExit fails the test."""
     monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
 
     def run(*arguments: str) -> Done:
@@ -67,7 +67,7 @@ def rstitch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Captu
 
 
 def command(*arguments: str) -> list[str]:
-    """The program in a process of its own, where Ctrl-C works even if the tests run in the background."""
+    """The command line of a subprocess in which Ctrl-C works even if the tests run in the background."""
     script = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from rstitch_local.commands.main import main; main()"
@@ -85,7 +85,7 @@ def test_the_answer_goes_to_stdout_and_the_summary_to_stderr(rstitch: Rstitch, t
     done = rstitch(*arguments)
     assert done.code == 0
     record = json.loads(rstitch(*arguments, "--json").out)
-    # In a pipe the answer is as it was written: no wrapping, no colours, and tabs stay tabs.
+    # In a pipe the answer is unchanged: no wrapping, no colors, tabs stay tabs.
     assert done.out == safe_text(record["text"]) + "\n"
     assert max(len(line) for line in done.out.splitlines()) > 80
     assert "\x1b" not in done.out + done.err
@@ -99,7 +99,7 @@ def test_the_answer_goes_to_stdout_and_the_summary_to_stderr(rstitch: Rstitch, t
     assert len(done.err.splitlines()) == 2
 
 
-def test_json_is_one_object_with_everything(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
+def test_json_is_one_object_with_the_whole_trace(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
     done = rstitch("ask", QUESTION, *tiny_pair.options, "--router", "slm", "--max-tokens", "9", "--seed", "5", "--json")
     record = json.loads(done.out)
     assert (done.code, done.err) == (0, "")
@@ -113,7 +113,9 @@ def test_json_is_one_object_with_everything(rstitch: Rstitch, tiny_pair: TinyPai
     assert len(done.out.splitlines()) == 1
 
 
-def test_options_reach_the_models(rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_are_passed_to_the_models(
+    rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded: list[engine_loading.LoadOptions] = []
     load = engine_loading.load_choice
 
@@ -135,10 +137,20 @@ def test_options_reach_the_models(rstitch: Rstitch, tiny_pair: TinyPair, monkeyp
     assert loaded == [engine_loading.LoadOptions((9, 3), 2, 128, "q8_0"), engine_loading.LoadOptions()]
 
 
-def test_a_question_can_come_from_standard_input(tiny_pair: TinyPair) -> None:
+def test_stop_strings_end_the_answer(rstitch: Rstitch, tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"answer": "abcdefgh"})
+    arguments = ["ask", "Hi", *files.options, "--router", "slm"]
+    assert rstitch(*arguments, "--stop", "x", "--stop", "de").out == "abc\n"
+    record = json.loads(rstitch(*arguments, "--stop", "de", "--json").out)
+    assert (record["text"], record["stop"]) == ("abc", "stop")
+    assert rstitch(*arguments, "--stop", "x").out == "abcdefgh\n"
+    refused(rstitch(*arguments, "--stop", ""), 2, "Invalid stop string")
+
+
+def test_the_question_can_be_read_from_stdin(tiny_pair: TinyPair) -> None:
     done = subprocess.run(
         command("ask", "-", *tiny_pair.options, "--max-tokens", "3", "--router", "slm", "--json"),
-        input=b"W\xc3\xb6rter, and bytes that are no UTF-8: \xff\xfe",
+        input=b"W\xc3\xb6rter, and bytes that are not UTF-8: \xff\xfe",
         capture_output=True, env=environment(PYTHONIOENCODING="utf-8:strict"), timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
@@ -162,10 +174,10 @@ def refused(done: Done, code: int, *words: str) -> None:
         (["--router", "entropy:high"], ["'entropy:high' needs a number"]),
         (["--router", "random:1.5"], ["from 0 to 1"]),
         (["--pair", "qwen2.5-coder"], ["Invalid pair selection", "--pair", "--slm"]),
-        (["--kv-type", "f8"], ["No such cache type", "q8_0"]),
-        (["--gpu-layers", "most"], ["Not a number of layers", "'auto'"]),
-        (["--gpu-layers", "1,2,3"], ["Not a number of layers"]),
-        (["--gpu-layers", "-1"], ["Not a number of layers"]),
+        (["--kv-type", "f8"], ["Unknown cache type", "q8_0"]),
+        (["--gpu-layers", "most"], ["Invalid GPU layers", "'auto'"]),
+        (["--gpu-layers", "1,2,3"], ["Invalid GPU layers"]),
+        (["--gpu-layers", "-1"], ["Invalid GPU layers"]),
         (["--temperature", "1000"], ["Sampling out of range", "temperature"]),
     ],
 )
@@ -184,24 +196,24 @@ def test_an_empty_question_ends_with_2(rstitch: Rstitch, tiny_pair: TinyPair, mo
         refused(rstitch("ask", question, *tiny_pair.options), 2, "The question is empty")
 
 
-def test_half_a_pair_ends_with_2(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
+def test_one_of_two_files_ends_with_2(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
     refused(rstitch("ask", QUESTION, "--slm", str(tiny_pair.slm)), 2, "both `--slm PATH` and `--llm PATH`")
     refused(rstitch("ask", QUESTION, "--llm", str(tiny_pair.llm)), 2, "both `--slm PATH` and `--llm PATH`")
 
 
-def test_a_wrong_router_is_found_before_anything_is_loaded(
+def test_an_invalid_router_is_reported_before_loading(
     rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "open_pair", lambda *_arguments, **_named: pytest.fail("loaded"))
     refused(rstitch("ask", QUESTION, *tiny_pair.options, "--router", "slm:1"), 2, "Unknown router")
 
 
-def test_a_pair_that_is_not_there_ends_with_3(rstitch: Rstitch) -> None:
+def test_a_missing_pair_ends_with_3(rstitch: Rstitch) -> None:
     refused(rstitch("ask", QUESTION, "--pair", "nobody"), 3, "Unknown pair", "nobody")
     refused(rstitch("ask", QUESTION, "--pair", "r1-7b"), 3, "not on disk", "rstitch pull r1-7b")
 
 
-def test_files_that_are_no_models_end_with_3(rstitch: Rstitch, tiny_pair: TinyPair, tmp_path: Path) -> None:
+def test_invalid_model_files_end_with_3(rstitch: Rstitch, tiny_pair: TinyPair, tmp_path: Path) -> None:
     text, cut = tmp_path / "text.gguf", tmp_path / "cut.gguf"
     text.write_text("hello")
     cut.write_bytes(tiny_pair.llm.read_bytes()[:-100])
@@ -214,7 +226,7 @@ def test_files_that_are_no_models_end_with_3(rstitch: Rstitch, tiny_pair: TinyPa
         refused(rstitch("ask", QUESTION, "--slm", str(tiny_pair.slm), "--llm", str(path)), 3, words, str(path))
 
 
-def test_pairs_that_cannot_work_end_with_3(rstitch: Rstitch, tmp_path: Path) -> None:
+def test_unusable_pairs_end_with_3(rstitch: Rstitch, tmp_path: Path) -> None:
     for name, changes, words in (
         ("template", {"template": None}, ["No chat template", "slm.gguf"]),
         ("broken", {"template": "{% if %}"}, ["Invalid chat template", "slm.gguf"]),
@@ -223,7 +235,7 @@ def test_pairs_that_cannot_work_end_with_3(rstitch: Rstitch, tmp_path: Path) -> 
         refused(rstitch("ask", QUESTION, *files.options), 3, *words)
 
 
-def test_a_pair_of_two_tokenizers_says_so_in_one_line(rstitch: Rstitch, tmp_path: Path, tiny_pair: TinyPair) -> None:
+def test_foreign_tokenizers_are_noted_in_one_line(rstitch: Rstitch, tmp_path: Path, tiny_pair: TinyPair) -> None:
     files = write_pair(tmp_path, {"swap_tokens": True})
     done = rstitch("ask", QUESTION, *files.options, "--max-tokens", "5")
     assert done.code == 0
@@ -237,12 +249,12 @@ def test_a_prompt_too_long_ends_with_4(rstitch: Rstitch, tiny_pair: TinyPair) ->
     refused(done, 4, "Prompt too long", "the SLM's context holds 64", "--context")
 
 
-def test_a_template_that_refuses_ends_with_4(rstitch: Rstitch, tmp_path: Path) -> None:
+def test_a_prompt_rejected_by_the_template_ends_with_4(rstitch: Rstitch, tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"template": "{{ raise_exception('Only poems') }}"})
     refused(rstitch("ask", QUESTION, *files.options), 4, "Only poems", "slm.gguf")
 
 
-def test_broken_logits_end_with_7_and_what_was_written_stays(rstitch: Rstitch, tmp_path: Path) -> None:
+def test_broken_logits_end_with_7_after_the_partial_answer(rstitch: Rstitch, tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"answer": "abcde", "nan_after": "c"})
     done = rstitch("ask", "Hi", *files.options, "--router", "slm")
     assert (done.code, done.out) == (7, "abc\n")
@@ -259,17 +271,17 @@ def test_a_failure_of_llama_cpp_ends_with_7(
     refused(done, 7, "llama.cpp failed", "slm.gguf")
 
 
-def test_words_of_a_model_cannot_command_a_terminal(rstitch: Rstitch, tmp_path: Path) -> None:
-    files = write_pair(tmp_path, {"answer": WILD})
+def test_control_characters_of_a_model_are_removed(rstitch: Rstitch, tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"answer": UNSAFE})
     done = rstitch("ask", "Hi", *files.options, "--router", "slm")
-    assert done.out == TAMED + "\n"
+    assert done.out == SAFE + "\n"
     done = rstitch("ask", "Hi", *files.options, "--router", "slm", "--json")
-    assert json.loads(done.out)["text"] == WILD
+    assert json.loads(done.out)["text"] == UNSAFE
     assert safe_text(done.out) == done.out
 
 
 @pytest.mark.parametrize("json_output", [False, True])
-def test_ctrl_c_keeps_what_was_written_and_ends_with_130(
+def test_ctrl_c_keeps_the_partial_answer_and_ends_with_130(
     rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch, json_output: bool
 ) -> None:
     decode, calls = llama_cpp.llama_decode, 0
@@ -322,7 +334,7 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and terminals o
 
 
 @posix_only
-def test_ctrl_c_from_outside_ends_with_130(tiny_pair: TinyPair) -> None:
+def test_sigint_to_the_process_ends_with_130(tiny_pair: TinyPair) -> None:
     arguments = ["ask", QUESTION, *tiny_pair.options, "--context", "65536", "--router", "entropy:0.25"]
     with subprocess.Popen(
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
@@ -340,7 +352,7 @@ def test_ctrl_c_from_outside_ends_with_130(tiny_pair: TinyPair) -> None:
 
 
 @posix_only
-def test_a_reader_who_leaves_is_no_error_worth_a_traceback(tiny_pair: TinyPair) -> None:
+def test_a_closed_pipe_ends_with_1_and_no_message(tiny_pair: TinyPair) -> None:
     arguments = ["ask", QUESTION, *tiny_pair.options, "--context", "65536"]
     with subprocess.Popen(
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
@@ -355,7 +367,7 @@ def test_a_reader_who_leaves_is_no_error_worth_a_traceback(tiny_pair: TinyPair) 
 
 
 def on_a_terminal(arguments: Sequence[str], *, errors_too: bool = False, code: int = 0, **changes: str) -> str:
-    """What the program writes to a terminal, as that terminal receives it; stderr goes there only if `errors_too`."""
+    """Return the output to a pseudo-terminal; stderr is part of it only if `errors_too`."""
     import pty
 
     ours, theirs = pty.openpty()
@@ -368,7 +380,7 @@ def on_a_terminal(arguments: Sequence[str], *, errors_too: bool = False, code: i
     ) as run:
         os.close(theirs)
         received = b""
-        # The end is an error on Linux, and nothing elsewhere.
+        # On Linux, reading at the end raises an error.
         with contextlib.suppress(OSError):
             while more := os.read(ours, 65536):
                 received += more
@@ -377,16 +389,16 @@ def on_a_terminal(arguments: Sequence[str], *, errors_too: bool = False, code: i
     return received.decode().replace("\r\n", "\n")
 
 
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @posix_only
-def test_a_terminal_shows_who_wrote_what(tiny_pair: TinyPair, rstitch: Rstitch) -> None:
+def test_a_terminal_shows_the_text_of_the_llm_in_color(tiny_pair: TinyPair, rstitch: Rstitch) -> None:
     arguments = ["ask", QUESTION, *tiny_pair.options, "--max-tokens", "60", "--router"]
     shown = on_a_terminal([*arguments, "entropy:0.25"])
     answer = rstitch(*arguments, "entropy:0.25").out.replace("\t", " " * 8)
-    assert COLOURS.sub("", shown).startswith(answer)
-    assert SUMMARY.search(COLOURS.sub("", shown))
+    assert COLOR_CODES.sub("", shown).startswith(answer)
+    assert SUMMARY.search(COLOR_CODES.sub("", shown))
     steps = json.loads(rstitch(*arguments, "entropy:0.25", "--json").out)["steps"]
     by_llm = [step["text"] for step in steps if step["role"] == "llm" and step["text"].isprintable() and step["text"]]
     assert by_llm
@@ -397,18 +409,18 @@ def test_a_terminal_shows_who_wrote_what(tiny_pair: TinyPair, rstitch: Rstitch) 
 
 @posix_only
 def test_no_color_shows_plain_text_on_a_terminal(tmp_path: Path) -> None:
-    files = write_pair(tmp_path, {}, {"answer": WILD})
+    files = write_pair(tmp_path, {}, {"answer": UNSAFE})
     shown = on_a_terminal(["ask", "Hi", *files.options, "--router", "llm"], NO_COLOR="1")
-    assert shown.startswith(TAMED.replace("\t", " " * 8) + "\nSLM ")
+    assert shown.startswith(SAFE.replace("\t", " " * 8) + "\nSLM ")
     assert "\x1b" not in shown
 
 
 @posix_only
-def test_words_of_a_model_cannot_command_a_real_terminal(tmp_path: Path) -> None:
-    files = write_pair(tmp_path, {"answer": WILD}, {"answer": WILD})
+def test_control_characters_are_removed_on_a_terminal(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, {"answer": UNSAFE}, {"answer": UNSAFE})
     for options in (["--router", "llm"], ["--router", "llm", "--json"]):
         shown = on_a_terminal(["ask", "Hi", *files.options, *options])
-        assert not any(character in COLOURS.sub("", shown) for character in "\x1b\x07\u202e\x9b")
+        assert not any(character in COLOR_CODES.sub("", shown) for character in "\x1b\x07\u202e\x9b")
         assert "\x1b[31m" not in shown
 
 
@@ -421,7 +433,7 @@ def test_an_error_on_a_terminal_is_a_panel(tiny_pair: TinyPair) -> None:
     assert "Traceback" not in shown
 
 
-def test_force_color_colours_a_pipe(rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_force_color_applies_to_a_pipe(rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["ask", QUESTION, *tiny_pair.options, "--router", "llm", "--max-tokens", "5"]
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)

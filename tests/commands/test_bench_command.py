@@ -39,7 +39,7 @@ def not_loaded(*_arguments: Any, **_options: Any) -> Any:
     raise AssertionError("the pair was loaded")
 
 
-def test_a_bench_of_the_demo_pair(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_pair(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     common = ["--router", "slm", "--router", "entropy:.020", "--router", "entropy:0.02"]
     done = bench(file, *common)
     assert done.exit_code == 0, done.output
@@ -55,7 +55,7 @@ def test_a_bench_of_the_demo_pair(file: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [row["router"] for row in rows] == ["llm", "slm", "entropy:0.02"]
     assert float(rows[1]["memory_bytes"]) < float(rows[2]["memory_bytes"])
     assert float(rows[1]["speed_up"]) > 1
-    # Nothing is left to do, so nothing is loaded, and the figures are the same.
+    # All answers exist, so nothing is loaded, and the metrics are the same.
     monkeypatch.setattr(loading, "open_pair", not_loaded)
     again = bench(file, *common, "--json")
     assert again.exit_code == 0, again.output
@@ -66,7 +66,7 @@ def test_a_bench_of_the_demo_pair(file: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list(csv.DictReader(io.StringIO((out / "figures.csv").read_text()))) == rows
 
 
-def test_without_routers_the_pairs_own_is_compared(file: Path) -> None:
+def test_the_router_of_the_pair_is_compared_by_default(file: Path) -> None:
     done = bench(file, "--limit", "1", "--json", "--max-tokens", "6", "--prompt", "plain")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
@@ -75,7 +75,7 @@ def test_without_routers_the_pairs_own_is_compared(file: Path) -> None:
     assert "Only 1 problem" in " ".join(found["plain_words"])
 
 
-def test_mistakes_cost_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_reported_before_loading(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "open_pair", not_loaded)
     done = bench(file, "--router", "entropy:0.02", "--router", "nonsense")
     assert isinstance(done.exception, UsageError)
@@ -89,7 +89,7 @@ def test_mistakes_cost_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert not (file.parent / "out").exists()
 
 
-def test_the_folder_of_another_bench(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_a_different_bench_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench(file, "--limit", "1", "--max-tokens", "4").exit_code == 0
     monkeypatch.setattr(loading, "open_pair", not_loaded)
     done = bench(file, "--limit", "1", "--max-tokens", "5")
@@ -97,7 +97,7 @@ def test_the_folder_of_another_bench(file: Path, monkeypatch: pytest.MonkeyPatch
     assert "max_tokens: 4 -> 5" in str(done.exception)
 
 
-def test_pictures(file: Path) -> None:
+def test_plots(file: Path) -> None:
     pytest.importorskip("matplotlib")
     done = bench(file, "--router", "slm", "--limit", "2", "--max-tokens", "40", "--plot")
     assert done.exit_code == 0, done.output
@@ -138,9 +138,9 @@ main.main()
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends signals as a terminal does")
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_bench_that_is_stopped_goes_on(file: Path, number: signal.Signals) -> None:
+def test_a_stopped_bench_can_be_resumed(file: Path, number: signal.Signals) -> None:
     more = ["--router", "slm", "--router", "entropy:0.1", "--max-tokens", "30"]
     command = ["bench", str(file), "--out", str(file.parent / "out"), "--pair", "demo", *more]
     arguments = [sys.executable, "-c", HANGING, str(file.parent), *command]
@@ -149,15 +149,15 @@ def test_a_bench_that_is_stopped_goes_on(file: Path, number: signal.Signals) -> 
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         os.kill(process.pid, number)
-        said = process.communicate(timeout=60)[1]
-    assert "Traceback" not in said
+        errors = process.communicate(timeout=60)[1]
+    assert "Traceback" not in errors
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert "Stopped. 5 of 15 answers are kept in" in said
-        assert "to resume" in said
-    kept = {path: path.read_text() for path in (file.parent / "out").glob("*/answers.jsonl")}
-    assert sum(text.count("\n") for text in kept.values()) == 5
+        assert "Stopped. 5 of 15 answers are saved in" in errors
+        assert "to resume" in errors
+    saved = {path: path.read_text() for path in (file.parent / "out").glob("*/answers.jsonl")}
+    assert sum(text.count("\n") for text in saved.values()) == 5
     done = bench(file, *more, "--json")
     assert done.exit_code == 0, done.output
-    assert all(path.read_text().startswith(text) for path, text in kept.items())
+    assert all(path.read_text().startswith(text) for path, text in saved.items())
     assert [own["answers"] for own in json.loads(done.stdout)["routers"]] == [5, 5, 5]

@@ -1,4 +1,4 @@
-"""`rstitch calibrate`: what it prints and stores, and how it ends when it is stopped."""
+"""`rstitch calibrate`: its output, the stored calibration, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def files(home: Path) -> list[Path]:
     return sorted((home / "cache" / "calibrations").iterdir())
 
 
-def test_it_measures_stores_and_says_what_that_means(home: Path, tiny_pair: TinyPair) -> None:
+def test_it_measures_stores_and_reports(home: Path, tiny_pair: TinyPair) -> None:
     result = calibrate(*tiny_pair.options, "--threads", "1", "--context", "300")
     assert result.exit_code == 0, result.output
     (path,) = files(home)
-    said = result.stdout
+    output = result.stdout
     for words in (
         "Decoding one token after 256 cached tokens:",
         "Catch-up at a swap, by number of tokens:",
@@ -52,7 +52,7 @@ def test_it_measures_stores_and_says_what_that_means(home: Path, tiny_pair: Tiny
         "Checked on 5 answers: predicted ",
         f"Stored in {path}",
     ):
-        assert words in said
+        assert words in output
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(threads=1, context=300)) as pair:
         found = load_calibration(pair)
     assert found.latency.slm.table is not None
@@ -70,18 +70,18 @@ def test_the_demo_pair_as_json(home: Path) -> None:
     assert set(report["speed_up"]) == {"0.05", "0.1", "0.2", "0.4"}
     assert len(report["check"]["predicted_ms"]) == len(report["check"]["measured_ms"]) == 5
     assert report["check"]["error"] >= 0
-    # The demo pair's answers swap often enough for the stay to be theirs.
+    # The answers of the demo pair have enough visits to measure their length.
     assert report["picture"]["stay"] == pytest.approx(1.1, abs=0.4)
 
 
-def test_a_template_that_writes_little_is_no_failure(home: Path, tmp_path: Path) -> None:
+def test_very_short_answers_are_accepted(home: Path, tmp_path: Path) -> None:
     pair = write_pair(tmp_path / "short", slm={"answer": "ok"}, llm={"answer": "ok"})
     result = calibrate(*pair.options)
     assert result.exit_code == 0, result.output
     assert len(files(home)) == 1
 
 
-def test_options_that_mean_nothing(home: Path, tiny_pair: TinyPair) -> None:
+def test_invalid_options(home: Path, tiny_pair: TinyPair) -> None:
     assert isinstance(calibrate(*tiny_pair.options, "--kv-type", "f15").exception, UsageError)
     assert isinstance(calibrate("--slm", str(tiny_pair.slm)).exception, UsageError)
     assert not (home / "cache" / "calibrations").exists()
@@ -109,9 +109,9 @@ main.main()
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal as a terminal does")
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
 @pytest.mark.parametrize("calls", [0, 100])
-def test_ctrl_c_leaves_what_was_stored_before(home: Path, tmp_path: Path, tiny_pair: TinyPair, calls: int) -> None:
+def test_ctrl_c_keeps_the_stored_calibration(home: Path, tmp_path: Path, tiny_pair: TinyPair, calls: int) -> None:
     assert calibrate(*tiny_pair.options).exit_code == 0
     before = files(home)[0].read_bytes()
     hanging = tmp_path / "hanging"
@@ -121,9 +121,9 @@ def test_ctrl_c_leaves_what_was_stored_before(home: Path, tmp_path: Path, tiny_p
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGINT)
-        out, said = process.communicate(timeout=60)
+        out, output = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Stopped. What was stored before is as it was." in said
-    assert "Traceback" not in said
+    assert "Stopped. The stored calibration is unchanged." in output
+    assert "Traceback" not in output
     assert out == ""
     assert [path.read_bytes() for path in files(home)] == [before]

@@ -1,4 +1,4 @@
-"""`rstitch chat` from the outside: what is refused before the screen is taken over."""
+"""`rstitch chat`: errors before the screen is drawn."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def rstitch(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_a_terminal_it_says_so(tmp_path: Path) -> None:
+def test_a_missing_terminal_is_reported(tmp_path: Path) -> None:
     done = rstitch("chat", home=tmp_path)
     assert done.returncode == 2
-    assert "needs a terminal" in done.stderr
+    assert "requires a terminal" in done.stderr
     assert "rstitch ask" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_without_a_command_and_a_terminal_the_help_is_printed(tmp_path: Path) -> None:
+def test_without_command_and_terminal_the_help_is_printed(tmp_path: Path) -> None:
     done = rstitch(home=tmp_path)
     assert done.returncode == 0
     assert "chat" in done.stdout
@@ -39,10 +39,10 @@ def test_without_a_command_and_a_terminal_the_help_is_printed(tmp_path: Path) ->
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 class TestOnATerminal:
-    """On a pseudo-terminal, up to the first thing it says."""
+    """On a pseudo-terminal, until the program exits."""
 
     @staticmethod
-    def said(*arguments: str, home: Path) -> tuple[int, str]:
+    def output_of(*arguments: str, home: Path) -> tuple[int, str]:
         import pty
 
         ours, theirs = pty.openpty()
@@ -59,7 +59,7 @@ class TestOnATerminal:
         while True:
             try:
                 block = os.read(ours, 4096)
-            except OSError:  # Linux says so when the other end is closed
+            except OSError:  # on Linux: the other end was closed
                 break
             if not block:
                 break
@@ -67,26 +67,26 @@ class TestOnATerminal:
         os.close(ours)
         return process.wait(timeout=60), seen.decode("utf-8", "replace")
 
-    def test_a_wrong_router(self, tmp_path: Path) -> None:
-        code, text = self.said("chat", "--router", "entropy:x", home=tmp_path)
+    def test_an_invalid_router(self, tmp_path: Path) -> None:
+        code, text = self.output_of("chat", "--router", "entropy:x", home=tmp_path)
         assert code == 2
         assert "needs a number" in text
 
     def test_an_unknown_pair(self, tmp_path: Path) -> None:
-        code, text = self.said("chat", "--pair", "nobody", home=tmp_path)
+        code, text = self.output_of("chat", "--pair", "nobody", home=tmp_path)
         assert code == 3
         assert "nobody" in text
 
     def test_broken_settings(self, tmp_path: Path) -> None:
         (tmp_path / "config").mkdir()
         (tmp_path / "config" / "settings.toml").write_text('them = "nord"\n', encoding="utf-8")
-        code, text = self.said("chat", home=tmp_path)
+        code, text = self.output_of("chat", home=tmp_path)
         assert code == 2
         assert "theme" in text
 
-    def test_a_database_that_is_none(self, tmp_path: Path) -> None:
+    def test_an_invalid_database(self, tmp_path: Path) -> None:
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / "chats.sqlite3").write_bytes(b"no database at all, but long enough to look at" * 50)
-        code, text = self.said("chat", home=tmp_path)
+        code, text = self.output_of("chat", home=tmp_path)
         assert code == 6
         assert "Traceback" not in text

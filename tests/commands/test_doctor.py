@@ -1,4 +1,4 @@
-"""`rstitch doctor`: what it looks at, on an empty machine and on one with a pair."""
+"""`rstitch doctor`, on a machine without and with a pair."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def test_an_empty_machine_is_told_how_to_begin(home: Path) -> None:
+def test_without_pairs_it_recommends_a_download(home: Path) -> None:
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 0, done.output
     assert f"rstitch {__version__}" in done.stdout
     assert library.build().binding in done.stdout
     assert "GPU offload" in done.stdout
     assert "qwen2.5-coder" in done.stdout
-    assert "What to do" in done.stdout
+    assert "Recommendations" in done.stdout
     assert str(home) in done.stdout
     assert "\x1b" not in done.stdout
-    # Looking changes nothing.
+    # It creates no folder.
     assert not home.exists()
 
 
-def test_as_json_it_is_one_object(home: Path) -> None:
+def test_json_is_one_object(home: Path) -> None:
     done = CliRunner().invoke(app, ["doctor", "--json"])
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
@@ -50,7 +50,7 @@ def test_as_json_it_is_one_object(home: Path) -> None:
     assert {pair["ready"] for pair in report["pairs"] if pair["name"] != "demo"} == {False}
 
 
-def test_a_pair_of_the_user_is_seen(home: Path, tmp_path: Path) -> None:
+def test_pairs_of_models_toml_are_listed(home: Path, tmp_path: Path) -> None:
     for name in ("small.gguf", "large.gguf"):
         (tmp_path / name).write_bytes(b"GGUF")
     (home / "config").mkdir(parents=True)
@@ -61,22 +61,22 @@ def test_a_pair_of_the_user_is_seen(home: Path, tmp_path: Path) -> None:
     (home / "config" / "models.toml").write_text(f"[mine]\n{files}")
     report = doctor.examine()
     mine = next(pair for pair in report["pairs"] if pair["name"] == "mine")
-    # Its files are none that llama.cpp would read, so nothing is known of their memory.
+    # The files are not valid GGUF files, so the memory is unknown.
     assert mine == {"name": "mine", "ready": True, "state": "ready", "memory": None}
     assert not any("rstitch pull" in advice for advice in report["advice"])
 
 
-def test_what_solving_will_take_is_told(home: Path) -> None:  # noqa: ARG001
+def test_the_memory_for_solving_is_reported(home: Path) -> None:  # noqa: ARG001
     demo = next(pair for pair in doctor.examine()["pairs"] if pair["name"] == "demo")
     memory = demo["memory"]
     assert memory["slots"] == 16
     assert memory["total"] == memory["weights"] + memory["caches"] + memory["work"]
     assert 2_500_000 < memory["weights"] < 4_000_000
-    assert "solving 16 problems at once takes" in CliRunner().invoke(app, ["doctor"]).stdout
+    assert "for 16 concurrent answers" in CliRunner().invoke(app, ["doctor"]).stdout
 
 
 @pytest.mark.usefixtures("home")
-def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_folder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_arguments: False)
     report = doctor.examine()
     assert not any(folder["writable"] for folder in report["folders"].values())
@@ -85,10 +85,10 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize(("amx", "gpu", "said"), [(True, True, "AMX"), (False, False, "GPU"), (False, True, "")])
-def test_advice_depends_on_the_build(monkeypatch: pytest.MonkeyPatch, amx: bool, gpu: bool, said: str) -> None:
+@pytest.mark.parametrize(("amx", "gpu", "word"), [(True, True, "AMX"), (False, False, "GPU"), (False, True, "")])
+def test_advice_depends_on_the_build(monkeypatch: pytest.MonkeyPatch, amx: bool, gpu: bool, word: str) -> None:
     build = library.Build("llama-cpp-python 1", "b1", ("AVX2", "AMX_INT8") if amx else ("AVX2",), gpu, True)
     monkeypatch.setattr(library, "build", lambda: build)
     advice = [line for line in doctor.examine()["advice"] if "docs/install.md" in line]
-    assert len(advice) == (1 if said else 0)
-    assert all(said in line for line in advice)
+    assert len(advice) == (1 if word else 0)
+    assert all(word in line for line in advice)

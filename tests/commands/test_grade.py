@@ -23,7 +23,7 @@ def _answer(identifier: str, text: str, correct: bool | None, **changes: Any) ->
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run graded by an older grader, which got two of its verdicts wrong."""
+    """A run graded by an older grader, with two wrong verdicts."""
     with RunFolder(tmp_path) as folder:
         folder.begin({"router": "slm", "grader": {"name": "older", "version": "0.1"}}, {"created": "then"})
         folder.append(_answer("a", "so \\boxed{4.0}", False))
@@ -39,7 +39,7 @@ def test_grade_rewrites_verdicts_and_names_the_grader(run: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "2 verdicts changed" in result.stdout
     assert "5 problems, 2 of 4 answers correct" in result.stdout
-    assert "Graded before by older 0.1, now by math-verify" in result.stdout
+    assert "Previous grader: older 0.1; current grader: math-verify" in result.stdout
     lines = [json.loads(line) for line in (run / "answers.jsonl").read_text().splitlines()]
     assert [line["correct"] for line in lines] == [True, False, True, None, False]
     assert [line["answer"] for line in lines] == ["4.0", "5", "4", "4", "?"]
@@ -56,13 +56,13 @@ def test_grade_as_json(run: Path) -> None:
     assert json.loads(again.stdout) == {**first, "changed_verdicts": 0}
 
 
-def test_a_cut_off_last_line_is_left_out(run: Path) -> None:
+def test_a_truncated_last_line_is_skipped(run: Path) -> None:
     with (run / "answers.jsonl").open("a") as file:
         file.write('{"id": "f", "sam')
     assert json.loads(CliRunner().invoke(app, ["grade", str(run), "--json"]).stdout)["problems"] == 5
 
 
-def test_ctrl_c_leaves_the_verdicts(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_keeps_the_verdicts(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_arguments: object) -> int:
         raise KeyboardInterrupt
 
@@ -70,7 +70,7 @@ def test_ctrl_c_leaves_the_verdicts(run: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(answer_writer, "regrade", stop)
     result = CliRunner().invoke(app, ["grade", str(run)])
     assert result.exit_code == 130
-    assert "as they were" in result.stderr
+    assert "verdicts are unchanged" in result.stderr
     assert (run / "answers.jsonl").read_bytes() == before
 
 
@@ -82,7 +82,7 @@ def test_ctrl_c_leaves_the_verdicts(run: Path, monkeypatch: pytest.MonkeyPatch) 
         (lambda run: (run / "answers.jsonl").write_text("{\n" + '{"id": "a"}\n'), None),
     ],
 )
-def test_folders_that_are_no_runs(run: Path, spoil: Any, kind: type[RStitchError] | None) -> None:
+def test_invalid_run_folders(run: Path, spoil: Any, kind: type[RStitchError] | None) -> None:
     spoil(run)
     result = CliRunner().invoke(app, ["grade", str(run)])
     assert isinstance(result.exception, kind or InputError)

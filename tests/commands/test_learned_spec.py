@@ -1,4 +1,4 @@
-"""A learned router on the command line: it belongs to an SLM, and one file's policy is not another's."""
+"""Learned routers on the command line: they are bound to an SLM, and runs to the file of the router."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rstitch_local.routing.policy_file import write_policy
 
 
 def write_router(path: Path, sha256: str, bias: float) -> None:
-    """A policy by entropy alone that always says the same."""
+    """Write a policy whose decision is constant."""
     facts = PolicyMetadata(sha256, 96, 0.001, ("entropy",))
     shapes = {"inner_weight": (4, 1), "inner_bias": (4,), "outer_weight": (2, 4)}
     tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
@@ -38,7 +38,7 @@ def problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("command", ["solve", "bench"])
-def test_another_models_router_is_refused_before_anything_is_loaded(
+def test_the_router_of_another_slm_is_refused_before_loading(
     command: str, problems: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     router = problems.with_name("other.safetensors")
@@ -52,7 +52,7 @@ def test_another_models_router_is_refused_before_anything_is_loaded(
     assert not list(out.rglob("answers.jsonl"))
 
 
-def test_a_bench_is_not_gone_on_with_by_a_router_that_was_trained_anew(problems: Path) -> None:
+def test_a_bench_cannot_be_resumed_with_a_retrained_router(problems: Path) -> None:
     router = problems.with_name("own.safetensors")
     write_router(router, sha256_of(SLM_FILE), 1)
     arguments = ["bench", str(problems), "--pair", "demo", "--out", str(problems.with_name("bench"))]

@@ -1,4 +1,4 @@
-"""The program itself: its exit codes, and how errors are shown."""
+"""The program itself: exit codes and error output."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_version() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"rstitch {__version__}\n", "")
 
 
-def test_help_names_the_commands_and_the_exit_codes() -> None:
+def test_help_lists_commands_and_exit_codes() -> None:
     done = run("-h")
     assert done.returncode == 0
     for word in ("ask", "solve", "grade", "pairs", "pull", "doctor", "130"):
@@ -48,7 +48,7 @@ def test_help_names_the_commands_and_the_exit_codes() -> None:
 @pytest.mark.parametrize(
     "arguments", [["nonsense"], ["ask"], ["ask", "Hi", "--nonsense"], ["ask", "Hi", "--seed", "x"]]
 )
-def test_what_typer_refuses_is_a_usage_error(arguments: list[str]) -> None:
+def test_errors_of_typer_are_usage_errors(arguments: list[str]) -> None:
     done = CliRunner().invoke(main.app, arguments)
     assert done.exit_code == 2
     assert isinstance(done.exception, SystemExit)
@@ -56,7 +56,7 @@ def test_what_typer_refuses_is_a_usage_error(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_error_becomes_its_exit_code(
+def test_each_error_class_has_its_exit_code(
     kind: type[RStitchError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> NoReturn:
@@ -69,13 +69,14 @@ def test_every_error_becomes_its_exit_code(
     assert capsys.readouterr() == ("", "What is wrong: Where and why [31m.\nWhat to do.\n")
 
 
-def test_exit_codes_are_the_documented_ones() -> None:
+def test_exit_codes() -> None:
     codes = {kind.__name__: kind.exit_code for kind in KINDS}
     assert codes == {
         "RStitchError": 1,
         "UsageError": 2,
         "ModelError": 3,
         "InputError": 4,
+        "PromptTooLongError": 4,
         "DownloadError": 5,
         "StorageError": 6,
         "EngineError": 7,
@@ -95,7 +96,7 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_terminal_gets_a_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_panels_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -109,7 +110,7 @@ def test_a_terminal_gets_a_panel(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[31mfailed" not in text
 
 
-def test_no_color_means_plain_text_on_a_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_is_plain_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     for value, plain in (("1", True), ("", False)):
         screen = Terminal()
@@ -120,7 +121,7 @@ def test_no_color_means_plain_text_on_a_terminal_too(monkeypatch: pytest.MonkeyP
         assert ("\x1b[" in screen.getvalue()) is not plain
 
 
-def test_safe_json_is_json_and_safe() -> None:
+def test_safe_json_is_valid_and_has_no_control_characters() -> None:
     value = {"text": "a\x1b\x9b\u202e\U000e0001\u200d漢字🙂\n\x7f", "n": [1.5, None]}
     line = safe_json(value)
     assert json.loads(line) == value
@@ -129,7 +130,7 @@ def test_safe_json_is_json_and_safe() -> None:
     assert "\n" not in line
 
 
-def test_output_is_utf_8_whatever_the_terminal_speaks() -> None:
+def test_output_is_utf_8_in_every_locale() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
     done = subprocess.run(
         [sys.executable, "-m", "rstitch_local", "ask", "Hi", "--slm", "näher.gguf", "--llm", "näher.gguf"],
@@ -140,13 +141,13 @@ def test_output_is_utf_8_whatever_the_terminal_speaks() -> None:
     assert b"Traceback" not in done.stderr
 
 
-def test_the_console_reads_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_console_prints_markup_literally(capsys: pytest.CaptureFixture[str]) -> None:
     console.make_console().print("[bold]a[/bold] :smile: 17")
     assert capsys.readouterr().out == "[bold]a[/bold] :smile: 17\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_output_that_cannot_be_written_ends_with_6() -> None:
+def test_unwritable_output_ends_with_6() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "rstitch_local", "--version"],
@@ -156,12 +157,12 @@ def test_output_that_cannot_be_written_ends_with_6() -> None:
             check=False,
         )
     assert done.returncode == 6
-    assert done.stderr == "Output lost: What was printed could not be written: No space left on device.\n"
+    assert done.stderr == "Cannot write output: Writing to stdout failed: No space left on device.\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
-def test_closed_streams_are_no_error(closed: str) -> None:
+def test_closed_streams_are_accepted(closed: str) -> None:
     for command, code in (("--version", 0), ("ask x --router none", 2)):
         line = f'"{sys.executable}" -m rstitch_local {command} {closed}'
         done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""`rstitch pairs`: the list on a narrow screen, as JSON, and with a hostile catalogue."""
+"""`rstitch pairs`: as a table, as JSON, and with control characters in models.toml."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def put(name: str) -> None:
-    """Have both files of a pair on disk, by size: holes, no bytes."""
+    """Create both files of a pair in their sizes, as sparse files."""
     for file in load_catalog().get(name).files:
         path = store.path_of(file)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def test_the_list_fits_80_columns() -> None:
     assert "Apache-2.0" in lines[first + 2]
 
 
-def test_nothing_on_disk_says_what_to_do() -> None:
+def test_without_files_it_recommends_a_download() -> None:
     assert "rstitch pull qwen2.5-coder" in CliRunner().invoke(app).stdout
 
 
@@ -63,31 +63,31 @@ def test_json() -> None:
     assert listed["qwen3-8b"]["on_disk"] is False
     assert listed["qwen3-8b"]["llm"]["size"] == 5_027_783_488
     assert listed["qwen3-8b"]["llm"]["state"] == "missing"
-    # r1-14b has the same small model, which is stored once.
+    # r1-14b has the same small model; the file is shared.
     assert listed["r1-14b"]["slm"]["state"] == "on disk"
     assert listed["r1-14b"]["slm"]["path"] == listed["r1-7b"]["slm"]["path"]
 
 
-def test_words_of_the_catalogue_do_not_steer_the_terminal() -> None:
+def test_control_characters_and_markup_in_models_toml() -> None:
     path = paths.user_catalog()
     path.parent.mkdir(parents=True)
     path.write_text('[r1-7b.slm]\nlicence = "\\u001b[31m[bold]evil[/bold]"\n', encoding="utf-8")
     shown = CliRunner().invoke(app).stdout
     assert "\x1b" not in shown
-    assert "[bold]" in shown  # as it is written, not as rich markup
+    assert "[bold]" in shown  # not read as rich markup
 
 
-def test_a_broken_catalogue_is_an_error_of_ours() -> None:
+def test_an_invalid_models_toml_is_a_usage_error() -> None:
     path = paths.user_catalog()
     path.parent.mkdir(parents=True)
     path.write_text("[r1-7b]\ntua = 1\n", encoding="utf-8")
     assert isinstance(CliRunner().invoke(app).exception, UsageError)
 
 
-def test_the_commands_are_cheap_to_import() -> None:
+def test_importing_the_commands_imports_nothing_heavy() -> None:
     code = (
         "import sys; import rstitch_local.commands.pairs, rstitch_local.commands.pull; "
         "print([m for m in ('pydantic', 'huggingface_hub', 'filelock', 'rich.progress') if m in sys.modules])"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.strip() == "[]"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"

@@ -1,4 +1,4 @@
-"""`rstitch pull`: what it prints, and how it ends when it is interrupted."""
+"""`rstitch pull`: its output, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def fake_pull(monkeypatch: pytest.MonkeyPatch, fault: BaseException | None = Non
     return pulled
 
 
-def test_it_says_where_the_files_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_prints_the_paths_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
     pulled = fake_pull(monkeypatch)
     result = CliRunner().invoke(app, ["qwen2.5-coder", "qwen3-8b", "qwen2.5-coder"])
     assert result.exit_code == 0
@@ -51,18 +51,18 @@ def test_it_says_where_the_files_are(monkeypatch: pytest.MonkeyPatch) -> None:
         f"qwen2.5-coder: {Path('models/small.gguf')}",
         f"qwen2.5-coder: {Path('models/large.gguf')}",
     ]
-    assert "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf: 100 MB of 491 MB on this disk." in result.stderr
+    assert "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf: 100 MB of 491 MB on disk." in result.stderr
     assert "\x1b" not in result.stderr
 
 
-def test_ctrl_c_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_says_how_to_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_pull(monkeypatch, KeyboardInterrupt())
     result = CliRunner().invoke(app, ["qwen2.5-coder"])
     assert result.exit_code == 130
-    assert "`rstitch pull qwen2.5-coder` goes on" in result.stderr
+    assert "Run `rstitch pull qwen2.5-coder` to resume" in result.stderr
 
 
-def test_errors_are_left_to_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_errors_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_pull(monkeypatch, DownloadError("No connection", "the Hub cannot be reached."))
     assert isinstance(CliRunner().invoke(app, ["qwen3-8b"]).exception, DownloadError)
 
@@ -73,7 +73,7 @@ def test_an_unknown_name_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert pulled == []
 
 
-def test_files_that_are_on_disk_need_no_network(tmp_path: Path) -> None:
+def test_local_files_need_no_network(tmp_path: Path) -> None:
     local = tmp_path / "tiny.gguf"
     local.write_bytes(b"a model")
     table = f"file = 'tiny.gguf'\npath = '{local}'\n"

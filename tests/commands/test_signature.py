@@ -1,15 +1,20 @@
-"""Groups of options as dataclasses in the signature of a command."""
+"""Groups of options as dataclasses in the signature of a command, and the groups that commands share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from rstitch_local.commands.options import KV_TYPES, ModelOptions, SamplingOptions
 from rstitch_local.commands.signature import Only, Without, with_option_groups
+from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.engine.choice import PairDefaults
+from rstitch_local.engine.options import KvType
+from rstitch_local.errors import UsageError
 
 received: list[Any] = []
 
@@ -28,7 +33,7 @@ class Required:
 
 @with_option_groups
 def whole(first: Annotated[str, typer.Argument()], *, options: Options, flag: bool = False) -> None:
-    """Say it."""
+    """Print it."""
     received.append((first, options, flag))
 
 
@@ -62,7 +67,7 @@ def test_defaults_are_those_of_the_dataclass() -> None:
 
 def test_help_shows_the_options_in_the_place_of_the_group() -> None:
     shown = invoke(whole, "--help").output
-    assert "Say it." in shown
+    assert "Print it." in shown
     assert "How many." in shown
     assert shown.index("--number") < shown.index("--word") < shown.index("--needed") < shown.index("--flag")
 
@@ -97,3 +102,22 @@ def test_mistakes_in_a_signature_are_found_at_import() -> None:
         with_option_groups(unknown)
     with pytest.raises(ValueError, match="words"):
         with_option_groups(twice)
+
+
+def test_cache_types_are_those_of_the_engine() -> None:
+    assert get_args(KvType) == KV_TYPES
+
+
+def test_gpu_layers() -> None:
+    layers = {"auto": None, "0": (0, 0), "99,20": (99, 20)}
+    assert {text: ModelOptions(gpu_layers=text).load_options().gpu_layers for text in layers} == layers
+    for text in ("most", "1,2,3", "-1", "", "1,"):
+        with pytest.raises(UsageError, match="Invalid GPU layers"):
+            ModelOptions(gpu_layers=text)
+
+
+def test_sampling_options_replace_those_of_the_pair() -> None:
+    defaults = PairDefaults(sampling=Sampling(temperature=0.6, top_k=20))
+    assert SamplingOptions().sampling(defaults) == defaults.sampling
+    changed = SamplingOptions(temperature=0.0, min_p=0.1).sampling(defaults)
+    assert changed == Sampling(temperature=0.0, top_k=20, min_p=0.1)

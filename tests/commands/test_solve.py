@@ -29,16 +29,17 @@ if TYPE_CHECKING:
 
 
 class Pair:
-    """How often a pair was asked for, and how."""
+    """How often a pair was loaded, and the last one."""
 
     opened = 0
     choice: PairChoice
     options: LoadOptions
+    loaded: FakePair
 
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A problem file of three sums, two files that pass for models, and a scripted pair in place of a real one."""
+    """A problem file of three sums, two placeholder model files, and a scripted pair that is loaded for them."""
     monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
     rows = [{"id": n, "question": f"What is {n} + 1?", "answer": n + 1 if n < 2 else 0} for n in range(3)]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -48,8 +49,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     def open_pair(choice: PairChoice, options: LoadOptions) -> FakePair:
         Pair.opened += 1
-        Pair.choice, Pair.options = choice, options
-        return FakePair(right_reply)
+        Pair.choice, Pair.options, Pair.loaded = choice, options, FakePair(right_reply)
+        return Pair.loaded
 
     monkeypatch.setattr(loading, "open_pair", open_pair)
     monkeypatch.setattr(calibration_store, "stored_latency", lambda _pair: None)
@@ -66,7 +67,7 @@ def _refused(result: Result, kind: type[RStitchError]) -> str:
     return str(result.exception)
 
 
-def test_solve_and_again(files: Path) -> None:
+def test_solving_twice_loads_once(files: Path) -> None:
     result = _solve(files, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -84,7 +85,7 @@ def test_solve_and_again(files: Path) -> None:
     assert len(header["settings"]["models"]["slm_sha256"]) == 64
 
 
-def test_options_reach_the_settings(files: Path) -> None:
+def test_options_are_recorded_in_run_json(files: Path) -> None:
     more = ["--router", "llm", "--temperature", "0.7", "--top-k", "5", "--seed", "3", "--max-tokens", "9"]
     result = _solve(
         files, *more, "--samples", "2", "--prompt", "plain", "--ids", "1,2", "--limit", "1", "--threads", "1"
@@ -101,7 +102,17 @@ def test_options_reach_the_settings(files: Path) -> None:
     assert Pair.options.threads == 1
 
 
-def test_other_settings_and_other_models_are_refused_before_loading(files: Path) -> None:
+def test_stop_strings_are_recorded_and_must_be_the_same_to_resume(files: Path) -> None:
+    assert _solve(files, "--stop", "END", "--stop", "\n\n", "--stop", "END").exit_code == 0
+    settings = json.loads((files / "run" / "run.json").read_text())["settings"]
+    assert settings["stop"] == ["END", "\n\n"]
+    assert {asked["stop"] for asked in Pair.loaded.asked} == {("END", "\n\n")}
+    assert _solve(files, "--stop", "END", "--stop", "\n\n").exit_code == 0
+    assert "stop" in _refused(_solve(files), InputError)
+    assert Pair.opened == 1
+
+
+def test_different_settings_and_models_are_refused_before_loading(files: Path) -> None:
     _solve(files)
     assert "router: entropy:0.02 -> slm" in _refused(_solve(files, "--router", "slm"), InputError)
     assert "models.context: 4096 -> 99" in _refused(_solve(files, "--context", "99"), InputError)
@@ -110,17 +121,17 @@ def test_other_settings_and_other_models_are_refused_before_loading(files: Path)
     assert Pair.opened == 1
 
 
-def test_one_router_in_other_words_goes_on(files: Path) -> None:
+def test_equivalent_router_specs_resume_a_run(files: Path) -> None:
     for spec in ("entropy:0.02", "entropy", " entropy:.020", "entropy:2e-2"):
         assert _solve(files, "--router", spec).exit_code == 0
     assert Pair.opened == 1
 
 
-def test_same_answers_at_temperature_0_are_pointed_out(files: Path) -> None:
+def test_identical_samples_are_warned_of(files: Path) -> None:
     assert "At temperature 0 all 2 answers" in _solve(files, "--samples", "2").stderr
 
 
-def test_mistakes_in_the_command(files: Path) -> None:
+def test_invalid_options_create_no_folder(files: Path) -> None:
     for more in (["--shard", "5/4"], ["--field", "x=y"], ["--router", "none"], ["--prompt", ""], ["--pair", "x"]):
         _refused(_solve(files, *more), UsageError)
     assert not (files / "run").exists()
@@ -128,13 +139,13 @@ def test_mistakes_in_the_command(files: Path) -> None:
     assert Pair.opened == 0
 
 
-def test_a_model_file_that_is_not_there(files: Path) -> None:
+def test_a_missing_model_file(files: Path) -> None:
     (files / "a.gguf").unlink()
     assert "a.gguf" in _refused(_solve(files), ModelError)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_model_that_is_no_regular_file_is_not_read(files: Path) -> None:
+def test_a_pipe_is_not_read_as_a_model(files: Path) -> None:
     (files / "a.gguf").unlink()
     os.mkfifo(files / "a.gguf")
     assert "is not a file" in _refused(_solve(files), ModelError)
@@ -143,13 +154,13 @@ def test_a_model_that_is_no_regular_file_is_not_read(files: Path) -> None:
     assert "is not a file" in _refused(_solve(files), ModelError)
 
 
-def test_threads_and_contexts_that_would_take_the_machine_down(files: Path) -> None:
+def test_excessive_threads_and_context_are_refused(files: Path) -> None:
     for more in (["--threads", "9999"], ["--context", "999999999"]):
         assert _solve(files, *more).exit_code == 2
     assert Pair.opened == 0
 
 
-def test_a_pair_of_the_catalogue_brings_its_own_settings(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults_come_from_the_pair(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = PairDefaults(512, 0.5, Sampling(temperature=0.6), "plain", "Think.")
     chosen = PairChoice("mine", files / "a.gguf", files / "b.gguf", defaults)
     monkeypatch.setattr(choice, "choose_pair", lambda *_: chosen)
@@ -163,7 +174,7 @@ def test_a_pair_of_the_catalogue_brings_its_own_settings(files: Path, monkeypatc
     assert Pair.choice == chosen
 
 
-def test_no_such_pair(files: Path) -> None:
+def test_an_unknown_pair(files: Path) -> None:
     arguments = ["solve", str(files / "p.jsonl"), "--out", str(files / "run"), "--pair", "nonesuch"]
     assert "nonesuch" in _refused(CliRunner().invoke(app, arguments), ModelError)
 
@@ -197,8 +208,8 @@ main.main()
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal as a terminal does")
-def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(files: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_ctrl_c_keeps_the_answers_and_says_how_to_resume(files: Path) -> None:
     models = ["--slm", str(files / "a.gguf"), "--llm", str(files / "b.gguf")]
     command = ["solve", str(files / "p.jsonl"), "--out", str(files / "run"), *models, "--json"]
     arguments = [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent.parent), str(files), *command]
@@ -207,10 +218,10 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(files: Path) -> None:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGINT)
-        out, said = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Stopped. 1 of 3 answers are kept in" in said
-    assert "Traceback" not in said
+    assert "Stopped. 1 of 3 answers are saved in" in errors
+    assert "Traceback" not in errors
     assert json.loads(out)["problems"] == 1
     result = _solve(files, "--json")
     assert json.loads(result.stdout)["problems"] == 3
@@ -218,7 +229,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(files: Path) -> None:
     assert [json.loads(line)["id"] for line in lines] == ["0", "1", "2"]
 
 
-def test_the_summary_says_what_the_llm_alone_would_take(
+def test_the_summary_predicts_the_time_of_the_llm_alone(
     tmp_path: Path, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
@@ -236,13 +247,13 @@ def test_the_summary_says_what_the_llm_alone_would_take(
     # A prompt of several batches, then ten tokens.
     batches = -(-rows[0]["evaluated"]["slm"]["prompt"] // 64)
     assert f"Estimate for the LLM alone, same tokens: {batches + 1:.1f} s per problem" in result.stdout
-    # Loaded in another way, nothing is known of it.
+    # The calibration does not apply to another context.
     other = [*arguments[:3], str(tmp_path / "other"), *arguments[4:], "--context", "300", "--json"]
     assert "llm_alone_seconds" not in json.loads(CliRunner().invoke(app, other).stdout)
 
 
-def test_on_two_real_models(tmp_path: Path, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No answers to speak of, but every number in them: a prompt too long, an answer cut off, a run in two parts."""
+def test_two_real_models(tmp_path: Path, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random answers with real numbers: a prompt too long, truncated answers, a run in two parts."""
     monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
     questions = ["one", "word " * 2000, "three"]
     file = tmp_path / "p.jsonl"

@@ -39,7 +39,7 @@ def grader() -> Iterator[Grader]:
 
 @pytest.fixture(autouse=True)
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grader: Grader, request: pytest.FixtureRequest) -> None:
-    """One grading process for all; figures are painted, but only saved in the tests that use `saves_figures`."""
+    """Use one grading process for all tests; save the plots only in tests that use `saves_figures`."""
     monkeypatch.setenv("RSTITCH_HOME", str(tmp_path / "home"))
     for module in (entropy_study, study_of_agreement):
         monkeypatch.setattr(module, "Grader", lambda: nullcontext(grader))
@@ -74,7 +74,7 @@ def done(name: str, file: Path, out: Path, *more: str) -> str:
     result = study(name, file, out, *more)
     assert result.exit_code == 0, (result.output, result.exception)
     report = (out / "report.md").read_text(encoding="utf-8")
-    # Everything a report names lies beside it.
+    # All files that the report links to exist.
     for named in re.findall(r"\]\(([^)]+)\)", report):
         assert (out / named).stat().st_size > 1000, named
     return report
@@ -87,7 +87,7 @@ def refused(result: Result, kind: type[RStitchError]) -> str:
 
 @needs_study_extra
 @pytest.mark.usefixtures("saves_figures")
-def test_entropy_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entropy_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, out = write(tmp_path), tmp_path / "out"
     report = done("entropy", file, out)
     assert "answers 3 of 6 (50.0%, 95 % interval 18.8% to 81.2%) correctly" in report
@@ -123,7 +123,7 @@ def test_entropy_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @needs_study_extra
 @pytest.mark.usefixtures("saves_figures")
-def test_agreement_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agreement_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, out = write(tmp_path), tmp_path / "out"
     report = done("agreement", file, out)
     assert "**Computed, not measured**" in report
@@ -173,7 +173,7 @@ def test_ctrl_c_prints_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @needs_study_extra
-def test_more_problems_later(tmp_path: Path) -> None:
+def test_more_problems_can_be_added(tmp_path: Path) -> None:
     file, out = write(tmp_path, (0, 9)), tmp_path / "out"
     first = done("entropy", file, out, "--limit", "1")
     assert "answers 1 of 1 (100.0%, 95 % interval 20.7% to 100.0%) correctly" in first
@@ -196,7 +196,7 @@ def test_more_problems_later(tmp_path: Path) -> None:
         ((0, 9), False, "No answer was graded."),
     ],
 )
-def test_one_kind_of_answer_only(tmp_path: Path, indexes: tuple[int, ...], gold: bool, expected: str) -> None:
+def test_only_right_or_only_wrong_answers(tmp_path: Path, indexes: tuple[int, ...], gold: bool, expected: str) -> None:
     file = write(tmp_path, indexes, gold=gold)
     assert expected in done("entropy", file, tmp_path / "entropy")
     assert "## Answer lengths" in done("agreement", file, tmp_path / "agreement")
@@ -204,7 +204,7 @@ def test_one_kind_of_answer_only(tmp_path: Path, indexes: tuple[int, ...], gold:
 
 @needs_study_extra
 @pytest.mark.parametrize("tokens", ["1", "12"])
-def test_answers_that_are_cut_off(tmp_path: Path, tokens: str) -> None:
+def test_truncated_answers(tmp_path: Path, tokens: str) -> None:
     file = write(tmp_path)
     report = done("entropy", file, tmp_path / "entropy", "--max-tokens", tokens)
     assert "Cut off by max_tokens or the context, which usually counts as wrong: 6." in report
@@ -231,7 +231,7 @@ def test_two_random_models(tmp_path: Path, tiny_pair: TinyPair) -> None:
 
 
 @needs_study_extra
-def test_mistakes_in_the_command(tmp_path: Path) -> None:
+def test_invalid_options(tmp_path: Path) -> None:
     file, out = write(tmp_path, (0,)), tmp_path / "out"
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n")
@@ -259,7 +259,7 @@ def test_a_missing_library_is_reported_before_anything_is_computed(
 
 @needs_study_extra
 @pytest.mark.parametrize("name", ["entropy", "agreement"])
-def test_two_tokenisers_are_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
+def test_different_tokenizers_are_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
     files = write_pair(tmp_path, {"swap_tokens": True})
     arguments = ["study", name, str(write(tmp_path)), "--out", str(tmp_path / "out"), "--threads", "1"]
     result = CliRunner().invoke(app, [*arguments, "--slm", str(files.slm), "--llm", str(files.llm)])

@@ -57,7 +57,7 @@ def first_id(run: Path) -> str:
     return RunTraces(run).keys[0][0]
 
 
-def test_a_pipe_gets_brackets_around_what_the_llm_wrote(run: Path) -> None:
+def test_text_of_the_llm_is_in_brackets_in_a_pipe(run: Path) -> None:
     for kept in RunTraces(run):
         result = trace(run / "answers.jsonl", kept.id)
         assert result.exit_code == 0, result.output
@@ -77,7 +77,7 @@ def test_a_pipe_gets_brackets_around_what_the_llm_wrote(run: Path) -> None:
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, run: Path, *, no_color: bool) -> str:
-    """What a terminal would get."""
+    """Return the output on a terminal."""
     from rstitch_local.commands import trace as command
     from rstitch_local.commands.console import make_console
 
@@ -97,7 +97,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, run: Path, *, no_color: bool) -> str:
     return out.getvalue()
 
 
-def test_a_terminal_gets_colours(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colors_on_a_terminal(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = shown(monkeypatch, run, no_color=False)
     assert "⟦" not in said
     assert "\x1b[4;36m" in said
@@ -105,7 +105,7 @@ def test_a_terminal_gets_colours(run: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert kept.trace.text.split("\n")[0] in re.sub(r"\x1b\[[\d;]*m", "", said)
 
 
-def test_no_color_gets_brackets_and_no_escapes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_shows_brackets_and_no_escape_codes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = shown(monkeypatch, run, no_color=True)
     assert "⟦" in said
     assert "\x1b" not in said
@@ -124,7 +124,7 @@ def test_the_page_of_a_run(run: Path, tmp_path: Path) -> None:
     assert "nats)" in html
 
 
-def test_alternatives_are_what_the_models_saw(run: Path, tmp_path: Path) -> None:
+def test_alternatives_are_the_predictions_of_both_models(run: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     result = trace(run, first_id(run), "--html", page, "--alternatives")
     assert result.exit_code == 0, result.output
@@ -140,14 +140,14 @@ def test_alternatives_are_what_the_models_saw(run: Path, tmp_path: Path) -> None
         assert [taken for _, _, taken in candidates] == [1, 0, 0, 0, 0]
 
 
-def test_other_models_are_not_asked(run: Path, tmp_path: Path, tiny_pair: TinyPair) -> None:
+def test_other_models_are_refused(run: Path, tmp_path: Path, tiny_pair: TinyPair) -> None:
     page = tmp_path / "page.html"
     said = refused(ModelError, run, first_id(run), "--html", page, "--alternatives", *tiny_pair.options)
     assert "slm.gguf is not the file that generated this answer" in said
     assert not page.exists()
 
 
-def test_a_pair_that_is_two_files_must_be_named(tmp_path: Path, tiny_pair: TinyPair) -> None:
+def test_a_pair_of_two_files_must_be_given(tmp_path: Path, tiny_pair: TinyPair) -> None:
     problems = tmp_path / "p.jsonl"
     problems.write_text('{"id": "x", "question": "Hello?"}\n')
     folder = tmp_path / "run"
@@ -170,7 +170,7 @@ def test_a_pair_that_is_two_files_must_be_named(tmp_path: Path, tiny_pair: TinyP
     assert page.read_text("utf-8").count("data-predictions") == 9
 
 
-def test_what_ask_printed_can_be_looked_at(tmp_path: Path) -> None:
+def test_output_of_ask_json_can_be_shown(tmp_path: Path) -> None:
     question = "Tom has 12 pens. He buys 30 more pens. How many pens does Tom have?"
     file = tmp_path / "asked.json"
     file.write_text(CliRunner().invoke(app, ["ask", question, "--json", "--pair", "demo"]).stdout, encoding="utf-8")
@@ -179,7 +179,7 @@ def test_what_ask_printed_can_be_looked_at(tmp_path: Path) -> None:
     assert "in run folders only" in said
 
 
-def test_mistakes(run: Path, tmp_path: Path) -> None:
+def test_invalid_arguments(run: Path, tmp_path: Path) -> None:
     some = first_id(run)
     assert "must end in .html" in refused(UsageError, run, some, "--html", run / "answers.jsonl")
     assert "Add --html" in refused(UsageError, run, some, "--alternatives")
@@ -190,7 +190,7 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
     assert trace(run, some, "--sample", "-1").exit_code == 2
 
 
-def test_a_run_of_an_older_version(run: Path, tmp_path: Path) -> None:
+def test_a_run_without_recorded_tokens(run: Path, tmp_path: Path) -> None:
     for name in ("run.json", "answers.jsonl"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     assert "not its tokens: an older version of rstitch wrote it" in refused(InputError, tmp_path, first_id(run))

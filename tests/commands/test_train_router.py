@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from rstitch_local.builtin.word_problems import generate
 from rstitch_local.commands.main import app
-from rstitch_local.commands.train_router import parse_latency_penalty, require_torch, split
+from rstitch_local.commands.train_router import parse_latency_penalty, require_torch, split_problems
 from rstitch_local.costs.fitting import Formula
 from rstitch_local.costs.latency import ModelLatency, PairLatency
 from rstitch_local.costs.store import store_calibration
@@ -27,19 +27,19 @@ def test_lambda_is_auto_or_a_number() -> None:
             parse_latency_penalty(text)
 
 
-def test_no_problem_is_trained_on_and_validated_with() -> None:
+def test_training_and_validation_set_are_disjoint() -> None:
     problems = [Problem(str(i), "?", None if i % 10 == 0 else "1", i + 1) for i in range(4000)]
-    train, validation = split(problems)
+    train, validation = split_problems(problems)
     assert len(train) + len(validation) == 3600
     assert len(validation) == 300
     assert not {p.id for p in train} & {p.id for p in validation}
-    # A problem's part depends on its id alone.
-    assert {p.id for p in split(problems[:800])[1]} <= {p.id for p in validation}
+    # The set of a problem depends on its id only.
+    assert {p.id for p in split_problems(problems[:800])[1]} <= {p.id for p in validation}
 
 
-def test_without_torch_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_torch_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UsageError, match="Training needs it"):
+    with pytest.raises(UsageError, match="Training requires torch"):
         require_torch()
     done = CliRunner().invoke(app, ["train-router", str(tmp_path / "p.jsonl"), "--out", str(tmp_path / "r")])
     assert isinstance(done.exception, UsageError)
@@ -56,7 +56,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_from_problems_to_a_router_that_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trained_router_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="the extra 'train' is not installed")
     from rstitch_local.learning import training
 
@@ -80,7 +80,7 @@ def test_from_problems_to_a_router_that_answers(home: Path, monkeypatch: pytest.
     answer = CliRunner().invoke(app, ["ask", rows[0].question, "--pair", "demo", "--router", f"learned:{out}"])
     assert answer.exit_code == 0
     assert "boxed" in answer.output
-    # A run is not gone on with by another router of the same name.
+    # A run cannot be resumed with another router of the same name.
     solve = ["solve", str(file), "--pair", "demo", "--router", f"learned:{out}", "--out", str(home / "run")]
     solve += ["--limit", "2", "--threads", "1"]
     assert CliRunner().invoke(app, solve).exit_code == 0

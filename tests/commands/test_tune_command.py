@@ -33,7 +33,7 @@ def not_loaded(*_arguments: Any, **_options: Any) -> Any:
 
 
 def test_a_choice_is_saved_and_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Whatever the pair gets right: the SLM alone is the fastest, and half of all problems may be lost.
+    # The SLM alone is the fastest, and any loss of accuracy is allowed.
     routers = ["--router", "slm", "--router", "entropy:0.001", "--max-loss", "100", "--save"]
     done = tune(file, *routers)
     assert done.exit_code == 0, done.output
@@ -49,16 +49,16 @@ def test_a_choice_is_saved_and_used(file: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(ids["choosing"] | ids["reporting"]) == 12
     asked = CliRunner().invoke(app, ["ask", "Tom has 3 pens.", "--pair", "demo", "--max-tokens", "3", "--json"])
     assert json.loads(asked.stdout)["settings"]["router"] == "slm"
-    # The same again needs no models; what the user's own file says counts more, and this is said.
+    # The second run loads no models; models.toml takes precedence, which is reported.
     monkeypatch.setattr(loading, "open_pair", not_loaded)
     paths.user_catalog().write_text("[demo]\ntau = 0.3\n")
     again = tune(file, *routers, "--json")
     assert again.exit_code == 0, again.output
     assert json.loads(again.stdout) == record
-    assert "which counts more" in again.stderr
+    assert "takes precedence" in again.stderr
 
 
-def test_nothing_fulfils_the_wish(file: Path) -> None:
+def test_no_router_satisfies_the_constraint(file: Path) -> None:
     done = tune(file, "--router", "entropy:0.1", "--target-ms", "0.001", "--save", "--max-tokens", "8")
     assert done.exit_code == 0, done.output
     assert "No router satisfies the constraint (at most 0.001 ms per problem)" in " ".join(done.stdout.split())
@@ -68,18 +68,20 @@ def test_nothing_fulfils_the_wish(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         (["--router", "nonsense"], "nonsense"),
         (["--max-loss", "1", "--target-ms", "5"], "exclude each other"),
-        (["--slm", "a.gguf", "--llm", "b.gguf", "--save"], "not for two files"),
+        (["--slm", "a.gguf", "--llm", "b.gguf", "--save"], "not two files"),
     ],
 )
-def test_mistakes_cost_nothing(file: Path, more: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_reported_before_loading(
+    file: Path, more: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loading, "open_pair", not_loaded)
     done = tune(file, *more)
     assert isinstance(done.exception, UsageError)
-    assert says in str(done.exception)
+    assert message in str(done.exception)
     assert not (file.parent / "out").exists()
 
 
