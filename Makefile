@@ -2,22 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# llama.cpp is compiled on this machine. GCC miscompiles its AMX kernels (they crash), so on processors that
-# have AMX they are left out; see docs/install.md. CMAKE_ARGS from the environment is kept.
-ifneq ($(shell grep -ls amx_int8 /proc/cpuinfo 2>/dev/null),)
-NO_AMX := -mno-amx-tile -mno-amx-int8 -mno-amx-bf16
-export CMAKE_ARGS := -DCMAKE_C_FLAGS='$(NO_AMX)' -DCMAKE_CXX_FLAGS='$(NO_AMX)' $(CMAKE_ARGS)
-endif
-
 .PHONY: setup demo test check docs package format clean
 
 setup: .venv/installed
 
 .venv/installed: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing; where llama.cpp is not compiled yet, that takes some minutes and says nothing."
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[study]' --group dev
+	$(PYTHON) scripts/bootstrap.py
 	touch $@
 
 demo: setup
