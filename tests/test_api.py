@@ -625,9 +625,13 @@ class HeldEvaluation:
             monkeypatch.setattr(context, "decode", decode)
 
 
-def test_cancelling_ends_the_answer_after_the_current_evaluation(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = HeldEvaluation(pair, monkeypatch, 10)
-    run = pair.ask(QUESTION, router="slm")
+@pytest.mark.parametrize(("question", "at"), [(QUESTION, 10), (" ".join([QUESTION] * 10), 2)])
+def test_cancelling_ends_the_answer_after_the_current_evaluation(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, question: str, at: int
+) -> None:
+    # The prompt of the second question takes more than two evaluations.
+    held = HeldEvaluation(pair, monkeypatch, at)
+    run = pair.ask(question, router="slm")
 
     async def cancel() -> None:
         task = asyncio.create_task(collect(aiter(run)))
@@ -640,7 +644,7 @@ def test_cancelling_ends_the_answer_after_the_current_evaluation(pair: Pair, mon
             await task
 
     asyncio.run(cancel())
-    assert held.count == 10
+    assert held.count == at
     assert run.trace.stop == "interrupted"
     pair.driver.require_idle()
 

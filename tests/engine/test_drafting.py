@@ -1,4 +1,4 @@
-"""The driver with drafts: exactly over scripted caches, and with llama.cpp over models that say what they are told."""
+"""The driver with speculative decoding: exact with scripted models, and with llama.cpp on models with fixed answers."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from rstitch_local.routing.spec import router_from_spec
 from rstitch_local.trace.record import Trace
 
 N_VOCAB = 24
-SAYS, DRAFTS = "abcdefghijkl", "abcXefghYjkl"
+LLM_ANSWER, SLM_ANSWER = "abcdefghijkl", "abcXefghYjkl"
 
 
 class ScriptedContext:
-    """Stands for llama/context.py: many caches over one scripted model, and a limit to the outputs of a call."""
+    """Stands in for llama/context.py: one scripted model with many sequences and a limit on outputs per call."""
 
     def __init__(
-        self, model: ScriptedModel, sequences: int, n_batch: int, likeness: ScriptedModel | None = None
+        self, model: ScriptedModel, sequences: int, n_batch: int, similar_to: ScriptedModel | None = None
     ) -> None:
         self.weights = SimpleNamespace(n_vocab=N_VOCAB)
         self.n_seq_max = self.outputs = sequences
         self.n_ctx, self.kv_cells, self.n_batch = 500, 500 * sequences, n_batch
         self.held: list[list[int]] = [[] for _ in range(sequences)]
-        self.grown = self.drafted = 0
+        self.reopened = self.drafted = 0
         self.log: list[tuple[ScriptedContext, int, int, int]] = []
-        self._models = (model, likeness or model)
+        self._models = (model, similar_to or model)
 
     @property
     def used_cells(self) -> int:
@@ -72,7 +72,7 @@ class ScriptedContext:
     def allow_outputs(self, outputs: int) -> None:
         if outputs > self.outputs:
             self.outputs = outputs
-            self.grown += 1
+            self.reopened += 1
             for held in self.held:
                 held.clear()
 
@@ -104,7 +104,7 @@ def contexts_of(seed: int, sequences: int, n_batch: int) -> dict[Role, ScriptedC
     }
 
 
-def live_of(prompt: Sequence[int], spec: str, seed: int, temperature: float = 1.0) -> ActiveSequence:
+def sequence_of(prompt: Sequence[int], spec: str, seed: int, temperature: float = 1.0) -> ActiveSequence:
     router = router_from_spec(spec)
     if not isinstance(router, SpeculativeRouter):
         plain = make_trajectory(
@@ -124,16 +124,16 @@ def live_of(prompt: Sequence[int], spec: str, seed: int, temperature: float = 1.
     return ActiveSequence(trajectory, Trace(seed))
 
 
-def run(contexts: dict[Role, ScriptedContext], lives: Sequence[ActiveSequence]) -> list[list[tuple[Role, int]]]:
-    """Drive to the end; a trace says why it ended with the last token and not before."""
-    kept: dict[int, list[tuple[Role, int]]] = {id(live): [] for live in lives}
+def run(contexts: dict[Role, ScriptedContext], sequences: Sequence[ActiveSequence]) -> list[list[tuple[Role, int]]]:
+    """Run to the end; return the tokens of each. The stop reason is set with the last token, not before."""
+    kept: dict[int, list[tuple[Role, int]]] = {id(sequence): [] for sequence in sequences}
     ended = set()
-    for live, step in Driver(cast("dict[Role, Context]", contexts)).steps(iter(lives)):
-        assert id(live) not in ended
+    for sequence, step in Driver(cast("dict[Role, Context]", contexts)).steps(iter(sequences)):
+        assert id(sequence) not in ended
         if step is not None:
-            kept[id(live)].append((step.role, step.token))
-        if live.trace.stop is not None:
-            ended.add(id(live))
+            kept[id(sequence)].append((step.role, step.token))
+        if sequence.trace.stop is not None:
+            ended.add(id(sequence))
     assert ended == set(kept)
     return list(kept.values())
 
@@ -145,41 +145,41 @@ def run(contexts: dict[Role, ScriptedContext], lives: Sequence[ActiveSequence]) 
     seed=st.integers(0, 99),
     n_batch=st.integers(10, 40),
 )
-def test_many_with_drafts_are_what_each_is_alone(
+def test_batched_answers_with_drafts_equal_single_ones(
     prompts: list[list[int]], specs: list[str], seed: int, n_batch: int
 ) -> None:
-    lives = [live_of(prompt, spec, seed) for prompt, spec in zip(prompts, specs, strict=False)]
+    sequences = [sequence_of(prompt, spec, seed) for prompt, spec in zip(prompts, specs, strict=False)]
     contexts = contexts_of(seed, min(5, max(1, len(prompts) - 1)), n_batch)
-    together = run(contexts, lives)
-    for live, prompt, spec, kept in zip(lives, prompts, specs, together, strict=False):
-        alone = live_of(prompt, spec, seed)
-        assert run(contexts_of(seed, 1, 100), [alone]) == [kept]
-        assert [(step.role, step.token) for step in live.trace.steps] == kept
-        assert live.trace.stop == alone.trace.stop == live.trajectory.stop_reason
-        assert live.trace.tokens == {role: sum(r is role for r, _ in kept) for role in Role}
-        assert (live.trace.swaps_up, live.trace.swaps_down) == (alone.trace.swaps_up, alone.trace.swaps_down)
+    batched = run(contexts, sequences)
+    for sequence, prompt, spec, kept in zip(sequences, prompts, specs, batched, strict=False):
+        single = sequence_of(prompt, spec, seed)
+        assert run(contexts_of(seed, 1, 100), [single]) == [kept]
+        assert [(step.role, step.token) for step in sequence.trace.steps] == kept
+        assert sequence.trace.stop == single.trace.stop == sequence.trajectory.stop_reason
+        assert sequence.trace.tokens == {role: sum(r is role for r, _ in kept) for role in Role}
+        assert (sequence.trace.swaps_up, sequence.trace.swaps_down) == (single.trace.swaps_up, single.trace.swaps_down)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_caches_are_cut_back_to_what_was_kept(seed: int) -> None:
+def test_caches_are_truncated_to_the_kept_tokens(seed: int) -> None:
     contexts = contexts_of(seed, 2, 64)
-    lives = [live_of([1, 2, place], "spec:5", seed) for place in (1, 2)]
-    for _ in Driver(cast("dict[Role, Context]", contexts)).steps(iter(lives)):
-        for live in lives:
-            for role in live.cached_roles:
-                held = contexts[role].held[live.sequence]
-                assert held == live.trajectory.ids(role)[: len(held)]
-                assert len(held) == live.trajectory.cached(role)
+    sequences = [sequence_of([1, 2, index], "spec:5", seed) for index in (1, 2)]
+    for _ in Driver(cast("dict[Role, Context]", contexts)).steps(iter(sequences)):
+        for sequence in sequences:
+            for role in sequence.cached_roles:
+                held = contexts[role].held[sequence.sequence]
+                assert held == sequence.trajectory.ids(role)[: len(held)]
+                assert len(held) == sequence.trajectory.cached(role)
     assert contexts[Role.LLM].outputs == 12
-    assert (contexts[Role.LLM].grown, contexts[Role.SLM].grown) == (1, 0)
+    assert (contexts[Role.LLM].reopened, contexts[Role.SLM].reopened) == (1, 0)
 
 
-def test_the_acceptance_rate_follows_from_the_trace() -> None:
+def test_the_trace_contains_the_acceptance_rate() -> None:
     for seed in range(6):
-        live = live_of([1, 2], "spec:3", seed)
+        sequence = sequence_of([1, 2], "spec:3", seed)
         contexts = contexts_of(seed, 1, 64)
-        run(contexts, [live])
-        trace = live.trace
+        run(contexts, [sequence])
+        trace = sequence.trace
         prompt, catch_up, single = trace.usage[Role.LLM].tokens
         rounds = trace.tokens[Role.LLM] + (trace.steps[-1].role is Role.SLM)
         assert prompt == 2
@@ -194,63 +194,65 @@ def test_the_acceptance_rate_follows_from_the_trace() -> None:
     prompt=st.lists(st.integers(1, 3), min_size=1, max_size=9),
     temperature=st.sampled_from([0.0, 1.0]),
 )
-def test_the_evaluations_are_found_in_the_trace(seed: int, spec: str, prompt: list[int], temperature: float) -> None:
+def test_evaluations_are_reconstructed_from_the_trace(
+    seed: int, spec: str, prompt: list[int], temperature: float
+) -> None:
     contexts = contexts_of(seed, 1, 100)
     log = contexts[Role.SLM].log = contexts[Role.LLM].log
-    live = live_of(prompt, spec, seed, temperature)
-    live.trace.settings = {"router": spec}
-    run(contexts, [live])
+    sequence = sequence_of(prompt, spec, seed, temperature)
+    sequence.trace.settings = {"router": spec}
+    run(contexts, [sequence])
     roles = {id(context): role for role, context in contexts.items()}
-    made = [Evaluation(roles[id(context)], *counts) for context, *counts in log]
-    assert evaluations(live.trace) == made
-    # Of an answer that was left in the middle there is at least a guess that has as many tokens.
-    live.trace.steps.pop()
-    guessed = evaluations(live.trace)
+    expected = [Evaluation(roles[id(context)], *counts) for context, *counts in log]
+    assert evaluations(sequence.trace) == expected
+    # For an incomplete answer the reconstruction has at least the right number of tokens.
+    sequence.trace.steps.pop()
+    reconstructed = evaluations(sequence.trace)
     for role in Role:
-        assert sum(e.n_inf for e in guessed if e.role is role) == sum(live.trace.usage[role].tokens)
+        assert sum(e.n_inf for e in reconstructed if e.role is role) == sum(sequence.trace.usage[role].tokens)
 
 
-def test_no_room_for_drafts_ends_that_answer_alone() -> None:
+def test_missing_memory_for_drafts_ends_only_that_answer() -> None:
     contexts = contexts_of(3, 2, 64)
 
     def refuse(outputs: int) -> None:
         for held in contexts[Role.LLM].held:
             held.clear()
-        raise EngineError("No room for drafts", f"{outputs} outputs")
+        raise EngineError("Not enough memory for drafts", f"{outputs} outputs")
 
     contexts[Role.LLM].allow_outputs = refuse  # type: ignore[method-assign]
-    lives = [live_of([1, 2], "entropy:0.4", 3), live_of([1, 2], "spec:2", 3), live_of([1, 3], "llm", 3)]
-    kept = run(contexts, lives)
-    assert lives[1].trace.stop == "error"
-    assert lives[1].error is not None
+    sequences = [sequence_of([1, 2], "entropy:0.4", 3), sequence_of([1, 2], "spec:2", 3), sequence_of([1, 3], "llm", 3)]
+    kept = run(contexts, sequences)
+    assert sequences[1].trace.stop == "error"
+    assert sequences[1].error is not None
     assert kept[1] == []
-    assert kept[0] == run(contexts_of(3, 1, 64), [live_of([1, 2], "entropy:0.4", 3)])[0]
-    assert len(kept[2]) == len(lives[2].trace.steps) > 0
+    assert kept[0] == run(contexts_of(3, 1, 64), [sequence_of([1, 2], "entropy:0.4", 3)])[0]
+    assert len(kept[2]) == len(sequences[2].trace.steps) > 0
 
 
-def test_an_answer_left_between_two_tokens_kept_at_once_says_how_it_ended() -> None:
+def test_an_answer_interrupted_between_drafts_of_one_batch_has_its_stop_reason() -> None:
     for seed in range(20):
-        whole = run(contexts_of(seed, 1, 64), [live_of([1], "spec:6", seed)])[0]
+        whole = run(contexts_of(seed, 1, 64), [sequence_of([1], "spec:6", seed)])[0]
         if whole[-1][0] is Role.SLM:
             break
-    live = live_of([1], "spec:6", seed)
-    steps = Driver(cast("dict[Role, Context]", contexts_of(seed, 1, 64))).steps(iter([live]))
+    sequence = sequence_of([1], "spec:6", seed)
+    steps = Driver(cast("dict[Role, Context]", contexts_of(seed, 1, 64))).steps(iter([sequence]))
     for _ in whole[:-1]:
         next(steps)
-        assert live.trace.stop is None
+        assert sequence.trace.stop is None
     assert isinstance(steps, Generator)
     steps.close()
-    assert live.trace.stop in ("eog", "length")
-    assert len(live.trace.steps) == len(whole)
+    assert sequence.trace.stop in ("eog", "length")
+    assert len(sequence.trace.steps) == len(whole)
 
 
-# With llama.cpp.
+# With llama.cpp
 
 
 @pytest.fixture(scope="module")
-def telling(tmp_path_factory: pytest.TempPathFactory) -> TinyPair:
-    """The LLM says one thing, and the SLM something else in two places; after those it knows nothing."""
-    return write_pair(tmp_path_factory.mktemp("telling"), {"answer": DRAFTS}, {"answer": SAYS})
+def fixed_answers(tmp_path_factory: pytest.TempPathFactory) -> TinyPair:
+    """Two models with fixed answers that differ at two positions; after those the SLM's output is noise."""
+    return write_pair(tmp_path_factory.mktemp("fixed_answers"), {"answer": SLM_ANSWER}, {"answer": LLM_ANSWER})
 
 
 def load(files: TinyPair, sequences: int = 1) -> Pair:
@@ -258,20 +260,20 @@ def load(files: TinyPair, sequences: int = 1) -> Pair:
     return load_pair(slm=files.slm, llm=files.llm, options=options)
 
 
-def test_the_llm_has_its_way(telling: TinyPair) -> None:
-    with load(telling) as pair:
+def test_the_answer_is_the_llms(fixed_answers: TinyPair) -> None:
+    with load(fixed_answers) as pair:
         traces = []
         for router in ("llm", "spec:4", "spec:1", "spec:32", "spec:4:0.5", "llm"):
             run = pair.ask("What?", router=router)
             list(run)
             traces.append(run.trace)
-            assert run.trace.text == SAYS
+            assert run.trace.text == LLM_ANSWER
             assert run.trace.stop == "eog"
-            # What the caches hold is what was kept.
+            # The KV caches hold the kept tokens.
             for role in (Role.LLM, Role.SLM)[: 1 + (router != "llm")]:
                 held = list(pair.contexts[role].tokens(0))
                 assert held == list(run.trajectory.ids(role))[: run.trajectory.cached(role)]
-        # After d and i, which it would not have written, the SLM knows nothing.
+        # After d and i, which the SLM would not have generated, its drafts are wrong.
         assert "".join(step.role.value[0] for step in traces[1].steps) == "sssll" + "sssll" + "sss"
         assert [step.position for step in traces[1].steps if step.swap_entropy is not None] == [3, 4, 8, 9]
         assert pair.contexts[Role.LLM].outputs == 33
@@ -279,14 +281,14 @@ def test_the_llm_has_its_way(telling: TinyPair) -> None:
         assert traces[0].usage[Role.LLM].tokens == traces[-1].usage[Role.LLM].tokens
 
 
-def test_drafts_beside_other_answers(telling: TinyPair) -> None:
-    with load(telling, sequences=3) as pair:
+def test_drafts_are_batched_with_other_answers(fixed_answers: TinyPair) -> None:
+    with load(fixed_answers, sequences=3) as pair:
         routers = ["llm", "spec:4", "entropy:0.5", "spec:2", "slm", "spec:4"]
-        runs = [pair.ask(f"What {place}?", router=router) for place, router in enumerate(routers)]
+        runs = [pair.ask(f"What {index}?", router=router) for index, router in enumerate(routers)]
         ended = [run for run, _ in pair.run_all(runs) if run.trace.stop is not None]
         assert len(ended) == len(runs)
         assert [run.trace.text for run in runs if run.trace.settings["router"] not in ("slm", "entropy:0.5")] == [
-            SAYS
+            LLM_ANSWER
         ] * 4
         assert pair.contexts[Role.LLM].outputs == 15
 
@@ -302,26 +304,26 @@ def test_several_outputs_of_one_call(tiny_pair: TinyPair) -> None:
         context.allow_outputs(6)
         assert context.length(1) == 0
         ids = [40, 41, 42, 43, 44]
-        alone = []
+        single = []
         for count in range(1, 6):
             context.truncate(0, 0)
             logits = context.decode([BatchSlice(0, ids[:count])]).logits
             assert logits is not None
-            alone.append(logits[0].copy())
+            single.append(logits[0].copy())
         context.truncate(0, 0)
         decoded = context.decode([BatchSlice(0, ids, outputs=3), BatchSlice(1, ids[:3], outputs=2)])
         assert decoded.logits is not None
         assert decoded.logits.shape == (5, context.weights.n_vocab)
-        # Rounding in batches moves the tiny models' logits by up to 0.003.
+        # Rounding in batches changes the logits of the tiny models by up to 0.003.
         for row, count in enumerate((3, 4, 5, 2, 3)):
-            assert np.abs(decoded.logits[row] - alone[count - 1]).max() < 0.01
+            assert np.abs(decoded.logits[row] - single[count - 1]).max() < 0.01
         context.truncate(0, 3)
         again = context.decode([BatchSlice(0, ids[3:], outputs=2)]).logits
         assert again is not None
-        assert np.abs(again - np.array(alone[3:])).max() < 0.01
+        assert np.abs(again - np.array(single[3:])).max() < 0.01
 
 
-def test_a_context_that_cannot_be_made_larger_stays_as_it_was(
+def test_a_context_without_memory_for_more_outputs_is_unchanged(
     tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with load(tiny_pair) as pair:
@@ -330,7 +332,7 @@ def test_a_context_that_cannot_be_made_larger_stays_as_it_was(
 
         def refuse(self: Context, outputs: int) -> None:
             if outputs > 4:
-                raise ModelError("No room for the cache", "no memory")
+                raise ModelError("Not enough memory", "no memory")
             make(self, outputs)
 
         monkeypatch.setattr(Context, "_open", refuse)
@@ -342,15 +344,15 @@ def test_a_context_that_cannot_be_made_larger_stays_as_it_was(
         assert len(list(pair.ask("What?", router="llm", max_tokens=3))) == 3
 
 
-def test_an_answer_goes_on_with_drafts(telling: TinyPair) -> None:
-    with load(telling) as pair:
+def test_an_answer_with_drafts_can_be_resumed(fixed_answers: TinyPair) -> None:
+    with load(fixed_answers) as pair:
         run = pair.ask("What?", router="spec:4")
         steps = list(run)
         again = pair.ask("What?", router="spec:4", resume_steps=steps[:5], reuse=True)
         assert [step.role for step in again] == [step.role for step in steps[5:]]
-        assert again.trace.text == SAYS
+        assert again.trace.text == LLM_ANSWER
         seen: list[str] = []
         stopped = pair.ask("What?", router="spec:4", should_stop=lambda: len(seen) > 3)
         seen += (step.text for step in stopped)
         assert stopped.trace.stop == "interrupted"
-        assert "".join(seen) == stopped.trace.text == SAYS[: len(seen)]
+        assert "".join(seen) == stopped.trace.text == LLM_ANSWER[: len(seen)]

@@ -1,4 +1,4 @@
-"""Driver: many trajectories over two tiny models, alone and together, stopped, broken and taken up again."""
+"""The driver with two tiny models: single and batched trajectories, interrupts, failures and reuse."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from rstitch_local.trace.record import Trace
 SEQUENCES = 6
 CONTEXT = 256
 TAU = 0.2
-BUDGET = 30
+MAX_TOKENS = 30
 
-# Rounding in batches moves the tiny models' logits by up to 0.003 and their entropies by up to 0.0002.
+# Rounding in batches changes the logits of the tiny models by up to 0.003 and their entropies by up to 0.0002.
 SAFE_LOGIT, SAFE_ENTROPY = 0.012, 0.0006
 
 
@@ -43,8 +43,8 @@ def pair(tiny_pair: TinyPair) -> Iterator[Pair]:
         yield loaded
 
 
-class NotingRouter(EntropyRouter):
-    """Notes how close to tau an entropy came: rounding could decide such a case."""
+class RecordingRouter(EntropyRouter):
+    """Records the smallest distance of an entropy from tau: rounding could change a decision that close."""
 
     def __init__(self) -> None:
         super().__init__(TAU)
@@ -55,8 +55,8 @@ class NotingRouter(EntropyRouter):
         return super().route(observation)
 
 
-class NotingSampler(Sampler):
-    """Notes whether any choice was so close that rounding could have made another."""
+class RecordingSampler(Sampler):
+    """Records whether a choice was so close that rounding could change it."""
 
     close_call = False
 
@@ -68,13 +68,13 @@ class NotingSampler(Sampler):
         return token
 
 
-def make_live(
+def make_sequence(
     pair: Pair,
     question: str,
     *,
     router: Router | None = None,
     sampler: Sampler | None = None,
-    max_tokens: int = BUDGET,
+    max_tokens: int = MAX_TOKENS,
 ) -> ActiveSequence:
     messages = [{"role": "user", "content": question}]
     trajectory = Trajectory(
@@ -90,47 +90,47 @@ def make_live(
     return ActiveSequence(trajectory, Trace(7))
 
 
-def run(pair: Pair, *lives: ActiveSequence, should_stop: Callable[[], bool] | None = None) -> list[list[int]]:
-    """Drive to the end; the tokens of each, in the order they were yielded."""
-    found: dict[int, list[int]] = {id(live): [] for live in lives}
-    for live, step in pair.driver.steps(lives, should_stop=should_stop):
+def run(pair: Pair, *sequences: ActiveSequence, should_stop: Callable[[], bool] | None = None) -> list[list[int]]:
+    """Run to the end; return the tokens of each, in the order they were yielded."""
+    tokens: dict[int, list[int]] = {id(sequence): [] for sequence in sequences}
+    for sequence, step in pair.driver.steps(sequences, should_stop=should_stop):
         if step is not None:
-            found[id(live)].append(step.token)
-    return [found[id(live)] for live in lives]
+            tokens[id(sequence)].append(step.token)
+    return [tokens[id(sequence)] for sequence in sequences]
 
 
-def check_caches(pair: Pair, live: ActiveSequence) -> None:
+def check_caches(pair: Pair, sequence: ActiveSequence) -> None:
     for role in Role:
-        held = pair.contexts[role].length(live.sequence)
-        assert held == live.trajectory.cached(role) <= len(live.trajectory.ids(role))
+        held = pair.contexts[role].length(sequence.sequence)
+        assert held == sequence.trajectory.cached(role) <= len(sequence.trajectory.ids(role))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_together_they_write_what_each_writes_alone(pair: Pair, temperature: float) -> None:
+def test_batched_answers_equal_single_ones(pair: Pair, temperature: float) -> None:
     questions: list[str] = []
-    alone: list[list[int]] = []
+    single: list[list[int]] = []
     for number in range(40):
-        router, sampler = NotingRouter(), NotingSampler(Sampling(temperature), 7)
+        router, sampler = RecordingRouter(), RecordingSampler(Sampling(temperature), 7)
         question = f"Question {number}" + " and more" * (number % 5)
-        live = make_live(pair, question, router=router, sampler=sampler)
-        (tokens,) = run(pair, live)
-        if router.nearest > SAFE_ENTROPY and not sampler.close_call and live.trace.swaps_down > 2:
+        sequence = make_sequence(pair, question, router=router, sampler=sampler)
+        (tokens,) = run(pair, sequence)
+        if router.nearest > SAFE_ENTROPY and not sampler.close_call and sequence.trace.swaps_down > 2:
             questions.append(question)
-            alone.append(tokens)
+            single.append(tokens)
         if len(questions) == SEQUENCES:
             break
     assert len(questions) == SEQUENCES, "the tiny models leave too much to rounding"
-    assert len({tuple(tokens) for tokens in alone}) == SEQUENCES
-    lives = [make_live(pair, question, sampler=Sampler(Sampling(temperature), 7)) for question in questions]
-    together = run(pair, *lives)
-    assert together == alone
-    for live, tokens in zip(lives, alone, strict=True):
-        assert [step.token for step in live.trace.steps] == tokens
-        assert live.trace.stop == "length"
-        check_caches(pair, live)
+    assert len({tuple(tokens) for tokens in single}) == SEQUENCES
+    sequences = [make_sequence(pair, question, sampler=Sampler(Sampling(temperature), 7)) for question in questions]
+    batched = run(pair, *sequences)
+    assert batched == single
+    for sequence, tokens in zip(sequences, single, strict=True):
+        assert [step.token for step in sequence.trace.steps] == tokens
+        assert sequence.trace.stop == "length"
+        check_caches(pair, sequence)
 
 
-def test_together_they_share_the_calls(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batched_answers_share_calls(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
     decode = llama_cpp.llama_decode
 
@@ -141,12 +141,12 @@ def test_together_they_share_the_calls(pair: Pair, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(llama_cpp, "llama_decode", count)
     router = FixedRouter(Role.SLM)
-    run(pair, *(make_live(pair, f"Hi {i}", router=router, max_tokens=20) for i in range(SEQUENCES)))
-    # The prompts take a few calls of n_batch tokens, all other tokens one call a round.
+    run(pair, *(make_sequence(pair, f"Hi {i}", router=router, max_tokens=20) for i in range(SEQUENCES)))
+    # The prompts take a few calls of n_batch tokens, all other tokens one call per turn.
     assert 19 < calls < 19 + SEQUENCES
 
 
-def test_a_cache_always_holds_the_beginning_of_its_trajectory(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_always_holds_a_prefix_of_its_trajectory(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     held: dict[tuple[Role, int], list[int]] = {}
     for role, context in pair.contexts.items():
 
@@ -164,56 +164,54 @@ def test_a_cache_always_holds_the_beginning_of_its_trajectory(pair: Pair, monkey
             return original(parts, hidden=hidden)
 
         monkeypatch.setattr(context, "decode", decode)
-    lives = [make_live(pair, "Hello" * i) for i in range(4)]
-    for _ in pair.driver.steps(lives):
-        for live in lives:
+    sequences = [make_sequence(pair, "Hello" * i) for i in range(4)]
+    for _ in pair.driver.steps(sequences):
+        for sequence in sequences:
             for role in Role:
-                cached = live.trajectory.cached(role)
-                assert held.get((role, live.sequence), []) == live.trajectory.ids(role)[:cached]
-            check_caches(pair, live)
-    for live in lives:
-        assert live.trace.swaps_up > 2
+                cached = sequence.trajectory.cached(role)
+                assert held.get((role, sequence.sequence), []) == sequence.trajectory.ids(role)[:cached]
+            check_caches(pair, sequence)
+    for sequence in sequences:
+        assert sequence.trace.swaps_up > 2
         for role in Role:
             # No token is evaluated twice.
-            assert sum(live.trace.usage[role].tokens) == live.trajectory.cached(role)
-            if live.trajectory.cached(role):
-                question = [{"role": "user", "content": "Hello" * live.sequence}]
-                assert live.trace.usage[role].tokens[0] == len(pair.render(question, role))
+            assert sum(sequence.trace.usage[role].tokens) == sequence.trajectory.cached(role)
+            if sequence.trajectory.cached(role):
+                question = [{"role": "user", "content": "Hello" * sequence.sequence}]
+                assert sequence.trace.usage[role].tokens[0] == len(pair.render(question, role))
 
 
-def test_a_stop_ends_all_and_keeps_what_there_is(pair: Pair) -> None:
-    lives = [make_live(pair, "Hello") for _ in range(3)]
-    tokens = run(pair, *lives, should_stop=lambda: len(lives[0].trace.steps) >= 5)
-    for live, kept in zip(lives, tokens, strict=True):
-        assert live.trace.stop == live.trajectory.stop_reason == "interrupted"
-        assert [step.token for step in live.trace.steps] == kept
-        check_caches(pair, live)
+def test_an_interrupt_ends_all_and_keeps_their_steps(pair: Pair) -> None:
+    sequences = [make_sequence(pair, "Hello") for _ in range(3)]
+    tokens = run(pair, *sequences, should_stop=lambda: len(sequences[0].trace.steps) >= 5)
+    for sequence, kept in zip(sequences, tokens, strict=True):
+        assert sequence.trace.stop == sequence.trajectory.stop_reason == "interrupted"
+        assert [step.token for step in sequence.trace.steps] == kept
+        check_caches(pair, sequence)
     assert len(tokens[0]) == 5
 
 
-def test_a_stop_in_the_middle_of_a_prompt_leaves_the_caches_known(pair: Pair) -> None:
-    looks = iter([False, True])
-    live = make_live(pair, "A long question. " * 12)
-    assert run(pair, live, should_stop=lambda: next(looks, True)) == [[]]
-    assert live.trace.stop == "interrupted"
-    assert live.trajectory.cached(Role.SLM) == pair.contexts[Role.SLM].n_batch
-    assert live.trace.usage[Role.SLM].tokens == [pair.contexts[Role.SLM].n_batch, 0, 0]
-    check_caches(pair, live)
+def test_an_interrupt_within_a_prompt_leaves_the_caches_consistent(pair: Pair) -> None:
+    polls = iter([False, True])
+    sequence = make_sequence(pair, "A long question. " * 12)
+    assert run(pair, sequence, should_stop=lambda: next(polls, True)) == [[]]
+    assert sequence.trace.stop == "interrupted"
+    assert sequence.trajectory.cached(Role.SLM) == pair.contexts[Role.SLM].n_batch
+    assert sequence.trace.usage[Role.SLM].tokens == [pair.contexts[Role.SLM].n_batch, 0, 0]
+    check_caches(pair, sequence)
 
 
-def test_a_caller_who_turns_away_interrupts(pair: Pair) -> None:
-    lives = [make_live(pair, "Hello") for _ in range(2)]
-    steps = pair.driver.steps(lives)
+def test_closing_the_iterator_interrupts(pair: Pair) -> None:
+    sequences = [make_sequence(pair, "Hello") for _ in range(2)]
+    steps = pair.driver.steps(sequences)
     next(steps)
     steps.close()  # type: ignore[attr-defined]
-    assert [live.trace.stop for live in lives] == ["interrupted", "interrupted"]
-    assert lives[0].trace.wall_ms >= (lives[0].trace.ttft_ms or 0) > 0
+    assert [sequence.trace.stop for sequence in sequences] == ["interrupted", "interrupted"]
+    assert sequences[0].trace.wall_ms >= (sequences[0].trace.ttft_ms or 0) > 0
 
 
-def test_ctrl_c_interrupts_and_the_next_answer_is_as_if_nothing_had_been(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (expected,) = run(pair, make_live(pair, "Hello"))
+def test_ctrl_c_interrupts_and_does_not_affect_the_next_answer(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    (expected,) = run(pair, make_sequence(pair, "Hello"))
     decode = llama_cpp.llama_decode
     for at in (1, 4, 9):
         calls = 0
@@ -226,13 +224,13 @@ def test_ctrl_c_interrupts_and_the_next_answer_is_as_if_nothing_had_been(
                 signal.raise_signal(signal.SIGINT)
             return code
 
-        live = make_live(pair, "Goodbye")
+        sequence = make_sequence(pair, "Goodbye")
         with monkeypatch.context() as patch:
             patch.setattr(llama_cpp, "llama_decode", interrupt)
             with pytest.raises(KeyboardInterrupt):
-                run(pair, live)
-        assert live.trace.stop == "interrupted"
-        assert run(pair, make_live(pair, "Hello")) == [expected]
+                run(pair, sequence)
+        assert sequence.trace.stop == "interrupted"
+        assert run(pair, make_sequence(pair, "Hello")) == [expected]
 
 
 def test_a_failure_of_llama_cpp_ends_all(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,55 +241,55 @@ def test_a_failure_of_llama_cpp_ends_all(pair: Pair, monkeypatch: pytest.MonkeyP
         calls += 1
         return -3 if calls == 9 else int(decode(context, batch))
 
-    lives = [make_live(pair, "Hello") for _ in range(2)]
+    sequences = [make_sequence(pair, "Hello") for _ in range(2)]
     with monkeypatch.context() as patch:
         patch.setattr(llama_cpp, "llama_decode", fail)
         with pytest.raises(EngineError, match="returned -3"):
-            run(pair, *lives)
-    assert [live.trace.stop for live in lives] == ["error", "error"]
-    assert lives[0].trace.steps
-    run(pair, make_live(pair, "Hello"))
+            run(pair, *sequences)
+    assert [sequence.trace.stop for sequence in sequences] == ["error", "error"]
+    assert sequences[0].trace.steps
+    run(pair, make_sequence(pair, "Hello"))
 
 
-def test_broken_logits_end_one_and_leave_the_others(tmp_path: Path) -> None:
+def test_broken_logits_end_only_their_own_trajectory(tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"nan_after": "Q"}, {"nan_after": "Q"})
     with load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(sequences=3, context=CONTEXT)) as pair:
-        (expected,) = run(pair, make_live(pair, "Hello"))
-        assert len(expected) == BUDGET
-        lives = [make_live(pair, "Hello"), make_live(pair, "Q?"), make_live(pair, "Hello")]
-        tokens = run(pair, *lives)
+        (expected,) = run(pair, make_sequence(pair, "Hello"))
+        assert len(expected) == MAX_TOKENS
+        sequences = [make_sequence(pair, "Hello"), make_sequence(pair, "Q?"), make_sequence(pair, "Hello")]
+        tokens = run(pair, *sequences)
     assert tokens == [expected, [], expected]
-    assert [live.trace.stop for live in lives] == ["length", "error", "length"]
-    assert lives[0].error is None
-    assert "SLM at position 0" in str(lives[1].error)
+    assert [sequence.trace.stop for sequence in sequences] == ["length", "error", "length"]
+    assert sequences[0].error is None
+    assert "SLM at position 0" in str(sequences[1].error)
 
 
-def test_a_finished_one_is_left_as_it_is(pair: Pair) -> None:
-    live = make_live(pair, "Hello")
-    (tokens,) = run(pair, live)
-    record = live.trace.to_dict()
-    other = make_live(pair, "Goodbye")
-    assert run(pair, live, other)[0] == []
-    assert live.trace.to_dict() == record
-    assert len(tokens) == BUDGET == len(other.trace.steps)
+def test_an_ended_trajectory_is_unchanged(pair: Pair) -> None:
+    sequence = make_sequence(pair, "Hello")
+    (tokens,) = run(pair, sequence)
+    record = sequence.trace.to_dict()
+    other = make_sequence(pair, "Goodbye")
+    assert run(pair, sequence, other)[0] == []
+    assert sequence.trace.to_dict() == record
+    assert len(tokens) == MAX_TOKENS == len(other.trace.steps)
 
 
-def test_what_is_cached_is_not_evaluated_again(pair: Pair) -> None:
+def test_cached_tokens_are_not_evaluated_again(pair: Pair) -> None:
     question = "The same long question as before?"
-    first = make_live(pair, question, router=FixedRouter(Role.SLM))
+    first = make_sequence(pair, question, router=FixedRouter(Role.SLM))
     (tokens,) = run(pair, first)
-    again = make_live(pair, question, router=FixedRouter(Role.SLM))
+    again = make_sequence(pair, question, router=FixedRouter(Role.SLM))
     again.reuse = True
     assert run(pair, again) == [tokens]
-    # The last token of the prompt is evaluated in any case: its logits are what comes next.
+    # The last token of the prompt is always evaluated: its logits predict the next one.
     assert again.trace.usage[Role.SLM].tokens[0] == 1
     check_caches(pair, again)
 
 
-def test_a_router_that_asks_sees_the_hidden_states_of_the_slm_only(pair: Pair) -> None:
+def test_only_routers_that_request_hidden_states_get_those_of_the_slm(pair: Pair) -> None:
     seen: list[tuple[Role, bool]] = []
 
-    class Curious(EntropyRouter):
+    class RequestingRouter(EntropyRouter):
         needs_hidden = True
 
         def route(self, observation: Observation) -> Role:
@@ -302,9 +300,9 @@ def test_a_router_that_asks_sees_the_hidden_states_of_the_slm_only(pair: Pair) -
                 assert np.isfinite(hidden).all()
             return super().route(observation)
 
-    lives = [make_live(pair, "Hello" * i, router=Curious(TAU) if i % 2 else None) for i in range(4)]
-    run(pair, *lives)
+    sequences = [make_sequence(pair, "Hello" * i, router=RequestingRouter(TAU) if i % 2 else None) for i in range(4)]
+    run(pair, *sequences)
     assert set(seen) == {(Role.SLM, True), (Role.LLM, False)}
-    for live in lives:
-        assert len(live.trace.steps) == BUDGET
-        check_caches(pair, live)
+    for sequence in sequences:
+        assert len(sequence.trace.steps) == MAX_TOKENS
+        check_caches(pair, sequence)

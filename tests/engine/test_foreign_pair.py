@@ -1,4 +1,4 @@
-"""Pairs with two tokenisers, or with other specials and widths, over real models: loaded, asked, gone on with."""
+"""Pairs with different tokenizers, special tokens and sizes: loading, answers and resuming with real models."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def demo() -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def shuffled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """The demo pair, the tokens of its LLM under other ids."""
+    """The demo pair, with the token ids of its LLM permuted."""
     llm = write_retokenised(builtin.LLM_FILE, tmp_path_factory.mktemp("shuffled") / "llm.gguf")
     with load_pair(slm=builtin.SLM_FILE, llm=llm, options=LoadOptions(threads=1, context=1024)) as loaded:
         yield loaded
@@ -63,7 +63,7 @@ def shuffled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> TinyPair:
-    """Two random models, each with merges and ids of its own."""
+    """Two random models with different merges and ids."""
     other = [*byte_letters()[::-1], *(merge.replace(" ", "") for merge in OTHER_MERGES)]
     return write_pair(
         tmp_path_factory.mktemp("foreign"), {"tokens": other, "merges": OTHER_MERGES, "specials": SPECIALS[::-1]}
@@ -82,19 +82,19 @@ def finish(run: Run) -> Trace:
     return run.trace
 
 
-def said(trace: Trace) -> list[tuple[Role, int, str, float | None]]:
+def summary(trace: Trace) -> list[tuple[Role, int, str, float | None]]:
     return [(step.role, step.token, step.text, step.swap_entropy) for step in trace.steps]
 
 
 def answer_of(pair: Pair, run: Run, role: Role, text: str) -> str:
-    """The answer as one model's ids have it."""
+    """Return the answer as text, by one model's token ids."""
     vocabulary = pair.bridge.vocabularies[role]
     prompt = len(pair.render([{"role": "user", "content": text}], role))
     return b"".join(map(vocabulary.piece, run.trajectory.ids(role)[prompt:])).decode("utf-8", "replace")
 
 
 @pytest.mark.parametrize("router", ["entropy:0.005", "entropy:0.001", "one:0.003", "window:4:0.003", "llm"])
-def test_it_is_the_shared_pairs_answer(demo: Pair, shuffled: Pair, router: str) -> None:
+def test_permuted_ids_do_not_change_the_answer(demo: Pair, shuffled: Pair, router: str) -> None:
     assert isinstance(shuffled.bridge, ForeignBridge)
     swaps = 0
     for index in range(3):
@@ -105,7 +105,7 @@ def test_it_is_the_shared_pairs_answer(demo: Pair, shuffled: Pair, router: str) 
         assert text.text == shared.text
         assert [step.role for step in text.steps] == [step.role for step in shared.steps]
         assert (text.swaps_up, text.swaps_down, text.stop) == (shared.swaps_up, shared.swaps_down, "eog")
-        # The same tokens under other ids: reading them anew evaluates no more of them.
+        # The same tokens with other ids: re-tokenizing evaluates the same number.
         for role in Role:
             assert text.usage[role].tokens == shared.usage[role].tokens
         swaps += text.swaps_up
@@ -114,13 +114,13 @@ def test_it_is_the_shared_pairs_answer(demo: Pair, shuffled: Pair, router: str) 
 
 @pytest.mark.parametrize("router", ["entropy:0.25", "random:0.3", "one:0.2", "hysteresis:0.3:0.2"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_the_record_adds_up(foreign: Pair, router: str, temperature: float) -> None:
+def test_the_numbers_of_a_trace_are_consistent(foreign: Pair, router: str, temperature: float) -> None:
     run = foreign.ask(QUESTION, router=router, sampling=Sampling(temperature), seed=5, max_tokens=60)
     trace = finish(run)
     assert min(trace.tokens.values()) > 2
     assert trace.swaps_up > 1
     assert trace.text == "".join(step.text for step in trace.steps)
-    # What was dropped for a longer token was evaluated all the same.
+    # Tokens replaced by a longer one were evaluated too.
     evaluated = {role: sum(trace.usage[role].tokens) for role in Role}
     assert sum(step.evaluated_tokens for step in trace.steps) == sum(evaluated.values())
     for role in Role:
@@ -130,8 +130,10 @@ def test_the_record_adds_up(foreign: Pair, router: str, temperature: float) -> N
         assert answer_of(foreign, run, role, QUESTION) == trace.text
 
 
-def test_a_model_unsure_of_a_longer_token_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The SLM has a token for any two letters, so that every letter it reads may be the beginning of one.
+def test_a_longer_token_can_be_generated_refused_or_passed_to_the_llm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The SLM has a token for any two letters, so every letter of the other model may be the start of one.
     merges = [f"{a} {b}" for a in ascii_lowercase for b in ascii_lowercase]
     texts = [*byte_letters(), *(merge.replace(" ", "") for merge in merges)]
     files = write_pair(tmp_path, {"tokens": texts, "merges": merges})
@@ -141,23 +143,23 @@ def test_a_model_unsure_of_a_longer_token_gives_way(tmp_path: Path, monkeypatch:
     def noting(self: ForeignTrajectory, place: int, logits: NDArray[np.float32]) -> Step | None:
         role = self.active
         step = reconsider(self, place, logits)
-        outcomes["written" if step is not None else "stands" if self.active is role else "gave way"] += 1
+        outcomes["generated" if step is not None else "refused" if self.active is role else "passed"] += 1
         return step
 
     monkeypatch.setattr(ForeignTrajectory, "_reconsider", noting)
     with load_pair(slm=files.slm, llm=files.llm) as pair:
         for seed in range(12):
             text = f"{seed} {QUESTION}"
-            # The SLM gives way as soon as it has much of a choice, and is asked again soon.
+            # The SLM passes control at a low entropy, and gets it back soon.
             run = pair.ask(text, router=HysteresisRouter(0.05, 0.3), sampling=Sampling(1.0), seed=seed, max_tokens=60)
             trace = finish(run)
             for role in Role:
                 assert answer_of(pair, run, role, text) == trace.text
                 assert pair.contexts[role].length() == run.trajectory.cached(role)
-    assert min(outcomes[each] for each in ("written", "stands", "gave way")) > 0, outcomes
+    assert min(outcomes[each] for each in ("generated", "refused", "passed")) > 0, outcomes
 
 
-def test_many_at_once_write_what_each_writes_alone(files: TinyPair, foreign: Pair) -> None:
+def test_concurrent_answers_equal_single_ones(files: TinyPair, foreign: Pair) -> None:
     questions = [f"{QUESTION} {index}" for index in range(7)]
     alone = [finish(foreign.ask(text, router="entropy:0.25", max_tokens=40)).text for text in questions]
     with load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(sequences=3)) as pair:
@@ -168,38 +170,38 @@ def test_many_at_once_write_what_each_writes_alone(files: TinyPair, foreign: Pai
             assert run.error is None
             for role in Role:
                 assert answer_of(pair, run, role, text) == run.trace.text
-    # The entropy of a batch is rounded differently, so a swap may come elsewhere; not in most of them.
+    # Batches round entropies differently, so a swap may move; in most answers it does not.
     assert sum(run.trace.text == text for run, text in zip(runs, alone, strict=True)) >= 5
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_it_goes_on_from_any_step(foreign: Pair, temperature: float) -> None:
+def test_an_answer_can_be_resumed_from_any_step(foreign: Pair, temperature: float) -> None:
     options: dict[str, Any] = {"router": "entropy:0.25", "sampling": Sampling(temperature), "seed": 2}
     whole = finish(foreign.ask(QUESTION, max_tokens=30, **options))
     for kept in (1, 7, 16, 29):
         again = foreign.ask(QUESTION, max_tokens=30, resume_steps=whole.steps[:kept], reuse=True, **options)
-        assert said(finish(again)) == said(whole)
+        assert summary(finish(again)) == summary(whole)
 
 
-def test_a_place_is_looked_at_as_it_was_written(foreign: Pair) -> None:
+def test_inspection_agrees_with_generation(foreign: Pair) -> None:
     messages = [{"role": "user", "content": QUESTION}]
     trace = finish(foreign.chat(messages, router="entropy:0.25", max_tokens=30))
     checked = 0
     for index, step in enumerate(trace.steps):
-        view = inspect_position(foreign, messages, trace.steps[:index])[step.role]
+        prediction = inspect_position(foreign, messages, trace.steps[:index])[step.role]
         if step.evaluated_tokens == 1:
             checked += 1
-            assert view.entropy == pytest.approx(step.entropy, abs=1e-3)
-            assert view.candidates[0].token == step.token
+            assert prediction.entropy == pytest.approx(step.entropy, abs=1e-3)
+            assert prediction.candidates[0].token == step.token
     assert checked > 5
 
 
-def test_drafts_need_one_tokeniser(foreign: Pair) -> None:
+def test_speculative_decoding_requires_one_tokenizer(foreign: Pair) -> None:
     with pytest.raises(ModelError, match="Speculative decoding compares single tokens"):
         foreign.ask(QUESTION, router="spec:4")
 
 
-def test_a_pair_says_what_it_is(foreign: Pair, demo: Pair, tmp_path: Path) -> None:
+def test_the_notice_describes_the_combination(foreign: Pair, demo: Pair, tmp_path: Path) -> None:
     assert demo.notice is None
     assert foreign.notice is not None
     assert "different tokenizers" in foreign.notice
@@ -208,7 +210,7 @@ def test_a_pair_says_what_it_is(foreign: Pair, demo: Pair, tmp_path: Path) -> No
         assert "by a table (4 of the SLM's, 4 of the LLM's)" in pair.notice
 
 
-def test_padding_is_never_written_nor_counted(tmp_path: Path) -> None:
+def test_padding_is_neither_generated_nor_counted(tmp_path: Path) -> None:
     plain = write_pair(tmp_path / "plain")
     padded = write_pair(tmp_path / "padded", {"padding": 60}, {"padding": 28})
     traces = []
@@ -219,17 +221,19 @@ def test_padding_is_never_written_nor_counted(tmp_path: Path) -> None:
             assert pair.notice is None
             run = pair.ask(QUESTION, router="entropy:0.25", sampling=Sampling(1.0), seed=1, max_tokens=40)
             traces.append(finish(run))
-            views = inspect_position(pair, [{"role": "user", "content": QUESTION}], [])
-            assert all(view.candidates[0].token < pair.weights[role].n_vocab for role, view in views.items())
-    assert said(traces[1]) == [
-        (role, token, text, None if unsure is None else pytest.approx(unsure, abs=1e-5))
-        for role, token, text, unsure in said(traces[0])
+            predictions = inspect_position(pair, [{"role": "user", "content": QUESTION}], [])
+            assert all(
+                prediction.candidates[0].token < pair.weights[role].n_vocab for role, prediction in predictions.items()
+            )
+    assert summary(traces[1]) == [
+        (role, token, text, None if swap_entropy is None else pytest.approx(swap_entropy, abs=1e-5))
+        for role, token, text, swap_entropy in summary(traces[0])
     ]
     assert traces[1].settings["vocabulary"] == traces[0].settings["vocabulary"]
 
 
-def opening(tmp_path: Path, slm: dict[str, Any], llm: dict[str, Any]) -> dict[Role, str]:
-    """How the prompts of a pair of templates end."""
+def prompt_ends(tmp_path: Path, slm: dict[str, Any], llm: dict[str, Any]) -> dict[Role, str]:
+    """Return how the prompts of both models end."""
     pair = write_pair(tmp_path, slm, llm)
     with load_pair(slm=pair.slm, llm=pair.llm) as loaded:
         messages = [{"role": "user", "content": "Hi"}]
@@ -250,28 +254,28 @@ CHANNELS = (
 )
 
 
-def test_thinking_that_one_template_opens_is_open_for_both(tmp_path: Path) -> None:
-    assert set(opening(tmp_path / "slm", {"template": OPENED}, {}).values()) == {"<think>\n"}
-    assert set(opening(tmp_path / "llm", {}, {"template": OPENED}).values()) == {"<think>\n"}
-    assert set(opening(tmp_path / "both", {"template": OPENED}, {"template": OPENED}).values()) == {"<think>\n"}
-    assert set(opening(tmp_path / "none", {}, {}).values()) == {""}
+def test_thinking_opened_by_one_template_is_open_for_both(tmp_path: Path) -> None:
+    assert set(prompt_ends(tmp_path / "slm", {"template": OPENED}, {}).values()) == {"<think>\n"}
+    assert set(prompt_ends(tmp_path / "llm", {}, {"template": OPENED}).values()) == {"<think>\n"}
+    assert set(prompt_ends(tmp_path / "both", {"template": OPENED}, {"template": OPENED}).values()) == {"<think>\n"}
+    assert set(prompt_ends(tmp_path / "none", {}, {}).values()) == {""}
 
 
-def test_each_opens_it_in_its_own_way(tmp_path: Path) -> None:
+def test_each_model_gets_its_own_opening_tag(tmp_path: Path) -> None:
     mistral = (*SPECIALS[:2], "[THINK]", "[/THINK]")
-    found = opening(tmp_path / "a", {"template": OPENED}, {"specials": mistral})
-    assert found == {Role.SLM: "<think>\n", Role.LLM: "[THINK]\n"}
-    # One that knows no marks reads the other's.
-    found = opening(tmp_path / "b", {"template": OPENED}, {"specials": SPECIALS[:2]})
-    assert found == {Role.SLM: "<think>\n", Role.LLM: "<think>\n"}
-    found = opening(tmp_path / "c", {"template": OPENED}, {"specials": CHANNELS})
-    assert found[Role.LLM] == "<|channel|>analysis<|message|>\n"
-    # A model of channels says which one it is in, and here its partner answers at once.
-    found = opening(tmp_path / "d", {"specials": SPECIALS[:2]}, {"specials": CHANNELS})
-    assert found == {Role.SLM: "", Role.LLM: "<|channel|>final<|message|>"}
+    ends = prompt_ends(tmp_path / "a", {"template": OPENED}, {"specials": mistral})
+    assert ends == {Role.SLM: "<think>\n", Role.LLM: "[THINK]\n"}
+    # A model without tags gets the other model's.
+    ends = prompt_ends(tmp_path / "b", {"template": OPENED}, {"specials": SPECIALS[:2]})
+    assert ends == {Role.SLM: "<think>\n", Role.LLM: "<think>\n"}
+    ends = prompt_ends(tmp_path / "c", {"template": OPENED}, {"specials": CHANNELS})
+    assert ends[Role.LLM] == "<|channel|>analysis<|message|>\n"
+    # A model with channels names one; here the other model answers directly.
+    ends = prompt_ends(tmp_path / "d", {"specials": SPECIALS[:2]}, {"specials": CHANNELS})
+    assert ends == {Role.SLM: "", Role.LLM: "<|channel|>final<|message|>"}
 
 
-def test_channels_are_part_of_what_is_said(tmp_path: Path) -> None:
+def test_channel_tags_are_part_of_the_text(tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"specials": CHANNELS}, {"specials": ("<|im_end|>", "<|im_start|>", "<|end|>")})
     with load_pair(slm=files.slm, llm=files.llm) as pair:
         shown = {
@@ -279,14 +283,14 @@ def test_channels_are_part_of_what_is_said(tmp_path: Path) -> None:
             for role, text in [*((Role.SLM, text) for text in CHANNELS), (Role.LLM, "<|end|>")]
         }
         ended = pair.bridge.vocabularies[Role.SLM].piece(pair.bridge.vocabularies[Role.SLM].texts.index(b"<|end|>"))
-    # In the LLM, which has no channels, it is the end of a turn like any other.
+    # In the LLM, which has no channels, it only ends a turn.
     assert shown["<|end|>"] == b""
     assert ended == b"<|end|>"
     assert all(shown[text] == text.encode() for text in CHANNELS[2:5])
     assert all(shown[text] == b"" for text in (*CHANNELS[:2], "<|return|>", "<|call|>"))
 
 
-def test_a_given_beginning_is_read_with_each_models_marks(tmp_path: Path) -> None:
+def test_tags_in_a_prefix_are_converted_for_each_model(tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"specials": (*SPECIALS[:2], "[THINK]", "[/THINK]")})
     with load_pair(slm=files.slm, llm=files.llm) as pair:
         for role, mark in ((Role.SLM, b"[THINK]"), (Role.LLM, b"<think>")):
@@ -294,37 +298,37 @@ def test_a_given_beginning_is_read_with_each_models_marks(tmp_path: Path) -> Non
             assert pair.bridge.vocabularies[role].texts.index(mark) in ids
 
 
-def test_thinking_that_was_left_out_stays_closed(tmp_path: Path) -> None:
+def test_skipped_thinking_stays_closed(tmp_path: Path) -> None:
     closed = CHATML + "{{ '<think>\n\n</think>\n\n' }}"
-    found = opening(tmp_path, {"template": OPENED}, {"template": closed})
-    assert found == {Role.SLM: "<think>\n", Role.LLM: "<think>\n\n</think>\n\n"}
+    ends = prompt_ends(tmp_path, {"template": OPENED}, {"template": closed})
+    assert ends == {Role.SLM: "<think>\n", Role.LLM: "<think>\n\n</think>\n\n"}
 
 
 @pytest.mark.parametrize("recurrent", Role)
-@pytest.mark.parametrize("one_tokeniser", [True, False])
-def test_a_model_that_cannot_forget_writes_all_the_same(tmp_path: Path, recurrent: Role, one_tokeniser: bool) -> None:
+@pytest.mark.parametrize("one_tokenizer", [True, False])
+def test_a_model_without_truncation_can_be_used(tmp_path: Path, recurrent: Role, one_tokenizer: bool) -> None:
     mamba = write_recurrent_model(tmp_path / "mamba.gguf")
     llama = write_model(
         tmp_path / "llama.gguf",
-        tokens=ordinary_tokens() if one_tokeniser else [*byte_letters()[::-1], *ordinary_tokens()[256:]],
+        tokens=ordinary_tokens() if one_tokenizer else [*byte_letters()[::-1], *ordinary_tokens()[256:]],
     )
     slm, llm = (mamba, llama) if recurrent is Role.SLM else (llama, mamba)
     with load_pair(slm=slm, llm=llm) as pair:
-        assert isinstance(pair.bridge, ForeignBridge) != one_tokeniser
+        assert isinstance(pair.bridge, ForeignBridge) != one_tokenizer
         assert pair.notice is not None
         assert f"cache of the {recurrent.name} cannot be truncated" in pair.notice
         run = pair.ask(QUESTION, router="random:0.4", max_tokens=40)
         trace = finish(run)
         assert min(trace.tokens.values()) > 2
-        # Swapping alone never asks it to forget.
+        # Swaps alone never require truncation.
         assert sum(trace.usage[recurrent].tokens) == run.trajectory.cached(recurrent)
         again = finish(pair.ask(QUESTION, router="random:0.4", max_tokens=40, reuse=True))
         assert again.text == trace.text
-        if one_tokeniser:
+        if one_tokenizer:
             assert finish(pair.ask(QUESTION, router="spec:3", max_tokens=20)).stop in ("length", "eog")
 
 
-def test_real_tokenisers_give_any_text_back(foreign: Pair, shuffled: Pair) -> None:
+def test_real_tokenizers_preserve_any_text(foreign: Pair, shuffled: Pair) -> None:
     texts = [
         "👩‍🚀🇩🇪 flies", "e\u0301 é ﬁ", "漢字かな交じり文", "for i in range(3):\n\tx += 1\n\n", "$\\frac{1}{2}$",
         " the then thing", "<think>two</think>4", "<|im_end|>", "\ufffd\x00\x7f", "  ", "12345,67",

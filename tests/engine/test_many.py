@@ -1,4 +1,4 @@
-"""Many answers at once over real models: the same ones, a common beginning once, and whoever ends makes room."""
+"""Concurrent answers with real models: equal to single ones, with shared prefixes, in a limited number of slots."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from rstitch_local.routing.rules import EntropyRouter
 SEED = 7
 QUESTIONS = [word_problems.generate(word_problems.EVALUATION_SEED, index).question for index in range(12)]
 
-# The demo pair's weights and what is multiplied with them have 8 bits: rounding in batches moves its logits by up to
-# 0.5, and so does cutting a prompt in other pieces; small entropies by up to two fifths of themselves.
+# Weights and activations of the demo pair have 8 bits: rounding in batches, or another split of a prompt, changes its
+# logits by up to 0.5 and small entropies by up to 40 %.
 DEMO_LOGIT, DEMO_SHARE, DEMO_HIDDEN = 1.2, 0.45, 0.8
-# The tiny models' logits move by up to 0.003.
+# The logits of the tiny models change by up to 0.003.
 TINY_LOGIT, TINY_SHARE, TINY_HIDDEN = 0.012, 0.003, 0.02
 
 SYSTEM = "You two are a pair of random models. Whatever you are asked, write noise, and never mind the question. " * 2
 
 
-class NotingRouter(EntropyRouter):
-    """Notes how close to tau an entropy came, by their ratio, for rounding could decide; and the hidden states."""
+class RecordingRouter(EntropyRouter):
+    """Records the smallest ratio of an entropy to tau, because rounding could decide, and the hidden states."""
 
     def __init__(self, tau: float, *, hidden: bool = False) -> None:
         super().__init__(tau)
@@ -55,8 +55,8 @@ class NotingRouter(EntropyRouter):
         return super().route(observation)
 
 
-class NotingSampler(Sampler):
-    """Notes whether any choice was so close that rounding could have made another."""
+class RecordingSampler(Sampler):
+    """Records whether a choice was so close that rounding could change it."""
 
     close_call = False
 
@@ -73,40 +73,40 @@ class NotingSampler(Sampler):
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A run, and how near it came to what rounding decides."""
+class RecordedRun:
+    """A run, and how close its decisions were."""
 
     run: Run
-    router: NotingRouter
-    sampler: NotingSampler
+    router: RecordingRouter
+    sampler: RecordingSampler
 
     def is_safe(self, share: float) -> bool:
-        """Whether it must be the same however it is evaluated."""
+        """Whether rounding cannot change the answer."""
         return self.router.nearest > share and not self.sampler.close_call
 
 
-def watch(run: Run, sampling: Sampling, rounding: float, *, hidden: bool = False) -> Watched:
+def record(run: Run, sampling: Sampling, rounding: float, *, hidden: bool = False) -> RecordedRun:
     assert run.tau is not None
-    router, sampler = NotingRouter(run.tau, hidden=hidden), NotingSampler(sampling, rounding)
+    router, sampler = RecordingRouter(run.tau, hidden=hidden), RecordingSampler(sampling, rounding)
     run.trajectory.router = router
     run.trajectory._sampler = sampler
-    return Watched(run, router, sampler)
+    return RecordedRun(run, router, sampler)
 
 
-def check_same(mine: Watched, theirs: Watched, rounding: float) -> None:
-    """The same tokens by the same models, and the same hidden states."""
-    assert written(mine.run) == written(theirs.run)
-    assert mine.run.trace.stop == theirs.run.trace.stop
-    assert [position for position, _ in mine.router.states] == [position for position, _ in theirs.router.states]
-    for (_, own), (_, other) in zip(mine.router.states, theirs.router.states, strict=True):
+def check_same(single: RecordedRun, batched: RecordedRun, rounding: float) -> None:
+    """Check for equal tokens by the same models, and equal hidden states."""
+    assert tokens(single.run) == tokens(batched.run)
+    assert single.run.trace.stop == batched.run.trace.stop
+    assert [position for position, _ in single.router.states] == [position for position, _ in batched.router.states]
+    for (_, own), (_, other) in zip(single.router.states, batched.router.states, strict=True):
         np.testing.assert_allclose(own, other, atol=rounding)
 
 
-def written(run: Run) -> list[tuple[Role, int]]:
+def tokens(run: Run) -> list[tuple[Role, int]]:
     return [(step.role, step.token) for step in run.trace.steps]
 
 
-def write_all(pair: Pair, *runs: Run) -> None:
+def generate_all(pair: Pair, *runs: Run) -> None:
     for _ in pair.run_all(runs):
         pass
 
@@ -120,16 +120,18 @@ def one() -> Iterator[Pair]:
 @pytest.mark.parametrize(
     ("temperature", "hidden", "cells"), [(0.0, False, None), (0.8, True, None), (0.0, True, 256), (0.8, False, 256)]
 )
-def test_the_demo_pair_answers_five_at_once_as_one_by_one(
+def test_five_concurrent_answers_equal_single_ones(
     one: Pair, temperature: float, hidden: bool, cells: int | None
 ) -> None:
     sampling = Sampling(temperature)
 
-    def start(pair: Pair) -> list[Watched]:
+    def start(pair: Pair) -> list[RecordedRun]:
         options: dict[str, Any] = {"router": "entropy:0.02", "sampling": sampling, "seed": SEED, "max_tokens": 200}
-        watched = [watch(pair.ask(question, **options), sampling, DEMO_LOGIT, hidden=hidden) for question in QUESTIONS]
-        write_all(pair, *(each.run for each in watched))
-        return watched
+        recorded = [
+            record(pair.ask(question, **options), sampling, DEMO_LOGIT, hidden=hidden) for question in QUESTIONS
+        ]
+        generate_all(pair, *(each.run for each in recorded))
+        return recorded
 
     alone = start(one)
     with load_pair("demo", options=LoadOptions(threads=1, context=256, sequences=5, kv_cells=cells)) as five:
@@ -138,13 +140,13 @@ def test_the_demo_pair_answers_five_at_once_as_one_by_one(
         assert each.run.trace.stop in ("eog", "length")
         assert each.run.error is None
         assert bool(each.router.states) == hidden
-    assert {role for each in together for role, _ in written(each.run)} == set(Role)
+    assert {role for each in together for role, _ in tokens(each.run)} == set(Role)
     safe = [pair for pair in zip(alone, together, strict=True) if pair[0].is_safe(DEMO_SHARE)]
     assert len(safe) > 3, "too much is left to rounding to say anything"
-    for mine, theirs in safe:
-        check_same(mine, theirs, DEMO_HIDDEN)
-    # And of all of them most are the same.
-    same = sum(written(mine.run) == written(theirs.run) for mine, theirs in zip(alone, together, strict=True))
+    for single, batched in safe:
+        check_same(single, batched, DEMO_HIDDEN)
+    # Most of the others are equal too.
+    same = sum(tokens(single.run) == tokens(batched.run) for single, batched in zip(alone, together, strict=True))
     assert same >= len(QUESTIONS) * 2 // 3
 
 
@@ -173,7 +175,7 @@ def test_a_common_system_prompt_is_evaluated_once(fresh: Pair, router: str) -> N
     prompts = [list(run.trajectory.ids(Role.SLM)) for run in runs]
     common = next(i for i, column in enumerate(zip(*prompts, strict=False)) if len(set(column)) > 1)
     assert common > len(SYSTEM)
-    write_all(fresh, *runs)
+    generate_all(fresh, *runs)
     for role in Role:
         found = [run.trace.usage[role].tokens[0] for run in runs]
         asked = [(count, len(prompt)) for count, prompt in zip(found, prompts, strict=True) if count]
@@ -181,27 +183,27 @@ def test_a_common_system_prompt_is_evaluated_once(fresh: Pair, router: str) -> N
         assert all(count in (length, length - common) for count, length in asked)
         if router in (role.value, "random:0.5"):
             assert len(asked) == len(runs)
-    # The answers are those of a pair that knows nothing yet.
+    # The answers equal those with empty caches.
     for context in fresh.contexts.values():
         context.clear()
     again = [fresh.ask(question, system=SYSTEM, router=router, max_tokens=12, seed=SEED) for question in questions]
-    write_all(fresh, *again)
-    same = sum(written(mine) == written(theirs) for mine, theirs in zip(runs, again, strict=True))
-    # Near ties aside, and there are some among ten answers of noise.
+    generate_all(fresh, *again)
+    same = sum(tokens(single) == tokens(batched) for single, batched in zip(runs, again, strict=True))
+    # Except for near ties, of which ten answers of noise have some.
     assert same >= len(runs) - 2
     for run in again:
         assert run.trace.usage[Role.SLM].tokens[0] in (0, len(run.trajectory.ids(Role.SLM)) - 12)
 
 
 @pytest.mark.parametrize("router", ["slm", "llm", "random:0.5"])
-def test_stores_of_their_own_change_no_answer(fresh: Pair, tiny_pair: TinyPair, router: str) -> None:
+def test_separate_kv_caches_change_no_answer(fresh: Pair, tiny_pair: TinyPair, router: str) -> None:
     def start(pair: Pair) -> list[Run]:
-        # Of different lengths, so that slots are filled anew at different times and leave gaps at the end.
+        # Different lengths, so that slots are refilled at different times and some are empty at the end.
         runs = [
             pair.ask("Why? " * (1 + i % 4), system=SYSTEM, router=router, max_tokens=4 + 3 * i, seed=i, reuse=True)
             for i in range(10)
         ]
-        write_all(pair, *runs)
+        generate_all(pair, *runs)
         return runs
 
     options = LoadOptions(threads=1, sequences=4, context=512, swaps=False)
@@ -210,16 +212,16 @@ def test_stores_of_their_own_change_no_answer(fresh: Pair, tiny_pair: TinyPair, 
         own = start(apart)
     common = start(fresh)
     assert all(run.error is None and run.trace.stop in ("eog", "length") for run in own)
-    assert sum(written(mine) == written(theirs) for mine, theirs in zip(own, common, strict=True)) >= len(own) - 2
-    for mine, theirs in zip(own, common, strict=True):
-        if written(mine) == written(theirs):
-            # What prompts have in common is taken over from another store as well.
-            assert [mine.trace.usage[role].tokens[0] for role in Role] == [
-                theirs.trace.usage[role].tokens[0] for role in Role
+    assert sum(tokens(single) == tokens(batched) for single, batched in zip(own, common, strict=True)) >= len(own) - 2
+    for single, batched in zip(own, common, strict=True):
+        if tokens(single) == tokens(batched):
+            # A common prefix is copied between separate caches as well.
+            assert [single.trace.usage[role].tokens[0] for role in Role] == [
+                batched.trace.usage[role].tokens[0] for role in Role
             ]
 
 
-def test_runs_are_made_when_there_is_room_for_them(fresh: Pair) -> None:
+def test_runs_are_created_when_a_slot_is_free(fresh: Pair) -> None:
     made: list[Run] = []
     ended: list[Run] = []
 
@@ -240,12 +242,12 @@ def test_runs_are_made_when_there_is_room_for_them(fresh: Pair) -> None:
             assert len(run.trace.steps) == run.trajectory.max_tokens
             ended.append(run)
     assert len(ended) == 11
-    # Not in the order in which they came: nobody waits for the slowest.
+    # Not in order of creation: short answers do not wait for long ones.
     assert ended != made
     assert fresh.status.active == fresh.status.preempted == 0
 
 
-def test_runs_that_have_ended_are_let_go(fresh: Pair) -> None:
+def test_ended_runs_are_not_kept(fresh: Pair) -> None:
     made: list[weakref.ref[Run]] = []
 
     def runs() -> Iterator[Run]:
@@ -260,12 +262,12 @@ def test_runs_that_have_ended_are_let_go(fresh: Pair) -> None:
         assert sum(ref() is not None for ref in made) <= 2 * 4
 
 
-def test_one_with_an_error_of_its_own_leaves_the_others_alone(tmp_path: Path) -> None:
+def test_an_error_of_one_run_does_not_affect_the_others(tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"nan_after": "Q"}, {"nan_after": "Q"})
     options = LoadOptions(threads=1, sequences=3, context=256)
     with load_pair(slm=files.slm, llm=files.llm, options=options) as pair:
         expected = pair.ask("Hello", router="random:0.5", max_tokens=20)
-        write_all(pair, expected)
+        generate_all(pair, expected)
         runs = [pair.ask(text, router="random:0.5", max_tokens=20) for text in ("Hello", "Q?", "Hello", "Hello", "Q")]
         ended = [run for run, _ in pair.run_all(runs) if run.trace.stop is not None]
         for run in runs:
@@ -273,18 +275,18 @@ def test_one_with_an_error_of_its_own_leaves_the_others_alone(tmp_path: Path) ->
             assert run in ended
             assert run.trace.stop == ("error" if broken else "length")
             assert (run.error is not None) is broken
-            assert written(run) == ([] if broken else written(expected))
-        # Alone, it is raised, and there is no step to show.
+            assert tokens(run) == ([] if broken else tokens(expected))
+        # A single run raises it.
         steps: list[Step] = []
         with pytest.raises(EngineError, match="at position 0"):
             steps.extend(pair.ask("Q!", max_tokens=20))
         assert steps == []
         again = pair.ask("Hello", router="random:0.5", max_tokens=20)
-        write_all(pair, again)
-        assert written(again) == written(expected)
+        generate_all(pair, again)
+        assert tokens(again) == tokens(expected)
 
 
-def test_one_that_goes_on_from_a_whole_answer_has_ended_without_a_step(fresh: Pair) -> None:
+def test_a_run_resumed_from_a_complete_answer_ends_without_a_step(fresh: Pair) -> None:
     first = fresh.ask("Hi", router="slm", max_tokens=4)
     steps = list(first)
     runs = [fresh.ask("Hi", router="slm", max_tokens=count, resume_steps=steps) for count in (4, 6)]
@@ -295,9 +297,9 @@ def test_one_that_goes_on_from_a_whole_answer_has_ended_without_a_step(fresh: Pa
     assert list(fresh.ask("Hi", router="slm", max_tokens=4, resume_steps=steps)) == []
 
 
-def test_a_stop_ends_all_that_are_open_and_their_own_is_not_looked_at(fresh: Pair) -> None:
+def test_should_stop_ends_all_runs_and_replaces_their_own(fresh: Pair) -> None:
     runs = [
-        fresh.ask(f"Hi {i}", router="slm", max_tokens=50, should_stop=lambda: pytest.fail("asked")) for i in range(6)
+        fresh.ask(f"Hi {i}", router="slm", max_tokens=50, should_stop=lambda: pytest.fail("polled")) for i in range(6)
     ]
     for _ in fresh.run_all(runs, should_stop=lambda: len(runs[3].trace.steps) == 5):
         pass
@@ -306,7 +308,7 @@ def test_a_stop_ends_all_that_are_open_and_their_own_is_not_looked_at(fresh: Pai
     assert all(run.error is None for run in runs)
 
 
-def test_an_error_in_making_a_run_ends_those_that_are_open(fresh: Pair) -> None:
+def test_an_error_in_creating_a_run_ends_the_others(fresh: Pair) -> None:
     first = fresh.ask("Hi", router="slm", max_tokens=50)
 
     def runs() -> Iterator[Run]:
@@ -319,7 +321,9 @@ def test_an_error_in_making_a_run_ends_those_that_are_open(fresh: Pair) -> None:
     assert len(list(fresh.ask("Hi", router="slm", max_tokens=5))) == 5
 
 
-def test_a_failure_of_llama_cpp_ends_all_and_the_pair_goes_on(fresh: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_llama_cpp_ends_all_and_the_pair_stays_usable(
+    fresh: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decode: Callable[[Any, Any], int] = llama_cpp.llama_decode
     calls = 0
 
@@ -335,11 +339,11 @@ def test_a_failure_of_llama_cpp_ends_all_and_the_pair_goes_on(fresh: Pair, monke
             list(fresh.run_all(runs))
     assert [run.trace.stop for run in runs] == ["error"] * 4 + [None] * 2
     later = [fresh.ask(f"Hi {i}", router="slm", max_tokens=20) for i in range(6)]
-    write_all(fresh, *later)
+    generate_all(fresh, *later)
     assert [run.trace.stop for run in later] == ["length"] * 6
 
 
-def test_many_at_once_are_refused_by_a_busy_or_closed_pair(tiny_pair: TinyPair) -> None:
+def test_a_busy_or_closed_pair_refuses_concurrent_runs(tiny_pair: TinyPair) -> None:
     options = LoadOptions(threads=1, sequences=2, context=128)
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=options) as pair:
         first = pair.run_all([pair.ask("Hi", router="slm", max_tokens=5)])
@@ -359,12 +363,12 @@ def test_many_at_once_are_refused_by_a_busy_or_closed_pair(tiny_pair: TinyPair) 
 def test_slots_hidden_states_and_scarce_cells_change_no_answer(
     tiny_pair: TinyPair, hidden: bool, cells: int | None
 ) -> None:
-    def start(sequences: int, cells: int | None) -> list[Watched]:
+    def start(sequences: int, cells: int | None) -> list[RecordedRun]:
         options = LoadOptions(threads=1, context=256, sequences=sequences, kv_cells=cells)
         with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=options) as pair:
-            # The first are short, so that more are let in than there is room for in the end.
-            watched = [
-                watch(
+            # The first are short, so that more are admitted than the KV cells suffice for in the end.
+            recorded = [
+                record(
                     pair.ask(f"Question {i} " * (1 + i % 3), router="entropy:0.2", max_tokens=3 if i < 3 else 50),
                     Sampling(),
                     TINY_LOGIT,
@@ -372,19 +376,19 @@ def test_slots_hidden_states_and_scarce_cells_change_no_answer(
                 )
                 for i in range(18)
             ]
-            write_all(pair, *(each.run for each in watched))
+            generate_all(pair, *(each.run for each in recorded))
             assert all(context.used_cells <= context.kv_cells for context in pair.contexts.values())
-        return watched
+        return recorded
 
-    def evaluated(watched: list[Watched]) -> int:
-        return sum(sum(each.run.trace.usage[role].tokens) for each in watched for role in Role)
+    def evaluated(recorded: list[RecordedRun]) -> int:
+        return sum(sum(each.run.trace.usage[role].tokens) for each in recorded for role in Role)
 
     alone, together = start(1, None), start(6, cells)
     safe = [pair for pair in zip(alone, together, strict=True) if pair[0].is_safe(TINY_SHARE)]
-    assert len([mine for mine, _ in safe if len(written(mine.run)) == 50]) > 3
-    for mine, theirs in safe:
-        # Who was put back has seen some states twice.
-        assert bool(theirs.router.states) == hidden
-        check_same(mine, theirs, TINY_HIDDEN)
-    # Some had to begin again where cells are scarce.
+    assert len([single for single, _ in safe if len(tokens(single.run)) == 50]) > 3
+    for single, batched in safe:
+        # Preempted runs have seen some states twice.
+        assert bool(batched.router.states) == hidden
+        check_same(single, batched, TINY_HIDDEN)
+    # Some were preempted if cells are scarce.
     assert (evaluated(together) > evaluated(alone)) == (cells is not None)

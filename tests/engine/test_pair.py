@@ -1,4 +1,4 @@
-"""Pair: two tiny files loaded, compared and asked; what they refuse; what a run's record adds up to."""
+"""Pair with two tiny models: loading, answers, traces, and errors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tokens(trace: Trace) -> list[int]:
 
 @pytest.fixture
 def freed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was freed, in order."""
+    """Record what is freed, in order."""
     found: list[str] = []
     for name in ("llama_model_free", "llama_free"):
         original = getattr(llama_cpp, name)
@@ -63,7 +63,7 @@ def freed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_the_record_adds_up(pair: Pair, router: str, temperature: float) -> None:
+def test_the_numbers_of_a_trace_are_consistent(pair: Pair, router: str, temperature: float) -> None:
     run = pair.ask(QUESTION, router=router, sampling=Sampling(temperature), seed=3, max_tokens=50)
     kept: list[Step] = []
     for step in run:
@@ -111,28 +111,28 @@ def test_one_model_alone_never_evaluates_the_other(pair: Pair, role: Role) -> No
 
 @pytest.mark.parametrize(("tau", "role"), [("1", Role.SLM), ("1.5", Role.SLM), ("-1", Role.LLM), ("-0.01", Role.LLM)])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_beyond_the_ends_of_tau_one_model_writes_all(pair: Pair, tau: str, role: Role, temperature: float) -> None:
+def test_an_extreme_tau_uses_one_model_only(pair: Pair, tau: str, role: Role, temperature: float) -> None:
     sampling = Sampling(temperature)
-    stitched = finish(pair.ask(QUESTION, router=f"entropy:{tau}", sampling=sampling, max_tokens=40))
-    alone = finish(pair.ask(QUESTION, router=role.value, sampling=sampling, max_tokens=40))
-    assert tokens(stitched) == tokens(alone)
-    assert stitched.tokens == alone.tokens
-    assert (stitched.swaps_up, stitched.swaps_down) == (int(role is Role.LLM), 0)
+    swapped = finish(pair.ask(QUESTION, router=f"entropy:{tau}", sampling=sampling, max_tokens=40))
+    single = finish(pair.ask(QUESTION, router=role.value, sampling=sampling, max_tokens=40))
+    assert tokens(swapped) == tokens(single)
+    assert swapped.tokens == single.tokens
+    assert (swapped.swaps_up, swapped.swaps_down) == (int(role is Role.LLM), 0)
 
 
-def test_in_between_both_write(pair: Pair) -> None:
+def test_a_medium_tau_uses_both_models(pair: Pair) -> None:
     trace = finish(pair.ask(QUESTION, router="entropy:0.25", max_tokens=60))
     assert min(trace.tokens.values()) > 5
     assert trace.swaps_up > 2
     for before, step in zip(trace.steps, trace.steps[1:], strict=False):
         if before.role is Role.LLM:
-            # Algorithm 1: the LLM gives back where it was sure, and the SLM keeps only what it was sure of.
+            # Algorithm 1: the LLM keeps control while its entropy is above tau, and the SLM keeps no token above tau.
             assert step.role is Role.LLM or before.entropy <= 0.25
         if step.role is Role.SLM:
             assert step.entropy <= 0.25
 
 
-def test_the_same_seed_gives_the_same_answer_and_another_gives_another(pair: Pair) -> None:
+def test_the_seed_determines_the_answer(pair: Pair) -> None:
     first, again, other = (
         tokens(finish(pair.ask(QUESTION, router="slm", sampling=Sampling(1.0), seed=seed, max_tokens=30)))
         for seed in (1, 1, 2)
@@ -140,13 +140,13 @@ def test_the_same_seed_gives_the_same_answer_and_another_gives_another(pair: Pai
     assert first == again != other
 
 
-def test_runs_can_be_started_before_others_are_read(pair: Pair) -> None:
+def test_runs_can_be_created_before_others_are_iterated(pair: Pair) -> None:
     expected = [tokens(finish(pair.ask(text, max_tokens=20))) for text in ("One", "Two and more")]
     runs = [pair.ask(text, max_tokens=20) for text in ("One", "Two and more")]
     assert [tokens(finish(run)) for run in runs] == expected
 
 
-def test_defaults_are_the_pairs_own(tiny_pair: TinyPair, pair: Pair) -> None:
+def test_answers_use_the_defaults_of_the_pair(tiny_pair: TinyPair, pair: Pair) -> None:
     defaults = PairDefaults(context=128, tau=0.25, sampling=Sampling(0.5), prompt_suffix="Think for 9 tokens.")
     with open_pair(tiny_pair) as other:
         contexts = open_contexts(other.weights, defaults, LoadOptions())
@@ -155,10 +155,10 @@ def test_defaults_are_the_pairs_own(tiny_pair: TinyPair, pair: Pair) -> None:
         assert trace.settings["router"] == "entropy:0.25"
         assert trace.settings["sampling"]["temperature"] == 0.5
         assert own.contexts[Role.LLM].n_ctx == 128
-        spelled = finish(
+        explicit = finish(
             pair.ask("Why?\nThink for 9 tokens.", router="entropy:0.25", sampling=Sampling(0.5), max_tokens=5)
         )
-        assert tokens(trace) == tokens(spelled)
+        assert tokens(trace) == tokens(explicit)
         for context in own.contexts.values():
             context.close()
 
@@ -170,25 +170,25 @@ def test_a_system_prompt_comes_first(pair: Pair) -> None:
     assert pair.ask("Hi", system="").trajectory.ids(Role.SLM) == pair.ask("Hi").trajectory.ids(Role.SLM)
 
 
-@pytest.mark.parametrize("budget", [1, 7])
-def test_the_budget_counts_kept_tokens(pair: Pair, budget: int) -> None:
-    trace = finish(pair.ask(QUESTION, max_tokens=budget))
-    assert len(trace.steps) == budget
+@pytest.mark.parametrize("limit", [1, 7])
+def test_max_tokens_counts_kept_tokens(pair: Pair, limit: int) -> None:
+    trace = finish(pair.ask(QUESTION, max_tokens=limit))
+    assert len(trace.steps) == limit
     assert trace.stop == "length"
 
 
 @pytest.mark.parametrize("router", ["slm", "llm", "entropy:0.25"])
-def test_an_answer_may_fill_the_context(tiny_pair: TinyPair, router: str) -> None:
+def test_an_answer_can_fill_the_context(tiny_pair: TinyPair, router: str) -> None:
     with open_pair(tiny_pair, context=64) as pair:
         prompt = len(pair.render([{"role": "user", "content": QUESTION}], Role.SLM))
         trace = finish(pair.ask(QUESTION, router=router))
         assert trace.stop == "length"
-        # The last token needs no room: nobody has to read it any more.
+        # The last token needs no cell: it is never evaluated.
         assert len(trace.steps) == 64 - prompt + 1
         assert max(context.length() for context in pair.contexts.values()) == 64
 
 
-def test_a_prompt_may_fill_the_context_and_no_more(tiny_pair: TinyPair) -> None:
+def test_a_prompt_can_fill_the_context_but_not_exceed_it(tiny_pair: TinyPair) -> None:
     with open_pair(tiny_pair, context=64) as pair:
         fixed = len(pair.render([{"role": "user", "content": ""}], Role.SLM))
         trace = finish(pair.ask("x" * (64 - fixed)))
@@ -201,7 +201,7 @@ def test_a_prompt_may_fill_the_context_and_no_more(tiny_pair: TinyPair) -> None:
     assert "--context" in caught.value.hint
 
 
-def test_the_context_is_no_longer_than_the_model_was_trained_for(tmp_path: Path) -> None:
+def test_the_context_is_limited_to_the_training_context(tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"context_length": 48}, {"context_length": 512})
     with open_pair(files) as pair:
         assert [pair.contexts[role].n_ctx for role in Role] == [48, 512]
@@ -210,14 +210,14 @@ def test_the_context_is_no_longer_than_the_model_was_trained_for(tmp_path: Path)
         assert len(finish(pair.ask("x", router="entropy:0.2")).steps) <= 48
 
 
-def test_a_stop_ends_the_answer_and_keeps_it(pair: Pair) -> None:
+def test_should_stop_ends_the_answer_and_keeps_it(pair: Pair) -> None:
     run: Run = pair.ask(QUESTION, should_stop=lambda: len(run.trace.steps) == 4)
     assert len(list(run)) == 4 == len(run.trace.steps)
     assert run.trace.stop == "interrupted"
     assert run.trace.text
 
 
-def test_turning_away_from_a_run_interrupts_it(pair: Pair) -> None:
+def test_leaving_the_loop_interrupts_a_run(pair: Pair) -> None:
     run = pair.ask(QUESTION)
     for step in run:
         if step.position == 2:
@@ -231,7 +231,7 @@ def test_turning_away_from_a_run_interrupts_it(pair: Pair) -> None:
     assert run.trace.stop == "interrupted"
 
 
-def test_a_model_ends_its_own_turn(tmp_path: Path) -> None:
+def test_a_model_can_end_its_turn(tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"answer": "Yes, \\bo{42}\u20ac!"}, {"answer": "No"})
     with open_pair(files) as pair:
         for router, text in (("slm", "Yes, \\bo{42}\u20ac!"), ("llm", "No")):
@@ -256,9 +256,11 @@ def test_nan_logits_name_model_and_position(tmp_path: Path, role: Role) -> None:
         assert run.trace.tokens[role] == 3
 
 
-def test_specials_with_other_ids_are_translated(tmp_path: Path) -> None:
-    loud = {"special_spread": 30.0}
-    files = write_pair(tmp_path, {**loud, "specials": SPECIALS[::-1]}, {**loud, "specials": SPECIALS})
+def test_special_tokens_with_other_ids_are_converted(tmp_path: Path) -> None:
+    likely_specials = {"special_spread": 30.0}
+    files = write_pair(
+        tmp_path, {**likely_specials, "specials": SPECIALS[::-1]}, {**likely_specials, "specials": SPECIALS}
+    )
     with open_pair(files) as pair:
         run = pair.ask(QUESTION, router="random:0.5", max_tokens=200, sampling=Sampling(0.3))
         trace = finish(run)
@@ -266,13 +268,13 @@ def test_specials_with_other_ids_are_translated(tmp_path: Path) -> None:
         slm, llm = ([texts[role][token] for token in run.trajectory.ids(role)] for role in Role)
         assert slm == llm
         assert run.trajectory.ids(Role.SLM) != run.trajectory.ids(Role.LLM)
-        written = {step.role for step in trace.steps if step.token >= len(ordinary_tokens())}
-        assert written == set(Role)
+        generated = {step.role for step in trace.steps if step.token >= len(ordinary_tokens())}
+        assert generated == set(Role)
         assert THINK in trace.text
 
 
 @pytest.mark.parametrize("role", Role)
-def test_a_special_only_one_model_knows_is_spelled_out(tmp_path: Path, role: Role) -> None:
+def test_a_special_token_of_one_model_only_is_passed_as_text(tmp_path: Path, role: Role) -> None:
     files = write_pair(tmp_path, **{role.value: {"specials": (*SPECIALS, "<tool>")}})
     with open_pair(files) as pair:
         for seed in range(20):
@@ -295,7 +297,7 @@ def test_a_model_without_a_template_is_refused(tmp_path: Path, role: Role, freed
     assert freed == ["llama_model_free"] * 2
 
 
-def test_what_a_template_refuses_is_an_error_of_the_input(tmp_path: Path) -> None:
+def test_a_conversation_that_a_template_rejects_is_an_input_error(tmp_path: Path) -> None:
     picky = "{% if messages[0].role == 'system' %}{{ raise_exception('No system prompt') }}{% endif %}" + CHATML
     with open_pair(write_pair(tmp_path, {}, {"template": picky})) as pair:
         with pytest.raises(InputError, match=r"llm\.gguf: No system prompt"):
@@ -303,7 +305,7 @@ def test_what_a_template_refuses_is_an_error_of_the_input(tmp_path: Path) -> Non
         assert finish(pair.ask("Hi", max_tokens=3)).stop == "length"
 
 
-def test_a_text_begins_once(tmp_path: Path) -> None:
+def test_the_bos_token_is_added_once(tmp_path: Path) -> None:
     printed = "{{ bos_token }}" + CHATML
     for template in (CHATML, printed):
         files = write_pair(tmp_path, {"bos": END, "template": template}, {})
@@ -314,7 +316,7 @@ def test_a_text_begins_once(tmp_path: Path) -> None:
             assert pair.render([{"role": "user", "content": "Hi"}], Role.LLM)[0] == marks[1]
 
 
-def test_a_cache_there_is_no_memory_for_leaves_nothing_behind(
+def test_everything_is_freed_if_a_context_cannot_be_created(
     tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch, freed: list[str]
 ) -> None:
     make, calls = llama_cpp.llama_init_from_model, 0
@@ -330,7 +332,7 @@ def test_a_cache_there_is_no_memory_for_leaves_nothing_behind(
     assert freed == ["llama_free", "llama_model_free", "llama_model_free"]
 
 
-def test_a_closed_pair_refuses_instead_of_crashing(tiny_pair: TinyPair, freed: list[str]) -> None:
+def test_a_closed_pair_raises_instead_of_crashing(tiny_pair: TinyPair, freed: list[str]) -> None:
     with open_pair(tiny_pair) as pair:
         early = pair.ask("Hi")
         half = pair.ask("Hi")
@@ -347,17 +349,17 @@ def test_a_closed_pair_refuses_instead_of_crashing(tiny_pair: TinyPair, freed: l
     assert len(half.trace.steps) == 1
 
 
-def test_loading_tells_how_far_each_model_is(tiny_pair: TinyPair) -> None:
-    told: list[tuple[Role, float]] = []
+def test_loading_reports_progress_of_each_model(tiny_pair: TinyPair) -> None:
+    reported: list[tuple[Role, float]] = []
 
     def note(role: Role, share: float) -> bool:
-        told.append((role, share))
+        reported.append((role, share))
         return True
 
     load_pair(slm=str(tiny_pair.slm), llm=str(tiny_pair.llm), progress=note).close()
-    assert told == sorted(told, key=lambda item: (item[0] is Role.LLM, item[1]))
-    assert {share for _, share in told[-1:]} == {1.0}
-    assert {role for role, _ in told} == set(Role)
+    assert reported == sorted(reported, key=lambda item: (item[0] is Role.LLM, item[1]))
+    assert {share for _, share in reported[-1:]} == {1.0}
+    assert {role for role, _ in reported} == set(Role)
 
 
 def test_loading_can_be_cancelled_at_the_second_model(tiny_pair: TinyPair, freed: list[str]) -> None:
@@ -367,7 +369,7 @@ def test_loading_can_be_cancelled_at_the_second_model(tiny_pair: TinyPair, freed
     assert "llama_free" not in freed
 
 
-def test_one_file_is_no_pair(tiny_pair: TinyPair) -> None:
+def test_one_file_is_not_a_pair(tiny_pair: TinyPair) -> None:
     with pytest.raises(UsageError, match="Invalid pair selection"):
         load_pair(slm=tiny_pair.slm)
     with pytest.raises(UsageError, match="Invalid pair selection"):
@@ -379,12 +381,12 @@ def test_a_missing_file_is_found_before_the_other_is_loaded(tiny_pair: TinyPair,
         load_pair(slm=tiny_pair.slm, llm=tmp_path / "none.gguf", progress=lambda *_: pytest.fail("loaded"))
 
 
-def test_an_unknown_router_is_refused_at_once(pair: Pair) -> None:
+def test_an_unknown_router_is_refused_before_iteration(pair: Pair) -> None:
     with pytest.raises(UsageError, match="is not a router"):
         pair.ask(QUESTION, router="nonsense")
 
 
-def test_the_header_of_a_run_says_what_was_loaded(tiny_pair: TinyPair) -> None:
+def test_describe_contains_what_was_loaded(tiny_pair: TinyPair) -> None:
     with open_pair(tiny_pair, context=96, threads=2, kv_type="q8_0") as pair:
         header = pair.describe()
     assert header["pair"] == "slm.gguf + llm.gguf"
@@ -396,17 +398,17 @@ def test_the_header_of_a_run_says_what_was_loaded(tiny_pair: TinyPair) -> None:
     assert header["binding"].startswith("llama-cpp-python")
 
 
-def test_a_name_and_two_files_contradict_each_other(tiny_pair: TinyPair) -> None:
+def test_a_name_and_two_files_are_refused(tiny_pair: TinyPair) -> None:
     with pytest.raises(UsageError, match="Invalid pair selection"):
         load_pair("mine", slm=tiny_pair.slm, llm=tiny_pair.llm)
 
 
-def test_a_budget_below_one_token_is_refused(tiny_pair: TinyPair) -> None:
+def test_max_tokens_below_one_is_refused(tiny_pair: TinyPair) -> None:
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm) as pair, pytest.raises(UsageError, match="max_tokens is 0"):
         pair.ask("Hi", max_tokens=0)
 
 
-def test_two_answers_cannot_be_written_at_once(tiny_pair: TinyPair) -> None:
+def test_two_answers_cannot_be_iterated_concurrently(tiny_pair: TinyPair) -> None:
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm) as pair:
         first = iter(pair.ask("Hi", router="slm", max_tokens=5))
         next(first)

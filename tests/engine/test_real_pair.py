@@ -1,4 +1,4 @@
-"""The whole engine on the real pair of the catalogue: a few short answers, where its files are on this disk."""
+"""The engine with the real pair of the catalog: a few short answers, if its files are on this disk."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pair() -> Iterator[Pair]:
         files = locate(load_catalog().get("qwen2.5-coder"), check_sums=False)
     except ModelError as error:
         pytest.skip(f"The real pair is not on this disk: {error.message}")
-    # One thread: llama.cpp's threads wait for each other by spinning, which takes minutes where others work too.
+    # One thread: the threads of llama.cpp spin while they wait, which takes minutes on a busy machine.
     with load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(context=256, threads=1)) as loaded:
         yield loaded
 
@@ -55,13 +55,13 @@ def check_record(pair: Pair, run: Run) -> None:
         assert evaluated <= prompt + len(trace.steps)
         assert trace.usage[role].tokens[0] in (0, prompt)
     assert trace.model_ms <= trace.wall_ms
-    # Both models read the same conversation, and what is shown is what was kept.
+    # Both models have the same conversation, and the text is that of the kept tokens.
     slm = pair.weights[Role.SLM]
     kept = b"".join(slm.piece(token) for token in run.trajectory.ids(Role.SLM)[-len(trace.steps) :])
     assert kept.decode("utf-8", "replace") == trace.text
 
 
-def test_the_stitched_pair_solves_a_small_problem(pair: Pair) -> None:
+def test_both_models_together_solve_a_small_problem(pair: Pair) -> None:
     run, trace = finish(pair, "entropy:0.02", 60)
     assert ANSWER in trace.text
     assert trace.stop == "eog"
@@ -74,12 +74,12 @@ def test_the_stitched_pair_solves_a_small_problem(pair: Pair) -> None:
     assert run.trajectory.ids(Role.SLM) == run.trajectory.ids(Role.LLM)
 
 
-def test_at_the_ends_of_tau_one_model_writes_alone(pair: Pair) -> None:
-    alone = finish(pair, "slm", 16)[1]
-    stitched = finish(pair, "entropy:1", 16)[1]
-    assert [step.token for step in stitched.steps] == [step.token for step in alone.steps]
-    assert sum(stitched.usage[Role.LLM].tokens) == 0
-    assert stitched.swaps_up == 0
+def test_an_extreme_tau_uses_one_model_only(pair: Pair) -> None:
+    single = finish(pair, "slm", 16)[1]
+    swapped = finish(pair, "entropy:1", 16)[1]
+    assert [step.token for step in swapped.steps] == [step.token for step in single.steps]
+    assert sum(swapped.usage[Role.LLM].tokens) == 0
+    assert swapped.swaps_up == 0
 
 
 def test_the_two_vocabularies_are_the_same(pair: Pair) -> None:
@@ -87,7 +87,7 @@ def test_the_two_vocabularies_are_the_same(pair: Pair) -> None:
     assert pair.weights[Role.SLM].n_vocab == pair.weights[Role.LLM].n_vocab
 
 
-def test_a_real_model_and_one_of_another_tokeniser_write_one_text(pair: Pair) -> None:
+def test_models_with_different_tokenizers_generate_one_text(pair: Pair) -> None:
     options = LoadOptions(context=256, threads=1)
     with load_pair(slm=builtin.SLM_FILE, llm=pair.weights[Role.SLM].path, options=options) as foreign:
         assert foreign.notice is not None
@@ -95,7 +95,7 @@ def test_a_real_model_and_one_of_another_tokeniser_write_one_text(pair: Pair) ->
         texts = [step.text for step in run]
         assert run.trace.swaps_up > 2 < run.trace.swaps_down
         assert "".join(texts) == run.trace.text
-        # Each reads the whole answer in its own tokens, as far as its cache goes.
+        # Each has the whole answer in its own tokens, as far as its cache goes.
         for role in Role:
             ids = run.trajectory.ids(role)
             prompt = len(foreign.render([{"role": "user", "content": "Tom has 12 pens. He buys 30 more pens."}], role))

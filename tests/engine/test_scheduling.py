@@ -1,4 +1,4 @@
-"""Scheduling: a batch is dealt out so that nobody is forgotten, and no model either."""
+"""Scheduling: batches are filled without starvation, and no model with work stays idle."""
 
 from __future__ import annotations
 
@@ -14,165 +14,165 @@ from rstitch_local.engine.scheduling import MAX_IDLE_TURNS, NextModel, fill_batc
 
 
 @dataclass(eq=False)
-class Waiter:
-    """Stands for a trajectory: the model it waits for, the tokens it misses, the turns since it got some."""
+class Request:
+    """Stands in for a trajectory: the model it waits for, the tokens it requests, and its waiting time in turns."""
 
     role: Role = Role.SLM
-    missing: int = 1
+    requested: int = 1
     waited: int = 0
 
 
 @dataclass
 class Queue:
-    """Trajectories that wait for one model, and a batch that has room for twice as many tokens."""
+    """Trajectories that wait for one model, and a batch of at least twice as many tokens."""
 
-    missing: list[int]
+    requested: list[int]
     waited: list[int]
     n_batch: int
 
 
 @st.composite
 def queues(draw: st.DrawFn) -> Queue:
-    missing = draw(st.lists(st.one_of(st.just(1), st.integers(1, 20), st.integers(1, 400)), min_size=1, max_size=40))
-    waited = draw(st.lists(st.integers(0, 30), min_size=len(missing), max_size=len(missing)))
-    return Queue(missing, waited, max(2 * len(missing), draw(st.integers(2, 200))))
+    requested = draw(st.lists(st.one_of(st.just(1), st.integers(1, 20), st.integers(1, 400)), min_size=1, max_size=40))
+    waited = draw(st.lists(st.integers(0, 30), min_size=len(requested), max_size=len(requested)))
+    return Queue(requested, waited, max(2 * len(requested), draw(st.integers(2, 200))))
 
 
-def dealt(missing: Sequence[int], waited: Sequence[int], n_batch: int) -> list[int]:
-    """How much each gets."""
-    found = [0] * len(missing)
-    for share in fill_batch(missing, waited, n_batch):
-        assert found[share.index] == 0, "two parts of one trajectory in a batch"
-        found[share.index] = share.count
+def distributed(requested: Sequence[int], waited: Sequence[int], n_batch: int) -> list[int]:
+    """Return how many tokens each gets."""
+    counts = [0] * len(requested)
+    for share in fill_batch(requested, waited, n_batch):
+        assert counts[share.index] == 0, "two parts of one trajectory in a batch"
+        counts[share.index] = share.count
         assert share.count > 0
-    return found
+    return counts
 
 
 @given(queues())
 @settings(max_examples=400)
-def test_a_batch_is_as_full_as_can_be_and_no_fuller(queue: Queue) -> None:
-    found = dealt(queue.missing, queue.waited, queue.n_batch)
-    assert all(count <= missing for count, missing in zip(found, queue.missing, strict=True))
-    assert sum(found) == min(sum(queue.missing), queue.n_batch)
+def test_a_batch_is_filled_and_not_exceeded(queue: Queue) -> None:
+    counts = distributed(queue.requested, queue.waited, queue.n_batch)
+    assert all(count <= requested for count, requested in zip(counts, queue.requested, strict=True))
+    assert sum(counts) == min(sum(queue.requested), queue.n_batch)
 
 
 @given(queues())
 @settings(max_examples=200)
-def test_single_tokens_are_never_held_up(queue: Queue) -> None:
-    found = dealt(queue.missing, queue.waited, queue.n_batch)
-    for count, missing in zip(found, queue.missing, strict=True):
-        assert count == 1 or missing > 1
+def test_single_tokens_are_never_delayed(queue: Queue) -> None:
+    counts = distributed(queue.requested, queue.waited, queue.n_batch)
+    for count, requested in zip(counts, queue.requested, strict=True):
+        assert count == 1 or requested > 1
 
 
 @given(queues())
 @settings(max_examples=200)
-def test_of_two_alike_the_one_that_has_waited_longer_comes_first(queue: Queue) -> None:
-    found = dealt(queue.missing, queue.waited, queue.n_batch)
-    for i, mine in enumerate(queue.missing):
-        for j, theirs in enumerate(queue.missing):
-            if mine == theirs and queue.waited[i] > queue.waited[j]:
-                assert found[i] >= found[j]
+def test_of_equal_requests_the_longer_wait_is_served_first(queue: Queue) -> None:
+    counts = distributed(queue.requested, queue.waited, queue.n_batch)
+    for i, first in enumerate(queue.requested):
+        for j, second in enumerate(queue.requested):
+            if first == second and queue.waited[i] > queue.waited[j]:
+                assert counts[i] >= counts[j]
 
 
 @given(
-    needs=st.lists(st.integers(1, 600), min_size=1, max_size=10),
+    lengths=st.lists(st.integers(1, 600), min_size=1, max_size=10),
     singles=st.integers(0, 10),
     catch_ups=st.integers(0, 10),
-    extra=st.integers(0, 60),
+    spare=st.integers(0, 60),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_what_is_finite_ends_whatever_else_keeps_coming(
-    needs: list[int], singles: int, catch_ups: int, extra: int, seed: int
+def test_finite_requests_are_served_beside_endless_ones(
+    lengths: list[int], singles: int, catch_ups: int, spare: int, seed: int
 ) -> None:
-    # Endless single tokens and endless catch-ups beside some prompts; a need that is met comes again.
+    # Endless single tokens and endless catch-ups beside some prompts.
     rng = np.random.default_rng(seed)
-    waiters = [Waiter(missing=need) for need in needs]
-    endless = [Waiter(missing=1) for _ in range(singles)] + [Waiter(missing=12) for _ in range(catch_ups)]
-    number = len(needs) + len(endless)
-    n_batch = 2 * number + extra
+    requests = [Request(requested=length) for length in lengths]
+    endless = [Request(requested=1) for _ in range(singles)] + [Request(requested=12) for _ in range(catch_ups)]
+    number = len(lengths) + len(endless)
+    n_batch = 2 * number + spare
     turns = 0
-    open_ones = list(waiters)
-    # Each comes in with a quarter of a batch at least, once all that have waited longer did.
-    bound = 4 * sum(-(-need // max(1, n_batch // 4)) + 1 for need in needs) + 4 * len(endless)
-    while open_ones:
+    unfinished = list(requests)
+    # Each gets at least a quarter of a batch, after all with a longer wait.
+    bound = 4 * sum(-(-length // max(1, n_batch // 4)) + 1 for length in lengths) + 4 * len(endless)
+    while unfinished:
         turns += 1
         assert turns <= bound, "a prompt is never served"
-        everyone = [*open_ones, *endless]
-        for waiter in everyone:
-            waiter.waited += 1
-        for share in fill_batch([w.missing for w in everyone], [w.waited for w in everyone], n_batch):
-            waiter = everyone[share.index]
-            waiter.missing -= share.count
-            waiter.waited = 0
-            if waiter.missing == 0 and waiter in endless:
-                waiter.missing = 1 if endless.index(waiter) < singles else int(rng.integers(1, 30))
-        for waiter in everyone:
-            assert waiter.waited <= number
-        open_ones = [waiter for waiter in open_ones if waiter.missing]
+        all_requests = [*unfinished, *endless]
+        for request in all_requests:
+            request.waited += 1
+        for share in fill_batch([w.requested for w in all_requests], [w.waited for w in all_requests], n_batch):
+            request = all_requests[share.index]
+            request.requested -= share.count
+            request.waited = 0
+            if request.requested == 0 and request in endless:
+                request.requested = 1 if endless.index(request) < singles else int(rng.integers(1, 30))
+        for request in all_requests:
+            assert request.waited <= number
+        unfinished = [request for request in unfinished if request.requested]
 
 
-def test_who_has_waited_longest_comes_first_where_not_all_come_in() -> None:
-    assert dealt([4] * 10, [3, 9, 1, 8, 0, 7, 2, 6, 5, 4], 20) == [0, 4, 0, 4, 0, 4, 0, 4, 4, 0]
-    assert dealt([90] * 4, [3, 9, 1, 8], 100) == [0, 90, 0, 10]
-    # Single tokens before them all, however short they have waited.
-    assert dealt([4, 4, 1, 1], [9, 9, 0, 0], 8) == [4, 2, 1, 1]
+def test_the_longest_wait_is_served_first_if_the_batch_is_too_small() -> None:
+    assert distributed([4] * 10, [3, 9, 1, 8, 0, 7, 2, 6, 5, 4], 20) == [0, 4, 0, 4, 0, 4, 0, 4, 4, 0]
+    assert distributed([90] * 4, [3, 9, 1, 8], 100) == [0, 90, 0, 10]
+    # Single tokens are served before all others, regardless of their wait.
+    assert distributed([4, 4, 1, 1], [9, 9, 0, 0], 8) == [4, 2, 1, 1]
 
 
-def test_others_go_on_while_a_long_prompt_comes_in() -> None:
-    missing = [1000, 1, 1, 3, 1]
+def test_a_long_prompt_does_not_delay_decoding() -> None:
+    requested = [1000, 1, 1, 3, 1]
     for _ in range(15):
-        found = dealt(missing, [0, 9, 0, 0, 9], 64)
-        assert found[1:] == [1, 1, 3, 1]
-        assert found[0] == 64 - 6
-        missing[0] -= found[0]
+        counts = distributed(requested, [0, 9, 0, 0, 9], 64)
+        assert counts[1:] == [1, 1, 3, 1]
+        assert counts[0] == 64 - 6
+        requested[0] -= counts[0]
 
 
-def test_a_model_without_work_never_runs() -> None:
+def test_a_model_without_work_is_never_chosen() -> None:
     for role in Role:
         other = Role.LLM if role is Role.SLM else Role.SLM
         turn = NextModel()
-        # Nor where it had some, and waited for long: whoever waited for it may be gone.
+        # Not even after it had work for long: the trajectories that waited for it may have ended.
         for _ in range(MAX_IDLE_TURNS):
-            assert turn({role: [Waiter(), Waiter()], other: [Waiter()]}) is role
-        assert turn({role: [Waiter(), Waiter()], other: []}) is role
+            assert turn({role: [Request(), Request()], other: [Request()]}) is role
+        assert turn({role: [Request(), Request()], other: []}) is role
 
 
 def simulate(
     slots: int, n_batch: int, turns: int, seed: int, *, prompt: int, catch_up: int, stay: dict[Role, float]
 ) -> tuple[dict[Role, int], int]:
-    """The longest that each model with work stood still, and the longest that a trajectory waited, in turns."""
+    """Return the longest idle time of each model with work, and the longest wait of a trajectory, in turns."""
     rng = np.random.default_rng(seed)
-    waiters = [Waiter(Role.SLM, int(rng.integers(1, prompt + 1))) for _ in range(slots)]
-    still, longest_still = dict.fromkeys(Role, 0), dict.fromkeys(Role, 0)
+    requests = [Request(Role.SLM, int(rng.integers(1, prompt + 1))) for _ in range(slots)]
+    idle, longest_idle = dict.fromkeys(Role, 0), dict.fromkeys(Role, 0)
     longest_wait = 0
     turn = NextModel()
     for _ in range(turns):
-        ready = {role: [waiter for waiter in waiters if waiter.role is role] for role in Role}
-        for waiter in waiters:
-            waiter.waited += 1
+        ready = {role: [request for request in requests if request.role is role] for role in Role}
+        for request in requests:
+            request.waited += 1
         runs = turn(ready)
         assert ready[runs]
         for role in Role:
-            still[role] = still[role] + 1 if ready[role] and role is not runs else 0
-            longest_still[role] = max(longest_still[role], still[role])
-        longest_wait = max(longest_wait, *(waiter.waited for waiter in waiters))
+            idle[role] = idle[role] + 1 if ready[role] and role is not runs else 0
+            longest_idle[role] = max(longest_idle[role], idle[role])
+        longest_wait = max(longest_wait, *(request.waited for request in requests))
         served = ready[runs]
-        for share in fill_batch([w.missing for w in served], [w.waited for w in served], n_batch):
-            waiter = served[share.index]
-            waiter.missing -= share.count
-            waiter.waited = 0
-            if waiter.missing:
+        for share in fill_batch([w.requested for w in served], [w.waited for w in served], n_batch):
+            request = served[share.index]
+            request.requested -= share.count
+            request.waited = 0
+            if request.requested:
                 continue
             if rng.random() < 0.02:
-                # The answer ends; another one takes its place.
-                waiter.role, waiter.missing = Role.SLM, int(rng.integers(1, prompt + 1))
-            elif rng.random() < stay[waiter.role]:
-                waiter.missing = 1
+                # The answer ends, and the next one takes its slot.
+                request.role, request.requested = Role.SLM, int(rng.integers(1, prompt + 1))
+            elif rng.random() < stay[request.role]:
+                request.requested = 1
             else:
-                waiter.role = Role.LLM if waiter.role is Role.SLM else Role.SLM
-                waiter.missing = int(rng.integers(1, catch_up + 1))
-    return longest_still, longest_wait
+                request.role = Role.LLM if request.role is Role.SLM else Role.SLM
+                request.requested = int(rng.integers(1, catch_up + 1))
+    return longest_idle, longest_wait
 
 
 @given(
@@ -182,15 +182,15 @@ def simulate(
     llm=st.sampled_from([0.0, 0.5, 0.97, 1.0]),
 )
 @settings(max_examples=40, deadline=None)
-def test_no_model_with_work_stands_still_for_long(slots: int, seed: int, slm: float, llm: float) -> None:
-    # Batches have room for all: a model's turn serves everybody who waits for it.
-    still, wait = simulate(slots, 1000, 200, seed, prompt=50, catch_up=30, stay={Role.SLM: slm, Role.LLM: llm})
-    assert max(still.values()) <= MAX_IDLE_TURNS
+def test_no_model_with_work_is_idle_for_long(slots: int, seed: int, slm: float, llm: float) -> None:
+    # Batches are large enough to serve all trajectories of a model in one turn.
+    idle, wait = simulate(slots, 1000, 200, seed, prompt=50, catch_up=30, stay={Role.SLM: slm, Role.LLM: llm})
+    assert max(idle.values()) <= MAX_IDLE_TURNS
     assert wait <= MAX_IDLE_TURNS + 1
 
 
-def test_nor_where_prompts_take_many_batches() -> None:
-    still, wait = simulate(32, 64, 1000, 0, prompt=1500, catch_up=30, stay=dict.fromkeys(Role, 0.97))
-    # A turn for each of those that wait, and for the model itself.
-    assert max(still.values()) <= MAX_IDLE_TURNS + 32
+def test_no_model_is_idle_for_long_with_prompts_of_many_batches() -> None:
+    idle, wait = simulate(32, 64, 1000, 0, prompt=1500, catch_up=30, stay=dict.fromkeys(Role, 0.97))
+    # One turn for each waiting trajectory, and for the model itself.
+    assert max(idle.values()) <= MAX_IDLE_TURNS + 32
     assert wait <= MAX_IDLE_TURNS + 2 * 32

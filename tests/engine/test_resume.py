@@ -1,4 +1,4 @@
-"""Answers that go on from something: from kept steps, from given words, from what the caches hold; on real models."""
+"""Answers that start from resumed steps, from a prefix, or from cached tokens; with the demo pair."""
 
 from __future__ import annotations
 
@@ -35,67 +35,67 @@ def turns(*indexes: int) -> list[dict[str, str]]:
     ]
 
 
-def written(pair: Pair, index: int = 1, **options: object) -> Trace:
+def generated(pair: Pair, index: int = 1, **options: object) -> Trace:
     run = pair.chat(turns(index), **options)  # type: ignore[arg-type]
     for _ in run:
         pass
     return run.trace
 
 
-def said(steps: list[Step]) -> list[tuple[int, Role, int, str]]:
+def summary(steps: list[Step]) -> list[tuple[int, Role, int, str]]:
     return [(step.position, step.role, step.token, step.text) for step in steps]
 
 
 @pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
-def test_it_is_the_answer_that_never_stopped(pair: Pair, router: str, temperature: float) -> None:
-    whole = written(pair, router=router, sampling=Sampling(temperature), seed=11)
+def test_a_resumed_answer_equals_the_uninterrupted_one(pair: Pair, router: str, temperature: float) -> None:
+    whole = generated(pair, router=router, sampling=Sampling(temperature), seed=11)
     half = len(whole.steps) // 2
-    again = written(
+    again = generated(
         pair, router=router, sampling=Sampling(temperature), seed=11, resume_steps=whole.steps[:half], reuse=True
     )
-    # Rounding may differ between one batch and many; on this pair it does not change a token.
-    assert said(again.steps) == said(whole.steps)
+    # Rounding can differ between one batch and many; on this pair it changes no token.
+    assert summary(again.steps) == summary(whole.steps)
     assert again.resumed_tokens == half
     assert (again.swaps_up, again.swaps_down, again.stop) == (whole.swaps_up, whole.swaps_down, "eog")
     assert again.tokens == whole.tokens
 
 
-def test_only_what_is_new_is_evaluated(pair: Pair) -> None:
-    first = written(pair, router="entropy:0.005")
-    again = written(pair, router="entropy:0.005", reuse=True)
-    assert said(again.steps) == said(first.steps)
+def test_only_new_tokens_are_evaluated(pair: Pair) -> None:
+    first = generated(pair, router="entropy:0.005")
+    again = generated(pair, router="entropy:0.005", reuse=True)
+    assert summary(again.steps) == summary(first.steps)
     for role in Role:
         assert again.spent(role, "prompt")[0] <= 1
-    fresh = written(pair, router="entropy:0.005")
+    fresh = generated(pair, router="entropy:0.005")
     assert fresh.spent(Role.SLM, "prompt") != again.spent(Role.SLM, "prompt")
     assert fresh.spent(Role.SLM, "prompt")[0] == len(pair.render(turns(1), Role.SLM))
 
 
-def test_another_conversation_shares_its_beginning_only(pair: Pair) -> None:
-    written(pair, 1, router="slm")
-    other = written(pair, 2, router="slm", reuse=True)
-    assert said(other.steps) == said(written(pair, 2, router="slm").steps)
+def test_another_conversation_shares_only_its_prefix(pair: Pair) -> None:
+    generated(pair, 1, router="slm")
+    other = generated(pair, 2, router="slm", reuse=True)
+    assert summary(other.steps) == summary(generated(pair, 2, router="slm").steps)
     assert other.spent(Role.SLM, "prompt")[0] < len(pair.render(turns(2), Role.SLM))
 
 
-def test_it_goes_on_from_words_that_nobody_wrote(pair: Pair) -> None:
+def test_an_answer_continues_a_given_prefix(pair: Pair) -> None:
     problem = word_problems.generate(word_problems.EXAMPLES_SEED, 0)
-    trace = written(pair, 0, router="slm", prefix="Steps:\n101*5=505\n1")
+    trace = generated(pair, 0, router="slm", prefix="Steps:\n101*5=505\n1")
     assert trace.text.startswith("01+505=606")
     assert f"\\boxed{{{problem.answer}}}" in trace.text
     assert trace.steps[0].position == 0
 
 
-def test_a_budget_that_is_used_up_writes_nothing(pair: Pair) -> None:
-    whole = written(pair, router="slm")
-    trace = written(pair, router="slm", resume_steps=whole.steps[:5], max_tokens=5)
+def test_resumed_steps_count_towards_max_tokens(pair: Pair) -> None:
+    whole = generated(pair, router="slm")
+    trace = generated(pair, router="slm", resume_steps=whole.steps[:5], max_tokens=5)
     assert (trace.stop, len(trace.steps), trace.spent(Role.SLM, "decode")[0]) == ("length", 5, 0)
-    ended = written(pair, router="slm", resume_steps=whole.steps)
-    assert (ended.stop, said(ended.steps)) == ("eog", said(whole.steps))
+    ended = generated(pair, router="slm", resume_steps=whole.steps)
+    assert (ended.stop, summary(ended.steps)) == ("eog", summary(whole.steps))
 
 
-def test_tau_is_noted_where_it_changes(pair: Pair) -> None:
+def test_changes_of_tau_are_recorded(pair: Pair) -> None:
     run = pair.chat(turns(1), router="entropy:0")
     assert run.tau == 0
     for step in run:
@@ -111,7 +111,7 @@ def test_tau_is_noted_where_it_changes(pair: Pair) -> None:
     assert fixed.trace.taus == []
 
 
-def test_tau_of_a_window_can_be_moved(pair: Pair) -> None:
+def test_tau_of_a_window_router_can_be_changed(pair: Pair) -> None:
     run = pair.chat(turns(1), router="window:4:0")
     for step in run:
         if step.position == 7:
@@ -120,12 +120,12 @@ def test_tau_of_a_window_can_be_moved(pair: Pair) -> None:
     assert [step.role for step in run.trace.steps[9:]] == [Role.SLM] * len(run.trace.steps[9:])
 
 
-def test_where_thinking_begins(pair: Pair) -> None:
+def test_the_demo_pair_has_no_thinking(pair: Pair) -> None:
     assert not pair.renderer.has_thinking_switch
     assert not pair.renderer.opens_thinking(turns(1))
 
 
-def test_a_template_is_told_whether_to_think(tmp_path: Path) -> None:
+def test_the_thinking_switch_reaches_the_template(tmp_path: Path) -> None:
     template = CHATML + "{% if enable_thinking is not defined or enable_thinking %}{{ '<think>\n' }}{% endif %}"
     slm, llm = (write_model(tmp_path / f"{role}.gguf", template=template) for role in Role)
     with load_pair(slm=slm, llm=llm) as loaded:
