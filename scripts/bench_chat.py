@@ -271,7 +271,7 @@ async def longest_blocks(options: argparse.Namespace, folder: Path) -> None:
         app = ChatApp(store, start=Start(choose_pair(options.pair), router=options.router))
         async with app.run_test(size=(COLUMNS, ROWS)):
             watch = Watch()
-            await watch.until(lambda: app.ready)
+            await watch.until(lambda: app.models.ready)
             app.session.change(max_tokens=options.max_tokens or None, temperature=0.0)
             watch.longest = (0.0, "")
             for index in range(options.questions):

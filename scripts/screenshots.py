@@ -78,7 +78,7 @@ class Sitter:
         """Ask a problem; the answer is edited to begin with `<think>`, and goes on in the large model's manner."""
         await self.ask(problem)
         session = self.app.session
-        await self.app.chat_screen.act(lambda: session.edit_answer(session.path[-1], "<think>\n"))
+        await self.app.chat_screen.controller.request_answer(lambda: session.edit_answer(session.path[-1], "<think>\n"))
         await self.quiet()
 
 
@@ -111,8 +111,8 @@ async def inspector(sitter: Sitter) -> None:
     if not isinstance(screen, InspectorScreen):
         raise SystemExit("The inspector did not open.")
     while True:
-        await sitter.until(lambda: screen.index in screen._views, "what the models make of the place")
-        views = list(screen._views[screen.index].values())
+        await sitter.until(lambda: screen.index in screen._predictions, "what the models make of the place")
+        views = list(screen._predictions[screen.index].values())
         first, second = (view.candidates for view in views)
         if first[0].text != second[0].text and first[0].text.strip() and first[0].probability < 0.8:
             return
@@ -159,7 +159,7 @@ async def _sitting(size: tuple[int, int]) -> AsyncIterator[Sitter]:
             app = ChatApp(store, AppSettings(theme="textual-dark"), Start(choose_pair("demo")))
             async with app.run_test(size=size) as pilot:
                 sitter = Sitter(app, pilot)
-                await sitter.until(lambda: app.ready, "a pair")
+                await sitter.until(lambda: app.models.ready, "a pair")
                 # A cursor that blinks would be there or not by chance.
                 app.chat_screen.composer.cursor_blink = False
                 yield sitter

@@ -19,8 +19,10 @@ from rstitch_local.errors import UsageError
 from rstitch_local.llama.batch import Usage
 from rstitch_local.trace.record import Trace
 from rstitch_tui import slash
+from rstitch_tui.answer import Answer, Request
 from rstitch_tui.chat_settings import ChatSettings
-from rstitch_tui.engine_thread import Answer, AnswerEnded, EngineThread, Request
+from rstitch_tui.engine_events import AnswerEnded
+from rstitch_tui.engine_thread import EngineThread
 from rstitch_tui.estimate import LlmAlone
 from rstitch_tui.markdown import parser
 from rstitch_tui.pacing import Pace
@@ -41,7 +43,7 @@ from rstitch_tui.pacing import Pace
         ("<b>x</b>", "<p>&lt;b&gt;x&lt;/b&gt;</p>"),
     ],
 )
-def test_markdown_leaves_mathematics_alone(source: str, html: str) -> None:
+def test_markdown_preserves_mathematics(source: str, html: str) -> None:
     assert parser().render(source).strip() == html
 
 
@@ -52,7 +54,7 @@ def trace(tokens: int, llm: Usage, resumed_tokens: int = 0) -> Trace:
     )
 
 
-def test_the_llm_alone_is_estimated_from_what_it_took() -> None:
+def test_llm_alone_is_estimated_from_measured_times() -> None:
     estimate = LlmAlone()
     little = trace(20, Usage([10, 5, 7], [20_000_000, 9, 70_000_000]))
     estimate.learn(little)
@@ -63,7 +65,7 @@ def test_the_llm_alone_is_estimated_from_what_it_took() -> None:
     assert estimate.of(trace(20, Usage(), resumed_tokens=5)) == pytest.approx(40 * 3 + 15 * 10)
 
 
-def test_a_calibration_is_better_than_a_pace() -> None:
+def test_calibration_takes_precedence_over_measured_times() -> None:
     model = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 1, 0), decode=(1, 0)), outside_ms=0.5)
     estimate = LlmAlone(PairLatency(slm=model, llm=model))
     # 40 prompt tokens at 1 ms, two more tokens at 1 ms for every one cached, and half a ms around each.
@@ -73,9 +75,7 @@ def test_a_calibration_is_better_than_a_pace() -> None:
     assert estimate.of(trace(2, Usage(), resumed_tokens=2)) is None
 
 
-def test_the_chat_estimates_by_a_stored_calibration(
-    tmp_path: Path, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chat_uses_a_stored_calibration(tmp_path: Path, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSTITCH_HOME", str(tmp_path))
     model = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 0, 500), decode=(0, 7)))
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm) as pair:
@@ -84,7 +84,7 @@ def test_the_chat_estimates_by_a_stored_calibration(
     engine = EngineThread(events.put)
     engine.load(choose_pair(None, tiny_pair.slm, tiny_pair.llm))
     answer = Answer(Request([{"role": "user", "content": "And?"}], router="slm", max_tokens=5))
-    engine.write(answer)
+    engine.generate(answer)
     while not isinstance(events.get(timeout=60), AnswerEnded):
         pass
     # The LLM was never asked, and yet it is known: a prompt of one batch and four tokens.
@@ -92,7 +92,7 @@ def test_the_chat_estimates_by_a_stored_calibration(
     assert engine.close(60)
 
 
-def test_commands_are_found_by_name_and_by_beginning() -> None:
+def test_commands_are_found_by_name_and_prefix() -> None:
     assert slash.find("tau").name == "tau"
     assert slash.find("insp").name == "inspect"
     with pytest.raises(UsageError, match=r"/chat.*|There is no /c\b") as caught:
@@ -105,7 +105,7 @@ def test_commands_are_found_by_name_and_by_beginning() -> None:
         slash.find("")
 
 
-def test_every_command_says_how_it_is_used() -> None:
+def test_every_command_has_usage_and_title() -> None:
     for name, command in slash.COMMANDS.items():
         assert command.name == name
         assert command.usage.startswith(f"/{name}")
@@ -113,13 +113,13 @@ def test_every_command_says_how_it_is_used() -> None:
         assert not (command.needs and command.takes)
 
 
-def test_settings_of_a_newer_version_can_be_read() -> None:
+def test_settings_of_a_newer_version() -> None:
     assert ChatSettings.model_validate({"seed": 3, "mood": "good"}).seed == 3
     with pytest.raises(UsageError):
         ChatSettings(router="entropy:x")
 
 
-def test_drawing_waits_where_it_has_had_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_stays_within_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     now, used = 100.0, 7.0
     monkeypatch.setattr("rstitch_tui.pacing.time.monotonic", lambda: now)
     monkeypatch.setattr("rstitch_tui.pacing.time.thread_time", lambda: used)

@@ -45,23 +45,23 @@ def test_system_prompt_suffix_and_dropped_turns() -> None:
     assert contents(ChatSettings(), asked)[0] == "First?\nThink briefly."
 
 
-def test_a_pair_of_single_questions_is_sent_the_last_one() -> None:
+def test_single_turn_pair_gets_only_the_last_question() -> None:
     assert contents(ChatSettings(system="S"), replace(PAIR, single_turn=True)) == ["S", "Third?"]
 
 
-def test_the_chats_settings_lie_over_the_pairs() -> None:
+def test_chat_settings_override_the_pairs_defaults() -> None:
     wanted = request(PATH, ChatSettings(top_k=5, seed=3, router="llm"), PAIR)
     assert wanted.sampling == Sampling(temperature=0.7, top_k=5)
     assert (wanted.seed, wanted.router, wanted.max_tokens) == (3, "llm", None)
     assert request(PATH, ChatSettings(router="llm"), PAIR, router="slm", seed=9).router == "slm"
 
 
-def test_what_is_gone_on_from_does_not_use_up_the_budget() -> None:
+def test_resumed_steps_do_not_use_up_max_tokens() -> None:
     kept = [Step(0, Role.SLM, 7, "a", 0.0, 1.0, 0, 0.0)] * 3
     assert request(PATH, ChatSettings(max_tokens=10), PAIR, resume_steps=kept).max_tokens == 13
 
 
-def test_a_branch_keeps_what_came_before() -> None:
+def test_branched_steps() -> None:
     steps = [Step(i, Role.LLM, i, str(i), 0.5, 0.5, 1, 1.0, 0.3) for i in range(4)]
     other = branched(steps, 2, Role.SLM, 99)
     assert other[:2] == steps[:2]

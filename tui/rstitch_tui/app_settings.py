@@ -1,7 +1,6 @@
-"""The user's settings of the chat: `settings.toml`, its fields and what they mean.
+"""The user's settings file `settings.toml`: its fields, reading it with clear errors, and its template.
 
-Knows the file and how to say what is wrong in it; nothing of widgets, chats or models. What one chat is run with is
-in `chat_settings`.
+The settings of a single chat are in `chat_settings`.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from rstitch_tui.keys import ACTIONS, PLACES, resolve
 _WIDTH = 100
 _MAX_REPORTED = 6
 _HEAD = """\
-Settings of the chat (rstitch chat).
-Lines like #name = value show the default, or an example where nothing is set by default.
-Take the # away and change the value.
+Settings of `rstitch chat`.
+Lines like #name = value show the default, or an example if nothing is set by default.
+Remove the # and change the value.
 """
-_WANTED = {
+_EXPECTED = {
     "bool_type": "must be true or false",
     "string_type": "must be text in quotes",
     "dict_type": "must be a table, as in [keys]",
@@ -37,63 +36,61 @@ _WANTED = {
 
 
 class AppSettings(BaseModel):
-    """What the user set; a field that is not in the file has its default."""
+    """The user's settings; fields missing in the file have their defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     theme: str | None = Field(
         default=None,
         examples=["nord"],
-        description=f"The colours: {', '.join(BUILTIN_THEMES)}. Not set: the theme chosen last in the chat.",
+        description=f"Color theme: {', '.join(BUILTIN_THEMES)}. Not set: the theme chosen last in the chat.",
     )
     pair: str | None = Field(
         default=None,
         examples=["qwen2.5-coder"],
-        description="The pair of the catalogue that new chats begin with. Not set: the pair used last.",
+        description="Catalogue pair for new chats. Not set: the pair used last.",
     )
     router: str | None = Field(
         default=None,
         examples=["entropy:0.02"],
-        description="Who writes in new chats: slm, llm or a rule such as entropy:0.02 (docs/routers.md has them all). "
-        "Not set: entropy at the pair's own tau.",
+        description="Router for new chats: slm, llm or a rule such as entropy:0.02 (docs/routers.md lists all). "
+        "Not set: entropy with the pair's own tau.",
     )
     show_strip: bool = Field(
-        default=True, description="Show the strip under the chat: the entropy of the last tokens, tau and the swaps."
+        default=True, description="Show the strip below the chat: the entropy of the latest tokens, tau and the swaps."
     )
     coloured_tokens: bool = Field(
         default=True,
-        description="Colour and underline each token by the model that wrote it, where answers are shown as tokens.",
+        description="Color and underline each token by the model that generated it when answers are shown as tokens.",
     )
-    fold_thinking: bool = Field(
-        default=True, description="Fold reasoning that has ended into one line; a key unfolds it."
-    )
+    fold_thinking: bool = Field(default=True, description="Fold finished thinking into one line; a key unfolds it.")
     mouse: bool = Field(
         default=True,
-        description="Use the mouse. false leaves it to the terminal, which then selects text in its own way.",
+        description="Use the mouse. Set to false to select text with the terminal instead.",
     )
     keys: dict[str, str] = Field(
         default={},
-        description="Keys by action. Several keys for one action are separated by commas; names are like ctrl+n, f5, "
-        "pageup, question_mark. Two actions cannot share a key in one place. For Enter to begin a new line and "
-        'Ctrl-J to send: send = "ctrl+j" and newline = "enter".',
+        description="Keys by action. Separate several keys of an action by commas. Key names look like ctrl+n, f5, "
+        "pageup, question_mark. Two actions cannot share a key in the same place. To insert a new line with Enter and "
+        'send with Ctrl-J: send = "ctrl+j" and newline = "enter".',
     )
 
     @property
     def keymap(self) -> dict[str, str]:
-        """For `App.set_keymap`."""
+        """The keymap for `App.set_keymap`."""
         return resolve(self.keys)
 
     @field_validator("theme")
     @classmethod
-    def _is_a_theme(cls, name: str | None) -> str | None:
+    def _check_theme(cls, name: str | None) -> str | None:
         if name is not None and name not in BUILTIN_THEMES:
             near = difflib.get_close_matches(name, BUILTIN_THEMES, n=1, cutoff=0.5)
-            raise ValueError(f"no such theme; did you mean {near[0]}?" if near else f"use {', '.join(BUILTIN_THEMES)}")
+            raise ValueError(f"unknown theme; did you mean {near[0]}?" if near else f"use {', '.join(BUILTIN_THEMES)}")
         return name
 
     @field_validator("router")
     @classmethod
-    def _is_a_router(cls, spec: str | None) -> str | None:
+    def _check_router(cls, spec: str | None) -> str | None:
         if spec is not None:
             try:
                 one_spelling(spec)
@@ -103,10 +100,11 @@ class AppSettings(BaseModel):
 
     @field_validator("keys")
     @classmethod
-    def _are_keys(cls, keys: dict[str, str]) -> dict[str, str]:
-        above = next((name for name in keys if name in cls.model_fields), None)
-        if above is not None:  # what is written at the end of the file belongs to its last table
-            raise ValueError(f"{above} is no action; the field of that name goes above [keys]")
+    def _check_keys(cls, keys: dict[str, str]) -> dict[str, str]:
+        # A field written below [keys] belongs to that table.
+        misplaced = next((name for name in keys if name in cls.model_fields), None)
+        if misplaced is not None:
+            raise ValueError(f"{misplaced} is not an action; move the field above [keys]")
         try:
             resolve(keys)
         except UsageError as error:
@@ -115,13 +113,13 @@ class AppSettings(BaseModel):
 
 
 def load(path: Path | None = None) -> AppSettings:
-    """Read the settings; the defaults where there is no file.
+    """Read the settings file; return the defaults if there is none.
 
     Args:
-        path: the file, when not `paths.settings_file()`.
+        path: the file, by default `paths.settings_file()`.
 
     Raises:
-        UsageError: broken TOML, an unknown field, a wrong value: with the file, the field and what would be right.
+        UsageError: invalid TOML, unknown fields or invalid values.
     """
     path = path or paths.settings_file()
     try:
@@ -132,18 +130,18 @@ def load(path: Path | None = None) -> AppSettings:
     except ValidationError as error:
         problems = [f"{path}: {_explain(item)}" for item in error.errors()]
     except UnicodeDecodeError:
-        raise UsageError("The settings cannot be read", f"{path} is not UTF-8 text.") from None
+        raise UsageError("Cannot read settings", f"{path} is not UTF-8 text.", "Save the file as UTF-8.") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError("The settings cannot be read", f"{path}: {one_line(error)}.", "The file is TOML.") from None
+        raise UsageError("Cannot read settings", f"{path}: {one_line(error)}.", "Correct the TOML syntax.") from None
     except OSError as error:
-        raise UsageError("The settings cannot be read", f"{path}: {error.strerror or error}.") from None
+        raise UsageError("Cannot read settings", f"{path}: {error.strerror or error}.") from None
     more = len(problems) - _MAX_REPORTED
     shown = problems[:_MAX_REPORTED] + ([f"... and {more} more."] if more > 0 else [])
-    raise UsageError("The settings cannot be used", "\n".join(shown), "Without its line, a field has its default.")
+    raise UsageError("Invalid settings", "\n".join(shown), "Remove a field to use its default.")
 
 
 def template() -> str:
-    """The whole file, every field at its default and commented out under its documentation."""
+    """Return a settings file with every field explained and commented out at its default."""
     parts = [_commented(_HEAD)]
     for name, field in AppSettings.model_fields.items():
         text = _commented(field.description or "")
@@ -156,13 +154,10 @@ def template() -> str:
 
 
 def write_template(path: Path | None = None) -> bool:
-    """Write the template where there is no settings file yet; an existing one is left as it is.
-
-    Returns:
-        Whether a file was written.
+    """Write the template unless the settings file exists; returns whether it was written.
 
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: the file cannot be written.
     """
     path = path or paths.settings_file()
     try:
@@ -172,7 +167,7 @@ def write_template(path: Path | None = None) -> bool:
     except OSError as error:
         if isinstance(error, FileExistsError) and path.exists():
             return False
-        raise StorageError("Cannot write the settings", f"{path}: {error.strerror or error}.") from None
+        raise StorageError("Cannot write settings", f"{path}: {error.strerror or error}.") from None
     return True
 
 
@@ -181,11 +176,13 @@ def _explain(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, AppSettings.model_fields, n=1, cutoff=0.5)
         known = ", ".join(AppSettings.model_fields)
-        return f"unknown field {name}; did you mean {near[0]}?" if near else f"unknown field {name}; there are {known}."
-    words = _WANTED.get(item["type"]) or item["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
+        return (
+            f"unknown field {name}; did you mean {near[0]}?" if near else f"unknown field {name}; use one of {known}."
+        )
+    words = _EXPECTED.get(item["type"]) or item["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
     words = safe_text(words)
     if name == "keys" and item["type"] == "value_error":
-        return f"{words}{'' if words.endswith('?') else '.'}"  # it names the key's own line
+        return f"{words}{'' if words.endswith('?') else '.'}"  # the message names the key already
     return f"{name} = {one_line(repr(item['input']), 60)}: {words}{'' if words.endswith('?') else '.'}"
 
 

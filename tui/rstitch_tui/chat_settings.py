@@ -1,7 +1,4 @@
-"""What one chat is run with: pair, router, sampling, system prompt.
-
-Knows the fields and their ranges; nothing of files, widgets or models. Kept as JSON with each chat.
-"""
+"""The settings of one chat, stored as JSON with the chat."""
 
 from __future__ import annotations
 
@@ -12,9 +9,13 @@ from rstitch_local.routing.spec import one_spelling
 
 
 class ChatSettings(BaseModel):
-    """A chat's own settings; None always means: as the pair has it."""
+    """Settings of a chat; None stands for the pair's default.
 
-    # A chat of a newer version may say more than this one knows; what it does not know has no effect.
+    Attributes:
+        first: id of the oldest message that is still sent to the models; older ones were dropped from a full context.
+    """
+
+    # Fields of newer versions are ignored.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     pair: str | None = None
@@ -28,17 +29,16 @@ class ChatSettings(BaseModel):
     seed: int = 0
     thinking: bool | None = None
     first: int | None = None
-    """Id of the oldest message that is still sent to the models; what is older was dropped from a full context."""
 
     @field_validator("router")
     @classmethod
-    def _names_a_router(cls, spec: str | None) -> str | None:
+    def _check_router(cls, spec: str | None) -> str | None:
         if spec is not None:
             one_spelling(spec)
         return spec
 
-    def sampling(self, own: Sampling) -> Sampling:
-        """How tokens are drawn: the pair's `own` way, changed where the chat says so."""
+    def sampling(self, defaults: Sampling) -> Sampling:
+        """Return the pair's sampling with the settings of this chat applied."""
         chosen = {name: getattr(self, name) for name in ("temperature", "top_p", "top_k", "min_p")}
-        merged = {name: getattr(own, name) if value is None else value for name, value in chosen.items()}
+        merged = {name: getattr(defaults, name) if value is None else value for name, value in chosen.items()}
         return Sampling(**merged)

@@ -1,8 +1,4 @@
-"""From a chat's messages to the turns the models read, and to the request of an answer.
-
-Knows what goes back to the models and what does not (thinking, turns dropped from a full context); nothing of
-widgets, databases or llama.cpp.
-"""
+"""Turns the messages of a chat into the prompt of the models and the request of an answer."""
 
 from __future__ import annotations
 
@@ -13,35 +9,35 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.thinking import split_thinking
 from rstitch_local.engine.choice import PairDefaults
+from rstitch_tui.answer import Request, Turn
 from rstitch_tui.chat_settings import ChatSettings
-from rstitch_tui.engine_thread import Request, Turn
 from rstitch_tui.store.records import Message
 
 
 def turns(path: Sequence[Message], settings: ChatSettings, defaults: PairDefaults) -> list[Turn]:
-    """What the models read of a chat.
+    """Return the messages to send to the models, without thinking and without dropped turns.
 
     Args:
-        path: its messages up to and including the user's turn that is to be answered.
-        settings: with the system prompt and the oldest message that is still sent.
-        defaults: with what the pair wants after every question, and whether it knows more than one turn.
+        path: the messages of the branch up to and including the question to answer.
+        settings: the settings of the chat.
+        defaults: the defaults of the pair: prompt suffix and whether it supports several turns.
     """
     suffix = defaults.prompt_suffix
     if defaults.single_turn:
         path = path[-1:]
-    found: list[Turn] = []
+    result: list[Turn] = []
     if settings.system.strip():
-        found.append({"role": "system", "content": settings.system})
+        result.append({"role": "system", "content": settings.system})
     for message in path:
         if settings.first is not None and message.id < settings.first:
             continue
         if message.role == "user":
-            found.append({"role": "user", "content": f"{message.text}\n{suffix}" if suffix else message.text})
+            result.append({"role": "user", "content": f"{message.text}\n{suffix}" if suffix else message.text})
         else:
-            # What a model thought is not sent back: it was trained without, and it fills the context.
-            _, said = split_thinking(message.text, message.opens_thinking)
-            found.append({"role": "assistant", "content": said.strip()})
-    return found
+            # Thinking is not sent back: the models were trained without it, and it fills the context.
+            _, answer = split_thinking(message.text, message.opens_thinking)
+            result.append({"role": "assistant", "content": answer.strip()})
+    return result
 
 
 def request(
@@ -54,13 +50,13 @@ def request(
     seed: int | None = None,
     router: str | None = None,
 ) -> Request:
-    """The answer a chat wants to the last message of `path`; `seed` and `router` go before the chat's own."""
+    """Return the request of an answer to the last message of `path`; `seed` and `router` override the chat's."""
     return Request(
         messages=turns(path, settings, defaults),
         router=router or settings.router,
         sampling=settings.sampling(defaults.sampling),
         seed=settings.seed if seed is None else seed,
-        # What it goes on from was paid for already.
+        # The limit of the chat applies to new tokens; max_tokens of a request counts resumed steps as well.
         max_tokens=None if settings.max_tokens is None else settings.max_tokens + len(resume_steps),
         thinking=settings.thinking,
         prefix=prefix,
@@ -69,9 +65,9 @@ def request(
 
 
 def branched(steps: Sequence[Step], index: int, role: Role, token: int) -> list[Step]:
-    """The steps before `index`, and in its place another token of one of the models."""
+    """Return the steps before `index`, followed by another token of one of the models."""
     old = steps[index]
-    # Its text is read from the token when the answer goes on; of how it came about only the position is known.
+    # The text is decoded from the token when the answer is resumed; the measurements of the old token do not apply.
     other = replace(old, role=role, token=token, text="", evaluated_tokens=0, ms=0.0)
     if role is Role.SLM:
         other.swap_entropy = None

@@ -1,6 +1,6 @@
-"""Downloads of pairs behind the chat: one at a time in a thread of their own, the others in a queue.
+"""Downloads of pairs in a background thread, one at a time, the others queued.
 
-Knows how far each is and how to pause it; nothing of widgets. How bytes come here is the catalogue's.
+Uses no widgets; the transfer itself is done by `catalog.download`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from rstitch_local.sanitize import one_line
 _log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 0.1
-"""Bytes come in thousands of blocks a second; a change of numbers alone is told no oftener than this."""
-SPEED_OVER_S = 5.0
-"""The speed is that of the last seconds."""
+"""Minimum interval between reports of mere progress; blocks arrive thousands of times per second."""
+SPEED_WINDOW_S = 5.0
+"""The speed is averaged over this time."""
 
 
 class Stage(StrEnum):
-    """Where a download is."""
+    """Stage of a download."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -45,16 +45,17 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DownloadState:
-    """How far one pair is.
+    """Progress of the download of one pair.
 
     Attributes:
-        name: the pair's.
-        file: the file at work, "" before the first.
-        done: bytes of both files that are here; total: bytes there will be, None while a size is not known.
-        bytes_per_second: of the last seconds; 0 while nothing comes.
-        state: what it does; checking is reading what is here already.
-        checked: while it is checking, the share of the file at work that is read, 0 to 1.
-        error: why it failed.
+        name: name of the pair.
+        file: the current file, "" before the first.
+        done: bytes of both files on this disk.
+        total: bytes of both files; None while a size is unknown.
+        bytes_per_second: current speed; 0 while nothing arrives.
+        state: stage of the download; CHECKING means that data on this disk is being verified.
+        checked: verified share of the current file while checking, 0 to 1.
+        error: why the download failed.
     """
 
     name: str
@@ -68,12 +69,12 @@ class DownloadState:
 
     @property
     def active(self) -> bool:
-        """Whether it is at work or will be without being asked."""
+        """Whether it is running, checking or queued."""
         return self.state in (Stage.WAITING, Stage.RUNNING, Stage.CHECKING)
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes at this speed; None when that cannot be said."""
+        """Estimated time left; None if unknown."""
         if self.total is None or self.bytes_per_second <= 0:
             return None
         return max(0, self.total - self.done) / self.bytes_per_second
@@ -81,7 +82,14 @@ class DownloadState:
 
 @dataclass(slots=True)
 class _File:
-    """One file of a pair: bytes here and in all, and how many were here before this download."""
+    """One file of a pair.
+
+    Attributes:
+        done: bytes on this disk; total: bytes of the file.
+        before: bytes that were on this disk before this download.
+        partial: whether a part of the file was on this disk.
+        reported: bytes last reported by the transfer.
+    """
 
     file: ModelFile
     done: int
@@ -91,11 +99,13 @@ class _File:
     reported: int | None = None
 
     def report(self, done: int, total: int | None) -> bool:
-        """Take new numbers; whether these bytes are new, not such as were here and are only read again."""
+        """Record progress; returns whether the bytes are new rather than verified again."""
         if self.reported is None and self.partial:
-            self.before = self.done = done  # another source than last time may begin elsewhere
+            # Another source than last time may resume elsewhere.
+            self.before = self.done = done
         elif self.reported is not None and done < self.reported:
-            self.before = self.done = 0  # what was here is wrong and comes anew
+            # The data on this disk was wrong and is downloaded again.
+            self.before = self.done = 0
         self.reported = done
         self.total = total if total is not None else self.total
         self.done = max(self.done, done)
@@ -109,30 +119,29 @@ class _Job:
     files: list[_File] = field(default_factory=list)
     speed: deque[tuple[float, int]] = field(default_factory=deque)
     stop: threading.Event = field(default_factory=threading.Event)
-    """Ends the run at work; a run begun later has one of its own."""
+    """Stops this run; each run has its own event."""
 
 
 class Downloads:
-    """Brings pairs of a catalogue onto this disk, one after the other.
+    """Downloads pairs of a catalog one after the other.
 
-    Pausing, cancelling and closing all keep what is here, and a later start goes on from it; a cancelled download
-    only leaves the queue.
+    Pausing, cancelling and closing keep the downloaded data, from which a later start resumes.
 
     Args:
-        catalogue: where the pairs are.
-        on_change: told that a state has changed, in the thread of the downloads or of whoever called. Two threads
-            may overtake each other here: `state` says how things stand.
-        clock: seconds, for the speed.
+        catalog: the pairs.
+        on_change: called when a state has changed, in the download thread or the calling thread. Calls can arrive out
+            of order; `state` returns the current state.
+        clock: time in seconds, for the speed.
     """
 
     def __init__(
         self,
-        catalogue: Catalog,
+        catalog: Catalog,
         on_change: Callable[[DownloadState], None] | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.catalogue = catalogue
+        self.catalog = catalog
         self._on_change = on_change
         self._clock = clock
         self._jobs: dict[str, _Job] = {}
@@ -142,49 +151,49 @@ class Downloads:
         self._closed = False
 
     def start(self, name: str) -> None:
-        """Queue a pair; nothing happens when it is at work or queued already. Raises ModelError: no such pair."""
-        entry = self.catalogue.get(name)
+        """Queue a pair unless it is active already; raises ModelError if there is no such pair."""
+        entry = self.catalog.get(name)
         with self._changed:
             job = self._jobs.get(name)
             if self._closed or (job is not None and job.state.active):
                 return
             files = _files_of(entry)
-            # A new run has its own event: the one before may not have noticed yet that it was paused.
+            # A new run has its own event: the previous run may not have seen yet that it was paused.
             job = self._jobs[name] = _Job(entry, _summed(DownloadState(name), files), files)
             self._queue.append(name)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="downloads", daemon=True)
                 self._thread.start()
             self._changed.notify()
-        self._tell(job.state)
+        self._report(job.state)
 
     def pause(self, name: str) -> None:
-        """Stop a pair that is at work or queued; `resume` goes on from what is here."""
+        """Pause an active download."""
         self._end(name, Stage.PAUSED)
 
     def resume(self, name: str) -> None:
-        """Queue a pair again that was paused or cancelled, or that failed."""
+        """Queue a paused, cancelled or failed download again."""
         state = self.state(name)
         if state is not None and state.state in (Stage.PAUSED, Stage.FAILED, Stage.CANCELLED):
             self.start(name)
 
     def cancel(self, name: str) -> None:
-        """Stop a pair and take it out of the queue. What is here of it stays: gigabytes are not thrown away."""
+        """Cancel a download; the downloaded data is kept."""
         self._end(name, Stage.CANCELLED)
 
     def state(self, name: str) -> DownloadState | None:
-        """How far a pair is; None when it was never started."""
+        """Return the progress of a pair; None if its download was never started."""
         with self._changed:
             job = self._jobs.get(name)
-            return None if job is None else self._seen(job)
+            return None if job is None else self._current(job)
 
     def states(self) -> list[DownloadState]:
-        """All downloads since the app began, in the order they were first started."""
+        """Return all downloads since the start of the app, in the order they were first started."""
         with self._changed:
-            return [self._seen(job) for job in self._jobs.values()]
+            return [self._current(job) for job in self._jobs.values()]
 
     def close(self, wait_s: float = 1.0) -> None:
-        """Pause everything and end the thread; waits that long for the bytes at hand to be written."""
+        """Pause everything and end the thread, waiting up to `wait_s` seconds for it."""
         with self._changed:
             self._closed = True
             self._queue.clear()
@@ -202,18 +211,18 @@ class Downloads:
             job = self._jobs.get(name)
             if job is None:
                 return
-            given_up = stage is Stage.CANCELLED and job.state.state in (Stage.PAUSED, Stage.FAILED)
-            if not (job.state.active or given_up):
+            discards_paused = stage is Stage.CANCELLED and job.state.state in (Stage.PAUSED, Stage.FAILED)
+            if not (job.state.active or discards_paused):
                 return
             job.stop.set()
             if name in self._queue:
                 self._queue.remove(name)
             job.state = replace(job.state, state=stage, bytes_per_second=0.0, error=None)
-        self._tell(job.state)
+        self._report(job.state)
 
-    def _seen(self, job: _Job) -> DownloadState:
-        """A state as it is to be shown: nobody reports that nothing comes."""
-        stalled = job.speed and self._clock() - job.speed[-1][0] > SPEED_OVER_S
+    def _current(self, job: _Job) -> DownloadState:
+        """Return the state with speed 0 if the transfer has stalled, which nothing reports."""
+        stalled = job.speed and self._clock() - job.speed[-1][0] > SPEED_WINDOW_S
         return replace(job.state, bytes_per_second=0.0) if stalled else job.state
 
     def _work(self) -> None:
@@ -234,63 +243,66 @@ class Downloads:
                 pull_file(file.file, progress=self._progress_of(job, file), should_stop=job.stop.is_set)
         except RStitchError as failure:
             error = failure
-        except Exception as failure:  # a fault of ours must not end all downloads without a word
+        # A bug must not end all downloads silently.
+        except Exception as failure:
             _log.exception("the download of %s failed", job.entry.name)
             error = DownloadError("Download failed", f"{job.entry.name}: {one_line(failure, 300)}.", "Try again.")
         with self._changed:
             if self._jobs[job.entry.name] is not job or (job.stop.is_set() and error is not None):
-                return  # whoever stopped it has said already what it is now
+                # The state was set by whatever stopped the run.
+                return
             stage = Stage.DONE if error is None else Stage.FAILED
             job.state = replace(_summed(job.state, job.files), state=stage, error=error, bytes_per_second=0.0)
-        self._tell(job.state)
+        self._report(job.state)
 
     def _progress_of(self, job: _Job, file: _File) -> Callable[[str, int, int | None], None]:
-        told = -math.inf
+        reported_at = -math.inf
 
         def progress(_name: str, done: int, total: int | None) -> None:
-            nonlocal told
+            nonlocal reported_at
             now = self._clock()
-            fresh = file.report(done, total)
-            stage = Stage.RUNNING if fresh else Stage.CHECKING
-            if stage is job.state.state and now - told < REPORT_EVERY_S and done != total:
+            new_bytes = file.report(done, total)
+            stage = Stage.RUNNING if new_bytes else Stage.CHECKING
+            if stage is job.state.state and now - reported_at < REPORT_EVERY_S and done != total:
                 return
-            told = now
-            if not fresh:
+            reported_at = now
+            if not new_bytes:
                 job.speed.clear()
             job.speed.append((now, sum(each.done for each in job.files)))
-            while len(job.speed) > 2 and now - job.speed[0][0] > SPEED_OVER_S:
+            while len(job.speed) > 2 and now - job.speed[0][0] > SPEED_WINDOW_S:
                 job.speed.popleft()
-            checked = 0.0 if fresh or not total else done / total
-            self._set(job, state=stage, bytes_per_second=_speed(job.speed) if fresh else 0.0, checked=checked)
+            checked = 0.0 if new_bytes or not total else done / total
+            self._set(job, state=stage, bytes_per_second=_speed(job.speed) if new_bytes else 0.0, checked=checked)
 
         return progress
 
     def _set(self, job: _Job, **changes: Any) -> None:
-        """Change a state while its run goes on; once it is stopped, the state is its stopper's."""
+        """Change the state of a run unless it has been stopped."""
         with self._changed:
             if job.stop.is_set():
                 return
             job.state = replace(_summed(job.state, job.files), **changes)
-        self._tell(job.state)
+        self._report(job.state)
 
-    def _tell(self, state: DownloadState) -> None:
+    def _report(self, state: DownloadState) -> None:
         if self._on_change is None or self._closed:
             return
         try:
             self._on_change(state)
-        except Exception:  # an app that is on its way out
-            _log.exception("nobody took the state of %s", state.name)
+        # The app may be quitting.
+        except Exception:
+            _log.exception("reporting the state of %s", state.name)
 
 
 def _files_of(entry: PairEntry) -> list[_File]:
-    """The files of a pair, one that serves as both only once, with what is here of them."""
-    found: dict[Path, _File] = {}
+    """Return the files of a pair; a file used for both models appears once."""
+    files: dict[Path, _File] = {}
     for file in entry.files:
-        there = store.file_state(file)
-        partial = there.status is store.FileStatus.PARTIAL
-        here = there.size if partial or there.status is store.FileStatus.ON_DISK else 0
-        found.setdefault(there.path, _File(file, here, there.expected_size, here, partial))
-    return list(found.values())
+        state = store.file_state(file)
+        partial = state.status is store.FileStatus.PARTIAL
+        present = state.size if partial or state.status is store.FileStatus.ON_DISK else 0
+        files.setdefault(state.path, _File(file, present, state.expected_size, present, partial))
+    return list(files.values())
 
 
 def _summed(state: DownloadState, files: list[_File]) -> DownloadState:

@@ -1,7 +1,4 @@
-"""What an answer would have cost had the LLM written it alone: by a calibration, or by what its tokens cost today.
-
-Knows traces and the cost model; nothing of widgets or models.
-"""
+"""Estimates the time the LLM alone would have taken for an answer."""
 
 from __future__ import annotations
 
@@ -9,15 +6,15 @@ from rstitch_local.costs.latency import PairLatency
 from rstitch_local.decoding.roles import Role
 from rstitch_local.trace.record import Trace
 
-_ENOUGH = 8
-"""Tokens the LLM must have decoded one at a time before its pace is believed."""
+_MIN_DECODED = 8
+"""Single tokens the LLM must have decoded before its measured pace is used."""
 
 
 class LlmAlone:
-    """Estimates from what `rstitch calibrate` measured, or else from what the LLM's tokens cost in answers before.
+    """Estimates with the calibration of the pair, or else with the LLM's measured pace in earlier answers.
 
     Args:
-        latency: the cost model of the loaded pair, where one is stored.
+        latency: the stored cost model of the pair, if there is one.
     """
 
     def __init__(self, latency: PairLatency | None = None) -> None:
@@ -25,30 +22,30 @@ class LlmAlone:
         self._spent = {"prompt": (0, 0.0), "decode": (0, 0.0)}
 
     def learn(self, trace: Trace) -> None:
-        """Add what the LLM evaluated for an answer that is at its end."""
+        """Add the LLM's evaluations of a finished answer to the measured pace."""
         for kind, (tokens, ms) in self._spent.items():
-            more, more_ms = trace.spent(Role.LLM, kind)
-            self._spent[kind] = (tokens + more, ms + more_ms)
+            new_tokens, new_ms = trace.spent(Role.LLM, kind)
+            self._spent[kind] = (tokens + new_tokens, ms + new_ms)
 
     def of(self, trace: Trace, length: int = 0) -> float | None:
-        """Milliseconds the LLM alone would have taken; None where nothing was written, or too little seen of it.
+        """Return the estimated milliseconds; None for an empty answer or without enough measurements.
 
-        Without a calibration the prompt counts at the pace of the LLM's prompts, every token written at the pace of
-        its single tokens.
+        Without a calibration, the prompt counts at the LLM's measured prefill pace and each generated token at its
+        decode pace.
 
         Args:
-            trace: an answer at its end.
-            length: tokens of the whole conversation with it; what was not evaluated of them was cached before.
+            trace: a finished answer.
+            length: tokens of the conversation including the answer; those not evaluated were cached.
         """
         prompt = max(trace.spent(role, "prompt")[0] for role in Role)
-        written = len(trace.steps) - trace.resumed_tokens
-        if written < 1:
+        generated = len(trace.steps) - trace.resumed_tokens
+        if generated < 1:
             return None
         if self._latency is not None:
-            held = max(0, length - prompt - written)
-            return self._latency.alone_ms(Role.LLM, prompt, written, held)
+            cached = max(0, length - prompt - generated)
+            return self._latency.alone_ms(Role.LLM, prompt, generated, cached)
         prompts, prompts_ms = self._spent["prompt"]
         decoded, decoded_ms = self._spent["decode"]
-        if decoded < _ENOUGH:
+        if decoded < _MIN_DECODED:
             return None
-        return prompt * prompts_ms / max(1, prompts) + written * decoded_ms / decoded
+        return prompt * prompts_ms / max(1, prompts) + generated * decoded_ms / decoded

@@ -1,7 +1,7 @@
-"""Every key of the chat: what it does, where it works, and how a user's own keys are laid over the table.
+"""The keys of the chat: the table of actions and the user's remapping of it.
 
-Knows names of keys and nothing of the widgets that act on them. The remapping itself is Textual's: each row's id
-is the id of a `Binding`, and `resolve` gives the keymap for `App.set_keymap`.
+The remapping itself is Textual's: the id of an action is the id of its `Binding`, and `resolve` returns the keymap
+for `App.set_keymap`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,25 @@ from rstitch_local.sanitize import one_line
 Where = Literal["everywhere", "prompt", "message", "list"]
 
 PLACES: Mapping[Where, str] = {
-    "everywhere": "Everywhere, also while you type",
+    "everywhere": "Everywhere, also while typing",
     "prompt": "In the prompt",
     "message": "On a message",
     "list": "In the list of models",
 }
-"""The places a key works in, as a help screen heads them. A key of everywhere works in all of them."""
+"""Where a key works, with the heading in the help. Keys of "everywhere" work in all places."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyAction:
-    """Something the user can do with a key.
+    """An action bound to keys.
 
-    id: the binding's id, and the name in the settings file.
-    keys: the keys by Textual's names, separated by commas.
-    title: two or three words for the footer; help is a sentence.
-    shown: whether a footer, which has little room, shows it.
+    Attributes:
+        id: id of the binding, and its name in the settings file.
+        keys: key names as in Textual, separated by commas.
+        title: label in the footer.
+        help: one sentence for the help and the documentation.
+        where: where the keys work.
+        shown: whether the footer shows the action.
     """
 
     id: str
@@ -47,72 +50,93 @@ class KeyAction:
 
 
 # Not used on purpose: Ctrl-S (stops the output of some terminals), Ctrl-C, Ctrl-Z and the letters that edit text
-# (a d e k u v w x y), Ctrl-B (tmux), Ctrl-H, -I and -M (Backspace, Tab and Enter), F10 and F11 (the terminal's own).
+# (a d e k u v w x y), Ctrl-B (tmux), Ctrl-H, -I and -M (Backspace, Tab and Enter), F10 and F11 (used by terminals).
 ACTIONS: Sequence[KeyAction] = (
-    KeyAction("stop", "escape", "Stop", "Stop the answer; what is there of it is kept."),
-    KeyAction("new_chat", "ctrl+n", "New chat", "Begin a new chat.", shown=True),
+    KeyAction("stop", "escape", "Stop", "Stop the answer; the text so far is kept."),
+    KeyAction("new_chat", "ctrl+n", "New chat", "Start a new chat.", shown=True),
     KeyAction("chats", "ctrl+o", "Chats", "List, search, rename and delete chats.", shown=True),
     KeyAction("models", "ctrl+l,f3", "Models", "Load, download or switch the pair.", shown=True),
-    KeyAction("chat_settings", "f4", "Chat settings", "System prompt, router and sampling of this chat.", shown=True),
-    KeyAction("inspector", "ctrl+g", "Inspect", "Walk through the last answer token by token.", shown=True),
-    KeyAction("toggle_tokens", "ctrl+t", "Tokens", "Show answers as coloured tokens, or as text.", shown=True),
-    KeyAction("toggle_thinking", "ctrl+f", "Fold thinking", "Fold or unfold the reasoning of all answers."),
-    KeyAction("tau_down", "f8,ctrl+down", "More LLM", "Lower tau, from the next token on: the large model helps more."),
-    KeyAction("tau_up", "f9,ctrl+up", "Less LLM", "Raise tau, from the next token on: the large model helps less."),
-    KeyAction("regenerate", "ctrl+r", "Regenerate", "Answer the last message again; the old answer is kept."),
-    KeyAction("again_at_another_tau", "f5", "Other tau", "Answer again at another tau, side by side."),
-    KeyAction("edit_last", "f2", "Edit last", "Edit your last message and go on from there."),
-    KeyAction("help", "f1", "Help", "Show all keys and commands.", shown=True),
-    KeyAction("command_palette", "ctrl+p", "Commands", "Find any command by its name.", shown=True),
-    KeyAction("quit", "ctrl+q", "Quit", "Leave the chat; everything is saved."),
-    KeyAction("send", "enter", "Send", "Send the message.", "prompt"),
-    KeyAction("newline", "ctrl+j,shift+enter,alt+enter", "New line", "Begin a new line in the message.", "prompt"),
-    KeyAction("message_up", "up,k", "Up", "Go to the message above.", "message"),
-    KeyAction("message_down", "down,j", "Down", "Go to the message below.", "message"),
-    KeyAction("branch_previous", "left,h", "Older branch", "Show the branch before this one.", "message"),
-    KeyAction("branch_next", "right,l", "Newer branch", "Show the branch after this one.", "message"),
-    KeyAction("message_edit", "e", "Edit", "Edit a message or an answer and go on from there.", "message", shown=True),
     KeyAction(
-        "message_regenerate", "r", "Regenerate", "Write this answer again; the old one stays.", "message", shown=True
+        "chat_settings", "f4", "Chat settings", "Edit system prompt, router and sampling of this chat.", shown=True
+    ),
+    KeyAction("inspector", "ctrl+g", "Inspect", "Inspect the last answer token by token.", shown=True),
+    KeyAction("toggle_tokens", "ctrl+t", "Tokens", "Show answers as colored tokens or as Markdown.", shown=True),
+    KeyAction("toggle_thinking", "ctrl+f", "Fold thinking", "Fold or unfold the thinking of all answers."),
+    KeyAction("tau_down", "f8,ctrl+down", "More LLM", "Lower tau from the next token on: more LLM tokens."),
+    KeyAction("tau_up", "f9,ctrl+up", "Less LLM", "Raise tau from the next token on: fewer LLM tokens."),
+    KeyAction("regenerate", "ctrl+r", "Regenerate", "Regenerate the last answer; the old one is kept as a branch."),
+    KeyAction("again_at_another_tau", "f5", "Other tau", "Regenerate the answer at another tau, side by side."),
+    KeyAction("edit_last", "f2", "Edit last", "Edit your last message, or an answer that was cut short."),
+    KeyAction("help", "f1", "Help", "Show all keys and commands.", shown=True),
+    KeyAction("command_palette", "ctrl+p", "Commands", "Search the commands by name.", shown=True),
+    KeyAction("quit", "ctrl+q", "Quit", "Quit; all chats are saved."),
+    KeyAction("send", "enter", "Send", "Send the message.", "prompt"),
+    KeyAction("newline", "ctrl+j,shift+enter,alt+enter", "New line", "Insert a new line.", "prompt"),
+    KeyAction("message_up", "up,k", "Up", "Select the message above.", "message"),
+    KeyAction("message_down", "down,j", "Down", "Select the message below.", "message"),
+    KeyAction("branch_previous", "left,h", "Previous branch", "Show the previous branch.", "message"),
+    KeyAction("branch_next", "right,l", "Next branch", "Show the next branch.", "message"),
+    KeyAction("message_edit", "e", "Edit", "Edit the message and continue from there.", "message", shown=True),
+    KeyAction(
+        "message_regenerate",
+        "r",
+        "Regenerate",
+        "Regenerate this answer; the old one is kept as a branch.",
+        "message",
+        shown=True,
     ),
     KeyAction("message_copy", "c", "Copy", "Copy the message.", "message", shown=True),
-    KeyAction("message_copy_code", "b", "Copy code", "Copy the last block of code in the message.", "message"),
-    KeyAction("message_inspect", "i", "Inspect", "Walk through this answer token by token.", "message", shown=True),
-    KeyAction("message_tokens", "t", "Tokens", "Show this answer as tokens, or as text.", "message", shown=True),
-    KeyAction("message_thinking", "x", "Thinking", "Unfold or fold the reasoning of this answer.", "message"),
-    KeyAction("message_export", "d", "Export", "Write this answer, or the chat, to a file.", "message"),
-    KeyAction("to_prompt", "enter", "Type", "Go back to the prompt.", "message", shown=True),
+    KeyAction("message_copy_code", "b", "Copy code", "Copy the last code block of the message.", "message"),
+    KeyAction("message_inspect", "i", "Inspect", "Inspect this answer token by token.", "message", shown=True),
+    KeyAction("message_tokens", "t", "Tokens", "Show this answer as tokens or as Markdown.", "message", shown=True),
+    KeyAction("message_thinking", "x", "Thinking", "Fold or unfold the thinking of this answer.", "message"),
+    KeyAction("message_export", "d", "Export", "Export this answer as an HTML file.", "message"),
+    KeyAction("to_prompt", "enter", "Prompt", "Return to the prompt.", "message", shown=True),
     KeyAction("pair_load", "enter", "Load", "Load the pair and chat with it.", "list", shown=True),
-    KeyAction("pair_download", "d", "Download", "Download what is missing of the pair.", "list", shown=True),
+    KeyAction("pair_download", "d", "Download", "Download the missing files of the pair.", "list", shown=True),
     KeyAction("pair_pause", "p", "Pause", "Pause the download.", "list", shown=True),
-    KeyAction("pair_resume", "r", "Resume", "Go on with the download.", "list", shown=True),
-    KeyAction("pair_cancel", "c", "Cancel", "Stop the download; what is there of it is kept.", "list", shown=True),
-    KeyAction("pair_unload", "u", "Unload", "Free the memory of the pair that is loaded.", "list", shown=True),
-    KeyAction("pair_files", "o", "Two files", "Load any two GGUF files of this disk.", "list", shown=True),
+    KeyAction("pair_resume", "r", "Resume", "Resume the download.", "list", shown=True),
+    KeyAction("pair_cancel", "c", "Cancel", "Cancel the download; downloaded data is kept.", "list", shown=True),
+    KeyAction("pair_unload", "u", "Unload", "Unload the pair to free its memory.", "list", shown=True),
+    KeyAction("pair_files", "o", "Two files", "Load two GGUF files from this disk.", "list", shown=True),
 )
-"""The table, in the order a help screen shows it."""
+"""All actions, in the order of the help."""
 
 _BY_ID = {action.id: action for action in ACTIONS}
-# Textual's own: they work above every dialogue. An app binds them too, in place of Textual's bindings without an id.
+# Textual's own actions: they work above every dialog. An app binds them in place of Textual's bindings without an id.
 _OF_TEXTUAL = ("quit", "command_palette")
 _MODIFIERS = {"alt", "ctrl", "hyper", "meta", "shift", "super"}
-# To a terminal Ctrl-M and Enter are one; Textual only ever reports the first name.
+# Terminals cannot distinguish Ctrl-M from Enter; Textual reports the first name only.
 _ALIASES = {alias: name for name, aliases in KEY_ALIASES.items() for alias in aliases}
-# `return` is in Textual's list, but that key is reported as enter.
+# `return` is in Textual's list, but the key is reported as enter.
 _NAMED = sorted(
     {base for key in Keys if len(base := key.value.rpartition("+")[2]) > 1 and base[0] != "<"} - {"return", "ctrl-at"}
 )
+_DISPLAY_NAMES = {
+    "up": "↑", "down": "↓", "left": "←", "right": "→", "escape": "Esc", "pageup": "PgUp", "pagedown": "PgDn",
+    "delete": "Del", "slash": "/",
+}  # fmt: skip
 _OTHER_NAMES = {"return": "enter", "esc": "escape", "pgup": "pageup", "pgdn": "pagedown", "del": "delete"}
 
 
+def key_names(keys: str) -> str:
+    """Return key names for display: "ctrl+n,shift+enter" becomes "Ctrl-N, Shift-Enter"."""
+    return ", ".join(_key_name(key) for key in keys.split(","))
+
+
+def _key_name(key: str) -> str:
+    # A single letter is shown as typed; combined with a modifier it is capitalized, as on the key.
+    return key if len(key) == 1 else "-".join(_DISPLAY_NAMES.get(part, part.capitalize()) for part in key.split("+"))
+
+
 def binding(action_id: str, action: str = "", *, show: bool | None = None, priority: bool | None = None) -> Binding:
-    """A Textual binding for a row of the table, remapped with it.
+    """Return the Textual binding of an action, which follows the user's keymap.
 
     Args:
-        action_id: the row's id.
-        action: Textual's action, when it is not called like the row ("screen.pair_load").
-        show: whether a footer shows it, when not as the table says.
-        priority: whether it goes before the keys of the focused widget and above every dialogue.
+        action_id: id of the action.
+        action: Textual's action ("screen.pair_load"), if its name is not the id.
+        show: whether the footer shows it, if not as in the table.
+        priority: whether it takes precedence over the focused widget and works above every dialog.
     """
     row = _BY_ID[action_id]
     of_textual = row.id in _OF_TEXTUAL
@@ -128,18 +152,18 @@ def binding(action_id: str, action: str = "", *, show: bool | None = None, prior
 
 
 def bindings(where: Where) -> list[BindingType]:
-    """The bindings of all rows of a place; their actions are called like the rows."""
+    """Return the bindings of all actions of a place."""
     return [binding(row.id) for row in ACTIONS if row.where == where]
 
 
 def resolve(overrides: Mapping[str, str]) -> dict[str, str]:
-    """The keymap for `App.set_keymap`: the user's keys by the ids of the table, in Textual's names.
+    """Return the keymap for `App.set_keymap`, with key names as Textual reports them.
 
     Args:
-        overrides: an action's id and the keys it shall have instead, separated by commas.
+        overrides: the user's keys by action id, separated by commas.
 
     Raises:
-        UsageError: an unknown action or key, a key that cannot work there, or two actions on one key in one place.
+        UsageError: unknown action or key, a key that cannot work there, or one key for two actions in one place.
     """
     keymap: dict[str, str] = {}
     for action_id, keys in overrides.items():
@@ -147,52 +171,51 @@ def resolve(overrides: Mapping[str, str]) -> dict[str, str]:
         if row is None:
             shown = one_line(action_id, 40)
             near = difflib.get_close_matches(action_id, _BY_ID, n=1, cutoff=0.5)
-            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(_BY_ID)}."
-            raise UsageError("No such action", f"keys.{shown}: there is no action '{shown}'.", hint)
+            hint = f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(_BY_ID)}."
+            raise UsageError("Unknown action", f"keys.{shown}: there is no action '{shown}'.", hint)
         keymap[action_id] = ",".join(_parsed(row, keys))
-    _refuse_conflicts(in_force(keymap))
+    _refuse_conflicts(remapped(keymap))
     return keymap
 
 
-def in_force(keymap: Mapping[str, str]) -> list[KeyAction]:
-    """The table with the keys of a keymap that `resolve` gave."""
+def remapped(keymap: Mapping[str, str]) -> list[KeyAction]:
+    """Return the table of actions with the keys of a keymap from `resolve`."""
     return [replace(row, keys=keymap.get(row.id, row.keys)) for row in ACTIONS]
 
 
 def _parsed(row: KeyAction, keys: str) -> Iterator[str]:
     try:
-        names = [found.key for found in Binding.make_bindings([(keys, row.id)])]
+        names = [made.key for made in Binding.make_bindings([(keys, row.id)])]
     except InvalidBinding:
-        message = f"keys.{row.id} = '{one_line(keys, 40)}' names no key."
-        raise UsageError("No key", message, 'Write it like "ctrl+n" or "f5,ctrl+g".') from None
+        message = f"keys.{row.id} = '{one_line(keys, 40)}' contains no key."
+        raise UsageError("No key", message, 'Write keys like "ctrl+n" or "f5,ctrl+g".') from None
     for written in names:
         key = _normal(written, row)
-        said = f"keys.{row.id} = '{key}': that key "
-        if row.where in ("everywhere", "prompt") and _types(key):
-            raise UsageError("Not a free key", f"{said}types a character.")
+        setting = f"keys.{row.id} = '{key}'"
+        if row.where in ("everywhere", "prompt") and _is_printable(key):
+            raise UsageError("Key in use", f"{setting}: the key types a character.", "Choose another key.")
         if row.where == "everywhere" and key in _editing_keys():
-            raise UsageError("Not a free key", f"{said}edits text or moves about.")
+            raise UsageError("Key in use", f"{setting}: the key edits text or moves the cursor.", "Choose another key.")
         yield key
 
 
 def _normal(written: str, row: KeyAction) -> str:
-    """A key as Textual reports it; raises UsageError where there is no such key."""
+    """Return a key as Textual reports it; raises UsageError if there is no such key."""
     key = written if len(written) == 1 else written.lower()
     *modifiers, base = _ALIASES.get(key, key).split("+")
     if modifiers == ["shift"] and len(base) == 1 and base.isalpha():
         return base.upper()
     if len(base) == 1:
-        (base,) = (found.key for found in Binding.make_bindings([(base, row.id)]))
-    if not (base in _NAMED or _types(base)) or not _MODIFIERS.issuperset(modifiers):
+        (base,) = (made.key for made in Binding.make_bindings([(base, row.id)]))
+    if not (base in _NAMED or _is_printable(base)) or not _MODIFIERS.issuperset(modifiers):
         shown = one_line(written, 40)
         near = _OTHER_NAMES.get(base) or next(iter(difflib.get_close_matches(base, _NAMED, n=1)), "")
         hint = f"Did you mean {near}?" if near else ""
-        raise UsageError("No such key", f"keys.{row.id} = '{shown}': there is no such key.", hint)
+        raise UsageError("Unknown key", f"keys.{row.id} = '{shown}': there is no such key.", hint)
     return "+".join([*sorted(modifiers), base])
 
 
-def _types(key: str) -> bool:
-    """Whether a key types a character."""
+def _is_printable(key: str) -> bool:
     character = key_to_character(REPLACED_KEYS.get(key, key))
     return character is not None and character.isprintable()
 
@@ -200,7 +223,7 @@ def _types(key: str) -> bool:
 def _editing_keys() -> set[str]:
     from textual.widgets import TextArea
 
-    return {"tab", "shift+tab", *(found.key for found in Binding.make_bindings(TextArea.BINDINGS))}
+    return {"tab", "shift+tab", *(made.key for made in Binding.make_bindings(TextArea.BINDINGS))}
 
 
 def _refuse_conflicts(rows: Sequence[KeyAction]) -> None:
@@ -211,7 +234,7 @@ def _refuse_conflicts(rows: Sequence[KeyAction]) -> None:
             shared = sorted(set(row.keys.split(",")) & set(other.keys.split(",")))
             if shared:
                 raise UsageError(
-                    "Two actions on one key",
-                    f"keys: {row.id} and {other.id} are both on {shared[0]}.",
+                    "Duplicate key",
+                    f"keys: {row.id} and {other.id} both use {shared[0]}.",
                     "Give one of them another key.",
                 )

@@ -1,13 +1,12 @@
 """Whether a pair fits into the memory of this machine.
 
-Knows sizes only: what is free on GPUs is told by who has asked llama.cpp.
+Free GPU memory is measured elsewhere and passed in.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
 import psutil
 
@@ -16,11 +15,11 @@ from rstitch_local.catalog.store import PairState
 from rstitch_local.sanitize import human_bytes
 
 _TIGHT_ABOVE = 0.8
-"""A pair that takes more than this share of what is free leaves little for anything else."""
+"""Share of the free memory above which a pair fits only tightly."""
 
 
 class Fit(StrEnum):
-    """How a pair fits into what is free."""
+    """How a pair fits into the free memory."""
 
     FITS = "fits"
     TIGHT = "tight"
@@ -28,75 +27,60 @@ class Fit(StrEnum):
     UNKNOWN = "size unknown"
 
 
-class Device(Protocol):
-    """What is needed to know of a device; `llama.library.Device` is one."""
-
-    @property
-    def kind(self) -> str:
-        """Cpu, gpu, igpu or accel."""
-        ...
-
-    @property
-    def free_bytes(self) -> int:
-        """Its free memory."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Memory of the machine and of its graphics cards, in bytes."""
+    """Memory of the machine and free memory of its GPUs, in bytes."""
 
     free: int
     total: int
     gpu_free: int = 0
 
     def __str__(self) -> str:
-        """For a heading."""
         cards = f", {human_bytes(self.gpu_free)} on the GPU" if self.gpu_free else ""
         return f"{human_bytes(self.free)} of {human_bytes(self.total)} memory free{cards}"
 
 
 def memory_now(gpu_free: int = 0) -> Memory:
-    """The memory there is right now; `gpu_free` as `gpu_memory` found it."""
-    found = psutil.virtual_memory()
-    return Memory(found.available, found.total, gpu_free)
+    """Return the current memory; `gpu_free` is the free GPU memory in bytes."""
+    memory = psutil.virtual_memory()
+    return Memory(memory.available, memory.total, gpu_free)
 
 
-def needed_bytes(entry: PairEntry, found: PairState) -> int | None:
-    """What a pair takes: weights and caches as the catalogue says, or else the files alone; None if not known."""
+def needed_bytes(entry: PairEntry, state: PairState) -> int | None:
+    """Return the memory a pair needs: from the catalogue, else the size of its files; None if unknown."""
     if entry.memory_gb is not None:
         return int(entry.memory_gb * 1e9)
-    sizes = [file.expected_size or file.size for file in (found.slm, found.llm)]
+    sizes = [file.expected_size or file.size for file in (state.slm, state.llm)]
     return sum(sizes) if all(sizes) else None
 
 
 def fit(needed: int | None, memory: Memory, *, freed: int = 0) -> Fit:
-    """How a pair fits.
+    """Return how a pair fits.
 
     Args:
-        needed: what it takes.
-        memory: what there is.
-        freed: what the pair that is loaded takes, which is freed first.
+        needed: memory it needs, in bytes.
+        memory: the memory of the machine.
+        freed: memory of the loaded pair, which is unloaded first.
     """
     if needed is None:
         return Fit.UNKNOWN
-    room = memory.free + memory.gpu_free + freed
-    if needed > room:
+    available = memory.free + memory.gpu_free + freed
+    if needed > available:
         return Fit.TOO_LARGE
-    return Fit.TIGHT if needed > _TIGHT_ABOVE * room else Fit.FITS
+    return Fit.TIGHT if needed > _TIGHT_ABOVE * available else Fit.FITS
 
 
-def sentence(needed: int | None, memory: Memory, *, freed: int = 0) -> str:
-    """The same in a sentence, with what to do about it."""
+def describe_fit(needed: int | None, memory: Memory, *, freed: int = 0) -> str:
+    """Describe how a pair fits, with advice if it does not."""
     if needed is None:
-        return "How much memory it needs is not known."
-    what = f"Needs {human_bytes(needed)} of memory"
+        return "Memory need unknown."
+    need = f"Needs {human_bytes(needed)} of memory"
     match fit(needed, memory, freed=freed):
         case Fit.FITS:
-            return f"{what}, which fits."
+            return f"{need}, which fits."
         case Fit.TIGHT:
-            return f"{what}, nearly all that is free: close other programs first."
+            return f"{need}, nearly all of the free memory. Close other programs first."
         case _ if needed <= memory.total + memory.gpu_free:
-            return f"{what}, more than is free now: close other programs first."
+            return f"{need}, more than is free. Close other programs first."
         case _:
-            return f"{what}, more than this machine has."
+            return f"{need}, more than this machine has."

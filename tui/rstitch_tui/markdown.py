@@ -1,7 +1,4 @@
-"""How models' Markdown is read: as CommonMark with tables, but mathematics is left alone and line ends are kept.
-
-Knows markdown-it's rules, and what drawing a text costs; nothing of widgets.
-"""
+"""The Markdown parser for answers: CommonMark with tables; mathematics and line ends are preserved."""
 
 from __future__ import annotations
 
@@ -22,63 +19,63 @@ _QUOTES = re.compile(r"[ \t]*>[> \t]*")
 
 
 def cost(text: str) -> int:
-    """About how many widgets a text is drawn with, those inside others counting more; 1 to 2 ms each.
+    """Estimate the number of widgets that draw a text, nested ones counting more; each takes 1 to 2 ms.
 
-    Read off its lines, for the text is not parsed yet where this is asked: it may be off by a half.
+    Counted by lines without parsing; the error is up to 50 %.
     """
-    found = 0.0
+    widgets = 0.0
     code = False
     for line in text.splitlines():
         begin = line.lstrip()
         if begin.startswith(("```", "~~~")):
             code = not code
         elif code:
-            found += 0.4
+            widgets += 0.4
         elif item := _ITEM.match(line):
-            found += 4 * (1 + len(item[1].expandtabs(4)) // 2)
+            widgets += 4 * (1 + len(item[1].expandtabs(4)) // 2)
         elif quotes := _QUOTES.match(line):
-            found += quotes[0].count(">") ** 2
+            widgets += quotes[0].count(">") ** 2
         else:
-            found += (line.count("|") or 0.5) + begin.startswith("#")
-        # Each may begin a link, and is looked at together with all that follow.
-        found += line.count("[") / 4
-    return round(found)
+            widgets += (line.count("|") or 0.5) + begin.startswith("#")
+        # Each bracket may open a link and is matched against all that follow.
+        widgets += line.count("[") / 4
+    return round(widgets)
 
 
 def parser() -> MarkdownIt:
-    """The parser of answers: what models write is prose, code, tables and TeX, one line a line."""
-    found = MarkdownIt("gfm-like", {"html": False, "linkify": False})
-    found.inline.ruler.before("escape", "maths", _maths)
-    found.inline.ruler.before("emphasis", "times", _times)
-    found.core.ruler.push("line_ends", _line_ends)
-    found.core.ruler.push("entities", _entities)
-    return found
+    """Return a parser for the text of models: prose, code, tables and TeX."""
+    markdown = MarkdownIt("gfm-like", {"html": False, "linkify": False})
+    markdown.inline.ruler.before("escape", "maths", _maths)
+    markdown.inline.ruler.before("emphasis", "times", _times)
+    markdown.core.ruler.push("line_ends", _line_ends)
+    markdown.core.ruler.push("entities", _entities)
+    return markdown
 
 
 def _maths(state: StateInline, silent: bool) -> bool:
-    r"""TeX between \( \), \[ \] or $$ as code, so that its underscores, asterisks and backslashes stay."""
+    r"""Treat TeX between \( \), \[ \] or $$ as code, which preserves underscores, asterisks and backslashes."""
     opening = state.src[state.pos : state.pos + 2]
     closing = _MATHS.get(opening)
     if closing is None:
         return False
-    begin = state.pos + 2
-    end = state.src.find(closing, begin, min(state.posMax, begin + _LONGEST_MATHS))
-    if end < 0 or not state.src[begin:end].strip():
+    start = state.pos + 2
+    end = state.src.find(closing, start, min(state.posMax, start + _LONGEST_MATHS))
+    if end < 0 or not state.src[start:end].strip():
         return False
     if not silent:
         token = state.push("code_inline", "code", 0)
         token.markup = "`"
-        token.content = " ".join(state.src[begin:end].split())
+        token.content = " ".join(state.src[start:end].split())
     state.pos = end + 2
     return True
 
 
 def _times(state: StateInline, silent: bool) -> bool:
-    """An asterisk between two figures or brackets is a sign of multiplication, not the beginning of emphasis."""
-    place = state.pos
-    if state.src[place] != "*" or not 0 < place < state.posMax - 1:
+    """Treat an asterisk between digits or brackets as a multiplication sign, not as emphasis."""
+    position = state.pos
+    if state.src[position] != "*" or not 0 < position < state.posMax - 1:
         return False
-    before, after = state.src[place - 1], state.src[place + 1]
+    before, after = state.src[position - 1], state.src[position + 1]
     if not ((before.isdigit() or before == ")") and (after.isdigit() or after == "(")):
         return False
     if not silent:
@@ -88,14 +85,14 @@ def _times(state: StateInline, silent: bool) -> bool:
 
 
 def _entities(state: StateCore) -> None:
-    """`&#x202e;` is the character it names only now: those that command a terminal are taken out once more."""
+    """Remove control characters again: entities such as `&#x202e;` are decoded by the parser."""
     for block in state.tokens:
         for token in (block, *(block.children or ())):
             token.content = safe_text(token.content)
 
 
 def _line_ends(state: StateCore) -> None:
-    """A line end a model wrote is one: arithmetic, addresses and verse are written line by line."""
+    """Keep line ends: models write arithmetic, addresses and verse line by line."""
     for block in state.tokens:
         for token in block.children or ():
             if token.type == "softbreak":

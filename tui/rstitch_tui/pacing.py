@@ -1,62 +1,57 @@
-"""When an answer in the making may be drawn: never so often that drawing holds up the thread that writes it.
-
-Knows clocks; nothing of what is drawn.
-"""
+"""Decides when to draw an answer and when to collect garbage, so that neither delays generation."""
 
 from __future__ import annotations
 
 import gc
 import time
 
-_SHARE = 0.03
-"""Of the time an answer takes, at most this goes into drawing it."""
+_DRAWING_SHARE = 0.03
+"""Largest share of the time of an answer that drawing may take."""
 _LONGEST_PAUSE_S = 0.5
 
 _THRESHOLDS = gc.get_threshold()
 _YOUNG_ROUNDS = 5
-"""Rounds of the garbage collector among young objects after which all are looked through, when nothing is written."""
+"""Collections of the young generations after which a full collection runs between answers."""
 
 
 class Pace:
-    """Measures what its thread, which draws, has computed since an answer began."""
+    """Measures the CPU time its thread has used for drawing since an answer started."""
 
     def __init__(self) -> None:
-        self._began = self._drawn = time.monotonic()
-        self._used_before = time.thread_time()
+        self.begin()
 
     def begin(self) -> None:
-        """An answer begins now."""
-        self._began = self._drawn = time.monotonic()
-        self._used_before = time.thread_time()
+        """Start measuring."""
+        self._started = self._drawn = time.monotonic()
+        self._cpu_before = time.thread_time()
 
     def allows(self) -> bool:
-        """Whether drawing has not had its share yet, or nothing was drawn for half a second."""
+        """Whether drawing has not used its share yet, or nothing was drawn for half a second."""
         now = time.monotonic()
-        used = time.thread_time() - self._used_before
-        return used <= _SHARE * (now - self._began) or now - self._drawn > _LONGEST_PAUSE_S
+        cpu = time.thread_time() - self._cpu_before
+        return cpu <= _DRAWING_SHARE * (now - self._started) or now - self._drawn > _LONGEST_PAUSE_S
 
     def drawn(self) -> None:
-        """Something was drawn."""
+        """Record that something was drawn."""
         self._drawn = time.monotonic()
 
 
-def keep_garbage_for_pauses() -> None:
-    """Have the garbage collector leave answers alone.
+def defer_garbage_collection() -> None:
+    """Exempt what is imported from garbage collection and make full collections rare.
 
-    What is imported by now stays for good. Left to itself the collector would look through all of it every few hundred
-    tokens, for 60 ms in which nothing is written and nothing is drawn; and through all later objects, for 30 ms.
+    With the default thresholds, a full collection every few hundred tokens stops generation and drawing for 60 ms.
     """
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS[:2], 20 * _YOUNG_ROUNDS)
 
 
-def let_garbage_go() -> None:
-    """Have it work as always: the app has ended, but maybe not the process."""
+def restore_garbage_collection() -> None:
+    """Undo `defer_garbage_collection`; the process may outlive the app."""
     gc.unfreeze()
     gc.set_threshold(*_THRESHOLDS)
 
 
-def tidy() -> None:
-    """Collect garbage now, between answers, if much has come together; in the midst of one it would hold it up."""
+def collect_garbage_between_answers() -> None:
+    """Run a full collection if enough garbage may have accumulated."""
     if gc.get_count()[2] >= _YOUNG_ROUNDS:
         gc.collect()

@@ -1,28 +1,30 @@
-"""Everything the chat can be told by a word: the slash commands, which the command palette lists as well.
-
-Knows each command's name, what may follow it and what it does to the screen; nothing of how those things are done.
-"""
+"""The slash commands, which are also the entries of the command palette: names, arguments and actions."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rstitch_local.errors import UsageError
 from rstitch_local.sanitize import one_line
-from rstitch_tui import actions
+from rstitch_tui.actions import answers, chats, models, settings
+from rstitch_tui.chat_host import ChatHost
 
-if TYPE_CHECKING:
-    from rstitch_tui.screens.chat import ChatScreen
-
-Action = Callable[["ChatScreen", str], Awaitable[None] | None]
+Action = Callable[[ChatHost, str], Awaitable[None] | None]
 
 
 @dataclass(frozen=True)
 class SlashCommand:
-    """A command: `needs` names what must follow it, `takes` what may; `title` is how the palette calls it."""
+    """A command.
+
+    Attributes:
+        name: what is typed after the slash.
+        title: what it does, for the palette, the help and the documentation.
+        action: called with the chat and the arguments as typed.
+        needs: name of a required argument.
+        takes: description of an optional argument.
+    """
 
     name: str
     title: str
@@ -32,134 +34,147 @@ class SlashCommand:
 
     @property
     def usage(self) -> str:
-        """How it is typed."""
+        """The command with its arguments, such as "/rename TITLE"."""
         return f"/{self.name} {self.needs}{f'[{self.takes}]' if self.takes else ''}".rstrip()
 
 
-async def run(screen: ChatScreen, text: str) -> None:
-    """Run what was typed; what is wrong with it is said on the screen."""
-    name, _, words = text.strip().removeprefix("/").partition(" ")
+def is_command(text: str) -> bool:
+    """Whether a message is a command; a text that starts with two slashes is a question."""
+    return text.startswith("/") and not text.startswith("//")
+
+
+async def run(host: ChatHost, text: str) -> None:
+    """Run a command line; errors are shown as notifications."""
+    name, _, arguments = text.strip().removeprefix("/").partition(" ")
     name = name or "help"
-    with screen.chat_app.telling():
+    with host.errors_shown():
         command = find(name)
-        if command.needs and not words.strip():
-            raise UsageError(f"/{command.name} needs more", f"It is used as {command.usage}.")
-        result = command.action(screen, words.strip())
+        if command.needs and not arguments.strip():
+            raise UsageError("Missing argument", f"/{command.name} needs an argument.", f"Usage: {command.usage}")
+        result = command.action(host, arguments.strip())
         if result is not None:
             await result
 
 
-def beginning_with(name: str) -> list[SlashCommand]:
-    """The commands whose names begin so."""
-    return [command for known, command in COMMANDS.items() if known.startswith(name)]
+def starting_with(prefix: str) -> list[SlashCommand]:
+    """Return the commands whose names start with `prefix`."""
+    return [command for name, command in COMMANDS.items() if name.startswith(prefix)]
+
+
+def completions(text: str) -> list[SlashCommand]:
+    """Return the commands that complete a text; none once an argument is typed."""
+    typing_name = is_command(text) and not any(character.isspace() for character in text)
+    return starting_with(text[1:]) if typing_name else []
 
 
 def find(name: str) -> SlashCommand:
-    """The command of that name, or the only one that begins with it.
+    """Return the command of that name, or the only one whose name starts with it.
 
     Raises:
-        UsageError: there is none, or several begin so.
+        UsageError: there is none, or there are several.
     """
     if name in COMMANDS:
         return COMMANDS[name]
-    begun = [command.name for command in beginning_with(name)] if name else []
-    if len(begun) == 1:
-        return COMMANDS[begun[0]]
-    near = begun or difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.5)
-    hint = f"Did you mean {', '.join('/' + command for command in near)}?" if near else "/help lists them all."
-    raise UsageError("No such command", f"There is no /{one_line(name, 30)}.", hint)
+    matches = [command.name for command in starting_with(name)] if name else []
+    if len(matches) == 1:
+        return COMMANDS[matches[0]]
+    suggestions = matches or difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.5)
+    hint = f"Did you mean {', '.join('/' + each for each in suggestions)}?" if suggestions else "/help lists all."
+    raise UsageError("Unknown command", f"There is no command /{one_line(name, 30)}.", hint)
 
 
-def _set(field: str, kind: Callable[[str], object]) -> Action:
-    def action(screen: ChatScreen, words: str) -> None:
+def _number_setting(field: str, kind: Callable[[str], object]) -> Action:
+    def action(host: ChatHost, text: str) -> None:
         value: object = None
-        if words not in ("", "auto"):
+        if text not in ("", "auto"):
             try:
-                value = kind(words)
+                value = kind(text)
             except ValueError:
                 raise UsageError(
-                    "Not a number", f"/{field} wants a number or auto, not {one_line(words, 30)!r}."
+                    "Not a number", f"{field} must be a number or auto, not {one_line(text, 30)!r}."
                 ) from None
-        actions.change(screen, **{field: value})
+        settings.change(host, **{field: value})
 
     return action
 
 
-def _text(field: str) -> Action:
-    return lambda screen, words: actions.show_or_change(screen, field, words)
+def _text_setting(field: str) -> Action:
+    return lambda host, text: settings.show_or_change(host, field, text)
 
 
-def _think(screen: ChatScreen, words: str) -> None:
-    switch = {"on": True, "off": False, "auto": None, "": None}
-    if words not in switch:
-        raise UsageError("On or off?", "/think is followed by on, off or auto.")
-    actions.change(screen, thinking=switch[words])
+def _think(host: ChatHost, text: str) -> None:
+    values = {"on": True, "off": False, "auto": None, "": None}
+    if text not in values:
+        raise UsageError(
+            "Invalid argument", f"{one_line(text, 30)!r} is not a value of /think.", "Use on, off or auto."
+        )
+    settings.change(host, thinking=values[text])
 
 
-def _seed(screen: ChatScreen, words: str) -> None:
+def _seed(host: ChatHost, text: str) -> None:
     try:
-        seed = int(words)
+        seed = int(text)
     except ValueError:
-        raise UsageError("Not a number", f"seed is a whole number, not {one_line(words, 30)!r}.") from None
-    actions.change(screen, seed=seed)
+        raise UsageError("Not a number", f"seed must be a whole number, not {one_line(text, 30)!r}.") from None
+    settings.change(host, seed=seed)
 
 
-def _tau(screen: ChatScreen, words: str) -> None:
-    if words:
-        screen.set_tau(_number(words, "tau"))
+def _tau(host: ChatHost, text: str) -> None:
+    if text:
+        settings.set_tau(host, _number(text))
     else:
-        tau = actions.tau_of(screen)
-        screen.say("This chat's router has no threshold." if tau is None else f"tau: {tau:g}")
+        tau = host.session.tau
+        host.notice(f"The router {host.session.router} has no threshold." if tau is None else f"tau: {tau:g}")
 
 
-def _again(screen: ChatScreen, words: str) -> Awaitable[None]:
-    return actions.again(screen, _number(words, "tau") if words else None)
+def _again(host: ChatHost, text: str) -> Awaitable[None]:
+    return answers.regenerate_at(host, _number(text) if text else None)
 
 
-def _number(words: str, name: str) -> float:
+def _number(text: str) -> float:
     try:
-        return float(words)
+        return float(text)
     except ValueError:
-        raise UsageError("Not a number", f"{name} is a number, not {one_line(words, 30)!r}.") from None
+        raise UsageError("Not a number", f"tau must be a number, not {one_line(text, 30)!r}.") from None
 
 
 _ALL = (
-    SlashCommand("new", "New chat", lambda s, _: actions.new_chat(s)),
-    SlashCommand("chats", "Open, rename or delete a chat", actions.chats, takes="words to search for"),
-    SlashCommand("search", "Search in all chats", actions.chats, needs="WORDS"),
-    SlashCommand("rename", "Rename this chat", actions.rename, needs="TITLE"),
-    SlashCommand("delete", "Delete this chat", lambda s, _: actions.delete(s)),
-    SlashCommand("undo", "Bring back the chat deleted last", lambda s, _: actions.undelete(s)),
-    SlashCommand("export", "Export to a file", actions.export, takes="md, json or html, and a path"),
-    SlashCommand("models", "Models: load, download, switch", lambda s, _: actions.models(s)),
-    SlashCommand("pair", "Load a pair by its name", lambda s, w: s.chat_app.load_pair(w), needs="NAME"),
-    SlashCommand("unload", "Free the models' memory", lambda s, _: s.chat_app.unload()),
-    SlashCommand("context", "Load again with a larger or smaller context", actions.context, needs="TOKENS"),
-    SlashCommand("drop", "Leave the older half of the turns out", lambda s, _: actions.drop_oldest(s)),
-    SlashCommand("chat", "Settings of this chat", lambda s, _: actions.chat_settings(s)),
-    SlashCommand("system", "System prompt of this chat", _text("system"), takes="TEXT"),
-    SlashCommand("router", "Who writes: the router", _text("router"), takes="SPEC"),
-    SlashCommand("tau", "Threshold on the entropy", _tau, takes="NUMBER"),
-    SlashCommand("temperature", "Sampling: temperature", _set("temperature", float), takes="NUMBER"),
-    SlashCommand("top_p", "Sampling: nucleus", _set("top_p", float), takes="NUMBER"),
-    SlashCommand("top_k", "Sampling: the K likeliest", _set("top_k", int), takes="NUMBER"),
-    SlashCommand("min_p", "Sampling: least share", _set("min_p", float), takes="NUMBER"),
-    SlashCommand("max_tokens", "Longest answer", _set("max_tokens", int), takes="NUMBER"),
-    SlashCommand("seed", "Seed of all noise", _seed, needs="NUMBER"),
-    SlashCommand("think", "Whether the models think first", _think, takes="on, off, auto"),
-    SlashCommand("retry", "Answer once more", lambda s, _: actions.regenerate(s)),
-    SlashCommand("again", "The same at another tau, side by side", _again, takes="TAU"),
-    SlashCommand("edit", "Edit the last question, or a stopped answer", lambda s, _: actions.edit(s)),
-    SlashCommand("continue", "Let the answer go on", lambda s, _: actions.go_on(s)),
-    SlashCommand("inspect", "Look at the tokens of an answer", lambda s, _: actions.inspect(s)),
-    SlashCommand("tokens", "Show tokens or Markdown", lambda s, _: actions.toggle_tokens(s)),
-    SlashCommand("thinking", "Unfold or fold the thinking", lambda s, _: actions.toggle_thinking(s)),
-    SlashCommand("copy", "Copy the answer", lambda s, _: actions.copy(s)),
-    SlashCommand("code", "Copy its last block of code", lambda s, _: actions.copy_code(s)),
-    SlashCommand("theme", "Change the colours", lambda s, w: s.chat_app.choose_theme(w), takes="NAME"),
-    SlashCommand("settings", "Write the settings file, and say where it is", lambda s, _: s.chat_app.write_settings()),
-    SlashCommand("help", "Keys and commands", lambda s, _: actions.help_screen(s)),
-    SlashCommand("quit", "Leave", lambda s, _: s.chat_app.leave()),
+    SlashCommand("new", "New chat", lambda h, _: chats.new_chat(h)),
+    SlashCommand("chats", "Open, rename or delete a chat", chats.list_chats, takes="words to search for"),
+    SlashCommand("search", "Search all chats", chats.list_chats, needs="WORDS"),
+    SlashCommand("rename", "Rename this chat", chats.rename, needs="TITLE"),
+    SlashCommand("delete", "Delete this chat", lambda h, _: chats.delete(h)),
+    SlashCommand("undo", "Restore the chat deleted last", lambda h, _: chats.restore(h)),
+    SlashCommand("export", "Export to a file", chats.export, takes="md, json or html, and a path"),
+    SlashCommand("models", "Load, download or switch models", lambda h, _: h.dialogs.open_models()),
+    SlashCommand("pair", "Load a pair by name", models.load_pair, needs="NAME"),
+    SlashCommand("unload", "Unload the models to free their memory", lambda h, _: models.unload(h)),
+    SlashCommand("context", "Reload the models with another context size", models.set_context, needs="TOKENS"),
+    SlashCommand("drop", "Forget the older half of the chat", lambda h, _: models.forget_older_half(h)),
+    SlashCommand("chat", "Settings of this chat", lambda h, _: settings.open_form(h)),
+    SlashCommand("system", "System prompt", _text_setting("system"), takes="TEXT"),
+    SlashCommand("router", "Router", _text_setting("router"), takes="SPEC"),
+    SlashCommand("tau", "Entropy threshold", _tau, takes="NUMBER"),
+    SlashCommand("temperature", "Sampling: temperature", _number_setting("temperature", float), takes="NUMBER"),
+    SlashCommand("top_p", "Sampling: top-p", _number_setting("top_p", float), takes="NUMBER"),
+    SlashCommand("top_k", "Sampling: top-k", _number_setting("top_k", int), takes="NUMBER"),
+    SlashCommand("min_p", "Sampling: min-p", _number_setting("min_p", float), takes="NUMBER"),
+    SlashCommand("max_tokens", "Maximum tokens per answer", _number_setting("max_tokens", int), takes="NUMBER"),
+    SlashCommand("seed", "Random seed", _seed, needs="NUMBER"),
+    SlashCommand("think", "Turn thinking on or off", _think, takes="on, off, auto"),
+    SlashCommand("retry", "Regenerate the answer", lambda h, _: answers.regenerate(h)),
+    SlashCommand("again", "Regenerate at another tau, side by side", _again, takes="TAU"),
+    SlashCommand("edit", "Edit the last question or a stopped answer", lambda h, _: answers.edit(h)),
+    SlashCommand("continue", "Continue a stopped answer", lambda h, _: answers.continue_answer(h)),
+    SlashCommand("inspect", "Inspect an answer token by token", lambda h, _: answers.inspect(h)),
+    SlashCommand("tokens", "Show answers as tokens or as Markdown", lambda h, _: h.toggle_tokens()),
+    SlashCommand("thinking", "Fold or unfold the thinking", lambda h, _: h.toggle_thinking()),
+    SlashCommand("copy", "Copy the answer", lambda h, _: answers.copy(h)),
+    SlashCommand("code", "Copy the last code block", lambda h, _: answers.copy_code(h)),
+    SlashCommand("theme", "Change the theme", lambda h, name: h.dialogs.choose_theme(name), takes="NAME"),
+    SlashCommand("settings", "Create the settings file", lambda h, _: settings.write_settings_file(h)),
+    SlashCommand("help", "Keys and commands", lambda h, _: h.dialogs.open_help()),
+    SlashCommand("quit", "Quit", lambda h, _: h.quit()),
 )
 
 COMMANDS = {command.name: command for command in _ALL}

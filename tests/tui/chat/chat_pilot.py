@@ -125,7 +125,7 @@ async def chatting(
         async with app.run_test(size=size) as pilot:
             chat = Chat(app, pilot)
             if loaded:
-                await chat.until(lambda: app.ready, "the pair was never loaded")
+                await chat.until(lambda: app.models.ready, "the pair was never loaded")
                 await pilot.pause()
             yield chat
             await app.leave()

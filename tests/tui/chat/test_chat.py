@@ -13,6 +13,7 @@ from textual.widgets import TextArea
 from rstitch_local import builtin
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.loading import LoadOptions, load_pair
+from rstitch_tui.actions import settings
 from rstitch_tui.widgets.entropy_strip import EntropyStrip
 from rstitch_tui.widgets.message_view import MessageView
 from rstitch_tui.widgets.tau_slider import TauSlider
@@ -30,7 +31,7 @@ def last_view(chat: Chat) -> MessageView:
     return view
 
 
-def test_a_question_is_answered_as_the_engine_answers_it(tmp_path: Path) -> None:
+def test_answer_equals_the_answer_of_pair_ask(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             assert builtin.GREETING[:40] in chat.screen_text()
@@ -49,7 +50,7 @@ def test_a_question_is_answered_as_the_engine_answers_it(tmp_path: Path) -> None
     run(flow)
 
 
-def test_the_next_turn_evaluates_only_what_is_new(tmp_path: Path) -> None:
+def test_next_turn_evaluates_only_new_tokens(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="entropy:0.02") as chat:
             await chat.ask(question(0))
@@ -68,9 +69,7 @@ def test_the_next_turn_evaluates_only_what_is_new(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_escape_stops_and_keeps_what_was_written_and_it_can_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_escape_stops_an_answer_that_continue_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="llm") as chat:
             whole = await chat.ask(question(1))
@@ -98,7 +97,7 @@ def test_escape_stops_and_keeps_what_was_written_and_it_can_go_on(
     run(flow)
 
 
-def test_a_reader_who_scrolled_up_is_left_in_peace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scrolling_up_disables_auto_follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, size=(60, 24), router="llm") as chat:
             for index in range(4):
@@ -121,7 +120,7 @@ def test_a_reader_who_scrolled_up_is_left_in_peace(tmp_path: Path, monkeypatch: 
     run(flow)
 
 
-def test_what_was_sent_before_comes_back_with_up(tmp_path: Path) -> None:
+def test_up_recalls_earlier_prompts(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             composer = chat.app.chat_screen.composer
@@ -138,7 +137,7 @@ def test_what_was_sent_before_comes_back_with_up(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_several_lines_are_one_message(tmp_path: Path) -> None:
+def test_multiline_message(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             composer = chat.app.chat_screen.composer
@@ -157,7 +156,7 @@ def test_several_lines_are_one_message(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_the_same_again_at_another_tau(tmp_path: Path) -> None:
+def test_regenerate_at_another_tau_side_by_side(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="entropy:0") as chat:
             first = await chat.ask(question(1))
@@ -173,7 +172,7 @@ def test_the_same_again_at_another_tau(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_a_token_is_exchanged_in_the_inspector(tmp_path: Path) -> None:
+def test_branch_from_the_inspector(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             await chat.ask(question(0))
@@ -196,13 +195,13 @@ def test_a_token_is_exchanged_in_the_inspector(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_an_escape_that_comes_too_late_does_not_turn_letters_into_actions(tmp_path: Path) -> None:
+def test_late_escape_keeps_the_focus_in_the_prompt(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             await chat.ask(question(0))
             await chat.pilot.press("escape")
             assert chat.app.focused is chat.app.chat_screen.composer
-            chat.app.chat_screen._ended_at = 0.0
+            chat.app.chat_screen.controller.ended_at = 0.0
             await chat.pilot.press("escape")
             assert isinstance(chat.app.focused, MessageView)
             await chat.pilot.press("/")
@@ -215,7 +214,7 @@ def test_an_escape_that_comes_too_late_does_not_turn_letters_into_actions(tmp_pa
     run(flow)
 
 
-def test_a_stopped_answer_is_what_edit_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_selects_a_stopped_answer_else_the_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="llm") as chat:
             gate = Gate(monkeypatch, after=20)
@@ -236,7 +235,7 @@ def test_a_stopped_answer_is_what_edit_means(tmp_path: Path, monkeypatch: pytest
     run(flow)
 
 
-def test_figures_are_those_of_the_answer_one_is_on(tmp_path: Path) -> None:
+def test_routing_panel_shows_the_focused_answer(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="entropy:0.4") as chat:
             await chat.ask(question(0))
@@ -252,12 +251,12 @@ def test_figures_are_those_of_the_answer_one_is_on(tmp_path: Path) -> None:
             await chat.pilot.press("enter")
             await chat.until(lambda: strip.tau == 0.01)
             await chat.send("/tau 2")
-            assert any("from 0" in notice for notice in chat.notices)
+            assert any("between 0" in notice for notice in chat.notices)
 
     run(flow)
 
 
-def test_tau_is_moved_within_the_rule_of_the_chat(tmp_path: Path) -> None:
+def test_tau_command_keeps_the_routers_rule(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="window:4:0.5") as chat:
             assert chat.app.chat_screen.query_one(TauSlider).value == 0.5
@@ -277,7 +276,7 @@ def test_tau_is_moved_within_the_rule_of_the_chat(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_branches_are_kept_and_walked(tmp_path: Path) -> None:
+def test_editing_a_question_creates_a_branch(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             first = await chat.ask(question(0))
@@ -288,7 +287,7 @@ def test_branches_are_kept_and_walked(tmp_path: Path) -> None:
             await chat.pilot.pause()
             area = chat.app.screen.query_one(TextArea)
             area.load_text(question(2))
-            await chat.pilot.click("#go_on")
+            await chat.pilot.click("#continue")
             await chat.quiet()
             assert [m.role for m in chat.app.session.path] == ["user", "assistant"]
             assert chat.app.session.path[0].text == question(2)
@@ -303,7 +302,7 @@ def test_branches_are_kept_and_walked(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_an_edited_answer_is_gone_on_with(tmp_path: Path) -> None:
+def test_editing_an_answer_continues_from_the_new_text(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             await chat.ask(question(0))
@@ -312,7 +311,7 @@ def test_an_edited_answer_is_gone_on_with(tmp_path: Path) -> None:
             await chat.pilot.pause()
             area = chat.app.screen.query_one(TextArea)
             area.load_text("Steps:\n101*5=505\n1")
-            await chat.pilot.click("#go_on")
+            await chat.pilot.click("#continue")
             await chat.quiet()
             message = chat.app.session.path[-1]
             assert message.prefix == "Steps:\n101*5=505\n1"
@@ -329,7 +328,7 @@ def test_tau_changes_from_the_next_token_on(tmp_path: Path, monkeypatch: pytest.
             gate = Gate(monkeypatch, after=10)
             await chat.send(question(1))
             await chat.until(gate.reached.is_set)
-            chat.app.chat_screen.set_tau(0.9)
+            settings.set_tau(chat.app.chat_screen.controller, 0.9)
             gate.open()
             await chat.quiet()
             trace = chat.app.store.trace(chat.app.session.path[-1].id)
@@ -344,7 +343,7 @@ def test_tau_changes_from_the_next_token_on(tmp_path: Path, monkeypatch: pytest.
     run(flow)
 
 
-def test_tokens_thinking_and_copying(tmp_path: Path) -> None:
+def test_toggle_tokens_and_thinking_and_copy(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="llm") as chat:
             await chat.ask(question(0))
@@ -360,18 +359,18 @@ def test_tokens_thinking_and_copying(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_commands_say_what_is_wrong(tmp_path: Path) -> None:
+def test_invalid_commands_show_errors(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             for text, words in (
-                ("/nothing", "There is no /nothing"),
-                ("/tau x", "is a number"),
+                ("/nothing", "There is no command /nothing"),
+                ("/tau x", "must be a number"),
                 ("/router entropy:x", "needs a number"),
-                ("/rename", "needs more"),
-                ("/export pdf", "no export to"),
-                ("/retry", "no answer so far"),
+                ("/rename", "needs an argument"),
+                ("/export pdf", "is not a format"),
+                ("/retry", "no answer yet"),
                 ("/temperature -1", "greater than or equal"),
-                ("/context 5", "not between"),
+                ("/context 5", "must be between"),
                 ("/undo", "No chat was deleted"),
                 ("/pair nobody", "no pair called"),
                 ("/theme none", "no theme"),
@@ -384,7 +383,7 @@ def test_commands_say_what_is_wrong(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_exports_are_written_and_never_over_a_file(tmp_path: Path) -> None:
+def test_export_never_overwrites_a_file(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             said = await chat.ask(question(0))
@@ -402,7 +401,7 @@ def test_exports_are_written_and_never_over_a_file(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_chats_last_and_are_found_again(tmp_path: Path) -> None:
+def test_chats_are_stored_and_searchable(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             said = await chat.ask(question(0))
@@ -427,7 +426,7 @@ def test_chats_last_and_are_found_again(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_a_full_context_is_a_choice(tmp_path: Path) -> None:
+def test_full_context_offers_to_forget_the_older_half(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, options=LoadOptions(context=256, threads=1), router="slm") as chat:
             for index in range(12):
@@ -447,40 +446,40 @@ def test_a_full_context_is_a_choice(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_a_larger_context_keeps_the_chat(tmp_path: Path) -> None:
+def test_full_context_offers_to_reload_with_a_larger_one(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, options=LoadOptions(context=128, threads=1), router="llm") as chat:
             await chat.send(question(1))
             await chat.until(lambda: chat.app.screen is not chat.app.chat_screen, "no choice was offered")
             await chat.pilot.press("enter")
-            await chat.until(lambda: chat.app.facts and chat.app.facts.context[Role.LLM] == 256)
+            await chat.until(lambda: chat.app.models.loaded and chat.app.models.loaded.context[Role.LLM] == 256)
             await chat.quiet()
             assert chat.app.session.path[-1].text
 
     run(flow)
 
 
-def test_a_broken_model_leaves_the_chat_alone(tmp_path: Path) -> None:
+def test_broken_model_file_keeps_the_chat(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             await chat.ask(question(0))
             broken = tmp_path / "broken.gguf"
             broken.write_bytes(b"GGUF\x03\x00")
             choice = many_turns()
-            chat.app._load(type(choice)("broken", broken, choice.llm, choice.defaults), LoadOptions())
-            await chat.until(lambda: not chat.app.loading)
-            assert not chat.app.ready
+            chat.app.load(type(choice)("broken", broken, choice.llm, choice.defaults))
+            await chat.until(lambda: not chat.app.models.loading)
+            assert not chat.app.models.ready
             await chat.send(question(1))
-            assert any("No models are loaded" in notice for notice in chat.notices)
+            assert any("No models loaded" in notice for notice in chat.notices)
             assert chat.app.chat_screen.composer.text == question(1)
             await chat.send("/pair demo")
-            await chat.until(lambda: chat.app.ready)
+            await chat.until(lambda: chat.app.models.ready)
             await chat.ask(question(1))
 
     run(flow)
 
 
-def test_quitting_while_it_writes_keeps_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quitting_during_an_answer_keeps_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="llm") as chat:
             gate = Gate(monkeypatch, after=20)
@@ -497,7 +496,7 @@ def test_quitting_while_it_writes_keeps_the_text(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("size", [(40, 10), (80, 24), (200, 60)])
-def test_any_size_of_terminal(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_terminal_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, size=size) as chat:
             await chat.send(question(1))

@@ -22,6 +22,7 @@ from rstitch_local.engine.loading import LoadOptions, LoadProgress, load_choice
 from rstitch_local.engine.run import Run
 from rstitch_local.errors import CancelledError, StorageError
 from rstitch_tui import engine_thread, slash
+from rstitch_tui.chat_settings import ChatSettings
 from rstitch_tui.keys import ACTIONS
 from rstitch_tui.store.database import Database
 from rstitch_tui.store.store import Store
@@ -63,7 +64,7 @@ def disk_full(*_args: object, **_options: object) -> None:
 # The disk
 
 
-def test_a_disk_that_fills_up_costs_no_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_during_an_answer_loses_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="llm") as chat:
             gate = Gate(monkeypatch, after=20)
@@ -88,7 +89,7 @@ def test_a_disk_that_fills_up_costs_no_word(tmp_path: Path, monkeypatch: pytest.
     run(flow)
 
 
-def test_a_question_that_cannot_be_kept_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_question_that_cannot_be_stored_returns_to_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             for method in ("add_user", "begin_answer"):
@@ -114,7 +115,7 @@ def test_a_question_that_cannot_be_kept_comes_back(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("broken", ["trace", "siblings", "prompts", "get_state", "set_state", "set_settings", "purge"])
-def test_a_store_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+def test_store_errors_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             await chat.ask(question(0))
@@ -147,7 +148,7 @@ def test_quitting_with_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run(flow)
 
 
-def test_a_chat_another_app_deleted(tmp_path: Path) -> None:
+def test_chat_deleted_by_another_app(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             await chat.ask(question(0))
@@ -169,7 +170,7 @@ def test_a_chat_another_app_deleted(tmp_path: Path) -> None:
     run(flow)
 
 
-def test_two_apps_in_one_chat(tmp_path: Path) -> None:
+def test_two_apps_use_one_chat(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as one:
             await one.ask(question(0))
@@ -217,7 +218,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_whatever_a_model_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_hostile_model_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, size=(80, 24)) as chat:
             says(monkeypatch, HOSTILE[kind])
@@ -247,7 +248,7 @@ def test_whatever_a_model_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     run(flow)
 
 
-def test_a_text_that_costs_too_much_is_drawn_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expensive_markdown_is_drawn_as_plain_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             for kind in ("table", "list", "numbers", "nested list", "nested quotes", "headings", "code", "brackets"):
@@ -267,7 +268,7 @@ def test_a_text_that_costs_too_much_is_drawn_as_it_is(tmp_path: Path, monkeypatc
 # What users do
 
 
-def test_no_command_ends_the_app(tmp_path: Path) -> None:
+def test_no_command_crashes_the_app(tmp_path: Path) -> None:
     words = [
         *(
             "",
@@ -313,7 +314,7 @@ def test_no_command_ends_the_app(tmp_path: Path) -> None:
                 if name == "quit":
                     continue
                 for word in dice.sample(words, 5):
-                    await slash.run(chat.app.chat_screen, f"/{name} {word}")
+                    await slash.run(chat.app.chat_screen.controller, f"/{name} {word}")
                     chat.app.session.stop()
                     if len(chat.app.screen_stack) > 2:
                         await chat.pilot.press("escape")
@@ -322,11 +323,11 @@ def test_no_command_ends_the_app(tmp_path: Path) -> None:
                             await chat.pilot.pause()
                     assert chat.app._exception is None, (name, word)
                 await chat.quiet()
-            await chat.until(lambda: not chat.app.loading)
-            await slash.run(chat.app.chat_screen, "/pair demo")
-            await chat.until(lambda: chat.app.ready)
-            await slash.run(chat.app.chat_screen, "/new")
-            chat.app.session.new_chat(type(chat.app.session.settings)())
+            await chat.until(lambda: not chat.app.models.loading)
+            await slash.run(chat.app.chat_screen.controller, "/pair demo")
+            await chat.until(lambda: chat.app.models.ready)
+            chat.app.session.new_chat_settings = ChatSettings()
+            await slash.run(chat.app.chat_screen.controller, "/new")
             await chat.ask(question(0))
             assert chat.app.session.path[-1].stop == "eog"
 
@@ -364,7 +365,7 @@ WHILE_IT_WRITES = [
 
 
 @pytest.mark.parametrize("command", WHILE_IT_WRITES)
-def test_while_an_answer_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_command_during_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """It works, or it is said why not; the answer is kept, and the chat goes on."""
 
     async def flow() -> None:
@@ -373,21 +374,21 @@ def test_while_an_answer_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             gate = Gate(monkeypatch, after=30)
             await chat.send(question(2))
             await chat.until(gate.reached.is_set)
-            writing = chat.app.session.writing
+            writing = chat.app.session.answer_message
             assert writing is not None
             await chat.send(command)
             for _ in range(3):
                 await chat.pilot.press("escape")
             gate.open()
             await chat.quiet()
-            await chat.until(lambda: not chat.app.loading)
+            await chat.until(lambda: not chat.app.models.loading)
             await to_prompt(chat)
             message = chat.app.store.message(writing.id)
             assert message.stop is not None
             assert len(message.text) > 30
-            if not chat.app.ready:
+            if not chat.app.models.ready:
                 await chat.send("/pair demo")
-                await chat.until(lambda: chat.app.ready)
+                await chat.until(lambda: chat.app.models.ready)
             await chat.send("/new")
             await chat.send("/router slm")
             assert "\\boxed" in await chat.ask(question(0)) or command == "/max_tokens 3"
@@ -396,7 +397,7 @@ def test_while_an_answer_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("seed", range(1))
-def test_keys_pressed_at_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_random_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     keys = sorted({key for action in ACTIONS for key in action.keys.split(",")} - {"ctrl+q"})
     keys += ["escape", "enter", "tab", "shift+tab", "up", "down", "left", "right", "a", "/", "ctrl+p", "ctrl+c", "1"]
     dice = random.Random(seed)
@@ -406,7 +407,7 @@ def test_keys_pressed_at_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
             says(monkeypatch, "Some *words* and `code`.\n\n- a\n- b\n\n```\nx = 1\n```\n", pieces=40)
             await chat.ask(question(0))
             for _ in range(60):
-                if chat.app.chat_screen.is_active and not chat.app.ready and not chat.app.loading:
+                if chat.app.chat_screen.is_active and not chat.app.models.ready and not chat.app.models.loading:
                     await chat.send("/pair demo")
                 await chat.pilot.press(*dice.choices(keys, k=3))
                 assert chat.app._exception is None
@@ -417,7 +418,7 @@ def test_keys_pressed_at_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     run(flow)
 
 
-def test_ctrl_c_stops_and_does_not_quit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_stops_the_answer_but_does_not_quit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="llm") as chat:
             gate = Gate(monkeypatch, after=20)
@@ -434,7 +435,7 @@ def test_ctrl_c_stops_and_does_not_quit(tmp_path: Path, monkeypatch: pytest.Monk
     run(flow)
 
 
-def test_a_megabyte_pasted_and_a_question_too_long(tmp_path: Path) -> None:
+def test_question_of_a_megabyte(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, options=LoadOptions(context=128, threads=1)) as chat:
             await chat.send("word " * 200_000)
@@ -453,7 +454,7 @@ def test_a_megabyte_pasted_and_a_question_too_long(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["<|im_end|>" * 50, "<think></think><|im_start|>", "//not a command", "\x1b[31m\0", "\u200d"]
 )
-def test_strange_questions(tmp_path: Path, text: str) -> None:
+def test_unusual_questions(tmp_path: Path, text: str) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             await chat.send(text)
@@ -493,14 +494,14 @@ def slow() -> PairChoice:
 
 
 @pytest.mark.parametrize("how", ["escape", "ctrl+c", "/unload", "/pair demo"])
-def test_loading_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_loading_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     async def flow() -> None:
         load = SlowLoad(monkeypatch)
         async with chatting(tmp_path, choice=slow(), loaded=False) as chat:
             await chat.until(load.begun.is_set)
             await chat.until(lambda: "50%" in chat.screen_text())
             await chat.send(question(0))
-            assert any("still being loaded" in notice for notice in chat.notices)
+            assert any("still loading" in notice for notice in chat.notices)
             if how.startswith("/"):
                 await chat.send(how)
             else:
@@ -508,21 +509,21 @@ def test_loading_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, h
             await chat.until(load.cancelled.is_set)
             if how == "/pair demo":
                 # Another pair was wanted instead: there is nothing to tell of the first.
-                await chat.until(lambda: chat.app.ready)
+                await chat.until(lambda: chat.app.models.ready)
                 assert not any("cancelled" in notice for notice in chat.notices)
             else:
-                await chat.until(lambda: not chat.app.loading)
+                await chat.until(lambda: not chat.app.models.loading)
                 await chat.pilot.pause()
-                assert "No models are loaded" in chat.screen_text()
+                assert "No models loaded" in chat.screen_text()
                 await chat.send("/pair demo")
-                await chat.until(lambda: chat.app.ready)
-            assert chat.app.pair_name == "demo"
+                await chat.until(lambda: chat.app.models.ready)
+            assert chat.app.models.pair_name == "demo"
             assert await chat.ask(question(0))
 
     run(flow)
 
 
-def test_quitting_while_it_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quitting_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def flow() -> None:
         load = SlowLoad(monkeypatch)
         async with chatting(tmp_path, choice=slow(), loaded=False) as chat:
@@ -535,7 +536,7 @@ def test_quitting_while_it_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("fault", ["missing", "garbage", "too large"])
-def test_a_pair_that_cannot_be_loaded(tmp_path: Path, fault: str) -> None:
+def test_pair_that_cannot_be_loaded(tmp_path: Path, fault: str) -> None:
     choice = many_turns()
     file = tmp_path / "model.gguf"
     if fault == "garbage":
@@ -549,10 +550,10 @@ def test_a_pair_that_cannot_be_loaded(tmp_path: Path, fault: str) -> None:
             tmp_path, choice=PairChoice("bad", slm, choice.llm, choice.defaults), options=options, loaded=False
         ) as chat:
             await chat.until(lambda: any("error" in n.severity for n in chat.app._notifications))
-            assert not chat.app.ready
-            assert "No models are loaded" in chat.screen_text()
-            chat.app._load(choice, LoadOptions(threads=1))
-            await chat.until(lambda: chat.app.ready)
+            assert not chat.app.models.ready
+            assert "No models loaded" in chat.screen_text()
+            chat.app.models.load(choice, LoadOptions(threads=1))
+            await chat.until(lambda: chat.app.models.ready)
             assert await chat.ask(question(0))
 
     run(flow)
@@ -587,7 +588,7 @@ def test_tiny_terminals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: t
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has neither these signals nor such terminals")
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGINT", "SIGKILL", "closed"])
-def test_the_process_ends_and_the_text_is_kept(tmp_path: Path, how: str) -> None:
+def test_killing_the_process_keeps_the_text(tmp_path: Path, how: str) -> None:
     import pty
     import select
 

@@ -15,7 +15,7 @@ import pytest
 from chat_pilot import Chat, chatting, question, run
 from textual.widget import Widget
 
-from rstitch_tui import actions
+from rstitch_tui.actions import chats, settings
 from rstitch_tui.screens.chat import ChatScreen
 
 TURNS = 200
@@ -97,7 +97,7 @@ async def turn_of(chat: Chat, turn: int) -> None:
     app, session = chat.app, chat.app.session
     if turn % 15 == 4 and turn > 15:
         # Back to the chat before, for one more turn: after it a new one begins.
-        await actions.open_chat(app.chat_screen, app.store.chats()[1].id)
+        await chats.open_chat(app.chat_screen.controller, app.store.chats()[1].id)
     elif turn % TURNS_A_CHAT == 0:
         app.simulate_key("ctrl+n")
         await until(lambda: session.chat is None)
@@ -109,7 +109,7 @@ async def turn_of(chat: Chat, turn: int) -> None:
     elif turn % 20 in KEYS:
         app.simulate_key(KEYS[turn % 20])
     elif turn % 20 == 7:
-        app.chat_screen.set_tau(0.001 * (1 + turn % 3))
+        settings.set_tau(app.chat_screen.controller, 0.001 * (1 + turn % 3))
     before = session.path[-1].id if session.path else 0
     if turn % 10 == 4:
         app.simulate_key("ctrl+r")
@@ -128,7 +128,7 @@ def test_two_hundred_turns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         begun = time.monotonic()
         async with chatting(tmp_path, router="entropy:0.02", size=(100, 30)) as chat:
             watching = asyncio.create_task(blocks.watch())
-            chat.app.session.begin_with(max_tokens=TOKENS_A_TURN)
+            chat.app.session.set_defaults(max_tokens=TOKENS_A_TURN)
             for turn in range(TURNS):
                 blocks.turn = turn
                 await turn_of(chat, turn)

@@ -15,7 +15,9 @@ from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.trace.record import Trace
-from rstitch_tui.engine_thread import Answer, AnswerEnded, EngineThread, Loaded, LoadFailed, Request, Unloaded
+from rstitch_tui.answer import Answer, Request
+from rstitch_tui.engine_events import AnswerEnded, Loaded, LoadFailed, Unloaded
+from rstitch_tui.engine_thread import EngineThread
 
 QUESTION = [{"role": "user", "content": "Hello, you two."}]
 # The tiny models' entropies lie around this, so that control passes often.
@@ -67,7 +69,7 @@ async def answer(shell: Shell, pilot: ShellPilot, **options: Any) -> tuple[Reque
     """Have an answer written, greedily unless told otherwise."""
     request = request_for(**options)
     wanted = Answer(request)
-    shell.engine.write(wanted)
+    shell.engine.generate(wanted)
     await until(pilot, lambda: wanted in shell.seen)
     assert wanted.error is None
     assert wanted.trace is not None

@@ -16,8 +16,9 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.llama.batch import Usage
 from rstitch_local.trace.record import Trace
-from rstitch_tui.engine_thread import Answer
-from rstitch_tui.screens.compare import CompareScreen, final_answer, same_answer, verdict
+from rstitch_tui.answer import Answer
+from rstitch_tui.comparison import final_answer, same_answer, verdict
+from rstitch_tui.screens.compare import CompareScreen
 from rstitch_tui.widgets.entropy_strip import EntropyStrip
 from rstitch_tui.widgets.figures import Figures
 from rstitch_tui.widgets.token_view import TokenView
@@ -25,7 +26,7 @@ from rstitch_tui.widgets.token_view import TokenView
 NEW = "entropy:0.6"
 
 
-def said(screen: CompareScreen) -> str:
+def verdict_line(screen: CompareScreen) -> str:
     return str(screen.query_one("#verdict", Static).content)
 
 
@@ -38,16 +39,17 @@ async def written(
 ) -> Answer:
     """Have the new answer written, and hand it on as the chat does."""
     new = Answer(request_for(router=NEW, **options))
-    shell.engine.write(new)
+    shell.engine.generate(new)
     for _ in range(3000):
-        steps = new.take()
+        steps = new.take_steps()
         if steps and extend:
-            screen.extend(steps, new.trace)
+            screen.show(new.trace)
         if new.ended:
             break
         await pilot.pause()
     assert new.ended
-    screen.finish(new.trace, new.error.message if new.error else "")
+    screen.show(new.trace)
+    screen.finish(new.error.message if new.error else "")
     await pilot.pause()
     return new
 
@@ -56,17 +58,17 @@ async def written(
 def test_both_answers_are_shown_and_compared(tiny_pair: TinyPair, extend: bool) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         _, old = await answer(shell, pilot)
-        screen = CompareScreen(old, NEW)
+        screen = CompareScreen(old, NEW, shell.engine.stop)
         await shell.push_screen(screen)
         assert texts(screen) == [old.text, ""]
-        assert "tau 0.6: writing" in said(screen)
+        assert "tau 0.6: generating" in verdict_line(screen)
         new = await written(shell, pilot, screen, extend=extend)
         assert new.trace is not None
         assert new.trace.text != old.text
         # Also what nobody handed on is there at the end.
         assert texts(screen) == [old.text, new.trace.text]
-        assert said(screen).startswith("tau 0.6: ")
-        assert f"{new.trace.llm_share:.0%} instead of {old.llm_share:.0%} LLM tokens" in said(screen)
+        assert verdict_line(screen).startswith("tau 0.6: ")
+        assert f"{new.trace.llm_share:.0%} instead of {old.llm_share:.0%} LLM tokens" in verdict_line(screen)
         headings = [str(heading.content) for heading in screen.query(".heading").results(Static)]
         assert headings[0].startswith("Before · tau 0.2 · 60 tokens · ")
         assert headings[1].startswith("Now · tau 0.6 · 60 tokens · ")
@@ -81,51 +83,44 @@ def test_both_answers_are_shown_and_compared(tiny_pair: TinyPair, extend: bool) 
     run(body, tiny_pair)
 
 
-def test_what_comes_before_the_screen_is_there_is_not_lost(tiny_pair: TinyPair) -> None:
+def test_answer_that_ends_before_the_screen_is_mounted(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         _, old = await answer(shell, pilot)
         _, new = await answer(shell, pilot, router=NEW)
-        screen = CompareScreen(old, NEW)
-        screen.extend(new.steps[:5], new)
-        screen.finish(new)
+        screen = CompareScreen(old, NEW, shell.engine.stop)
+        screen.show(new)
+        screen.finish()
         await shell.push_screen(screen)
         assert texts(screen) == [old.text, new.text]
-        assert "instead of" in said(screen)
+        assert "instead of" in verdict_line(screen)
 
     run(body, tiny_pair)
 
 
-def test_escape_stops_and_then_closes(tiny_pair: TinyPair) -> None:
+def test_escape_stops_then_closes(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         _, old = await answer(shell, pilot)
-        screen = CompareScreen(old, NEW)
+        stops: list[None] = []
+        screen = CompareScreen(old, NEW, lambda: stops.append(None))
         await shell.push_screen(screen)
-        stopped = 0
-        stop = shell.engine.stop
-
-        def noted() -> None:
-            nonlocal stopped
-            stopped += 1
-            stop()
-
-        shell.engine.stop = noted  # type: ignore[method-assign]
         await pilot.press("escape")
-        assert stopped == 1
+        assert len(stops) == 1
         assert shell.screen is screen
-        screen.finish(replace(old, stop="interrupted"))
+        screen.show(replace(old, stop="interrupted"))
+        screen.finish()
         await pilot.pause()
-        assert "answer were not written to the end" in said(screen)
+        assert "unfinished: the new" in verdict_line(screen)
         await pilot.press("escape")
         await until(pilot, lambda: shell.screen is not screen)
-        assert stopped == 1
+        assert len(stops) == 1
 
     run(body, tiny_pair)
 
 
-def test_one_can_leave_where_no_end_is_reported(tiny_pair: TinyPair) -> None:
+def test_second_escape_closes_without_an_end(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         _, old = await answer(shell, pilot, max_tokens=3)
-        screen = CompareScreen(old, NEW)
+        screen = CompareScreen(old, NEW, shell.engine.stop)
         await shell.push_screen(screen)
         await pilot.press("escape", "escape")
         await until(pilot, lambda: shell.screen is not screen)
@@ -133,14 +128,14 @@ def test_one_can_leave_where_no_end_is_reported(tiny_pair: TinyPair) -> None:
     run(body, tiny_pair)
 
 
-def test_what_went_wrong_is_said(tiny_pair: TinyPair) -> None:
+def test_error_is_shown_as_plain_text(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         _, old = await answer(shell, pilot, max_tokens=3)
-        screen = CompareScreen(old, "llm")
+        screen = CompareScreen(old, "llm", shell.engine.stop)
         await shell.push_screen(screen)
-        screen.finish(None, "[bold]No room\x1b[2J")
+        screen.finish("[bold]No room\x1b[2J")
         await pilot.pause()
-        assert said(screen) == "[bold]No room[2J"
+        assert verdict_line(screen) == "[bold]No room[2J"
         await pilot.press("escape")
         await until(pilot, lambda: shell.screen is not screen)
 
@@ -150,10 +145,10 @@ def test_what_went_wrong_is_said(tiny_pair: TinyPair) -> None:
 @pytest.mark.parametrize(
     ("size", "beside"), [((140, 45), True), ((80, 24), True), ((79, 24), False), ((40, 10), False)]
 )
-def test_side_by_side_where_there_is_room(tiny_pair: TinyPair, size: tuple[int, int], beside: bool) -> None:
+def test_layout_by_terminal_size(tiny_pair: TinyPair, size: tuple[int, int], beside: bool) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         _, old = await answer(shell, pilot)
-        screen = CompareScreen(old, NEW)
+        screen = CompareScreen(old, NEW, shell.engine.stop)
         await shell.push_screen(screen)
         await written(shell, pilot, screen)
         one, other = (scroll.region for scroll in screen.query(VerticalScroll))
@@ -169,21 +164,21 @@ def test_side_by_side_where_there_is_room(tiny_pair: TinyPair, size: tuple[int, 
     run(body, tiny_pair, size)
 
 
-def test_the_new_answer_is_followed_unless_one_reads_further_up(tiny_pair: TinyPair) -> None:
+def test_new_answer_is_followed_unless_scrolled_up(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         _, old = await answer(shell, pilot)
         old.steps *= 20
-        screen = CompareScreen(old, NEW)
+        screen = CompareScreen(old, NEW, shell.engine.stop)
         await shell.push_screen(screen)
         left, right = screen.query(VerticalScroll)
         new = replace(old, steps=old.steps[:900])
-        screen.extend(new.steps, new)
+        screen.show(new)
         await until(pilot, lambda: right.max_scroll_y > 0 and right.scroll_offset.y == right.max_scroll_y)
         assert left.scroll_offset.y == 0 < left.max_scroll_y
         right.scroll_to(y=1, animate=False)
         await until(pilot, lambda: right.scroll_offset.y == 1)
         end = right.max_scroll_y
-        screen.extend(old.steps[900:], old)
+        screen.show(old)
         await until(pilot, lambda: right.max_scroll_y > end)
         for _ in range(5):
             await pilot.pause()
@@ -192,14 +187,14 @@ def test_the_new_answer_is_followed_unless_one_reads_further_up(tiny_pair: TinyP
     run(body, tiny_pair, (80, 15))
 
 
-def test_the_same_words_are_the_same_answer(tmp_path: Path) -> None:
+def test_equal_final_answers(tmp_path: Path) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         _, old = await answer(shell, pilot)
         assert old.stop == "eog"
-        screen = CompareScreen(old, NEW)
+        screen = CompareScreen(old, NEW, shell.engine.stop)
         await shell.push_screen(screen)
         await written(shell, pilot, screen)
-        assert said(screen).endswith("the final answers are the same (43).")
+        assert verdict_line(screen).endswith("same final answer (43).")
 
     run(body, write_pair(tmp_path, {"answer": "=43"}, {"answer": "=43"}))
 
@@ -227,29 +222,28 @@ def trace_of(
     return Trace(0, {"router": router}, steps=steps, usage=usage, tokens={Role.SLM: slm, Role.LLM: llm}, **fields)
 
 
-def test_the_verdict() -> None:
+def test_verdict() -> None:
     old = trace_of(r"So it is \boxed{42}.", ms=400.0, prompt_ms=999.0)
     new = trace_of(r"It is \boxed{ 42 }", llm=1, slm=9, ms=500.0, router="entropy:0.08", prompt_ms=0.0)
     assert verdict(old, new) == (
-        "tau 0.08: 2.0x faster (50 instead of 100 ms a token), 10% instead of 25% LLM tokens; "
-        "the final answers are the same (42)."
+        "tau 0.08: 2.0x faster (50 instead of 100 ms per token), 10% instead of 25% LLM tokens; same final answer (42)."
     )
     slower = verdict(new, trace_of("It is 43", ms=300.0, router="llm"))
-    assert slower.startswith("llm: 1.5x slower (75 instead of 50 ms a token), 25% instead of 10% LLM tokens; ")
-    assert slower.endswith("the final answers differ (42 before, now 43).")
+    assert slower.startswith("llm: 1.5x slower (75 instead of 50 ms per token), 25% instead of 10% LLM tokens; ")
+    assert slower.endswith("different final answer (42 before, 43 now).")
     empty = verdict(old, trace_of("", ms=404.0))
-    assert "as fast as before (101 ms a token)" in empty
-    assert empty.endswith("the final answers differ (42 before, now none).")
+    assert "same speed (101 ms per token)" in empty
+    assert empty.endswith("different final answer (42 before, none now).")
 
 
-def test_the_verdict_on_answers_that_have_no_end() -> None:
+def test_verdict_on_unfinished_answers() -> None:
     whole, cut = trace_of("42"), trace_of("42", stop="length")
-    assert verdict(whole, cut).endswith("; the new answer was not written to the end.")
-    assert verdict(cut, whole).endswith("; the old answer was not written to the end.")
-    assert verdict(cut, cut).endswith("; the new and the old answer were not written to the end.")
+    assert verdict(whole, cut).endswith("; unfinished: the new answer.")
+    assert verdict(cut, whole).endswith("; unfinished: the old answer.")
+    assert verdict(cut, cut).endswith("; unfinished: the new and the old answer.")
 
 
-def test_an_answer_that_went_on_from_another_has_no_pace() -> None:
+def test_resumed_answer_has_no_pace() -> None:
     part = trace_of("42", slm=7, llm=1, resumed_tokens=4, router="entropy:0.5")
     assert verdict(trace_of("42"), part).startswith("tau 0.5: 12% instead of 25% LLM tokens; ")
     assert verdict(part, trace_of("42")).startswith("tau 0.02: 25% instead of 12% LLM tokens; ")
@@ -268,7 +262,7 @@ def test_an_answer_that_went_on_from_another_has_no_pace() -> None:
         ("", ""),
     ],
 )
-def test_the_final_answer(text: str, final: str) -> None:
+def test_final_answer(text: str, final: str) -> None:
     assert final_answer(text) == final
 
 
@@ -285,5 +279,5 @@ def test_the_final_answer(text: str, final: str) -> None:
         ("", "", True),
     ],
 )
-def test_the_same_answer(one: str, other: str, same: bool) -> None:
+def test_same_answer(one: str, other: str, same: bool) -> None:
     assert same_answer(one, other) is same

@@ -20,8 +20,8 @@ from rstitch_local.decoding.step import Step
 from rstitch_local.sanitize import visible
 from rstitch_local.trace.prediction import Candidate, Prediction
 from rstitch_local.trace.record import Trace
+from rstitch_tui.answer import Request
 from rstitch_tui.conversation import branched
-from rstitch_tui.engine_thread import Request
 from rstitch_tui.screens.inspector import InspectorScreen, _row_of, swaps
 from rstitch_tui.widgets.candidates import Candidates, bar
 from rstitch_tui.widgets.token_facts import TokenFacts, tau_at, why
@@ -78,7 +78,7 @@ async def inspected(shell: Shell, pilot: ShellPilot, **options: Any) -> Inspecte
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_walking_by_tokens_and_swaps(tiny_pair: TinyPair, size: tuple[int, int]) -> None:
+def test_move_by_tokens_and_swaps(tiny_pair: TinyPair, size: tuple[int, int]) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         last = len(at.trace.steps) - 1
@@ -104,7 +104,7 @@ def test_walking_by_tokens_and_swaps(tiny_pair: TinyPair, size: tuple[int, int])
     run(body, tiny_pair, size)
 
 
-def test_walking_by_rows_keeps_the_column(tiny_pair: TinyPair) -> None:
+def test_moving_by_rows_keeps_the_column(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         request, trace = await answer(shell, pilot)
         texts = ["abcdef", "ghijkl\n", "mn\n", "o" * 90, "\n", "pq", "rstuvw", "xyz"]
@@ -127,7 +127,7 @@ def test_walking_by_rows_keeps_the_column(tiny_pair: TinyPair) -> None:
     run(body, tiny_pair, (40, 30))
 
 
-def test_a_click_goes_to_a_token(tiny_pair: TinyPair) -> None:
+def test_click_selects_a_token(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         view = at.screen.query_one(TokenView)
@@ -140,7 +140,7 @@ def test_a_click_goes_to_a_token(tiny_pair: TinyPair) -> None:
     run(body, tiny_pair)
 
 
-def test_what_the_writer_saw_is_what_is_shown(tiny_pair: TinyPair) -> None:
+def test_candidates_match_the_recorded_step(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot, max_tokens=25)
         await at.press("home")
@@ -165,7 +165,7 @@ def test_what_the_writer_saw_is_what_is_shown(tiny_pair: TinyPair) -> None:
     run(body, tiny_pair)
 
 
-def test_places_are_evaluated_once(tiny_pair: TinyPair) -> None:
+def test_positions_are_evaluated_once(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         await at.press("home")
@@ -180,7 +180,7 @@ def test_places_are_evaluated_once(tiny_pair: TinyPair) -> None:
     run(body, tiny_pair)
 
 
-def test_moving_fast_asks_for_the_newest_place_only(tiny_pair: TinyPair) -> None:
+def test_fast_moves_evaluate_only_the_latest_position(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         await at.press("home")
@@ -201,14 +201,14 @@ def test_moving_fast_asks_for_the_newest_place_only(tiny_pair: TinyPair) -> None
     run(body, tiny_pair)
 
 
-def test_an_evaluation_that_comes_late_disturbs_nobody(tiny_pair: TinyPair) -> None:
+def test_late_evaluation_is_ignored(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         await at.press("home")
         with held_up(shell):
             await pilot.press("right", "left", "enter", "down", "down")
             await until(pilot, lambda: at.table(at.step.role).cursor == 2)
-        await until(pilot, lambda: len(at.screen._views) == 3)
+        await until(pilot, lambda: len(at.screen._predictions) == 3)
         assert at.table(at.step.role).cursor == 2
         with held_up(shell):
             await pilot.press("end", "escape")
@@ -220,7 +220,7 @@ def test_an_evaluation_that_comes_late_disturbs_nobody(tiny_pair: TinyPair) -> N
     run(body, tiny_pair)
 
 
-def test_the_engine_outlives_an_app_that_ends_while_it_evaluates(tiny_pair: TinyPair) -> None:
+def test_engine_survives_an_app_that_ends_during_evaluation(tiny_pair: TinyPair) -> None:
     shells: list[Shell] = []
     done: list[bool] = []
 
@@ -244,11 +244,11 @@ def test_the_engine_outlives_an_app_that_ends_while_it_evaluates(tiny_pair: Tiny
     assert done == [True]
 
 
-def test_the_engine_s_thread_survives_a_screen_without_an_app(tiny_pair: TinyPair) -> None:
+def test_engine_thread_survives_a_screen_without_an_app(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = Inspected(shell, pilot, *await answer(shell, pilot, max_tokens=3))
         # Never shown: whoever hands it something is told that there is no app.
-        shell.engine.inspect(request_for(), [], lambda views: at.screen._tell(at.screen.Evaluated(0, views)))
+        shell.engine.inspect(request_for(), [], lambda views: at.screen._post_safely(at.screen.Evaluated(0, views)))
         _, trace = await answer(shell, pilot, max_tokens=3)
         assert len(trace.steps) == 3
 
@@ -266,7 +266,7 @@ def test_the_engine_s_thread_survives_a_screen_without_an_app(tiny_pair: TinyPai
         (["tab", "tab", "7", "enter"], 6, (40, 10)),
     ],
 )
-def test_branching(tiny_pair: TinyPair, keys: list[str], row: int, size: tuple[int, int]) -> None:
+def test_branch(tiny_pair: TinyPair, keys: list[str], row: int, size: tuple[int, int]) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         await at.press("p")
@@ -285,7 +285,7 @@ def test_branching(tiny_pair: TinyPair, keys: list[str], row: int, size: tuple[i
     run(body, tiny_pair, size)
 
 
-def test_a_click_goes_to_a_candidate_and_two_choose_it(tiny_pair: TinyPair) -> None:
+def test_click_selects_a_candidate_and_double_click_chooses_it(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         table = at.table(Role.LLM)
@@ -302,7 +302,7 @@ def test_a_click_goes_to_a_candidate_and_two_choose_it(tiny_pair: TinyPair) -> N
 
 
 @pytest.mark.parametrize("key", ["escape", "q"])
-def test_leaving(tiny_pair: TinyPair, key: str) -> None:
+def test_leave_without_branching(tiny_pair: TinyPair, key: str) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         await pilot.press("enter", key)
@@ -312,10 +312,10 @@ def test_leaving(tiny_pair: TinyPair, key: str) -> None:
     run(body, tiny_pair)
 
 
-def test_the_row_one_is_on_is_in_view_where_there_is_hardly_room(tiny_pair: TinyPair) -> None:
+def test_selected_candidate_is_visible_on_small_terminals(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
-        room = at.screen.query_one("#place")
+        room = at.screen.query_one("#details")
         for table, key in ((Role.SLM, "tab"), (Role.LLM, "tab")):
             await at.press(key)
             assert at.screen.focused is at.table(table)
@@ -335,7 +335,7 @@ def test_the_row_one_is_on_is_in_view_where_there_is_hardly_room(tiny_pair: Tiny
 
 
 @pytest.mark.parametrize(("width", "beside"), [(140, True), (60, True), (59, False), (40, False)])
-def test_the_tables_stand_beside_each_other_or_below(tiny_pair: TinyPair, width: int, beside: bool) -> None:
+def test_candidate_tables_by_terminal_width(tiny_pair: TinyPair, width: int, beside: bool) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         slm, llm = at.table(Role.SLM).virtual_region, at.table(Role.LLM).virtual_region
@@ -349,7 +349,7 @@ def test_the_tables_stand_beside_each_other_or_below(tiny_pair: TinyPair, width:
     run(body, tiny_pair, (width, 24))
 
 
-def test_models_that_are_gone_are_said_in_the_panel(tiny_pair: TinyPair) -> None:
+def test_unloaded_models_are_reported_in_the_panel(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         place = at.screen.index
@@ -357,14 +357,14 @@ def test_models_that_are_gone_are_said_in_the_panel(tiny_pair: TinyPair) -> None
         await at.press("home")
         problem = at.screen.query_one("#problem")
         await until(pilot, lambda: problem.display)
-        assert "No models are loaded" in str(problem.render())
-        assert not at.screen.query_one("#views").display
+        assert "No pair of models is loaded" in str(problem.render())
+        assert not at.screen.query_one("#candidates").display
         # What was seen before is still there, and so are the facts of the record.
         await at.press("end", "p") if place != len(at.trace.steps) - 1 else await at.press("end")
         await until(pilot, lambda: at.screen.index == place)
         await until(pilot, lambda: not problem.display)
         assert at.table(at.step.role).view is not None
-        assert at.screen.query_one("#views").display
+        assert at.screen.query_one("#candidates").display
         await pilot.press("enter", "enter")
         await until(pilot, lambda: at.results)
         assert at.results[0][0] == place
@@ -372,7 +372,7 @@ def test_models_that_are_gone_are_said_in_the_panel(tiny_pair: TinyPair) -> None
     run(body, tiny_pair)
 
 
-def test_a_place_beyond_the_context_is_said_in_the_panel(tiny_pair: TinyPair) -> None:
+def test_position_beyond_the_context_is_reported_in_the_panel(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         request, trace = await answer(shell, pilot, max_tokens=100)
         await load(shell, pilot, tiny_pair, context=96)
@@ -387,7 +387,7 @@ def test_a_place_beyond_the_context_is_said_in_the_panel(tiny_pair: TinyPair) ->
     run(body, tiny_pair)
 
 
-def test_the_end_of_an_answer_has_a_name(tmp_path: Path) -> None:
+def test_end_token_has_a_name(tmp_path: Path) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         assert at.trace.stop == "eog"
@@ -403,7 +403,7 @@ def test_the_end_of_an_answer_has_a_name(tmp_path: Path) -> None:
     run(body, write_pair(tmp_path, {"answer": "ok"}, {"answer": "ok"}))
 
 
-def test_what_a_model_writes_is_neither_markup_nor_a_command(tiny_pair: TinyPair) -> None:
+def test_model_output_is_drawn_as_plain_text(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         request, trace = await answer(shell, pilot, max_tokens=8)
         texts = ["[bold]", "[/]", "\x1b[2J", "\u202e", "$primary", "[@click=app.quit]x", "", "\r\n"]
@@ -411,7 +411,7 @@ def test_what_a_model_writes_is_neither_markup_nor_a_command(tiny_pair: TinyPair
         trace.steps[0].role = trace.steps[1].role = Role.SLM
         at = Inspected(shell, pilot, request, trace)
         views = {role: Prediction(0.5, [Candidate(i, text, 0.1) for i, text in enumerate(texts)]) for role in Role}
-        at.screen._views = dict.fromkeys(range(8), views)
+        at.screen._predictions = dict.fromkeys(range(8), views)
         await at.open()
         await at.press("home")
         for text in texts:
@@ -425,7 +425,7 @@ def test_what_a_model_writes_is_neither_markup_nor_a_command(tiny_pair: TinyPair
     run(body, tiny_pair)
 
 
-def test_a_branch_tells_which_token_was_chosen(tiny_pair: TinyPair) -> None:
+def test_branch_shows_the_chosen_token(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         await at.press("p", "p", "tab", "tab", "3")
@@ -447,11 +447,11 @@ def test_a_branch_tells_which_token_was_chosen(tiny_pair: TinyPair) -> None:
     run(body, tiny_pair)
 
 
-def test_a_model_with_few_tokens_to_show(tiny_pair: TinyPair) -> None:
+def test_model_with_few_candidates(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = Inspected(shell, pilot, *await answer(shell, pilot, max_tokens=3))
         few = {role: Prediction(0.0, [Candidate(5, "a", 1.0)]) for role in Role}
-        at.screen._views = dict.fromkeys(range(3), few)
+        at.screen._predictions = dict.fromkeys(range(3), few)
         await at.open()
         await at.press("enter", "down", "9")
         assert at.table(at.step.role).cursor == 0
@@ -476,7 +476,7 @@ def test_a_model_with_few_tokens_to_show(tiny_pair: TinyPair) -> None:
         (1, "z", None),
     ],
 )
-def test_a_token_is_found_among_the_other_model_s(token: int, text: str, row: int | None) -> None:
+def test_row_of_a_token_in_the_other_models_candidates(token: int, text: str, row: int | None) -> None:
     others = [(5, "a"), (7, "b"), (6, "<end>"), (9, "\ufffd"), (4, "")]
     assert _row_of(token, text, [Candidate(other, name, 0.1) for other, name in others]) == row
 
@@ -499,7 +499,7 @@ def test_a_token_is_found_among_the_other_model_s(token: int, text: str, row: in
         ("\ufffd", "\ufffd"),
     ],
 )
-def test_every_token_can_be_seen(text: str, shown: str) -> None:
+def test_visible_tokens(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
@@ -522,7 +522,7 @@ def trace_of(*steps: Step, router: str = "entropy:0.02", **fields: Any) -> Trace
 SLM, LLM = Role.SLM, Role.LLM
 
 
-def test_why_by_the_entropy() -> None:
+def test_reason_with_the_entropy_router() -> None:
     trace = trace_of(
         step(SLM, 0.004), step(LLM, 0.3, 0.084), step(LLM, 0.003), step(LLM, 0.02, 0.5), step(SLM, 0.00001)
     )
@@ -544,7 +544,7 @@ def test_why_by_the_entropy() -> None:
     assert why(trace_of(step(LLM, 0.3, 0.084)), 0).endswith("so the LLM wrote it.")
 
 
-def test_why_by_the_tau_in_force() -> None:
+def test_reason_uses_the_tau_in_effect() -> None:
     steps = [step(SLM, 0.004) for _ in range(9)]
     trace = trace_of(*steps, resumed_tokens=2, taus=[(4, 0.5), (6, 0.1), (6, 0.2)])
     assert [tau_at(trace, index) for index in range(9)] == [None, None, 0.02, 0.02, 0.5, 0.5, 0.2, 0.2, 0.2]
@@ -554,7 +554,7 @@ def test_why_by_the_tau_in_force() -> None:
     assert tau_at(trace_of(*steps, router="confidence:0.8"), 3) is None
 
 
-def test_why_a_token_that_was_chosen() -> None:
+def test_reason_of_a_token_chosen_by_hand() -> None:
     trace = trace_of(step(SLM, 0.004), step(SLM, 0.004, evaluated_tokens=0), step(SLM, 0.004), resumed_tokens=2)
     assert "chosen by hand" in why(trace, 1)
     assert "chosen by hand" not in why(trace, 0)
@@ -562,7 +562,7 @@ def test_why_a_token_that_was_chosen() -> None:
 
 
 @pytest.mark.parametrize("router", ["confidence:0.8", "random:0.3", "window:8:0.003"])
-def test_why_by_other_routers(router: str) -> None:
+def test_reason_with_other_routers(router: str) -> None:
     trace = trace_of(step(SLM, 0.4), step(LLM, 0.3, 0.084), step(LLM, 0.003), step(SLM, 0.1), router=router)
     assert why(trace, 0) == f"The router {router} let the SLM write this token."
     assert why(trace, 1) == f"The router {router} gave this token to the LLM; the SLM's entropy was 0.0840."
@@ -570,14 +570,14 @@ def test_why_by_other_routers(router: str) -> None:
     assert why(trace_of(step(LLM, 0.4), router="llm"), 0) == "The router is llm: the LLM writes every token."
 
 
-def test_why_by_a_draft() -> None:
+def test_reason_with_speculative_decoding() -> None:
     trace = trace_of(step(SLM, 0.01), step(LLM, 0.3, swap_entropy=0.084), step(LLM, 0.4), router="spec:4")
     assert why(trace, 0) == "The SLM drafted this token, and the LLM kept it."
     assert why(trace, 1) == "The LLM wrote this token in place of a draft; the SLM's entropy was 0.0840."
     assert why(trace, 2) == "The LLM wrote this token after a draft of which it had kept everything."
 
 
-def test_swaps_are_where_control_passed() -> None:
+def test_swaps() -> None:
     trace = trace_of(step(SLM, 0.1), step(LLM, 0.1, 0.9), step(LLM, 0.1), step(LLM, 0.1, 0.9), step(SLM, 0.1))
     assert swaps(trace) == [1, 3, 4]
     assert swaps(trace_of(step(LLM, 0.1, 0.9))) == [0]

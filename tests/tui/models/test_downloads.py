@@ -1,4 +1,4 @@
-"""Downloads behind the chat, on a Hub on loopback: progress, pausing, resuming, cancelling, failing, queueing."""
+"""Background downloads from a Hub on loopback: progress, pause, resume, cancel, failure, queue."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pair(name: str, *files: str) -> PairEntry:
 
 ONE = pair("one", "small.gguf", "large.gguf")
 TWO = pair("two", "small.gguf", "other.gguf")
-CATALOGUE = Catalog([ONE, TWO, pair("twice", "other.gguf", "other.gguf")])
+CATALOG = Catalog([ONE, TWO, pair("twice", "other.gguf", "other.gguf")])
 
 
 @pytest.fixture
@@ -50,45 +50,45 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         yield server
 
 
-class Watched(Downloads):
-    """Downloads that write down every state, and do something at a moment that a test chooses."""
+class RecordingDownloads(Downloads):
+    """Downloads that record every state and run an action of the test in a chosen state."""
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
         self.seen: list[DownloadState] = []
         self.actions: list[tuple[Callable[[DownloadState], bool], Callable[[], object]]] = []
-        self.told = threading.Condition()
+        self.changed = threading.Condition()
         more = {} if clock is None else {"clock": clock}
-        super().__init__(CATALOGUE, self.watch, **more)
+        super().__init__(CATALOG, self.watch, **more)
 
     def watch(self, state: DownloadState) -> None:
         for action in list(self.actions):
             if action[0](state):
                 self.actions.remove(action)
                 action[1]()
-        with self.told:
+        with self.changed:
             self.seen.append(state)
-            self.told.notify_all()
+            self.changed.notify_all()
 
     def when_large_runs(self, act: Callable[[], object]) -> None:
         self.actions.append((lambda state: state.file == "large.gguf" and state.state is Stage.RUNNING, act))
 
     def until(self, **stages: Stage) -> None:
-        """Wait until these pairs are where they are named to be."""
+        """Wait until the pairs have reached these stages."""
 
         def reached() -> bool:
-            found = {state.name: state.state for state in self.states()}
-            return all(found.get(name) is stage for name, stage in stages.items())
+            current = {state.name: state.state for state in self.states()}
+            return all(current.get(name) is stage for name, stage in stages.items())
 
-        with self.told:
-            assert self.told.wait_for(reached, timeout=20), self.states()
+        with self.changed:
+            assert self.changed.wait_for(reached, timeout=20), self.states()
 
 
 @pytest.fixture
-def downloads(fake: FakeHub) -> Iterator[Watched]:
+def downloads(fake: FakeHub) -> Iterator[RecordingDownloads]:
     del fake
-    made = Watched()
-    yield made
-    made.close(wait_s=20)
+    downloads = RecordingDownloads()
+    yield downloads
+    downloads.close(wait_s=20)
 
 
 def large_partial() -> int:
@@ -96,7 +96,7 @@ def large_partial() -> int:
     return state.size if state.status is store.FileStatus.PARTIAL else 0
 
 
-def test_a_pair_comes_with_progress(downloads: Watched, fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_reports(downloads: RecordingDownloads, fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REPORT_EVERY_S", 0.0)
     downloads.start("one")
     downloads.until(one=Stage.DONE)
@@ -113,33 +113,33 @@ def test_a_pair_comes_with_progress(downloads: Watched, fake: FakeHub, monkeypat
     assert {state.file for state in running} == {"small.gguf", "large.gguf"}
 
 
-def test_bytes_are_told_ten_times_a_second_at_most(fake: FakeHub) -> None:
+def test_progress_is_reported_at_most_ten_times_a_second(fake: FakeHub) -> None:
     del fake
-    downloads = Watched(clock=lambda: 0.0)  # no time passes, so only turns are told
+    downloads = RecordingDownloads(clock=lambda: 0.0)  # no time passes, so only changes of stage are reported
     downloads.start("one")
     downloads.until(one=Stage.DONE)
     assert len(downloads.seen) < 15
     downloads.close()
 
 
-def test_pausing_and_going_on_from_there(downloads: Watched, fake: FakeHub) -> None:
+def test_pause_and_resume(downloads: RecordingDownloads, fake: FakeHub) -> None:
     downloads.when_large_runs(lambda: downloads.pause("one"))
     downloads.start("one")
     downloads.until(one=Stage.PAUSED)
-    # A second one only begins when the thread is free again, so what is on disk is at rest then.
+    # The second download starts when the thread is free, so the files no longer change.
     downloads.start("two")
     downloads.until(one=Stage.PAUSED, two=Stage.DONE)
-    kept = large_partial()
-    assert 0 < kept < len(LARGE)
+    partial = large_partial()
+    assert 0 < partial < len(LARGE)
     fake.requests.clear()
     downloads.resume("one")
     downloads.until(one=Stage.DONE)
-    assert fake.bodies == [f"bytes={kept}-"]
+    assert fake.bodies == [f"bytes={partial}-"]
     assert store.state(ONE).llm.path.read_bytes() == LARGE
     assert all(state.done >= len(SMALL) for state in downloads.seen[-3:])
 
 
-def test_going_on_before_the_pause_was_noticed(downloads: Watched, fake: FakeHub) -> None:
+def test_resume_before_the_pause_takes_effect(downloads: RecordingDownloads, fake: FakeHub) -> None:
     def pause_and_resume() -> None:
         downloads.pause("one")
         downloads.resume("one")
@@ -152,7 +152,7 @@ def test_going_on_before_the_pause_was_noticed(downloads: Watched, fake: FakeHub
     assert str(fake.bodies[-1]).startswith("bytes=")
 
 
-def test_cancelling_keeps_what_is_there(downloads: Watched) -> None:
+def test_cancelling_keeps_downloaded_data(downloads: RecordingDownloads) -> None:
     downloads.when_large_runs(lambda: downloads.cancel("one"))
     downloads.start("one")
     downloads.until(one=Stage.CANCELLED)
@@ -164,26 +164,26 @@ def test_cancelling_keeps_what_is_there(downloads: Watched) -> None:
     downloads.until(one=Stage.DONE)
 
 
-def test_a_second_one_waits(downloads: Watched, fake: FakeHub) -> None:
-    found: list[DownloadState | None] = []
-    asked: list[str] = []
+def test_second_download_is_queued(downloads: RecordingDownloads, fake: FakeHub) -> None:
+    states: list[DownloadState | None] = []
+    requested: list[str] = []
 
-    def look() -> None:
-        found.append(downloads.state("two"))
-        asked.extend(path for _, path, _, _ in fake.requests if "other" in path)
+    def record() -> None:
+        states.append(downloads.state("two"))
+        requested.extend(path for _, path, _, _ in fake.requests if "other" in path)
 
-    downloads.when_large_runs(look)
+    downloads.when_large_runs(record)
     downloads.start("one")
     downloads.start("two")
     downloads.until(one=Stage.DONE, two=Stage.DONE)
-    assert found[0] is not None
-    assert found[0].state is Stage.WAITING
-    assert asked == []
-    # What they share came once.
+    assert states[0] is not None
+    assert states[0].state is Stage.WAITING
+    assert requested == []
+    # The shared file was downloaded once.
     assert sum(path.endswith("/store/acme/models/small.gguf") for _, path, _, _ in fake.requests) == 1
 
 
-def test_one_that_waits_can_be_paused_and_cancelled(downloads: Watched, fake: FakeHub) -> None:
+def test_queued_download_can_be_paused_and_cancelled(downloads: RecordingDownloads, fake: FakeHub) -> None:
     def pause_and_cancel() -> None:
         downloads.pause("two")
         downloads.cancel("twice")
@@ -196,7 +196,7 @@ def test_one_that_waits_can_be_paused_and_cancelled(downloads: Watched, fake: Fa
     assert not any("other" in path for _, path, _, _ in fake.requests)
 
 
-def test_starting_twice_is_starting_once(downloads: Watched) -> None:
+def test_starting_twice_has_no_effect(downloads: RecordingDownloads) -> None:
     downloads.when_large_runs(lambda: downloads.start("one"))
     downloads.start("one")
     downloads.until(one=Stage.DONE)
@@ -207,7 +207,7 @@ def test_starting_twice_is_starting_once(downloads: Watched) -> None:
     assert downloads.states()[0].state is Stage.DONE
 
 
-def test_a_failure_is_a_sentence_and_can_be_tried_again(downloads: Watched, fake: FakeHub) -> None:
+def test_failed_download_can_be_retried(downloads: RecordingDownloads, fake: FakeHub) -> None:
     fake.down = 503
     downloads.start("one")
     downloads.until(one=Stage.FAILED)
@@ -221,7 +221,7 @@ def test_a_failure_is_a_sentence_and_can_be_tried_again(downloads: Watched, fake
     downloads.until(one=Stage.DONE)
 
 
-def test_a_full_disk_is_said(downloads: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported(downloads: RecordingDownloads, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     downloads.start("one")
     downloads.until(one=Stage.FAILED)
@@ -230,10 +230,10 @@ def test_a_full_disk_is_said(downloads: Watched, monkeypatch: pytest.MonkeyPatch
     assert error.title == "Disk full"
 
 
-def test_a_fault_of_ours_ends_one_download_only(downloads: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_ends_one_download(downloads: RecordingDownloads, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(file: ModelFile, **more: Any) -> Path:
         if file.file == "large.gguf":
-            raise ValueError("nobody thought of \x1b[31m this")
+            raise ValueError("unexpected \x1b[31m value")
         return pull_file(file, **more)
 
     monkeypatch.setattr(module, "pull_file", broken)
@@ -242,41 +242,41 @@ def test_a_fault_of_ours_ends_one_download_only(downloads: Watched, monkeypatch:
     downloads.until(one=Stage.FAILED, two=Stage.DONE)
     error = downloads.states()[0].error
     assert error is not None
-    assert "nobody thought of [31m this" in error.message
+    assert "unexpected [31m value" in error.message
 
 
-def test_who_does_not_listen_stops_nothing(downloads: Watched) -> None:
-    def deaf() -> None:
-        raise RuntimeError("the app has gone")
+def test_failing_callback_does_not_stop_the_download(downloads: RecordingDownloads) -> None:
+    def fail() -> None:
+        raise RuntimeError("the app has quit")
 
-    downloads.when_large_runs(deaf)
+    downloads.when_large_runs(fail)
     downloads.start("one")
     downloads.until(one=Stage.DONE)
 
 
-def test_closing_pauses_and_the_next_app_goes_on(downloads: Watched, fake: FakeHub) -> None:
+def test_closing_pauses_and_the_next_app_resumes(downloads: RecordingDownloads, fake: FakeHub) -> None:
     downloads.when_large_runs(downloads.close)
     downloads.start("one")
     downloads.start("two")
-    # Nothing is told after closing, so wait for the thread and not for a word.
+    # Nothing is reported after closing, so wait for the thread.
     (thread,) = [t for t in threading.enumerate() if t.name == "downloads"]
     thread.join(20)
     assert not thread.is_alive()
     assert {state.state for state in downloads.states()} == {Stage.PAUSED}
     downloads.start("two")
     assert downloads.state("two") != DownloadState("two")
-    kept = large_partial()
-    assert 0 < kept < len(LARGE)
+    partial = large_partial()
+    assert 0 < partial < len(LARGE)
     fake.requests.clear()
-    again = Watched()
+    again = RecordingDownloads()
     again.start("one")
     again.until(one=Stage.DONE)
-    assert fake.bodies == [f"bytes={kept}-"]
+    assert fake.bodies == [f"bytes={partial}-"]
     again.close()
 
 
-def test_what_is_here_is_checked_and_not_counted_as_new(
-    downloads: Watched, fake: FakeHub, monkeypatch: pytest.MonkeyPatch
+def test_existing_data_is_checked_and_not_counted_as_new(
+    downloads: RecordingDownloads, fake: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checksums, "BLOCK_BYTES", 100_000)
     monkeypatch.setattr(module, "REPORT_EVERY_S", 0.0)
@@ -293,7 +293,7 @@ def test_what_is_here_is_checked_and_not_counted_as_new(
     assert max(state.checked for state in downloads.seen) == 1.0
 
 
-def test_wrong_bytes_come_anew(downloads: Watched) -> None:
+def test_wrong_bytes_are_downloaded_again(downloads: RecordingDownloads) -> None:
     downloads.start("one")
     downloads.until(one=Stage.DONE)
     path = store.state(ONE).llm.path
@@ -307,15 +307,15 @@ def test_wrong_bytes_come_anew(downloads: Watched) -> None:
     assert min(state.done for state in downloads.seen) < len(LARGE)
 
 
-def test_a_file_that_serves_as_both_counts_once(downloads: Watched, fake: FakeHub) -> None:
+def test_file_used_for_both_models_counts_once(downloads: RecordingDownloads, fake: FakeHub) -> None:
     downloads.start("twice")
-    assert downloads.seen[0].total is None  # nobody knows its size before the Hub says it
+    assert downloads.seen[0].total is None  # unknown before the response of the Hub
     downloads.until(twice=Stage.DONE)
     assert fake.bodies == [None]
     assert downloads.states()[0].total == len(OTHER)
 
 
-def test_the_speed_is_that_of_the_last_seconds(fake: FakeHub) -> None:
+def test_speed_covers_the_last_seconds(fake: FakeHub) -> None:
     del fake
     now = 0.0
     stalled: list[float] = []
@@ -334,17 +334,17 @@ def test_the_speed_is_that_of_the_last_seconds(fake: FakeHub) -> None:
         stalled.extend(state.bytes_per_second for state in watched.states())
         now -= 100.0
 
-    watched = Watched(clock)
+    watched = RecordingDownloads(clock)
     watched.actions.append((lambda state: state.bytes_per_second > 0, stall))
     watched.actions.append((a_second_later, stall))
     watched.start("one")
     watched.until(one=Stage.DONE)
-    # One state a second, so the speed is what came since the state five before, or since the file began.
+    # One state per second: the speed covers the last five states, or the time since the file started.
     running = [state for state in watched.seen if state.state is Stage.RUNNING and state.file == "large.gguf"]
     assert len(running) > 8
-    for place, state in enumerate(running[1:], 1):
-        first = len(SMALL) if place <= 5 else running[place - 5].done
-        assert state.bytes_per_second == (state.done - first) / min(place, 5)
+    for index, state in enumerate(running[1:], 1):
+        first = len(SMALL) if index <= 5 else running[index - 5].done
+        assert state.bytes_per_second == (state.done - first) / min(index, 5)
         assert state.total is not None
         assert state.seconds_left == (state.total - state.done) / state.bytes_per_second
     assert stalled == [0.0]
@@ -352,7 +352,7 @@ def test_the_speed_is_that_of_the_last_seconds(fake: FakeHub) -> None:
     watched.close()
 
 
-def test_no_such_pair(downloads: Watched) -> None:
+def test_unknown_pair(downloads: RecordingDownloads) -> None:
     with pytest.raises(ModelError, match="Unknown pair"):
         downloads.start("tow")
     downloads.pause("tow")

@@ -1,4 +1,4 @@
-"""The screen of models, by keys and mouse, over a catalogue of its own and a Hub on loopback."""
+"""The list of pairs by keys and mouse, with a test catalogue and a Hub on loopback."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (config / f"{name}.gguf").write_bytes(b"GGUF" + name.encode())
     for name in ("s", "l"):
         (tmp_path / f"{name}.gguf").write_bytes(b"GGUF" + name.encode() * 20)
-    # The sum of b.gguf is wrong here; a test of loading mends it.
+    # The checksum of b.gguf is wrong here; tests that load it call `remove_checksum`.
     text = MODELS % {"small": len(SMALL), "large": len(LARGE), "sum": SUM_OF_B}
     paths.user_catalog().write_text(text, encoding="utf-8")
     (half, _) = (store.path_of(file) for file in load_catalog().get("half").files)
@@ -92,41 +92,41 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def right_sum() -> None:
-    """Let the catalogue know b.gguf as it is."""
+def remove_checksum() -> None:
+    """Remove the wrong checksum of b.gguf."""
     path = paths.user_catalog()
     text = path.read_text(encoding="utf-8").replace(f', sha256 = "{SUM_OF_B}"', "")
     path.write_text(text, encoding="utf-8")
 
 
 class Scripted(Downloads):
-    """Downloads that bring nothing: what is asked of them is written down, what they say is set."""
+    """Downloads that transfer nothing: calls are recorded, states are set by the test."""
 
     def __init__(self) -> None:
         empty = paths.config_dir() / "empty.toml"
         empty.write_text("")
         super().__init__(load_catalog(shipped=empty))
-        self.asked: list[tuple[str, str]] = []
-        self.said: dict[str, DownloadState] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.progress: dict[str, DownloadState] = {}
 
     def start(self, name: str) -> None:
-        self.asked.append(("start", name))
+        self.calls.append(("start", name))
 
     def pause(self, name: str) -> None:
-        self.asked.append(("pause", name))
+        self.calls.append(("pause", name))
 
     def resume(self, name: str) -> None:
-        self.asked.append(("resume", name))
+        self.calls.append(("resume", name))
 
     def cancel(self, name: str) -> None:
-        self.asked.append(("cancel", name))
+        self.calls.append(("cancel", name))
 
     def state(self, name: str) -> DownloadState | None:
-        return self.said.get(name)
+        return self.progress.get(name)
 
 
 class Shell(App[None]):
-    """An app with nothing but this screen."""
+    """An app with only this screen."""
 
     def __init__(self, downloads: Downloads, loaded: str | None) -> None:
         super().__init__()
@@ -142,20 +142,20 @@ class Shell(App[None]):
 
     @property
     def text(self) -> str:
-        """All that is on the screen."""
+        """The text on the screen."""
         strips = self.screen._compositor.render_strips(self.screen.size)
         return "\n".join(strip.text for strip in strips)
 
     @property
     def details(self) -> str:
-        """What stands beside the list, on one line."""
+        """The details of the highlighted pair, on one line."""
         region = self.models.query_one("#details").content_region
         strips = self.screen._compositor.render_strips(self.screen.size)[region.y : region.bottom]
         return " ".join(" ".join(strip.crop(region.x, region.right).text for strip in strips).split())
 
     @property
     def offered(self) -> list[str]:
-        """What the footer offers."""
+        """The actions in the footer."""
         bindings = self.screen.active_bindings.values()
         return [active.binding.description for active in bindings if active.binding.show and active.enabled]
 
@@ -171,7 +171,7 @@ Flow = Callable[[Shell, "Pilot[None]"], Awaitable[None]]
 def run(
     flow: Flow, downloads: Downloads | None = None, *, loaded: str | None = None, size: tuple[int, int] = (140, 45)
 ) -> Shell:
-    """Run the app and a flow through it."""
+    """Run the app and the steps of a test."""
     app = Shell(downloads or Scripted(), loaded)
 
     async def go() -> None:
@@ -184,16 +184,16 @@ def run(
 
 
 async def until(pilot: Pilot[None], reached: Callable[[], bool]) -> None:
-    """Let the app work until something is so."""
+    """Poll until a condition is true."""
     for _ in range(2000):
         if reached():
             return
         await pilot.pause(0.01)
-    raise AssertionError("it never came to that")
+    raise AssertionError("condition never became true")
 
 
 @pytest.mark.parametrize("size", [(140, 45), (80, 24)])
-def test_what_there_is_of_each_pair_is_listed(home: Path, size: tuple[int, int]) -> None:
+def test_state_of_each_pair_is_listed(home: Path, size: tuple[int, int]) -> None:
     del home
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
@@ -204,8 +204,8 @@ def test_what_there_is_of_each_pair_is_listed(home: Path, size: tuple[int, int])
         assert names == ["ships", "gone", "here", "half", "nowhere", "mixed", "unsized"]
 
         def row(name: str) -> str:
-            place = next(i for i, line in enumerate(lines) if f"  {name} " in line)
-            return " ".join(line[1 : size[0] // 2] for line in lines[place : place + 2])
+            index = next(i for i, line in enumerate(lines) if f"  {name} " in line)
+            return " ".join(line[1 : size[0] // 2] for line in lines[index : index + 2])
 
         for name, words in {
             "ships": ["built in", "fits", "Ships 1M + 2M"],
@@ -222,30 +222,30 @@ def test_what_there_is_of_each_pair_is_listed(home: Path, size: tuple[int, int])
     run(flow, size=size)
 
 
-def test_the_details_say_what_matters(home: Path) -> None:
+def test_details_of_a_pair(home: Path) -> None:
     del home
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
-        async def said(name: str) -> str:
+        async def details_of(name: str) -> str:
             app.go_to(name)
             await pilot.pause()
             return app.details
 
-        assert "Ships with the program." in await said("ships")
-        gone = await said("gone")
+        assert "Ships with the program." in await details_of("ships")
+        gone = await details_of("gone")
         for words in ("Not here: 2.3 MB to download.", "Needs 3.00 GB of memory, which fits.", "small.gguf", "MIT"):
             assert words in gone
         assert "Apache-2.0" in gone
-        assert "1.5 kB of 4 kB here." in await said("half")
-        assert "nearly all that is free" in await said("half")
-        assert "more than this machine has" in await said("nowhere")
-        assert "Not here: more than 5 MB to download." in await said("unsized")
-        assert "names no place to download it from" in await said("nowhere")
+        assert "1.5 kB of 4 kB here." in await details_of("half")
+        assert "nearly all of the free memory" in await details_of("half")
+        assert "more than this machine has" in await details_of("nowhere")
+        assert "Not here: more than 5 MB to download." in await details_of("unsized")
+        assert "names no place to download it from" in await details_of("nowhere")
 
     run(flow)
 
 
-def test_what_the_catalogue_says_is_not_markup(home: Path) -> None:
+def test_catalogue_texts_are_not_markup(home: Path) -> None:
     del home
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
@@ -258,7 +258,7 @@ def test_what_the_catalogue_says_is_not_markup(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["gone", "half", "nowhere", "mixed"])
-def test_what_is_not_here_is_not_loaded(home: Path, name: str) -> None:
+def test_missing_pair_is_not_loaded(home: Path, name: str) -> None:
     del home
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
@@ -272,9 +272,9 @@ def test_what_is_not_here_is_not_loaded(home: Path, name: str) -> None:
     assert run(flow).chosen == []
 
 
-def test_enter_gives_back_the_pair_with_its_files(home: Path) -> None:
+def test_enter_returns_the_pair_with_its_files(home: Path) -> None:
     del home
-    right_sum()
+    remove_checksum()
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
         app.go_to("here")
@@ -286,7 +286,7 @@ def test_enter_gives_back_the_pair_with_its_files(home: Path) -> None:
     assert (choice.name, choice.slm.name, choice.llm.name) == ("here", "a.gguf", "b.gguf")
 
 
-def test_a_damaged_file_is_said_and_the_screen_stays(home: Path) -> None:
+def test_damaged_file_is_reported_and_the_screen_stays(home: Path) -> None:
     del home
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
@@ -294,7 +294,7 @@ def test_a_damaged_file_is_said_and_the_screen_stays(home: Path) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: "Damaged model file" in app.text)
         assert "b.gguf" in app.text
-        # Another pair has nothing to do with it, and this one can be tried again.
+        # Another pair does not show the error, and this one can be tried again.
         app.go_to("ships")
         await pilot.pause()
         assert "Damaged model file" not in app.text
@@ -306,7 +306,7 @@ def test_a_damaged_file_is_said_and_the_screen_stays(home: Path) -> None:
     assert run(flow).chosen == []
 
 
-def test_escape_changes_nothing(home: Path) -> None:
+def test_escape_returns_none(home: Path) -> None:
     del home
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
@@ -329,12 +329,12 @@ STAGES = {
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_only_what_can_be_done_is_offered_and_done(home: Path, stage: Stage | None) -> None:
+def test_only_possible_actions_are_offered(home: Path, stage: Stage | None) -> None:
     del home
     downloads = Scripted()
     offered, keys = STAGES[stage]
     if stage is not None:
-        downloads.said["gone"] = DownloadState("gone", state=stage)
+        downloads.progress["gone"] = DownloadState("gone", state=stage)
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
         app.go_to("gone")
@@ -343,12 +343,12 @@ def test_only_what_can_be_done_is_offered_and_done(home: Path, stage: Stage | No
         await pilot.press("d", "p", "r", "c", "u")
 
     app = run(flow, downloads)
-    wanted = [(what, "gone") for _, what in keys] if stage is not None else [("start", "gone")]
-    assert downloads.asked == wanted
+    expected = [(call, "gone") for _, call in keys] if stage is not None else [("start", "gone")]
+    assert downloads.calls == expected
     assert app.unloads == 0
 
 
-def test_a_download_is_drawn_as_it_goes(home: Path) -> None:
+def test_download_progress_is_drawn(home: Path) -> None:
     del home
     downloads = Scripted()
 
@@ -357,19 +357,19 @@ def test_a_download_is_drawn_as_it_goes(home: Path) -> None:
         bar = app.models.query_one(ProgressBar)
         assert not bar.display
         state = DownloadState("gone", "large.gguf", 1_000_000, 4_000_000, 25_000.0, Stage.RUNNING)
-        downloads.said["gone"] = state
-        await until(pilot, lambda: "↓ 25%" in app.text)  # by the screen's own clock
+        downloads.progress["gone"] = state
+        await until(pilot, lambda: "↓ 25%" in app.text)  # drawn by the timer of the screen
         assert "1 MB of 4 MB · 25 kB/s · 2 min 00 s left" in app.details
         assert bar.display
         assert bar.percentage == 0.25
-        downloads.said["gone"] = DownloadState("gone", done=1_000_000, total=4_000_000, state=Stage.CANCELLED)
-        app.models.look()
+        downloads.progress["gone"] = DownloadState("gone", done=1_000_000, total=4_000_000, state=Stage.CANCELLED)
+        app.models.update_views()
         await pilot.pause()
         assert "Cancelled. 1 MB stay here, and a download goes on from there." in app.details
         assert not bar.display
-        downloads.said["unsized"] = DownloadState("unsized", "u.gguf", 2_000_000, None, 0.0, Stage.RUNNING)
+        downloads.progress["unsized"] = DownloadState("unsized", "u.gguf", 2_000_000, None, 0.0, Stage.RUNNING)
         app.go_to("unsized")
-        app.models.look()
+        app.models.update_views()
         await pilot.pause()
         assert "↓ 2 MB" in app.text
         assert bar.percentage is None
@@ -377,11 +377,11 @@ def test_a_download_is_drawn_as_it_goes(home: Path) -> None:
     run(flow, downloads)
 
 
-def test_a_failure_is_said_plainly(home: Path) -> None:
+def test_download_error_is_shown(home: Path) -> None:
     del home
     downloads = Scripted()
     error = DownloadError("No connection", "the [bold]Hub\x1b[2J cannot be reached.", "Check the network.")
-    downloads.said["gone"] = DownloadState("gone", state=Stage.FAILED, error=error)
+    downloads.progress["gone"] = DownloadState("gone", state=Stage.FAILED, error=error)
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
         app.go_to("gone")
@@ -393,7 +393,7 @@ def test_a_failure_is_said_plainly(home: Path) -> None:
     run(flow, downloads)
 
 
-def test_a_pair_is_downloaded_and_loaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pair_is_downloaded_and_loaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     del home
     files = {"acme/models/small.gguf": SMALL, "acme/models/large.gguf": LARGE}
     with FakeHub(files) as hub:
@@ -414,7 +414,7 @@ def test_a_pair_is_downloaded_and_loaded(home: Path, monkeypatch: pytest.MonkeyP
     assert choice.llm.read_bytes() == LARGE
 
 
-def test_the_loaded_pair_is_marked_and_can_be_freed(home: Path) -> None:
+def test_loaded_pair_is_marked_and_can_be_unloaded(home: Path) -> None:
     del home
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
@@ -422,7 +422,6 @@ def test_the_loaded_pair_is_marked_and_can_be_freed(home: Path) -> None:
         assert app.models.view.entry.name == "here"
         assert "● here" in app.text
         assert "Loaded: you can chat with it." in app.text
-        # What it holds will be free for another: 9 GB in 10 + 1.
         await pilot.press("u")
         await pilot.pause()
         assert app.unloads == 1
@@ -432,7 +431,7 @@ def test_the_loaded_pair_is_marked_and_can_be_freed(home: Path) -> None:
     run(flow, loaded="here")
 
 
-def test_two_files_that_are_loaded_can_be_freed_too(home: Path) -> None:
+def test_two_loaded_files_can_be_unloaded(home: Path) -> None:
     del home
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
@@ -444,19 +443,19 @@ def test_two_files_that_are_loaded_can_be_freed_too(home: Path) -> None:
     run(flow, loaded="a.gguf + b.gguf")
 
 
-def test_one_click_reads_and_two_load(home: Path) -> None:
+def test_click_selects_and_double_click_loads(home: Path) -> None:
     del home
-    right_sum()
+    remove_checksum()
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
-        place = next(i for i, line in enumerate(app.text.splitlines()) if "  here " in line)
-        await pilot.click(offset=(10, place))
+        index = next(i for i, line in enumerate(app.text.splitlines()) if "  here " in line)
+        await pilot.click(offset=(10, index))
         await pilot.pause()
         assert app.models.view is not None
         assert app.models.view.entry.name == "here"
         assert app.models._checking == ""
         assert app.screen is app.models
-        await pilot.click(offset=(10, place), times=2)
+        await pilot.click(offset=(10, index), times=2)
         await until(pilot, lambda: app.screen is not app.models)
 
     (choice,) = run(flow).chosen
@@ -464,7 +463,7 @@ def test_one_click_reads_and_two_load(home: Path) -> None:
     assert choice.name == "here"
 
 
-def test_a_click_on_the_footer_is_its_key(home: Path) -> None:
+def test_click_on_the_footer_presses_its_key(home: Path) -> None:
     del home
     downloads = Scripted()
 
@@ -472,17 +471,17 @@ def test_a_click_on_the_footer_is_its_key(home: Path) -> None:
         app.go_to("gone")
         await until(pilot, lambda: "d Download" in app.text)
         lines = app.text.splitlines()
-        place = next(i for i, line in enumerate(lines) if "d Download" in line)
-        await pilot.click(offset=(lines[place].index("Download"), place))
-        await until(pilot, lambda: bool(downloads.asked))
+        index = next(i for i, line in enumerate(lines) if "d Download" in line)
+        await pilot.click(offset=(lines[index].index("Download"), index))
+        await until(pilot, lambda: bool(downloads.calls))
 
     run(flow, downloads)
-    assert downloads.asked == [("start", "gone")]
+    assert downloads.calls == [("start", "gone")]
 
 
-def test_the_users_own_keys(home: Path) -> None:
+def test_remapped_keys(home: Path) -> None:
     del home
-    right_sum()
+    remove_checksum()
     downloads = Scripted()
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
@@ -497,23 +496,23 @@ def test_the_users_own_keys(home: Path) -> None:
         await until(pilot, lambda: app.screen is not app.models)
 
     assert len(run(flow, downloads).chosen) == 1
-    assert downloads.asked == [("start", "gone")]
+    assert downloads.calls == [("start", "gone")]
 
 
-def test_a_tiny_terminal_has_room_for_it(home: Path) -> None:
+def test_tiny_terminal(home: Path) -> None:
     del home
     downloads = Scripted()
-    downloads.said["gone"] = DownloadState("gone", "large.gguf", 1_000_000, 4_000_000, 25_000.0, Stage.RUNNING)
+    downloads.progress["gone"] = DownloadState("gone", "large.gguf", 1_000_000, 4_000_000, 25_000.0, Stage.RUNNING)
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("down")
         await pilot.pause()
         for words in ("gone", "↓ 25%", "Gone 1B + 2B", "25 kB/s", "Pause", "Close"):
             assert words in app.text
-        # One line a pair: the next one is right under it.
+        # One line per pair: the next one is directly below.
         lines = app.text.splitlines()
-        place = next(i for i, line in enumerate(lines) if "gone" in line)
-        assert "here" in lines[place + 1]
+        index = next(i for i, line in enumerate(lines) if "gone" in line)
+        assert "here" in lines[index + 1]
         await pilot.resize_terminal(100, 30)
         await pilot.pause()
         assert "needs 3.00 GB" in app.text or "Gone 1B + 2B" in app.text.split("gone", 1)[1].split("here", 1)[0]
@@ -521,7 +520,7 @@ def test_a_tiny_terminal_has_room_for_it(home: Path) -> None:
     run(flow, downloads, size=(40, 10))
 
 
-def test_an_empty_catalogue_is_no_error(home: Path) -> None:
+def test_empty_catalogue(home: Path) -> None:
     del home
     paths.user_catalog().write_text("")
 
@@ -543,13 +542,13 @@ def files(home: Path) -> Path:
     return folder
 
 
-def test_two_files_are_asked_for(files: Path) -> None:
+def test_two_files(files: Path) -> None:
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, TwoFilesScreen))
         app.screen.query_one("#slm", Input).value = str(files / "small.gguf")
         await pilot.press("enter")
-        assert "No file" not in app.text
+        assert "No path" not in app.text
         app.screen.query_one("#llm", Input).value = str(files / "large.gguf")
         await pilot.press("enter")
         await until(pilot, lambda: bool(app.chosen))
@@ -561,17 +560,17 @@ def test_two_files_are_asked_for(files: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
-        ("", "No file"),
-        ("none.gguf", "Cannot read the file"),
+        ("", "No path"),
+        ("none.gguf", "Cannot read file"),
         (".", "Not a file"),
         ("letter.txt", "Not a GGUF file"),
-        ("nul\x00.gguf", "Cannot read the file"),
-        ("x" * 5000, "Cannot read the file"),
+        ("nul\x00.gguf", "Cannot read file"),
+        ("x" * 5000, "Cannot read file"),
     ],
 )
-def test_files_that_will_not_do(files: Path, name: str, said: str) -> None:
+def test_invalid_files(files: Path, name: str, message: str) -> None:
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, TwoFilesScreen))
@@ -581,14 +580,14 @@ def test_files_that_will_not_do(files: Path, name: str, said: str) -> None:
         await pilot.pause()
         assert isinstance(app.screen, TwoFilesScreen)
         assert app.focused is app.screen.query_one("#llm")
-        assert said in app.text
+        assert message in app.text
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is app.models)
 
     assert run(flow).chosen == []
 
 
-def test_a_path_is_completed(files: Path) -> None:
+def test_path_completion(files: Path) -> None:
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, TwoFilesScreen))
@@ -606,8 +605,7 @@ def test_a_path_is_completed(files: Path) -> None:
     run(flow)
 
 
-def test_what_is_known_of_a_file_is_json_of_nobody(home: Path) -> None:
-    """A record of a download that is broken is no reason for the screen to fail."""
+def test_broken_download_record_is_ignored(home: Path) -> None:
     del home
     file = load_catalog().get("gone").slm
     path = store.path_of(file)

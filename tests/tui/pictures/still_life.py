@@ -28,10 +28,12 @@ from rstitch_local.errors import RStitchError
 from rstitch_local.trace.prediction import Candidate, Prediction
 from rstitch_local.trace.record import Trace
 from rstitch_tui import machine_fit
+from rstitch_tui.answer import Request
 from rstitch_tui.app import ChatApp, Start
 from rstitch_tui.app_settings import AppSettings
 from rstitch_tui.chat_settings import ChatSettings
-from rstitch_tui.engine_thread import EngineThread, Loaded, PairFacts, Request
+from rstitch_tui.engine_events import Loaded, LoadedPair
+from rstitch_tui.engine_thread import EngineThread
 from rstitch_tui.machine_fit import Memory
 from rstitch_tui.store.store import Store
 
@@ -142,7 +144,7 @@ def hold_still(monkeypatch: pytest.MonkeyPatch, folder: Path) -> PairChoice:
 
     def load(engine: EngineThread, choice: PairChoice, options: LoadOptions | None = None) -> None:
         context = dict.fromkeys(Role, 1024)
-        engine._post(Loaded(PairFacts(choice, options or LoadOptions(), context, 4096, True, 0.5)))
+        engine._post(Loaded(LoadedPair(choice, options or LoadOptions(), context, 4096, True, 0.5)))
 
     def inspect(
         _engine: EngineThread,
@@ -191,7 +193,7 @@ async def standing(folder: Path, choice: PairChoice, size: tuple[int, int]) -> A
         app = ChatApp(store, AppSettings(theme="textual-dark"), Start(choice, resume=True))
         async with app.run_test(size=size) as pilot:
             still = Still(app, pilot)
-            await still.until(lambda: app.ready)
+            await still.until(lambda: app.models.ready)
             app.chat_screen.composer.cursor_blink = False
             yield still
             await app.leave()

@@ -16,8 +16,7 @@ from test_snapshots import RENEW
 from textual.theme import BUILTIN_THEMES
 
 from rstitch_tui.app_settings import AppSettings
-from rstitch_tui.keys import ACTIONS, PLACES
-from rstitch_tui.screens.help import key_names
+from rstitch_tui.keys import ACTIONS, PLACES, key_names
 from rstitch_tui.slash import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,7 +56,7 @@ TABLES = {"keys": keys, "commands": commands, "settings": settings}
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_says_what_the_program_says(name: str) -> None:
+def test_table_matches_the_program(name: str) -> None:
     text = DOCS.read_text(encoding="utf-8")
     place = re.compile(rf"(<!-- {name}: [^\n]* -->\n)(.*?)(<!-- /{name} -->)", re.DOTALL)
     assert len(place.findall(text)) == 1
@@ -68,23 +67,23 @@ def test_a_table_says_what_the_program_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("page", [DOCS, ROOT / "README.md"], ids=lambda page: page.name)
-def test_what_a_page_shows_and_links_to_is_there(page: Path) -> None:
+def test_links_and_images_exist(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
     here = [target for target in targets if "://" not in target]
     assert [target for target in here if not (page.parent / target).exists()] == []
     assert any(target.endswith(".svg") for target in here)
 
 
-def test_there_is_a_picture_of_every_name_and_none_tells_of_a_machine() -> None:
+def test_every_screenshot_exists_and_reveals_no_paths() -> None:
     for name in screenshots.PICTURES:
         screenshots.refuse_private((ROOT / "docs" / "images" / f"{name}.svg").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("words", [str(ROOT), "/srv/models/small.gguf", r"C:\Users\somebody\x", str(Path.home())])
-def test_a_picture_that_tells_of_a_machine_is_refused(words: str) -> None:
+def test_screenshot_that_reveals_paths_is_refused(words: str) -> None:
     with pytest.raises(SystemExit, match="tells of this machine"):
         screenshots.refuse_private(f"<svg><style>a/b/c</style><text>in&#160;{words}</text></svg>")
 
 
-def test_a_picture_without_is_not() -> None:
+def test_screenshot_without_paths_is_accepted() -> None:
     screenshots.refuse_private("<svg><text>740/5=148 · 8.1 tok/s · SLM 192/1024</text></svg>")

@@ -18,8 +18,8 @@ from textual.widgets import Input, TextArea
 
 from rstitch_local.decoding.roles import Role
 from rstitch_tui.screens.chats import ChatsScreen
+from rstitch_tui.screens.context_full import ContextFullScreen
 from rstitch_tui.screens.inspector import InspectorScreen
-from rstitch_tui.screens.room import RoomScreen
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 RENEW = "RSTITCH_RENEW"
@@ -27,11 +27,11 @@ SIZES = [(80, 24), (140, 45)]
 
 
 async def chat(still: Still) -> None:
-    await still.app.chat_screen.show_chat()
+    await still.app.chat_screen.controller.show_chat()
 
 
 async def tokens(still: Still) -> None:
-    await still.app.chat_screen.show_chat()
+    await still.app.chat_screen.controller.show_chat()
     await still.pilot.press("ctrl+t")
 
 
@@ -41,7 +41,7 @@ async def inspector(still: Still) -> None:
     screen = still.app.screen
     assert isinstance(screen, InspectorScreen)
     await still.pilot.press("p")
-    await still.until(lambda: screen.index in screen._views)
+    await still.until(lambda: screen.index in screen._predictions)
 
 
 async def models(still: Still) -> None:
@@ -62,8 +62,8 @@ async def help_screen(still: Still) -> None:
     await still.pilot.press("f1")
 
 
-async def room(still: Still) -> None:
-    still.app.push_screen(RoomScreen({Role.SLM: (1024, 1024), Role.LLM: (1010, 1024)}, 4096, can_drop=True))
+async def context_full(still: Still) -> None:
+    still.app.push_screen(ContextFullScreen({Role.SLM: (1024, 1024), Role.LLM: (1010, 1024)}, 4096, can_forget=True))
 
 
 POSES: dict[str, Callable[[Still], Awaitable[None]]] = {
@@ -74,13 +74,13 @@ POSES: dict[str, Callable[[Still], Awaitable[None]]] = {
     "chats": chats,
     "settings": settings,
     "help": help_screen,
-    "room": room,
+    "context_full": context_full,
 }
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("name", POSES)
-def test_the_screen_looks_as_it_did(
+def test_screen_matches_its_snapshot(
     name: str, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choice = hold_still(monkeypatch, tmp_path)

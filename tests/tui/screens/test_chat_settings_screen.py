@@ -13,9 +13,10 @@ from textual.widgets import Button, Input
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.routing.spec import router_from_spec
+from rstitch_tui.chat_setting_fields import NUMBERS, ROUTERS
 from rstitch_tui.chat_settings import ChatSettings
-from rstitch_tui.screens.chat_settings import LOSSY, NUMBERS, ROUTERS, ChatSettingsScreen
-from rstitch_tui.screens.confirm import Choice
+from rstitch_tui.screens.chat_settings import ChatSettingsScreen
+from rstitch_tui.widgets.dialog_options import Choice
 from rstitch_tui.widgets.editor import Editor
 from rstitch_tui.widgets.tau_slider import TauSlider
 
@@ -23,7 +24,7 @@ PAIR = PairDefaults(tau=0.03, sampling=Sampling(0.6, 20, 0.95, 0.1))
 OWN = ChatSettings(
     pair="demo", router="entropy:0.05", system="Be brief.", temperature=0.7, top_k=40, max_tokens=300, seed=7, first=12
 )
-PLACES = {kind.name: place for place, kind in enumerate(ROUTERS)}
+INDEX = {kind.name: index for index, kind in enumerate(ROUTERS)}
 
 
 def form(settings: ChatSettings = OWN, *, switch: bool = True) -> ChatSettingsScreen:
@@ -34,24 +35,24 @@ def field(shell: Shell, name: str) -> Input:
     return shell.screen.query_one(f"#{name}", Input)
 
 
-def reason(shell: Shell, name: str) -> str:
+def error(shell: Shell, name: str) -> str:
     hint = shell.screen.query_one(f"#number-{name} .hint")
     return str(hint.render()) if hint.has_class("-error") else ""
 
 
 async def write(shell: Shell, pilot: Pilot[None], name: str, text: str) -> None:
-    """Put something else into a field, by keys."""
+    """Replace the text of a field by typing."""
     field(shell, name).focus()
     await pilot.press("end", "ctrl+u", *text)
     await until(pilot, lambda: field(shell, name).value == text)
 
 
 async def choose(shell: Shell, pilot: Pilot[None], name: str) -> None:
-    """Choose a router by keys."""
+    """Choose a router with the keyboard."""
     choice = shell.screen.query_one("#router", Choice)
     choice.focus()
-    await pilot.press("home", *["down"] * PLACES[name])
-    await until(pilot, lambda: choice.chosen == PLACES[name])
+    await pilot.press("home", *["down"] * INDEX[name])
+    await until(pilot, lambda: choice.chosen == INDEX[name])
     await pilot.pause()
 
 
@@ -60,7 +61,7 @@ async def choose(shell: Shell, pilot: Pilot[None], name: str) -> None:
     [OWN, ChatSettings(), *(ChatSettings(router=spec) for spec in ("entropy", "llm", "window:08:.003"))],
 )
 @pytest.mark.parametrize("key", ["ctrl+g", "ctrl+enter"])
-def test_nothing_changed_gives_nothing(settings: ChatSettings, key: str) -> None:
+def test_unchanged_form_returns_no_fields(settings: ChatSettings, key: str) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press(*["tab"] * 12, key)
         assert await result(shell, pilot) == {}
@@ -68,7 +69,7 @@ def test_nothing_changed_gives_nothing(settings: ChatSettings, key: str) -> None
     run(lambda: form(settings), body)
 
 
-def test_only_what_was_changed_comes_back() -> None:
+def test_only_changed_fields_are_returned() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press(*" Be kind.")
         await write(shell, pilot, "temperature", "0.25")
@@ -82,7 +83,7 @@ def test_only_what_was_changed_comes_back() -> None:
     run(form, body)
 
 
-def test_an_emptied_field_is_as_the_pair_has_it() -> None:
+def test_empty_field_means_the_pairs_default() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         for name in ("temperature", "top_k", "max_tokens", "seed"):
             await write(shell, pilot, name, "")
@@ -94,21 +95,21 @@ def test_an_emptied_field_is_as_the_pair_has_it() -> None:
     run(form, body)
 
 
-def test_escape_and_the_button_discard() -> None:
+def test_escape_and_the_button_cancel() -> None:
     async def escape(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("x", "escape")
         assert await result(shell, pilot) is None
 
     async def click(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("x")
-        await pilot.click("#discard")
+        await pilot.click("#cancel")
         assert await result(shell, pilot) is None
 
     run(form, escape)
     run(form, click)
 
 
-def test_the_button_saves() -> None:
+def test_save_button() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("x")
         await pilot.click("#save")
@@ -118,24 +119,24 @@ def test_the_button_saves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
-        ("temperature", "hot", "This is not a number."),
-        ("temperature", "-1", "It goes from 0 to 100."),
-        ("temperature", "nan", "It goes from 0 to 100."),
-        ("top_p", "1.5", "It goes from 0 to 1."),
-        ("top_k", "2.5", "This is not a whole number."),
-        ("top_k", "-1", "It goes from 0 to 2,147,483,648."),
-        ("min_p", "2", "It goes from 0 to 1."),
-        ("max_tokens", "0", "It is 1 or more."),
-        ("seed", "x", "This is not a whole number."),
+        ("temperature", "hot", "Not a number."),
+        ("temperature", "-1", "Must be between 0 and 100."),
+        ("temperature", "nan", "Must be between 0 and 100."),
+        ("top_p", "1.5", "Must be between 0 and 1."),
+        ("top_k", "2.5", "Not a whole number."),
+        ("top_k", "-1", "Must be between 0 and 2,147,483,648."),
+        ("min_p", "2", "Must be between 0 and 1."),
+        ("max_tokens", "0", "Must be 1 or more."),
+        ("seed", "x", "Not a whole number."),
     ],
 )
-def test_a_wrong_number_is_said_at_once_and_not_saved(name: str, text: str, said: str) -> None:
+def test_invalid_number_is_shown_and_not_saved(name: str, text: str, message: str) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await write(shell, pilot, name, text)
-        await until(pilot, lambda: reason(shell, name) == said)
-        assert said in seen(shell)
+        await until(pilot, lambda: error(shell, name) == message)
+        assert message in seen(shell)
         assert field(shell, name).has_class("-invalid")
         assert shell.screen.query_one("#save", Button).disabled
         shell.screen.query_one(Editor).focus()
@@ -143,7 +144,7 @@ def test_a_wrong_number_is_said_at_once_and_not_saved(name: str, text: str, said
         await until(pilot, lambda: field(shell, name).has_focus)
         assert shell.results == []
         await write(shell, pilot, name, "1")
-        await until(pilot, lambda: not reason(shell, name))
+        await until(pilot, lambda: not error(shell, name))
         assert not shell.screen.query_one("#save", Button).disabled
         await pilot.press("ctrl+g")
         assert await result(shell, pilot) == {name: 1}
@@ -152,18 +153,18 @@ def test_a_wrong_number_is_said_at_once_and_not_saved(name: str, text: str, said
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number.name)
-def test_the_form_knows_the_ranges_of_the_settings(number: Any) -> None:
+def test_number_ranges_match_the_settings(number: Any) -> None:
     edges = [edge for edge in (number.low, number.high) if math.isfinite(edge)]
     for edge in edges:
-        assert number.value(str(edge)) == edge
+        assert number.parse(str(edge)) == edge
         ChatSettings.model_validate({number.name: edge})
         if number.name in ("temperature", "top_p", "top_k", "min_p"):
             Sampling(**{number.name: edge})
     if math.isfinite(number.low):
         with pytest.raises(ValidationError):
             ChatSettings.model_validate({number.name: number.low - 1})
-    with pytest.raises(ValueError, match="not a"):
-        number.value("one")
+    with pytest.raises(ValueError, match="Not a"):
+        number.parse("one")
 
 
 @pytest.mark.parametrize(
@@ -176,13 +177,13 @@ def test_the_form_knows_the_ranges_of_the_settings(number: Any) -> None:
         ("llm", "", "llm"),
     ],
 )
-def test_another_router(name: str, typed: str, spec: str | None) -> None:
+def test_choose_another_router(name: str, typed: str, spec: str | None) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await choose(shell, pilot, name)
         assert shell.screen.query_one(TauSlider).display is False
-        assert shell.screen.query_one("#number-share").display is bool(typed)
+        assert shell.screen.query_one("#number-probability").display is bool(typed)
         if typed:
-            await write(shell, pilot, "share", typed)
+            await write(shell, pilot, "probability", typed)
         await pilot.press("ctrl+g")
         assert await result(shell, pilot) == {"router": spec}
         assert spec is None or router_from_spec(spec)
@@ -190,12 +191,12 @@ def test_another_router(name: str, typed: str, spec: str | None) -> None:
     run(form, body)
 
 
-def test_a_router_the_form_has_no_numbers_for_is_one_of_the_choices() -> None:
+def test_router_without_a_form_is_one_of_the_choices() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         shell.screen.query_one("#router").focus()
         await until(pilot, lambda: "● window:8:0.003" in seen(shell))
         assert shell.screen.query_one(TauSlider).display is False
-        assert shell.screen.query_one("#number-share").display is False
+        assert shell.screen.query_one("#number-probability").display is False
         await choose(shell, pilot, "random")
         await pilot.press("ctrl+g")
         assert await result(shell, pilot) == {"router": "random:0.5"}
@@ -203,20 +204,20 @@ def test_a_router_the_form_has_no_numbers_for_is_one_of_the_choices() -> None:
     run(lambda: form(ChatSettings(router="window:8:0.003")), body)
 
 
-def test_the_number_of_a_router_is_needed() -> None:
+def test_router_parameter_is_required() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await choose(shell, pilot, "random")
-        await write(shell, pilot, "share", "0.125")
+        await write(shell, pilot, "probability", "0.125")
         await choose(shell, pilot, "confidence")
         await choose(shell, pilot, "random")
-        assert field(shell, "share").value == "0.125"
-        await write(shell, pilot, "share", "")
-        await until(pilot, lambda: reason(shell, "share"))
+        assert field(shell, "probability").value == "0.125"
+        await write(shell, pilot, "probability", "")
+        await until(pilot, lambda: error(shell, "probability"))
         await pilot.press("ctrl+g")
         assert shell.results == []
-        # Each of the two keeps its own number, and what is not asked for is not in the way.
+        # Each router keeps its own number; the number of a hidden field is not required.
         await choose(shell, pilot, "confidence")
-        assert field(shell, "share").value == "0.9"
+        assert field(shell, "probability").value == "0.9"
         await choose(shell, pilot, "slm")
         await pilot.press("ctrl+g")
         assert await result(shell, pilot) == {"router": "slm"}
@@ -224,7 +225,7 @@ def test_the_number_of_a_router_is_needed() -> None:
     run(form, body)
 
 
-def test_tau_is_on_the_slider() -> None:
+def test_tau_slider() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         slider = shell.screen.query_one(TauSlider)
         assert slider.value == 0.05
@@ -238,7 +239,7 @@ def test_tau_is_on_the_slider() -> None:
     run(form, body)
 
 
-def test_the_bare_name_of_the_router_has_its_usual_tau() -> None:
+def test_bare_entropy_router_has_the_default_tau() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         assert shell.screen.query_one(TauSlider).value == 0.02
         await pilot.press("ctrl+g")
@@ -247,7 +248,7 @@ def test_the_bare_name_of_the_router_has_its_usual_tau() -> None:
     run(lambda: form(ChatSettings(router="entropy")), body)
 
 
-def test_entropy_chosen_anew_begins_at_the_pairs_tau() -> None:
+def test_choosing_entropy_starts_at_the_pairs_tau() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await choose(shell, pilot, "entropy")
         await pilot.press("ctrl+g")
@@ -256,19 +257,19 @@ def test_entropy_chosen_anew_begins_at_the_pairs_tau() -> None:
     run(lambda: form(ChatSettings()), body)
 
 
-def test_each_router_says_what_it_does_and_that_stitching_is_not_lossless() -> None:
+def test_routers_are_explained() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         words = " ".join(seen(shell).replace("│", " ").split())
-        assert all(kind.sentence in words for kind in ROUTERS)
-        assert "Now entropy, with tau 0.03." in words
-        assert LOSSY in words
+        assert all(kind.explanation in words for kind in ROUTERS)
+        assert "Currently entropy with tau 0.03." in words
+        assert "not identical to that of the LLM alone" in words
         await pilot.press("escape")
 
     run(form, body, size=(140, 45))
 
 
 @pytest.mark.parametrize(("keys", "value"), [(["down"], True), (["down", "down"], False)])
-def test_the_thinking_switch(keys: list[str], value: bool) -> None:
+def test_thinking_switch(keys: list[str], value: bool) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         shell.screen.query_one("#thinking").focus()
         await pilot.press(*keys, "ctrl+g")
@@ -277,7 +278,7 @@ def test_the_thinking_switch(keys: list[str], value: bool) -> None:
     run(form, body)
 
 
-def test_without_a_switch_thinking_stays_as_it_is_and_says_why() -> None:
+def test_thinking_without_a_switch_cannot_be_changed() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         assert "has no switch for it" in seen(shell)
         await pilot.click("#thinking", offset=(3, 3))
@@ -287,10 +288,10 @@ def test_without_a_switch_thinking_stays_as_it_is_and_says_why() -> None:
     run(lambda: form(ChatSettings(thinking=True), switch=False), body, size=(140, 45))
 
 
-def test_a_click_chooses() -> None:
+def test_click_chooses() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
-        await pilot.click("#router", offset=(4, 2 * PLACES["llm"]))
-        await until(pilot, lambda: shell.screen.query_one("#router", Choice).chosen == PLACES["llm"])
+        await pilot.click("#router", offset=(4, 2 * INDEX["llm"]))
+        await until(pilot, lambda: shell.screen.query_one("#router", Choice).chosen == INDEX["llm"])
         await pilot.press("ctrl+g")
         assert await result(shell, pilot) == {"router": "llm"}
 
@@ -298,15 +299,15 @@ def test_a_click_chooses() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_all_of_the_form_is_reached_by_keys(size: tuple[int, int]) -> None:
+def test_all_fields_are_reached_by_keys(size: tuple[int, int]) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         assert "System prompt" in seen(shell)
         router = shell.screen.query_one("#router", Choice)
         await pilot.press("tab")
-        for place in [*range(PLACES["entropy"] + 1, len(ROUTERS)), 0]:
+        for index in [*range(INDEX["entropy"] + 1, len(ROUTERS)), 0]:
             await pilot.press("down")
-            await until(pilot, lambda place=place: router.chosen == place)  # type: ignore[misc]
-            await until(pilot, lambda place=place: f"● {ROUTERS[place].title}" in seen(shell))  # type: ignore[misc]
+            await until(pilot, lambda index=index: router.chosen == index)  # type: ignore[misc]
+            await until(pilot, lambda index=index: f"● {ROUTERS[index].title}" in seen(shell))  # type: ignore[misc]
         for name in (number.name for number in NUMBERS):
             await pilot.press("tab")
             assert field(shell, name).has_focus
@@ -315,12 +316,12 @@ def test_all_of_the_form_is_reached_by_keys(size: tuple[int, int]) -> None:
         await pilot.press("tab", "end")
         await until(pilot, lambda: "● Off" in seen(shell))
         assert "^g Save" in seen(shell)
-        assert "esc Discard" in seen(shell)
+        assert "esc Cancel" in seen(shell)
 
     run(form, body, size=size)
 
 
-def test_words_of_strangers_are_drawn_as_they_are() -> None:
+def test_untrusted_text_is_drawn_as_plain_text() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         assert "[red]x[/red] [31my[0m" in seen(shell)
         field(shell, "seed").focus()

@@ -21,7 +21,7 @@ def asked(shell: Shell) -> bool:
 
 
 @pytest.mark.parametrize("key", ["ctrl+g", "ctrl+enter"])
-def test_a_text_is_changed_at_its_end(key: str) -> None:
+def test_typing_appends_to_the_text(key: str) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("enter", "x", key)
         assert await result(shell, pilot) == f"{TEXT}\nx"
@@ -29,16 +29,16 @@ def test_a_text_is_changed_at_its_end(key: str) -> None:
     run(lambda: EditScreen("Your message", TEXT), body)
 
 
-def test_the_button_goes_on_as_well() -> None:
+def test_continue_button() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("x")
-        await pilot.click("#go_on")
+        await pilot.click("#continue")
         assert await result(shell, pilot) == f"{TEXT}x"
 
     run(lambda: EditScreen("Your message", TEXT), body)
 
 
-def test_the_buttons_are_reached_by_keys() -> None:
+def test_buttons_are_reached_by_keys() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("tab", "enter")
         assert await result(shell, pilot) == TEXT
@@ -46,7 +46,7 @@ def test_the_buttons_are_reached_by_keys() -> None:
     run(lambda: EditScreen("Your message", TEXT), body)
 
 
-def test_a_text_that_was_not_changed_comes_back_to_the_last_character() -> None:
+def test_unchanged_text_is_returned_exactly() -> None:
     strange = f"tab\there\r\n{STRANGE}\x0b\u2028end\r\n"
 
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
@@ -56,7 +56,7 @@ def test_a_text_that_was_not_changed_comes_back_to_the_last_character() -> None:
     run(lambda: EditScreen("Your message", strange), body)
 
 
-def test_escape_leaves_what_was_not_changed_without_a_word() -> None:
+def test_escape_closes_without_changes() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("x", "backspace", "escape")
         assert await result(shell, pilot) is None
@@ -65,7 +65,7 @@ def test_escape_leaves_what_was_not_changed_without_a_word() -> None:
 
 
 @pytest.mark.parametrize("go", [["escape"], ["enter"], ["right", "left", "enter"]])
-def test_escape_asks_before_changes_are_lost(go: list[str]) -> None:
+def test_escape_confirms_before_discarding_changes(go: list[str]) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("x", "escape")
         await until(pilot, lambda: asked(shell))
@@ -80,10 +80,10 @@ def test_escape_asks_before_changes_are_lost(go: list[str]) -> None:
 
 
 @pytest.mark.parametrize("how", ["keys", "mouse"])
-def test_changes_are_left_when_one_says_so(how: str) -> None:
+def test_confirmed_changes_are_discarded(how: str) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("x")
-        await pilot.click("#leave")
+        await pilot.click("#cancel")
         await until(pilot, lambda: asked(shell))
         if how == "keys":
             await pilot.press("left", "enter")
@@ -94,10 +94,10 @@ def test_changes_are_left_when_one_says_so(how: str) -> None:
     run(lambda: EditScreen("Your message", TEXT), body)
 
 
-def test_nothing_is_no_text() -> None:
+def test_empty_text_is_refused() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("backspace", "backspace", "ctrl+g")
-        await until(pilot, lambda: "nothing to go on with" in seen(shell))
+        await until(pilot, lambda: "The text is empty" in seen(shell))
         assert shell.results == []
         await pilot.press("y", "ctrl+g")
         assert await result(shell, pilot) == "y"
@@ -105,7 +105,7 @@ def test_nothing_is_no_text() -> None:
     run(lambda: EditScreen("Your message", "ab"), body)
 
 
-def test_what_is_pasted_commands_no_terminal() -> None:
+def test_pasted_control_characters_are_removed() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         shell.post_message(events.Paste("one\r\n\x1b[31mtwo\x07"))
         await until(pilot, lambda: "two" in editor(shell).text)
@@ -116,21 +116,21 @@ def test_what_is_pasted_commands_no_terminal() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_words_of_strangers_are_drawn_as_they_are(size: tuple[int, int]) -> None:
+def test_untrusted_text_is_drawn_as_plain_text(size: tuple[int, int]) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         screen = seen(shell)
         assert screen.count("[red]x[/red] [31my[0m") == 2
         assert "\x1b" not in shell.export_screenshot()
-        assert "^g Go on" in screen
-        assert "esc Leave" in screen
+        assert "^g Continue" in screen
+        assert "esc Cancel" in screen
         await pilot.press("x", "escape")
         await until(pilot, lambda: asked(shell))
-        assert "Leave without what you changed?" in seen(shell)
+        assert "Discard your changes?" in seen(shell)
 
     run(lambda: EditScreen(STRANGE, STRANGE), body, size=size)
 
 
-def test_a_very_long_line_can_be_edited() -> None:
+def test_very_long_line() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("y", "ctrl+g")
         assert await result(shell, pilot) == "x" * 20_000 + "y"
@@ -139,7 +139,7 @@ def test_a_very_long_line_can_be_edited() -> None:
 
 
 @pytest.mark.parametrize(("keys", "answer"), [(["enter"], False), (["escape"], False), (["left", "enter"], True)])
-def test_a_question_with_two_answers(keys: list[str], answer: bool) -> None:
+def test_confirm_screen(keys: list[str], answer: bool) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         assert "[red]x[/red] [31my[0m" in seen(shell)
         await pilot.press(*keys)

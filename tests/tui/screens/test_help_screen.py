@@ -4,22 +4,22 @@ import pytest
 from dialog_shell import SIZES, Shell, result, run, seen, until
 from textual.pilot import Pilot
 
-from rstitch_tui.keys import ACTIONS, PLACES, resolve
-from rstitch_tui.screens.help import HelpScreen, Lines, key_names, topics
+from rstitch_tui.keys import ACTIONS, PLACES, key_names, resolve
+from rstitch_tui.screens.help import HelpScreen, TopicRows, topics
 from rstitch_tui.slash import COMMANDS
 
 
-def test_everything_is_there() -> None:
-    found = topics({})
-    rows = [row for topic in found for row in topic.rows]
+def test_help_is_complete() -> None:
+    help_topics = topics({})
+    rows = [row for topic in help_topics for row in topic.rows]
     for action in ACTIONS:
         assert (key_names(action.keys), action.help) in rows
     for command in COMMANDS.values():
         assert (command.usage, f"{command.title}.") in rows
-    assert [topic.heading for topic in found if topic.heading in PLACES.values()] == list(PLACES.values())
-    about = " ".join(text for _, text in found[0].rows)
-    assert len(found[0].rows) == 5
-    for word in ("SLM", "LLM", "underline", "Tau", "not the LLM's own word for word", "settings.toml"):
+    assert [topic.heading for topic in help_topics if topic.heading in PLACES.values()] == list(PLACES.values())
+    about = " ".join(text for _, text in help_topics[0].rows)
+    assert len(help_topics[0].rows) == 5
+    for word in ("SLM", "LLM", "underline", "Tau", "not identical to that of the LLM alone", "settings.toml"):
         assert word in about
 
 
@@ -34,41 +34,38 @@ def test_everything_is_there() -> None:
         ("E", "E"),
     ],
 )
-def test_keys_as_people_write_them(keys: str, names: str) -> None:
+def test_key_names(keys: str, names: str) -> None:
     assert key_names(keys) == names
 
 
-def test_the_users_own_keys_are_shown() -> None:
-    class Remapped(Shell):
-        keymap_in_force = resolve({"new_chat": "f12"})
-
+def test_remapped_keys_are_shown() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
-        await pilot.press(*"begin a new chat")
+        await pilot.press(*"start a new chat")
         await until(pilot, lambda: "F12" in seen(shell))
         assert "Ctrl-N" not in seen(shell)
 
-    run(HelpScreen, body, app=Remapped(HelpScreen))
+    run(lambda: HelpScreen(resolve({"new_chat": "f12"})), body)
 
 
-def test_typing_searches_and_escape_closes() -> None:
+def test_search() -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
-        assert "What this is" in seen(shell)
+        assert "About" in seen(shell)
         await pilot.press(*"COPY code")
-        await until(pilot, lambda: "What this is" not in seen(shell))
+        await until(pilot, lambda: "About" not in seen(shell))
         screen = seen(shell)
-        assert "Copy the last block of code in the message." in screen
+        assert "Copy the last code block of the message." in screen
         assert "/code" in screen
         assert "/theme" not in screen
         await pilot.press(*"zzz")
-        await until(pilot, lambda: "No key and no command has COPY codezzz" in seen(shell))
+        await until(pilot, lambda: "No key or command matches COPY codezzz" in seen(shell))
         await pilot.press("escape")
         assert await result(shell, pilot) is None
 
-    run(HelpScreen, body)
+    run(lambda: HelpScreen({}), body)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_it_scrolls_to_the_last_command(size: tuple[int, int]) -> None:
+def test_scroll_to_the_last_command(size: tuple[int, int]) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         pages = shell.screen.query_one("#pages")
         assert "/quit" not in seen(shell)
@@ -82,12 +79,12 @@ def test_it_scrolls_to_the_last_command(size: tuple[int, int]) -> None:
         assert "/quit" in seen(shell)
         assert "esc Close" in seen(shell)
 
-    run(HelpScreen, body, size=size)
+    run(lambda: HelpScreen({}), body, size=size)
 
 
-def test_lines_are_as_high_as_they_say_and_no_wider_than_there_is_room() -> None:
+def test_rows_fit_the_width() -> None:
     for topic in topics({}):
-        lines = Lines(topic.rows, topic.column)
+        lines = TopicRows(topic.rows, topic.column)
         for width in (20, 34, 55, 56, 74, 130):
             content = lines.content(width)
             assert max(line.cell_length for line in content.split("\n")) <= width

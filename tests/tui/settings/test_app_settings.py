@@ -1,4 +1,4 @@
-"""settings.toml: every mistake named with file and field, and a template that cannot drift from the model."""
+"""settings.toml: errors name file and field; the template matches the model."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def uncommented() -> str:
     return re.sub(r"^#(?=\w)", "", template(), flags=re.MULTILINE)
 
 
-def test_without_a_file_there_are_the_defaults(file: Path) -> None:
+def test_defaults_without_a_file(file: Path) -> None:
     assert not file.exists()
     assert load() == AppSettings()
 
 
-def test_what_the_file_says_is_taken(file: Path) -> None:
+def test_values_from_the_file(file: Path) -> None:
     file.write_text('theme = "nord"\nmouse = false\nrouter = "confidence:0.9"\n[keys]\nnew_chat = "F12"\n')
     settings = load()
     assert (settings.theme, settings.mouse, settings.router) == ("nord", False, "confidence:0.9")
@@ -40,13 +40,13 @@ def test_what_the_file_says_is_taken(file: Path) -> None:
     assert settings.fold_thinking is True
 
 
-def test_a_mark_of_windows_editors_is_no_error(file: Path) -> None:
+def test_byte_order_mark_is_accepted(file: Path) -> None:
     file.write_bytes(b'\xef\xbb\xbftheme = "nord"\r\n')
     assert load().theme == "nord"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "words"),
     [
         ('theme = "nrod"', ("theme", "did you mean nord?")),
         ('theme = "colours of my own"', ("theme", "textual-dark")),
@@ -67,22 +67,22 @@ def test_a_mark_of_windows_editors_is_no_error(file: Path) -> None:
         ("a = " + "[" * 5000, ()),
     ],
 )
-def test_a_mistake_is_named_with_file_and_field(file: Path, text: str, said: tuple[str, ...]) -> None:
+def test_errors_name_file_and_field(file: Path, text: str, words: tuple[str, ...]) -> None:
     file.write_text(text)
     with pytest.raises(UsageError) as caught:
         load()
-    for words in (str(file), *said):
-        assert words in caught.value.message
+    for word in (str(file), *words):
+        assert word in caught.value.message
 
 
-def test_all_mistakes_are_said_at_once(file: Path) -> None:
+def test_all_errors_are_reported_together(file: Path) -> None:
     file.write_text('mouse = 1\ntheme = "nrod"\nother = 1\n')
     with pytest.raises(UsageError) as caught:
         load()
     assert len(caught.value.message.splitlines()) == 3
 
 
-def test_a_file_that_cannot_be_read_is_a_sentence(file: Path) -> None:
+def test_unreadable_file(file: Path) -> None:
     file.write_bytes(b"theme = '\xff'")
     with pytest.raises(UsageError, match="not UTF-8"):
         load()
@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_read_is_a_sentence(file: Path) -> None:
         load()
 
 
-def test_nothing_of_the_file_reaches_the_terminal(file: Path) -> None:
+def test_errors_contain_no_control_characters(file: Path) -> None:
     file.write_text(
         '"\\u001b[31m" = 1\ntheme = "\\u001b]0;x\\u0007"\nrouter = "\\u001b[2J"\n[keys]\n"\\u001b[0m" = "f1"\n'
     )
@@ -101,20 +101,20 @@ def test_nothing_of_the_file_reaches_the_terminal(file: Path) -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", str(caught.value))
 
 
-def test_every_field_is_documented_in_sentences() -> None:
+def test_every_field_is_documented() -> None:
     for name, field in AppSettings.model_fields.items():
         assert field.description, name
         assert field.description.endswith("."), name
         assert field.default is not None or field.examples, name
 
 
-def test_the_template_changes_nothing(file: Path) -> None:
+def test_template_has_no_effect(file: Path) -> None:
     file.write_text(template())
     assert load() == AppSettings()
     assert "\n#mouse = true\n" in template()
 
 
-def test_the_template_names_every_field_and_every_key_with_its_default() -> None:
+def test_template_lists_every_field_and_key_with_its_default() -> None:
     table = tomllib.loads(uncommented())
     assert list(table) == list(AppSettings.model_fields)
     assert table["keys"] == {action.id: action.keys for action in ACTIONS}
@@ -124,12 +124,12 @@ def test_the_template_names_every_field_and_every_key_with_its_default() -> None
     assert all(theme in template() for theme in BUILTIN_THEMES)
 
 
-def test_the_template_uncommented_is_a_valid_file(file: Path) -> None:
+def test_uncommented_template_is_valid(file: Path) -> None:
     file.write_text(uncommented())
     assert load().keymap == {action.id: action.keys for action in ACTIONS}
 
 
-def test_the_template_is_written_once(file: Path) -> None:
+def test_template_is_written_once(file: Path) -> None:
     file.parent.rmdir()
     assert write_template()
     assert file.read_text() == template()
@@ -138,7 +138,7 @@ def test_the_template_is_written_once(file: Path) -> None:
     assert file.read_text() == "mouse = false\n"
 
 
-def test_a_folder_that_cannot_be_written_is_a_sentence(file: Path) -> None:
+def test_unwritable_folder(file: Path) -> None:
     file.parent.rmdir()
     file.parent.write_text("a file where the folder should be")
     with pytest.raises(StorageError, match=re.escape(str(file))):

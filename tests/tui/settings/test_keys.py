@@ -1,4 +1,4 @@
-"""The table of keys: no collisions, keys that terminals have, and remapping through Textual itself."""
+"""The table of keys: no collisions, keys that terminals send, and remapping by Textual."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from textual.keys import Keys
 from textual.widgets import Input, TextArea
 
 from rstitch_local.errors import UsageError
-from rstitch_tui.keys import ACTIONS, PLACES, KeyAction, binding, bindings, in_force, resolve
+from rstitch_tui.keys import ACTIONS, PLACES, KeyAction, binding, bindings, remapped, resolve
 
-# Of the terminal itself, of its multiplexers, or of editing; Ctrl-H, -I and -M are Backspace, Tab and Enter.
-NOT_OURS = {"ctrl+s", "ctrl+c", "ctrl+z", "ctrl+b", "ctrl+h", "ctrl+i", "ctrl+m", "f10", "f11", "tab", "shift+tab"}
+# Used by terminals, multiplexers or editing; Ctrl-H, -I and -M are Backspace, Tab and Enter.
+RESERVED = {"ctrl+s", "ctrl+c", "ctrl+z", "ctrl+b", "ctrl+h", "ctrl+i", "ctrl+m", "f10", "f11", "tab", "shift+tab"}
 
 
 def keys_of(action: KeyAction) -> list[str]:
     return action.keys.split(",")
 
 
-def test_the_table_is_in_order() -> None:
+def test_action_table_is_valid() -> None:
     ids = [action.id for action in ACTIONS]
     assert len(set(ids)) == len(ids)
     assert resolve({}) == {}
@@ -33,28 +33,28 @@ def test_the_table_is_in_order() -> None:
         assert action.help.endswith(".")
 
 
-def test_every_default_would_pass_as_a_setting() -> None:
+def test_default_keys_are_valid_settings() -> None:
     keymap = resolve({action.id: action.keys for action in ACTIONS})
     assert keymap == {action.id: action.keys for action in ACTIONS}
 
 
-def test_no_default_is_the_terminals_or_the_editors() -> None:
+def test_default_keys_avoid_terminal_and_editing_keys() -> None:
     editing = {b.key for widget in (TextArea, Input) for b in Binding.make_bindings(widget.BINDINGS)} - {"enter"}
     for action in ACTIONS:
-        assert not NOT_OURS & set(keys_of(action)), action.id
+        assert not RESERVED & set(keys_of(action)), action.id
         if action.where == "everywhere":
             assert not editing & set(keys_of(action)), action.id
 
 
 def test_every_action_has_a_key_that_all_terminals_send() -> None:
     plain = {key.value for key in Keys} | set("abcdefghijklmnopqrstuvwxyz")
-    # shift+enter is told from enter by some terminals only, alt+letters are characters on a Mac.
+    # Only some terminals distinguish shift+enter from enter; alt+letters type characters on a Mac.
     for action in ACTIONS:
         assert any(key in plain and not key.startswith(("alt+", "shift+")) for key in keys_of(action)), action.id
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "words"),
     [
         ({"new_chat": "ctrl+o"}, ("new_chat", "chats", "ctrl+o")),
         ({"message_copy": "ctrl+n"}, ("new_chat", "message_copy", "ctrl+n")),
@@ -66,22 +66,22 @@ def test_every_action_has_a_key_that_all_terminals_send() -> None:
         ({"help": "return"}, ("return", "Did you mean enter?")),
         ({"help": "pagup"}, ("pagup", "Did you mean pageup?")),
         ({"help": "strg+n"}, ("strg+n",)),
-        ({"help": "f1,"}, ("names no key",)),
-        ({"help": ""}, ("names no key",)),
+        ({"help": "f1,"}, ("contains no key",)),
+        ({"help": ""}, ("contains no key",)),
         ({"help": "?"}, ("question_mark", "types a character")),
         ({"send": "space"}, ("space", "types a character")),
         ({"help": "ctrl+e"}, ("ctrl+e", "edits text")),
-        ({"help": "tab"}, ("tab", "moves about")),
+        ({"help": "tab"}, ("tab", "moves the cursor")),
     ],
 )
-def test_what_is_wrong_is_named(overrides: dict[str, str], said: tuple[str, ...]) -> None:
+def test_invalid_keys_are_named(overrides: dict[str, str], words: tuple[str, ...]) -> None:
     with pytest.raises(UsageError) as caught:
         resolve(overrides)
-    for words in said:
-        assert words in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
 
 
-def test_nothing_of_a_setting_reaches_the_terminal() -> None:
+def test_errors_contain_no_control_characters() -> None:
     for overrides in ({"help": "ctrl+\x1b[31m"}, {"\x1b[31m": "f7"}, {"help": "\x1b"}):
         with pytest.raises(UsageError) as caught:
             resolve(overrides)
@@ -98,33 +98,36 @@ def test_nothing_of_a_setting_reaches_the_terminal() -> None:
         ("f12 , alt+h", "f12,alt+h"),
     ],
 )
-def test_keys_are_read_as_people_write_them(written: str, key: str) -> None:
+def test_key_names_are_normalized(written: str, key: str) -> None:
     assert resolve({"new_chat": written}) == {"new_chat": key}
 
 
-def test_letters_and_signs_are_keys_where_nobody_types() -> None:
+def test_letters_and_signs_are_allowed_outside_text_fields() -> None:
     keymap = resolve({"message_copy": "?", "message_edit": "Y,shift+g", "message_export": "+"})
     assert keymap == {"message_copy": "question_mark", "message_edit": "Y,G", "message_export": "plus"}
 
 
-def test_two_actions_may_change_places() -> None:
+def test_two_actions_can_swap_keys() -> None:
     keymap = resolve({"new_chat": "ctrl+o", "chats": "ctrl+n"})
-    shown = {action.id: action.keys for action in in_force(keymap)}
+    shown = {action.id: action.keys for action in remapped(keymap)}
     assert (shown["new_chat"], shown["chats"], shown["models"]) == ("ctrl+o", "ctrl+n", "ctrl+l,f3")
 
 
 class Editor(TextArea):
-    BINDINGS: ClassVar[list[BindingType]] = [binding("send", "app.did('send')"), binding("newline", "app.did('line')")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding("send", "app.record('send')"),
+        binding("newline", "app.record('line')"),
+    ]
 
     async def on_key(self, event: events.Key) -> None:
         if event.key == "enter":
-            event.prevent_default()  # of TextArea, which would put a line end in
+            event.prevent_default()  # TextArea would insert a line end
 
 
 class Keyboard(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
-        binding("new_chat", "did('new_chat')"),
-        binding("models", "did('models')"),
+        binding("new_chat", "record('new_chat')"),
+        binding("models", "record('models')"),
         binding("quit"),
     ]
 
@@ -135,12 +138,12 @@ class Keyboard(App[None]):
     def compose(self) -> ComposeResult:
         yield Editor()
 
-    def action_did(self, what: str) -> None:
-        self.done.append(what)
+    def action_record(self, name: str) -> None:
+        self.done.append(name)
 
 
 def pressed(overrides: dict[str, str], *keys: str) -> tuple[list[str], bool]:
-    """What the keys did, and whether the app still runs."""
+    """Return the recorded actions and whether the app is still running."""
 
     async def run() -> tuple[list[str], bool]:
         app = Keyboard()
@@ -153,7 +156,7 @@ def pressed(overrides: dict[str, str], *keys: str) -> tuple[list[str], bool]:
     return asyncio.run(run())
 
 
-def test_textual_remaps_by_the_ids_of_the_table() -> None:
+def test_textual_remaps_by_action_ids() -> None:
     assert pressed({}, "ctrl+n", "f3", "ctrl+l", "enter", "ctrl+j")[0] == [
         "new_chat", "models", "models", "send", "line",
     ]  # fmt: skip
@@ -161,12 +164,12 @@ def test_textual_remaps_by_the_ids_of_the_table() -> None:
     assert pressed(overrides, "f12", "ctrl+n", "f3", "enter", "ctrl+j")[0] == ["new_chat", "models", "line", "send"]
 
 
-def test_quit_moves_away_from_textuals_own_key() -> None:
+def test_quit_can_be_remapped() -> None:
     assert pressed({"quit": "f12"}, "ctrl+q") == ([], True)
     assert pressed({"quit": "f12"}, "f12") == ([], False)
 
 
-def test_bindings_of_a_place_are_all_its_rows() -> None:
+def test_bindings_of_a_place() -> None:
     made = [b for b in bindings("message") if isinstance(b, Binding)]
     assert [b.id for b in made] == [action.id for action in ACTIONS if action.where == "message"]
     assert all(b.action == b.id for b in made)

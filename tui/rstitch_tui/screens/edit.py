@@ -1,7 +1,4 @@
-"""A text of the chat, opened to be changed.
-
-Knows how to edit; nothing of what the text is to the chat, or what becomes of it.
-"""
+"""The dialog in which a message is edited."""
 
 from __future__ import annotations
 
@@ -15,22 +12,25 @@ from textual.content import Content
 from textual.widgets import Button, Footer
 
 from rstitch_local.sanitize import one_line
-from rstitch_tui.screens.confirm import ConfirmScreen, Dialog
+from rstitch_tui.screens.confirm import ConfirmScreen
+from rstitch_tui.screens.dialog import Dialog
 from rstitch_tui.widgets.editor import Editor
 
 
 class EditScreen(Dialog[str | None]):
-    """Lets the user change a text; gives back the new one, or None where it is left as it was.
+    """Returns the edited text, or None if the user cancels.
 
     Args:
-        heading: what the text is, and what is done with it.
-        text: the text.
+        heading: title of the dialog.
+        text: the text to edit.
     """
 
-    # Enter is a new line here, and Ctrl-Enter is told from it by some terminals only.
+    # Enter inserts a new line, and only some terminals distinguish Ctrl-Enter from it.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+g,ctrl+enter", "go_on", "Go on", id="edit_go_on", tooltip="Go on with the text as it is now."),
-        Binding("escape", "leave", "Leave", id="edit_leave", tooltip="Leave the text as it was."),
+        Binding(
+            "ctrl+g,ctrl+enter", "continue", "Continue", id="edit_continue", tooltip="Continue with the edited text."
+        ),
+        Binding("escape", "cancel", "Cancel", id="edit_cancel", tooltip="Discard the changes."),
     ]
 
     DEFAULT_CSS = """
@@ -45,38 +45,36 @@ class EditScreen(Dialog[str | None]):
         self._heading, self._text = heading, text
 
     def compose(self) -> ComposeResult:
-        """The text, and what may be done with it."""
         with Vertical(classes="box") as box:
             box.border_title = Content(one_line(self._heading))
             yield Editor(self._text)
             with Horizontal(classes="buttons"):
-                yield Button("Go on", id="go_on", variant="primary")
-                yield Button("Leave", id="leave", classes="quiet")
+                yield Button("Continue", id="continue", variant="primary")
+                yield Button("Cancel", id="cancel", classes="quiet")
             yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
-        """Begin in the text."""
         self.query_one(Editor).focus()
 
-    @on(Button.Pressed, "#go_on")
-    def action_go_on(self) -> None:
-        """Give the text back."""
+    @on(Button.Pressed, "#continue")
+    def action_continue(self) -> None:
+        """Return the text, unless it is empty."""
         editor = self.query_one(Editor)
         if editor.text.strip():
             self.dismiss(editor.result)
         else:
-            self.query_one(".box").border_subtitle = "There is nothing to go on with"
+            self.query_one(".box").border_subtitle = "The text is empty"
 
-    @on(Button.Pressed, "#leave")
-    def action_leave(self) -> None:
-        """Leave; asks first where something was changed."""
+    @on(Button.Pressed, "#cancel")
+    def action_cancel(self) -> None:
+        """Close the dialog; confirms first if the text was changed."""
 
-        def answered(leave: bool | None) -> None:
-            if leave:
+        def confirmed(discard: bool | None) -> None:
+            if discard:
                 self.dismiss(None)
 
         if self.query_one(Editor).changed:
-            self.app.push_screen(ConfirmScreen("Leave without what you changed?", "Leave", "Go on editing"), answered)
+            self.app.push_screen(ConfirmScreen("Discard your changes?", "Discard", "Keep editing"), confirmed)
         else:
             self.dismiss(None)
 

@@ -1,7 +1,4 @@
-"""What the chat is, all its keys and all its commands, with a field to search in them.
-
-Knows the tables of keys and commands; nothing of what they do.
-"""
+"""The help: what the chat is, its keys and its commands, with a search field."""
 
 from __future__ import annotations
 
@@ -19,77 +16,66 @@ from textual.widgets import Footer, Static
 
 from rstitch_local import paths
 from rstitch_local.sanitize import one_line, safe_text
-from rstitch_tui.keys import PLACES, in_force
-from rstitch_tui.screens.confirm import Dialog, LaidOut, Line
+from rstitch_tui.keys import PLACES, key_names, remapped
+from rstitch_tui.screens.dialog import Dialog
 from rstitch_tui.slash import COMMANDS
+from rstitch_tui.widgets.line_input import LineInput
+from rstitch_tui.widgets.reflowed_text import ReflowedText
 
 _ABOUT = (
-    "Two models write one answer: the small one (SLM) writes, and where it is unsure the large one (LLM) takes over.",
-    "Colour and underline of a token say which of the two wrote it; the stronger the colour, the less sure it was.",
-    "Tau is the entropy above which the LLM takes over: lower means more of the LLM, slower and closer to its answer.",
-    "The answer is not the LLM's own word for word: where the SLM is sure, its token stands.",
-    "Chats are kept in {data}, settings in {settings}; none of it leaves this machine.",
+    "Two models generate one answer: the small model (SLM) generates, and where it is uncertain the large model (LLM) "
+    "takes over.",
+    "The color and underline of a token show which model generated it; a stronger color means a higher entropy.",
+    "Tau is the entropy above which the LLM takes over. A lower tau means more LLM tokens: slower, and closer to the "
+    "answer of the LLM alone.",
+    "The answer is not identical to that of the LLM alone: where the SLM is certain, its token is used.",
+    "Chats are stored in {data}, settings in {settings}. Nothing leaves this machine.",
 )
-_NAMES = {
-    "up": "↑", "down": "↓", "left": "←", "right": "→", "escape": "Esc", "pageup": "PgUp", "pagedown": "PgDn",
-    "delete": "Del", "slash": "/",
-}  # fmt: skip
 _TWO_COLUMNS = 56
 _KEYS_COLUMN, _COMMANDS_COLUMN = 22, 34
 
 
-def key_names(keys: str) -> str:
-    """Keys by Textual's names, separated by commas, as people write them: Ctrl-N, Shift-Enter, F3."""
-    return ", ".join(_key_name(key) for key in keys.split(","))
-
-
-def _key_name(key: str) -> str:
-    # A letter alone is typed as it stands; together with Ctrl it is written large, as on the key.
-    return key if len(key) == 1 else "-".join(_NAMES.get(part, part.capitalize()) for part in key.split("+"))
-
-
 @dataclass(frozen=True)
 class Topic:
-    """A heading, and under it lines of what is pressed or typed and what it does."""
+    """A heading and its rows: a key or command, and what it does. `column` is the width of the first column."""
 
     heading: str
     rows: Sequence[tuple[str, str]]
     column: int = _KEYS_COLUMN
 
     def matching(self, words: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """The lines that have all the words, in any case."""
+        """Return the rows that contain all words, ignoring case."""
         return [row for row in self.rows if all(word in f"{row[0]} {row[1]}".lower() for word in words)]
 
 
 def topics(keymap: Mapping[str, str]) -> list[Topic]:
-    """All there is to say of keys and commands, with the user's own keys."""
-    table = in_force(keymap)
-    found = [
-        Topic(heading, [(key_names(row.keys), row.help) for row in table if row.where == place])
+    """Return the whole help, with the keys of the keymap."""
+    actions = remapped(keymap)
+    keys = [
+        Topic(heading, [(key_names(action.keys), action.help) for action in actions if action.where == place])
         for place, heading in PLACES.items()
     ]
     about = [sentence.format(data=paths.data_dir(), settings=paths.settings_file()) for sentence in _ABOUT]
     commands = [(command.usage, f"{command.title}.") for command in COMMANDS.values()]
     return [
-        Topic("What this is", [("", safe_text(sentence)) for sentence in about]),
-        *found,
+        Topic("About", [("", safe_text(sentence)) for sentence in about]),
+        *keys,
         Topic("Commands, typed into the prompt", commands, _COMMANDS_COLUMN),
     ]
 
 
-class Lines(LaidOut):
-    """The lines of a topic in two columns, or one below the other where there is no room."""
+class TopicRows(ReflowedText):
+    """The rows of a topic in two columns, or stacked at narrow widths."""
 
     def __init__(self, rows: Sequence[tuple[str, str]], column: int) -> None:
         self._rows, self._column = rows, column
 
     def content(self, width: int) -> Content:
-        """The lines at a width."""
         lines: list[Content] = []
         two = width >= _TWO_COLUMNS
         column = min(self._column, width * 2 // 5) if two else 2
         for name, text in self._rows:
-            # What has no name is a sentence of its own, over the whole width.
+            # A row without a name is a sentence over the whole width.
             indent = column if name else 2
             names = Content.styled(name or "•", "bold $text-primary").wrap(column - 2 if two else width)
             texts = Content(text).wrap(max(1, width - indent))
@@ -101,8 +87,8 @@ class Lines(LaidOut):
         return Content("\n").join(lines)
 
 
-class Search(Line):
-    """What to search for; keys that it has no use for scroll the pages."""
+class HelpSearch(LineInput):
+    """The search field; keys that it does not use scroll the help."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "screen.scroll(1)", "Scroll", key_display="↑↓", id="help_down"),
@@ -113,7 +99,11 @@ class Search(Line):
 
 
 class HelpScreen(Dialog[None]):
-    """Shows and searches the help."""
+    """Shows the help.
+
+    Args:
+        keymap: the user's keys, as `keys.resolve` returns them.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Close", id="help_close"),
@@ -130,38 +120,38 @@ class HelpScreen(Dialog[None]):
     }
     """
 
+    def __init__(self, keymap: Mapping[str, str]) -> None:
+        super().__init__()
+        self._topics = topics(keymap)
+
     def compose(self) -> ComposeResult:
-        """A field to search, and the pages."""
-        # An app whose keys the user changed says which are in force.
-        self._topics = topics(getattr(self.app, "keymap_in_force", {}))
         with Vertical(classes="box") as box:
             box.border_title = "Help"
-            yield Search(id="search", placeholder="Search keys and commands")
+            yield HelpSearch(id="search", placeholder="Search keys and commands")
             with VerticalScroll(id="pages", can_focus=False):
                 for topic in self._topics:
                     with Vertical(classes="topic"):
                         yield Static(topic.heading, classes="heading", markup=False)
-                        yield Static(Lines(topic.rows, topic.column), classes="rows")
+                        yield Static(TopicRows(topic.rows, topic.column), classes="rows")
                 yield Static(id="nothing", markup=False)
             yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
-        """Begin in the field: the other keys scroll."""
         self.query_one("#search").focus()
         self.query_one("#nothing").display = False
 
-    @on(Search.Changed)
-    def _search(self, event: Search.Changed) -> None:
+    @on(HelpSearch.Changed)
+    def _search(self, event: HelpSearch.Changed) -> None:
         words = event.value.lower().split()
-        found = 0
+        count = 0
         for topic, shown in zip(self._topics, self.query(".topic"), strict=True):
             rows = topic.matching(words)
             shown.display = bool(rows)
-            shown.query_one(".rows", Static).update(Lines(rows, topic.column))
-            found += len(rows)
+            shown.query_one(".rows", Static).update(TopicRows(rows, topic.column))
+            count += len(rows)
         nothing = self.query_one("#nothing", Static)
-        nothing.display = not found
-        nothing.update(Content(f"No key and no command has {one_line(event.value, 40)}"))
+        nothing.display = not count
+        nothing.update(Content(f"No key or command matches {one_line(event.value, 40)}"))
         self.query_one("#pages").scroll_home(animate=False)
 
     def action_scroll(self, by: int) -> None:

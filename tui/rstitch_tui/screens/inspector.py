@@ -1,7 +1,6 @@
-"""The inspector: walk through an answer's tokens, see why each was written by whom, and what else could have come.
+"""The inspector: every token of an answer with the reason for its model and both models' candidates.
 
-Knows one answer and how to ask the engine for both models' views of a place; nothing of chats or of the store. What
-a branch leads to is for the caller, who is given the place and the token.
+Evaluates positions by the engine thread. Uses neither chats nor the store; branching is done by the caller.
 """
 
 from __future__ import annotations
@@ -24,14 +23,15 @@ from rstitch_local.errors import RStitchError
 from rstitch_local.sanitize import safe_text, visible
 from rstitch_local.trace.prediction import Candidate, Prediction
 from rstitch_local.trace.record import Trace
-from rstitch_tui.engine_thread import EngineThread, Request
+from rstitch_tui.answer import Request
+from rstitch_tui.engine_thread import EngineThread
 from rstitch_tui.widgets.candidates import Candidates
 from rstitch_tui.widgets.token_facts import TokenFacts, tau_at
 from rstitch_tui.widgets.token_view import TokenView
 
 
 def swaps(trace: Trace) -> list[int]:
-    """The places where control passed: to the LLM, or back to the SLM."""
+    """Return the indices of the steps at which control was passed to the other model."""
     steps = trace.steps
     return [
         index
@@ -41,9 +41,12 @@ def swaps(trace: Trace) -> list[int]:
 
 
 def _row_of(token: int, text: str, candidates: Sequence[Candidate]) -> int | None:
-    """Where the other model's token stands: ordinary ones have the same id, special ones may only share the text."""
+    """Return the row of a token in the other model's candidates.
+
+    Ordinary tokens have the same id in both models; special tokens may share only the text.
+    """
     for row, candidate in enumerate(candidates):
-        # Parts of a character have no text of their own that could be compared.
+        # The text of an incomplete UTF-8 sequence cannot be compared.
         if candidate.token == token and (candidate.text == text or "\ufffd" in candidate.text):
             return row
     if not text or "\ufffd" in text:
@@ -52,16 +55,16 @@ def _row_of(token: int, text: str, candidates: Sequence[Candidate]) -> int | Non
 
 
 class _Answer(VerticalScroll, can_focus=True, inherit_bindings=False):
-    """Scrolls with the token that is looked at, by no keys of its own."""
+    """Scrolls with the selected token; its own key bindings are removed."""
 
 
 class InspectorScreen(Screen[tuple[int, Role, int] | None]):
-    """Gives the place, the model and the token to go on from; None when the user only looked.
+    """Returns the step, the model and the token to branch with, or None.
 
     Args:
-        engine: asked for the views; the pair that wrote the answer should be in memory.
-        request: what the answer was the answer to.
-        trace: the answer, with one token at least.
+        engine: the engine thread; the pair that generated the answer should be loaded.
+        request: the request of the answer.
+        trace: the record of the answer, with at least one token.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -74,12 +77,12 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         Binding("home", "walk_to(0)", "First token", show=False, id="inspect_home"),
         Binding("end", "walk_to(-1)", "Last token", show=False, id="inspect_end"),
         Binding("n", "walk_swaps(1)", "Next swap", id="inspect_next_swap"),
-        Binding("p", "walk_swaps(-1)", "Swap before", id="inspect_previous_swap"),
+        Binding("p", "walk_swaps(-1)", "Previous swap", id="inspect_previous_swap"),
         Binding("enter", "to_candidates", "Candidates", id="inspect_to_candidates"),
         *(Binding(str((row + 1) % 10), f"candidate({row})", f"Candidate {row + 1}", show=False) for row in range(10)),
         Binding("escape,q", "leave", "Back", id="inspect_leave"),
     ]
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-wide")]  # noqa: RUF012  as Textual declares it
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-wide")]  # noqa: RUF012  declared as in Textual
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-short"), (30, "-tall")]  # noqa: RUF012
     AUTO_FOCUS = "#answer"
 
@@ -88,18 +91,20 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         layout: vertical;
         & #title { height: 1; background: $panel; color: $text; padding: 0 1; text-style: bold; }
         & #answer { height: 1fr; min-height: 2; padding: 0 1; scrollbar-size-vertical: 1; }
-        & #place { height: auto; max-height: 75%; background: $surface; padding: 0 1; scrollbar-size-vertical: 1; }
-        & #views { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 11; grid-gutter: 0 3; height: auto; }
+        & #details { height: auto; max-height: 75%; background: $surface; padding: 0 1; scrollbar-size-vertical: 1; }
+        & #candidates {
+            layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 11; grid-gutter: 0 3; height: auto;
+        }
         & #problem { height: auto; color: $text-error; display: none; }
         & #problem.-shown { display: block; }
         &.-tall #about { margin-bottom: 1; }
-        &.-narrow #views { grid-size: 1; grid-columns: 1fr; grid-gutter: 1 0; }
+        &.-narrow #candidates { grid-size: 1; grid-columns: 1fr; grid-gutter: 1 0; }
         &.-tiny #title { display: none; }
     }
     """
 
     class Evaluated(Event):
-        """The engine's answer to what the models make of a place."""
+        """Both models' candidates at a step, or an error."""
 
         def __init__(self, index: int, result: dict[Role, Prediction] | RStitchError) -> None:
             super().__init__()
@@ -112,79 +117,77 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         self._request = request
         self._trace = trace
         self._swaps = swaps(trace)
-        self._views: dict[int, dict[Role, Prediction]] = {}
-        self._asked: int | None = None
+        self._predictions: dict[int, dict[Role, Prediction]] = {}
+        self._requested: int | None = None
         self._column: int | None = None
-        # Near the end: what the caches hold before the place stays there for the chat's next turn.
+        # The last swap: a position near the end keeps most of the KV caches valid for the next turn of the chat.
         self.index = self._swaps[-1] if self._swaps else len(trace.steps) - 1
 
     def compose(self) -> ComposeResult:
-        """The answer, and below it what is known of the place."""
         yield Static(id="title", markup=False)
         with _Answer(id="answer"):
             yield TokenView(self._trace.steps)
-        with VerticalScroll(id="place", can_focus=False):
+        with VerticalScroll(id="details", can_focus=False):
             yield TokenFacts(id="about")
             yield Static(id="problem", markup=False)
-            with Container(id="views"):
+            with Container(id="candidates"):
                 for role in Role:
                     yield Candidates(role, id=role.value)
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
-        """Begin where control passed last."""
         self.query_one(TokenView).tau = tau_at(self._trace, len(self._trace.steps))
         self._go(self.index)
 
-    # Walking
+    # Navigation
 
     def _go(self, index: int, *, column: int | None = None) -> None:
-        """Look at another place; `column` is the one to be kept when walking over rows."""
+        """Select a step; `column` is kept while moving over rows."""
         self.index = max(0, min(len(self._trace.steps) - 1, index))
         self._column = column
         self.query_one(TokenView).cursor = self.index
         if not isinstance(self.focused, Candidates):
-            self.query_one("#place").scroll_home(animate=False)
+            self.query_one("#details").scroll_home(animate=False)
         self._describe()
-        self._look()
+        self._show_candidates()
 
     def action_walk(self, by: int) -> None:
-        """Go some tokens on."""
+        """Move by some tokens."""
         self._go(self.index + by)
 
     def action_walk_to(self, index: int) -> None:
-        """Go to a token, or with -1 to the last."""
+        """Move to a token; -1 stands for the last."""
         self._go(index if index >= 0 else len(self._trace.steps) - 1)
 
     def action_walk_swaps(self, by: int) -> None:
-        """Go to where control passed next or before."""
+        """Move to the next (1) or previous (-1) swap."""
         if by > 0:
-            self._go(next((place for place in self._swaps if place > self.index), self.index))
+            self._go(next((swap for swap in self._swaps if swap > self.index), self.index))
         else:
-            self._go(next((place for place in reversed(self._swaps) if place < self.index), self.index))
+            self._go(next((swap for swap in reversed(self._swaps) if swap < self.index), self.index))
 
     def action_walk_rows(self, by: int) -> None:
-        """Go some rows down, or up."""
+        """Move down (positive) or up by some rows."""
         view = self.query_one(TokenView)
         row, column = self._cell()
         column = column if self._column is None else self._column
         index = self.index
-        # A long token fills several rows.
+        # A long token covers several rows.
         while index == self.index and 0 <= row + by < view.size.height:
             row += by
-            found = (view.token_at(x, row) for x in range(min(column, view.size.width - 1), -1, -1))
-            index = next((token for token in found if token is not None), index)
+            tokens = (view.token_at(x, row) for x in range(min(column, view.size.width - 1), -1, -1))
+            index = next((token for token in tokens if token is not None), index)
         self._go(index, column=column)
 
     def action_walk_pages(self, by: int) -> None:
-        """Go as many rows as are in view."""
+        """Move by as many rows as are visible."""
         rows = max(1, self.query_one("#answer").size.height - 1)
         row, _ = self._cell()
         last = max(0, self.query_one(TokenView).size.height - 1)
         self.action_walk_rows(max(-row, min(last - row, by * rows)))
 
     def _cell(self) -> tuple[int, int]:
-        """Row and column in which the token is drawn."""
+        """Return row and column of the selected token."""
         view = self.query_one(TokenView)
         low, high = 0, max(0, view.size.height - 1)
         while low < high:
@@ -194,7 +197,7 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         tokens = [view.token_at(x, low) for x in range(view.size.width)]
         if self.index in tokens:
             return low, tokens.index(self.index)
-        # A token without text has no cell: its place is where the one before it ends.
+        # A token without text has no cell of its own: use the end of the token before it.
         before = [x for x, token in enumerate(tokens) if token is not None and token < self.index]
         return low, before[-1] if before else 0
 
@@ -203,10 +206,10 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         event.stop()
         self._go(event.index)
 
-    # What is known of the place
+    # The selected step
 
     def _describe(self) -> None:
-        """Who wrote the token and why; all of it is in the trace."""
+        """Show the model of the token and the reason, as recorded in the trace."""
         trace = self._trace
         self.query_one("#title", Static).update(
             Content(
@@ -217,63 +220,65 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         self.query_one(TokenFacts).show(trace, self.index, self._token_text())
 
     def _token_text(self) -> str:
-        """The token as it can be seen: special ones by the name the models' vocabulary gives them."""
+        """Return the token as visible text; special tokens by their names in the vocabulary."""
         step = self._trace.steps[self.index]
-        candidates = self._views[self.index][step.role].candidates if self.index in self._views else ()
+        candidates = self._predictions[self.index][step.role].candidates if self.index in self._predictions else ()
         named = next((candidate.text for candidate in candidates if candidate.token == step.token), None)
         ends = self._trace.stop == "eog" and self.index == len(self._trace.steps) - 1 and not step.text
         return visible(named or step.text) if not ends or named else "‹end›"
 
-    # What else could have come
+    # Candidates
 
-    def _look(self) -> None:
-        """Show both models' views of the place, or have them evaluated; only one place at a time."""
-        views = self._views.get(self.index)
-        if views is not None:
-            self._show(views)
+    def _show_candidates(self) -> None:
+        """Show both models' candidates, or evaluate them, one position at a time."""
+        predictions = self._predictions.get(self.index)
+        if predictions is not None:
+            self._draw_candidates(predictions)
             return
         for table in self.query(Candidates):
             table.wait()
-        if self._asked is None:
-            self._asked = index = self.index
+        if self._requested is None:
+            self._requested = index = self.index
             self._engine.inspect(
-                self._request, self._trace.steps[:index], lambda result: self._tell(self.Evaluated(index, result))
+                self._request,
+                self._trace.steps[:index],
+                lambda result: self._post_safely(self.Evaluated(index, result)),
             )
 
-    def _tell(self, event: Event) -> None:
-        """Called in the engine's thread: hand on what it found, if anybody is still there."""
+    def _post_safely(self, event: Event) -> None:
+        """Post a message from the engine thread; ignored if the screen is gone."""
         with suppress(RuntimeError):
             self.post_message(event)
 
     @on(Evaluated)
     def _evaluated(self, event: Evaluated) -> None:
         event.stop()
-        self._asked = None
+        self._requested = None
         if isinstance(event.result, RStitchError):
             if event.index == self.index:
-                self._complain(event.result)
+                self._show_error(event.result)
                 return
         else:
-            self._views[event.index] = event.result
-        if event.index == self.index or self.index not in self._views:
+            self._predictions[event.index] = event.result
+        if event.index == self.index or self.index not in self._predictions:
             self._describe()
-            self._look()
+            self._show_candidates()
 
-    def _show(self, views: dict[Role, Prediction]) -> None:
+    def _draw_candidates(self, predictions: dict[Role, Prediction]) -> None:
         self.query_one("#problem").remove_class("-shown")
-        self.query_one("#views").display = True
+        self.query_one("#candidates").display = True
         step = self._trace.steps[self.index]
-        mine, others = views[step.role].candidates, views[step.role.other].candidates
-        wrote = next((row for row, candidate in enumerate(mine) if candidate.token == step.token), None)
-        text = step.text if wrote is None else mine[wrote].text
-        rows = {step.role: wrote, step.role.other: _row_of(step.token, text, others)}
+        candidates, others = predictions[step.role].candidates, predictions[step.role.other].candidates
+        taken = next((row for row, candidate in enumerate(candidates) if candidate.token == step.token), None)
+        text = step.text if taken is None else candidates[taken].text
+        rows = {step.role: taken, step.role.other: _row_of(step.token, text, others)}
         for table in self.query(Candidates):
-            table.show(views[table.role], rows[table.role], wrote=table.role is step.role)
+            table.show(predictions[table.role], rows[table.role], wrote=table.role is step.role)
 
-    def _complain(self, error: RStitchError) -> None:
+    def _show_error(self, error: RStitchError) -> None:
         for table in self.query(Candidates):
             table.clear()
-        self.query_one("#views").display = False
+        self.query_one("#candidates").display = False
         problem = self.query_one("#problem", Static)
         problem.add_class("-shown")
         problem.update(Content(safe_text(f"{error.title}. {error.message} {error.hint}".rstrip())))
@@ -281,11 +286,11 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
     # Branching
 
     def action_to_candidates(self) -> None:
-        """Go to the candidates of the model that wrote the token."""
+        """Move to the candidates of the model that generated the token."""
         self._table().focus()
 
     def action_candidate(self, row: int) -> None:
-        """Go to a row of the candidates: of the table with the focus, or of the model that wrote the token."""
+        """Select a candidate, in the table with the focus or else of the model that generated the token."""
         table = self._table()
         table.focus()
         table.select(row)
@@ -301,5 +306,5 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         self.dismiss((self.index, event.role, event.token))
 
     def action_leave(self) -> None:
-        """Leave without a branch."""
+        """Close without branching."""
         self.dismiss(None)

@@ -1,6 +1,6 @@
-"""The pairs of the catalogue: what is here, what fits, and how to get, load and free them.
+"""The list of pairs: what is on this disk, what fits into memory, downloads.
 
-Knows how downloads and files are shown and asked for; it loads nothing and does not know the engine.
+Returns the pair to load; loading is done by the app.
 """
 
 from __future__ import annotations
@@ -27,40 +27,39 @@ from rstitch_tui import machine_fit
 from rstitch_tui.downloads import Downloads, Stage
 from rstitch_tui.keys import ACTIONS, binding, bindings
 from rstitch_tui.machine_fit import Fit, Memory
-from rstitch_tui.screens.confirm import Dialog
+from rstitch_tui.screens.dialog import Dialog
 from rstitch_tui.screens.two_files import TwoFilesScreen
 from rstitch_tui.widgets import pair_view
 from rstitch_tui.widgets.pair_view import PairView, Row
 
-_LOOK_EVERY_S = 0.25
-"""How often the figures of a download are drawn; nothing waits for anything here."""
+_REFRESH_S = 0.25
+"""Interval at which the progress of downloads is drawn."""
 
 
 class PairList(OptionList):
-    """The pairs. A click highlights one, so that one can read about it; two load it."""
+    """The pairs. A click highlights a pair, a double click loads it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [binding("pair_load", "screen.pair_load")]
 
     async def on_click(self, event: events.Click) -> None:
-        """The second of two quick clicks."""
         if event.chain == 2 and "option" in event.style.meta:
             await self.run_action("screen.pair_load")
 
 
 class ModelsScreen(Dialog[PairChoice | None]):
-    """Lists the pairs and gives back the one to load, its files checked; None when nothing is to change.
+    """Returns the pair to load, with its files checked, or None.
 
     Args:
-        downloads: what brings pairs here, with its catalogue.
-        loaded: the name of the pair that is in memory.
-        gpu_free: free memory of graphics cards in bytes, as `machine_fit.gpu_memory` counts it.
+        downloads: the downloads, with the catalogue.
+        loaded: name of the loaded pair.
+        gpu_free: free GPU memory in bytes.
     """
 
     class Unload(Message):
-        """The user wants the memory of the loaded pair freed."""
+        """Request to unload the pair."""
 
     class _Checked(Message):
-        """The files of a pair were looked at."""
+        """The files of a pair have been checked."""
 
         def __init__(self, name: str, result: PairChoice | RStitchError) -> None:
             super().__init__()
@@ -70,7 +69,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
         *bindings("list"),
         Binding("escape", "dismiss(None)", "Close", id="models_close"),
     ]
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (76, "-wide")]  # noqa: RUF012  as Textual declares it
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (76, "-wide")]  # noqa: RUF012  declared as in Textual
 
     DEFAULT_CSS = """
     ModelsScreen {
@@ -106,9 +105,9 @@ class ModelsScreen(Dialog[PairChoice | None]):
         self.downloads = downloads
         self.loaded = loaded
         self._gpu_free = gpu_free
-        # What ships with the program comes first: it works at once.
+        # Built-in pairs first: they work without a download.
         self._entries = sorted(downloads.catalogue, key=lambda entry: not all(file.builtin for file in entry.files))
-        self._found = {entry.name: store.state(entry) for entry in self._entries}
+        self._states = {entry.name: store.state(entry) for entry in self._entries}
         self._problems: dict[str, RStitchError] = {}
         self._checking = ""
         self._views: list[PairView] = []
@@ -117,11 +116,10 @@ class ModelsScreen(Dialog[PairChoice | None]):
         self._short = False
 
     def compose(self) -> ComposeResult:
-        """The list, and beside or under it what there is to know of the highlighted pair."""
         with Vertical(classes="box") as box:
             box.border_title = "Models"
             yield Static(
-                "A small model writes, a large one takes over where it is unsure. Choose a pair to begin with.",
+                "A small model generates, a large one takes over where it is uncertain. Choose a pair to start with.",
                 id="intro",
                 markup=False,
             )
@@ -135,8 +133,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
             yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
-        """Begin at the pair that is loaded, or at one that can be."""
-        self._views = self._look()
+        self._views = self._make_views()
         pairs = self._list
         pairs.add_options([Option(Row(view, short=self._short)) for view in self._views])
         first = next((view for view in self._views if view.loaded), None)
@@ -145,41 +142,41 @@ class ModelsScreen(Dialog[PairChoice | None]):
         pairs.focus()
         self.set_class(self.loaded is None, "-first")
         self._draw_details()
-        self.set_interval(_LOOK_EVERY_S, self.look)
+        self.set_interval(_REFRESH_S, self.update_views)
 
     @property
     def view(self) -> PairView | None:
         """The highlighted pair."""
-        place = self._list.highlighted
-        return self._views[place] if place is not None and place < len(self._views) else None
+        index = self._list.highlighted
+        return self._views[index] if index is not None and index < len(self._views) else None
 
-    def look(self) -> None:
-        """Show how things stand now."""
-        before, self._views = self._views, self._look()
-        for place, (old, new) in enumerate(zip(before, self._views, strict=True)):
+    def update_views(self) -> None:
+        """Draw the current state of all pairs."""
+        before, self._views = self._views, self._make_views()
+        for index, (old, new) in enumerate(zip(before, self._views, strict=True)):
             if old != new:
-                self._list.replace_option_prompt_at_index(place, Row(new, short=self._short))
+                self._list.replace_option_prompt_at_index(index, Row(new, short=self._short))
         self._draw_details()
 
     @property
     def _list(self) -> PairList:
         return self.query_one(PairList)
 
-    def _look(self) -> list[PairView]:
+    def _make_views(self) -> list[PairView]:
         memory = machine_fit.memory_now(self._gpu_free)
         self.query_one(".box").border_subtitle = Content(str(memory))
         loaded = next((entry for entry in self._entries if entry.name == self.loaded), None)
         freed = 0
         if loaded is not None:
-            freed = machine_fit.needed_bytes(loaded, self._found[loaded.name]) or 0
+            freed = machine_fit.needed_bytes(loaded, self._states[loaded.name]) or 0
         return [self._view_of(entry, memory, freed) for entry in self._entries]
 
     def _view_of(self, entry: PairEntry, memory: Memory, freed: int) -> PairView:
         download = self.downloads.state(entry.name)
-        seen = next((view.download for view in self._views if view.entry is entry), None)
-        if download is not None and (seen is None or seen.state is not download.state):
-            self._found[entry.name] = store.state(entry)
-        found = self._found[entry.name]
+        drawn = next((view.download for view in self._views if view.entry is entry), None)
+        if download is not None and (drawn is None or drawn.state is not download.state):
+            self._states[entry.name] = store.state(entry)
+        found = self._states[entry.name]
         needed = machine_fit.needed_bytes(entry, found)
         loaded = entry.name == self.loaded
         return PairView(
@@ -189,7 +186,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
             loaded=loaded,
             needed=needed,
             fit=Fit.FITS if loaded else machine_fit.fit(needed, memory, freed=freed),
-            needs=_taken(needed) if loaded else machine_fit.sentence(needed, memory, freed=freed),
+            needs=_memory_used(needed) if loaded else machine_fit.describe_fit(needed, memory, freed=freed),
             checking=entry.name == self._checking,
             problem=self._problems.get(entry.name),
         )
@@ -197,7 +194,8 @@ class ModelsScreen(Dialog[PairChoice | None]):
     def _draw_details(self) -> None:
         view = self.view
         offered = [self.check_action(row.id, ()) for row in ACTIONS if row.where == "list"]
-        if offered != self._offered:  # a footer is made anew each time
+        # Refreshing recreates the footer.
+        if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
         if view is None or view == self._drawn:
@@ -222,15 +220,15 @@ class ModelsScreen(Dialog[PairChoice | None]):
         self._draw_details()
 
     def on_resize(self, event: events.Resize) -> None:
-        """One line a pair where there are few lines."""
+        """Use one line per pair on small terminals."""
         short = event.size.height < 16
         if short is not self._short:
             self._short = short
-            for place, view in enumerate(self._views):
-                self._list.replace_option_prompt_at_index(place, Row(view, short=short))
+            for index, view in enumerate(self._views):
+                self._list.replace_option_prompt_at_index(index, Row(view, short=short))
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  as Textual has it
-        """Only what can be done with the highlighted pair is offered."""
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Offer only what is possible with the highlighted pair."""
         if not action.startswith("pair_"):
             return True
         view = self.view if self._views else None
@@ -248,34 +246,34 @@ class ModelsScreen(Dialog[PairChoice | None]):
         }[action]
 
     def action_pair_download(self) -> None:
-        """Download what is missing."""
-        self._with_download(self.downloads.start)
+        """Download the missing files."""
+        self._change_download(self.downloads.start)
 
     def action_pair_pause(self) -> None:
         """Pause the download."""
-        self._with_download(self.downloads.pause)
+        self._change_download(self.downloads.pause)
 
     def action_pair_resume(self) -> None:
-        """Go on with the download."""
-        self._with_download(self.downloads.resume)
+        """Resume the download."""
+        self._change_download(self.downloads.resume)
 
     def action_pair_cancel(self) -> None:
-        """Stop the download."""
-        self._with_download(self.downloads.cancel)
+        """Cancel the download."""
+        self._change_download(self.downloads.cancel)
 
     def action_pair_unload(self) -> None:
-        """Ask for the memory to be freed."""
+        """Unload the pair."""
         self.loaded = None
         self.post_message(self.Unload())
-        self.look()
+        self.update_views()
 
     def action_pair_load(self) -> None:
-        """Check the files and give the pair back."""
+        """Check the files and return the pair."""
         if self.view is not None:
             self._checking = name = self.view.entry.name
             self._problems.pop(name, None)
-            self.look()
-            # Gigabytes may have to be read. Not a worker of Textual's: the app would wait for it to end.
+            self.update_views()
+            # Checking may read gigabytes. Not a Textual worker: the app would wait for it when quitting.
             threading.Thread(target=self._check, args=(name,), name="check files", daemon=True).start()
 
     def _check(self, name: str) -> None:
@@ -289,26 +287,26 @@ class ModelsScreen(Dialog[PairChoice | None]):
         self._checking = ""
         if isinstance(event.result, RStitchError):
             self._problems[event.name] = event.result
-            self._found[event.name] = store.state(self.downloads.catalogue.get(event.name))
+            self._states[event.name] = store.state(self.downloads.catalogue.get(event.name))
         elif self.is_current:
             self.dismiss(event.result)
-        self.look()
+        self.update_views()
 
     def action_pair_files(self) -> None:
-        """Ask for two files."""
+        """Choose two files."""
 
-        def chosen(choice: PairChoice | None) -> None:
+        def done(choice: PairChoice | None) -> None:
             if choice is not None:
                 self.dismiss(choice)
 
-        self.app.push_screen(TwoFilesScreen(), chosen)
+        self.app.push_screen(TwoFilesScreen(), done)
 
-    def _with_download(self, act: Callable[[str], None]) -> None:
+    def _change_download(self, change: Callable[[str], None]) -> None:
         if self.view is not None:
             self._problems.pop(self.view.entry.name, None)
-            act(self.view.entry.name)
-            self.look()
+            change(self.view.entry.name)
+            self.update_views()
 
 
-def _taken(needed: int | None) -> str:
-    return f"Takes {human_bytes(needed)} of memory." if needed else "How much memory it takes is not known."
+def _memory_used(needed: int | None) -> str:
+    return f"Uses {human_bytes(needed)} of memory." if needed else "Memory use unknown."

@@ -1,6 +1,6 @@
-"""Asks for two GGUF files of this disk, a small and a large model.
+"""The dialog that chooses two GGUF files from this disk.
 
-Knows how to find and complete paths; whether the two can work together is said when they are loaded.
+Whether the two models can be used together is checked when they are loaded.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from rstitch_local import paths
 from rstitch_local.engine.choice import PairChoice, choose_pair
 from rstitch_local.errors import ModelError, RStitchError
 from rstitch_local.sanitize import one_line, safe_text
-from rstitch_tui.screens.confirm import Dialog, Line
+from rstitch_tui.screens.dialog import Dialog
+from rstitch_tui.widgets.line_input import LineInput
 from rstitch_tui.widgets.pair_view import trouble
 
 _MAGIC = b"GGUF"
 
 
 class PathSuggester(Suggester):
-    """Completes a path with the first folder or GGUF file that fits."""
+    """Completes a path with the first matching folder or GGUF file."""
 
     def __init__(self) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
 
     async def get_suggestion(self, value: str) -> str | None:
-        """The path with the rest of one name added, or None."""
         folder, slash, start = value.rpartition("/")
         if not value or not start:
             return None
-        place = paths.expanded(f"{folder}{slash}" or ".")
+        directory = paths.expanded(f"{folder}{slash}" or ".")
         try:
             names = sorted(
-                f"{found.name}/" if found.is_dir() else found.name
-                for found in place.iterdir()
-                if found.name.startswith(start) and (found.suffix == ".gguf" or found.is_dir())
+                f"{path.name}/" if path.is_dir() else path.name
+                for path in directory.iterdir()
+                if path.name.startswith(start) and (path.suffix == ".gguf" or path.is_dir())
             )
         except OSError:
             return None
@@ -51,7 +51,7 @@ class PathSuggester(Suggester):
 
 
 class TwoFilesScreen(Dialog[PairChoice | None]):
-    """Gives back the pair of two files, or None."""
+    """Returns the pair of two files, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Close", id="files_close"),
@@ -63,39 +63,37 @@ class TwoFilesScreen(Dialog[PairChoice | None]):
     TwoFilesScreen {
         & > .box { height: auto; max-height: 100%; max-width: 90; padding: 1 2; overflow-y: auto; }
         & Label { color: $text-muted; }
-        & Line { border: none; height: 1; padding: 0 1; margin-bottom: 1; background: $panel; }
-        & Line:focus { background: $primary 30%; }
-        & #trouble { height: auto; margin-bottom: 1; }
+        & LineInput { border: none; height: 1; padding: 0 1; margin-bottom: 1; background: $panel; }
+        & LineInput:focus { background: $primary 30%; }
+        & #error { height: auto; margin-bottom: 1; }
         &.-tiny > .box { padding: 0 1; }
-        &.-tiny Line { margin-bottom: 0; }
+        &.-tiny LineInput { margin-bottom: 0; }
         &.-tiny .buttons { height: 1; }
         &.-tiny .buttons Button { height: 1; border: none; }
     }
     """
 
     def compose(self) -> ComposeResult:
-        """Two fields and two buttons."""
         with Vertical(classes="box") as box:
             box.border_title = "Two files"
-            yield Label("Small model (SLM), which writes")
-            yield Line(id="slm", placeholder="~/models/small.gguf")
-            yield Label("Large model (LLM), which helps")
-            yield Line(id="llm", placeholder="~/models/large.gguf")
-            yield Static(id="trouble", markup=False)
+            yield Label("Small model (SLM)")
+            yield LineInput(id="slm", placeholder="~/models/small.gguf")
+            yield Label("Large model (LLM)")
+            yield LineInput(id="llm", placeholder="~/models/large.gguf")
+            yield Static(id="error", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(Content("Load"), id="load", variant="primary")
                 yield Button(Content("Cancel"), id="cancel")
 
     def on_mount(self) -> None:
-        """Begin with the small model."""
-        for field in self.query(Line):
+        for field in self.query(LineInput):
             field.suggester = PathSuggester()
-        self.query_one("#trouble").display = False
+        self.query_one("#error").display = False
         self.query_one("#slm").focus()
 
-    @on(Line.Submitted)
-    def _submitted(self, event: Line.Submitted) -> None:
-        other = self.query_one("#llm", Line)
+    @on(LineInput.Submitted)
+    def _submitted(self, event: LineInput.Submitted) -> None:
+        other = self.query_one("#llm", LineInput)
         if event.input.id == "slm" and not other.value.strip():
             other.focus()
         else:
@@ -110,16 +108,16 @@ class TwoFilesScreen(Dialog[PairChoice | None]):
 
     def _load(self) -> None:
         for name in ("slm", "llm"):
-            field = self.query_one(f"#{name}", Line)
+            field = self.query_one(f"#{name}", LineInput)
             try:
                 _require_gguf(field.value.strip())
             except RStitchError as error:
-                said = self.query_one("#trouble", Static)
-                said.update(trouble(error))
-                said.display = True
+                message = self.query_one("#error", Static)
+                message.update(trouble(error))
+                message.display = True
                 field.focus()
                 return
-        slm, llm = (_path(self.query_one(f"#{name}", Line).value.strip()) for name in ("slm", "llm"))
+        slm, llm = (_path(self.query_one(f"#{name}", LineInput).value.strip()) for name in ("slm", "llm"))
         self.dismiss(choose_pair(slm=slm, llm=llm))
 
 
@@ -128,16 +126,17 @@ def _path(text: str) -> Path:
 
 
 def _require_gguf(text: str) -> None:
-    """Raise ModelError unless this is the path of a file that begins like a GGUF file."""
+    """Raise ModelError unless `text` is the path of a file with the GGUF magic."""
     if not text:
-        raise ModelError("No file", "Give the paths of both files.", "The right arrow completes a path.")
+        raise ModelError("No path", "Two paths are required.", "Type both paths; the right arrow key completes them.")
     path = _path(text)
     try:
-        if path.exists() and not path.is_file():  # reading a pipe would never end
-            raise ModelError("Not a file", f"{path} is a folder, or no file at all.")
+        # Reading from a pipe would block forever.
+        if path.exists() and not path.is_file():
+            raise ModelError("Not a file", f"{path} is not a regular file.", "Choose a GGUF file.")
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
     except OSError as error:
-        raise ModelError("Cannot read the file", f"{one_line(path, 200)}: {error.strerror or error}.") from None
+        raise ModelError("Cannot read file", f"{one_line(path, 200)}: {error.strerror or error}.") from None
     if magic != _MAGIC:
-        raise ModelError("Not a GGUF file", f"{path} does not begin like one.")
+        raise ModelError("Not a GGUF file", f"{path} has no GGUF header.", "Choose a GGUF file.")

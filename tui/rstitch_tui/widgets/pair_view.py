@@ -16,7 +16,7 @@ from rstitch_local.errors import RStitchError
 from rstitch_local.sanitize import human_bytes, one_line, safe_text
 from rstitch_tui.downloads import DownloadState, Stage
 from rstitch_tui.machine_fit import Fit
-from rstitch_tui.screens.confirm import LaidOut
+from rstitch_tui.widgets.reflowed_text import ReflowedText
 
 _FIT_STYLES = {
     Fit.FITS: "$text-success",
@@ -118,7 +118,7 @@ class PairView:
         return "not here", "dim"
 
 
-class Row(LaidOut):
+class Row(ReflowedText):
     """A pair in the list: name, size and what is here; under it what it is and whether it fits."""
 
     def __init__(self, view: PairView, *, short: bool) -> None:

@@ -1,0 +1,1 @@
+"""What commands, keys and the command palette do to the chat, one function per action."""

@@ -1,0 +1,167 @@
+"""What commands do to the chat screen: the implementation of `chat_host.ChatHost`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Static
+
+from rstitch_local.errors import RStitchError
+from rstitch_local.sanitize import one_line
+from rstitch_tui.actions.models import offer_more_context
+from rstitch_tui.answer import Answer
+from rstitch_tui.answer_display import AnswerDisplay
+from rstitch_tui.chat_host import Dialogs
+from rstitch_tui.model_loader import ModelLoader
+from rstitch_tui.notices import errors_shown, show_error
+from rstitch_tui.session import Session
+from rstitch_tui.store.records import Message
+from rstitch_tui.widgets.composer import Composer
+from rstitch_tui.widgets.message_log import MessageLog
+from rstitch_tui.widgets.routing import Routing
+
+_PROMPTS = 200
+"""Earlier prompts that the Up key recalls."""
+
+
+class ChatController:
+    """Draws the session on the chat screen and starts its answers.
+
+    Args:
+        screen: the chat screen, with widgets of the types Composer, MessageLog and Routing and a Static #title.
+        session: the open chat.
+        models: the state of the models.
+        dialogs: opens the other screens.
+    """
+
+    def __init__(
+        self,
+        screen: Screen[Any],
+        session: Session,
+        models: ModelLoader,
+        dialogs: Dialogs,
+    ) -> None:
+        self.session = session
+        self.models = models
+        self.dialogs = dialogs
+        self.display = AnswerDisplay(screen, session, models)
+        self.ended_at = 0.0
+        """When the last answer ended, by `time.monotonic`."""
+        self._screen = screen
+
+    @property
+    def composer(self) -> Composer:
+        return self._screen.query_one(Composer)
+
+    @property
+    def log_view(self) -> MessageLog:
+        return self._screen.query_one(MessageLog)
+
+    # What is shown
+
+    async def show_chat(self) -> None:
+        self.composer.sent_before = self.session.store.prompts(_PROMPTS)
+        await self.display.show_branch()
+        self.show_settings()
+        self.display.show_routing(self.selected_answer())
+
+    def show_settings(self) -> None:
+        session = self.session
+        rest = f"  ·  {one_line(self.models.pair_name or 'no models', 40)}  ·  {session.router}"
+        title = one_line(session.title or "New chat", max(8, min(60, self._screen.size.width - len(rest) - 2)))
+        self._screen.query_one("#title", Static).update(Content(title + rest))
+        self._screen.query_one(Routing).set_tau(session.tau, live=session.answer is not None)
+        self.display.show_status()
+
+    def show_selected_routing(self) -> None:
+        """Draw the routing of the selected answer, unless an answer is being generated."""
+        if self.session.answer is None:
+            with self.errors_shown():
+                self.display.show_routing(self.selected_answer())
+
+    def scroll_to_end(self) -> None:
+        self.log_view.follow()
+
+    def focus_prompt(self, text: str = "") -> None:
+        self.composer.focus()
+        if text:
+            self.composer.set_text(text)
+
+    def focus_message(self, message_id: int) -> None:
+        view = self.log_view.view(message_id)
+        if view is not None:
+            view.focus()
+
+    def focused_message(self) -> Message | None:
+        view = self.log_view.current
+        return next((each for each in self.session.path if view is not None and each.id == view.message_id), None)
+
+    def selected_answer(self) -> Message | None:
+        """The answer with the focus, or else the last one."""
+        focused = self.focused_message()
+        return focused if focused is not None and focused.role == "assistant" else self.session.last_answer()
+
+    def notice(self, text: str, *, seconds: float = 4) -> None:
+        self._screen.app.notify(text, markup=False, timeout=seconds)
+
+    def errors_shown(self) -> AbstractContextManager[None]:
+        return errors_shown(self._screen.app)
+
+    def copy(self, text: str) -> None:
+        self._screen.app.copy_to_clipboard(text)
+
+    async def toggle_tokens(self) -> None:
+        await self.log_view.show_tokens(not self.log_view.as_tokens)
+
+    async def toggle_thinking(self) -> None:
+        await self.log_view.show_thinking(not self.log_view.unfolded)
+
+    async def quit(self) -> None:
+        await self._screen.app.action_quit()
+
+    # Answers
+
+    async def request_answer(self, request: Callable[[], object]) -> bool:
+        try:
+            request()
+        except (RStitchError, ValueError) as error:
+            show_error(self._screen.app, error)
+            return False
+        self.display.begin_answer()
+        # The answer starts even if drawing fails.
+        with self.errors_shown():
+            self.composer.sent_before = self.session.store.prompts(_PROMPTS)
+            await self.display.show_branch()
+            self.scroll_to_end()
+            self.show_settings()
+        # After drawing, which would delay the first tokens.
+        self._screen.call_after_refresh(self._start_answer)
+        return True
+
+    def _start_answer(self) -> None:
+        self.display.start_pace()
+        self.session.start_answer()
+
+    async def answer_ended(self, answer: Answer) -> None:
+        """Save and draw an answer that has ended."""
+        steps = self.session.take_steps(save=True) if answer is self.session.answer else []
+        message = self.session.finish_answer(answer)
+        if not self._screen.is_running:
+            # The app is quitting and the widgets are gone.
+            return
+        if message is None or all(message.id != each.id for each in self.session.path):
+            # Another chat or branch has been opened meanwhile.
+            self.display.show_status()
+            return
+        self.ended_at = time.monotonic()
+        await self.display.finish(answer, message, steps)
+        if not self._screen.is_running:
+            return
+        self.show_settings()
+        if answer.context_full or answer.prompt_too_long:
+            offer_more_context(self, message, answer.context_used)

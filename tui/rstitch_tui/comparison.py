@@ -1,0 +1,89 @@
+"""Compares two answers to the same question: speed, share of the LLM, final answer."""
+
+from __future__ import annotations
+
+import re
+
+from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.thinking import strip_thinking
+from rstitch_local.errors import RStitchError
+from rstitch_local.problems.answers import hash_marked, last_boxed
+from rstitch_local.problems.notation import normal_form, number
+from rstitch_local.routing.spec import tau_of_spec
+from rstitch_local.sanitize import one_line
+from rstitch_local.trace.record import Trace
+
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_LONGEST_ANSWER = 200
+_SAME_PACE = 0.05
+"""Relative difference below which two paces count as equal; repeated runs of one answer differ as much."""
+
+
+def final_answer(text: str) -> str:
+    r"""Return the last `\boxed{}` or `####` of an answer, else its last number, else the whole text."""
+    answer = strip_thinking(text)
+    marked = last_boxed(answer) or hash_marked(answer)
+    if marked is not None:
+        return marked.strip()
+    numbers = _NUMBER.findall(answer)
+    return numbers[-1] if numbers else " ".join(answer.split())
+
+
+def same_answer(first: str, second: str) -> bool:
+    """Whether two final answers are equal up to notation."""
+    if first == second:
+        return True
+    if max(len(first), len(second)) > _LONGEST_ANSWER:
+        return False
+    value = number(first)
+    return normal_form(first) == normal_form(second) or (value is not None and value == number(second))
+
+
+def verdict(old: Trace, new: Trace) -> str:
+    """Describe in one line what the router of the new answer changed."""
+    parts = []
+    old_ms, new_ms = ms_per_token(old), ms_per_token(new)
+    if old_ms is not None and new_ms is not None:
+        ratio = old_ms / new_ms
+        if abs(ratio - 1) < _SAME_PACE:
+            parts.append(f"same speed ({_pace(new_ms)} ms per token)")
+        else:
+            change = f"{ratio:.1f}x faster" if ratio > 1 else f"{1 / ratio:.1f}x slower"
+            parts.append(f"{change} ({_pace(new_ms)} instead of {_pace(old_ms)} ms per token)")
+    parts.append(f"{new.llm_share:.0%} instead of {old.llm_share:.0%} LLM tokens")
+    summary = f"{router_label(str(new.settings.get('router', '')))}: {', '.join(parts)}; "
+    unfinished = [name for name, trace in (("new", new), ("old", old)) if trace.stop not in ("eog", "stop")]
+    if unfinished:
+        return f"{summary}unfinished: the {' and the '.join(unfinished)} answer."
+    first, second = final_answer(old.text), final_answer(new.text)
+    if same_answer(first, second):
+        return f"{summary}same final answer ({one_line(first, 30) or 'none'})."
+    before, now = (one_line(answer, 30) or "none" for answer in (first, second))
+    return f"{summary}different final answer ({before} before, {now} now)."
+
+
+def ms_per_token(trace: Trace) -> float | None:
+    """Return the milliseconds in the models per token, without the prompt, which may have been cached.
+
+    None for an empty answer, and for a resumed one, whose pace covers only a part.
+    """
+    ms = trace.model_ms - sum(trace.spent(role, "prompt")[1] for role in Role)
+    return ms / len(trace.steps) if trace.steps and ms and not trace.resumed_tokens else None
+
+
+def router_label(router: str) -> str:
+    """Return a short name of a router spec: "tau 0.02" for the entropy router."""
+    tau = tau_of(router) if router.startswith("entropy") else None
+    return one_line(router, 30) if tau is None else f"tau {tau:g}"
+
+
+def tau_of(router: str) -> float | None:
+    """Return the threshold of a router spec; None if it has none or is invalid."""
+    try:
+        return tau_of_spec(router)
+    except RStitchError:
+        return None
+
+
+def _pace(ms: float) -> str:
+    return f"{ms:.3g}" if ms < 100 else f"{ms:,.0f}"
