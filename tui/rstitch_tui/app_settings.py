@@ -48,7 +48,7 @@ class AppSettings(BaseModel):
     pair: str | None = Field(
         default=None,
         examples=["qwen2.5-coder"],
-        description="Catalogue pair for new chats. Not set: the pair used last.",
+        description="Catalog pair for new chats. Not set: the pair used last.",
     )
     router: str | None = Field(
         default=None,

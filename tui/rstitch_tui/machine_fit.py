@@ -47,7 +47,7 @@ def memory_now(gpu_free: int = 0) -> Memory:
 
 
 def needed_bytes(entry: PairEntry, state: PairState) -> int | None:
-    """Return the memory a pair needs: from the catalogue, else the size of its files; None if unknown."""
+    """Return the memory a pair needs: from the catalog, else the size of its files; None if unknown."""
     if entry.memory_gb is not None:
         return int(entry.memory_gb * 1e9)
     sizes = [file.expected_size or file.size for file in (state.slm, state.llm)]

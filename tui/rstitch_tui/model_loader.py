@@ -65,7 +65,7 @@ class ModelLoader:
         self._engine.load(choice, options or self._options)
 
     def load_by_name(self, name: str) -> None:
-        """Start loading a pair of the catalogue; raises RStitchError if it is not on this disk."""
+        """Start loading a pair of the catalog; raises RStitchError if it is not on this disk."""
         self.load(choose_pair(name))
 
     def load_first_available(self, names: Iterable[str | None]) -> bool:

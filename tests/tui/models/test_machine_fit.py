@@ -47,7 +47,7 @@ def test_memory_now() -> None:
     assert str(Memory(GB, 2 * GB)) == "1.00 GB of 2.00 GB memory free"
 
 
-def test_needed_bytes_from_the_catalogue_or_the_files() -> None:
+def test_needed_bytes_from_the_catalog_or_the_files() -> None:
     files = [ModelFile(file=f"{name}.gguf", path=name) for name in ("a", "b")]
 
     def state(file: ModelFile, size: int, wanted: int | None) -> FileState:

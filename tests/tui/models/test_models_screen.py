@@ -1,4 +1,4 @@
-"""The list of pairs by keys and mouse, with a test catalogue and a Hub on loopback."""
+"""The list of pairs by keys and mouse, with a test catalog and a Hub on loopback."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def test_details_of_a_pair(home: Path) -> None:
     run(flow)
 
 
-def test_catalogue_texts_are_not_markup(home: Path) -> None:
+def test_catalog_texts_are_not_markup(home: Path) -> None:
     del home
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
@@ -520,7 +520,7 @@ def test_tiny_terminal(home: Path) -> None:
     run(flow, downloads, size=(40, 10))
 
 
-def test_empty_catalogue(home: Path) -> None:
+def test_empty_catalog(home: Path) -> None:
     del home
     paths.user_catalog().write_text("")
 

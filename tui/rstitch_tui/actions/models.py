@@ -14,7 +14,7 @@ from rstitch_tui.store.records import Message
 
 
 def load_pair(host: ChatHost, name: str) -> None:
-    """Load a pair of the catalogue; raises RStitchError if it is not on this disk."""
+    """Load a pair of the catalog; raises RStitchError if it is not on this disk."""
     host.models.load_by_name(name)
     host.show_settings()
 

@@ -50,7 +50,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
     """Returns the pair to load, with its files checked, or None.
 
     Args:
-        downloads: the downloads, with the catalogue.
+        downloads: the downloads, with the catalog.
         loaded: name of the loaded pair.
         gpu_free: free GPU memory in bytes.
     """
@@ -106,7 +106,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
         self.loaded = loaded
         self._gpu_free = gpu_free
         # Built-in pairs first: they work without a download.
-        self._entries = sorted(downloads.catalogue, key=lambda entry: not all(file.builtin for file in entry.files))
+        self._entries = sorted(downloads.catalog, key=lambda entry: not all(file.builtin for file in entry.files))
         self._states = {entry.name: store.state(entry) for entry in self._entries}
         self._problems: dict[str, RStitchError] = {}
         self._checking = ""
@@ -287,7 +287,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
         self._checking = ""
         if isinstance(event.result, RStitchError):
             self._problems[event.name] = event.result
-            self._states[event.name] = store.state(self.downloads.catalogue.get(event.name))
+            self._states[event.name] = store.state(self.downloads.catalog.get(event.name))
         elif self.is_current:
             self.dismiss(event.result)
         self.update_views()
