@@ -372,7 +372,7 @@ def test_invalid_commands_show_errors(tmp_path: Path) -> None:
                 ("/temperature -1", "greater than or equal"),
                 ("/context 5", "must be between"),
                 ("/undo", "No chat was deleted"),
-                ("/pair nobody", "no pair called"),
+                ("/pair nobody", "no pair 'nobody'"),
                 ("/theme none", "no theme"),
                 ("/think maybe", "on, off or auto"),
             ):
