@@ -54,12 +54,16 @@ if TYPE_CHECKING:
         StayRouter,
         WindowRouter,
     )
+    from rstitch_local.study.api import bench
+    from rstitch_local.study.bench_result import BenchResult
+    from rstitch_local.study.router_metrics import RouterMetrics
     from rstitch_local.trace.prediction import Candidate, Prediction
     from rstitch_local.trace.record import Trace
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BenchResult",
     "Calibration",
     "CancelledError",
     "Candidate",
@@ -84,6 +88,7 @@ __all__ = [
     "RandomRouter",
     "Role",
     "Router",
+    "RouterMetrics",
     "Run",
     "Sampling",
     "SolveResult",
@@ -96,6 +101,7 @@ __all__ = [
     "UsageError",
     "WindowRouter",
     "__version__",
+    "bench",
     "calibrate",
     "inspect_all",
     "inspect_position",
@@ -131,6 +137,9 @@ _NAMES = {
         "ConfidenceRouter", "EntropyRouter", "FixedRouter", "HysteresisRouter", "MarginRouter", "MomentumRouter",
         "OneTokenRouter", "RandomRouter", "StayRouter", "WindowRouter",
     ],
+    "study.api": ["bench"],
+    "study.bench_result": ["BenchResult"],
+    "study.router_metrics": ["RouterMetrics"],
     "trace.prediction": ["Candidate", "Prediction"],
     "trace.record": ["Trace"],
 }  # fmt: skip

@@ -73,24 +73,20 @@ def bench(
         exit_stopped(out, f"{outcome.done} of {outcome.total} answers are saved in {out}.")
 
 
-def _report(outcome: BenchOutcome, figures: list[RouterMetrics], out: Path, *, plot: bool, json_output: bool) -> None:
+def _report(outcome: BenchOutcome, results: list[RouterMetrics], out: Path, *, plot: bool, json_output: bool) -> None:
     """Write and print the report, unless no problem has an answer of every router."""
     from rstitch_local.study import bench_plots
-    from rstitch_local.study.bench_findings import bench_findings
-    from rstitch_local.study.bench_report import json_text, metadata_of, report_text, write_report
+    from rstitch_local.study.bench_report import BenchReport
 
-    if not figures:
+    if not results:
         if json_output:
             typer.echo(json.dumps({"routers": []}))
         return
-    words = bench_findings(figures, outcome.rows, outcome.split)
-    drawn = bench_plots.draw(figures, out) if plot else []
-    pictures = [path.name for path in drawn if path.suffix == ".svg"]
-    metadata = metadata_of(outcome)
-    record = {"plain_words": words, "measured": metadata, "split_problems": outcome.split}
-    write_report(out, report_text("Bench", words, metadata, figures, pictures), figures, record)
+    report = BenchReport.of(outcome, results)
+    plots = bench_plots.draw(results, out) if plot else []
+    report.write(out, [path.name for path in plots if path.suffix == ".svg"])
     if json_output:
-        typer.echo(json_text(figures, record), nl=False)
+        typer.echo(report.json(), nl=False)
     else:
-        print_comparison(figures, words)
+        print_comparison(results, report.findings)
         make_console(stderr=True).print(f"Report: {out / 'report.md'}", soft_wrap=True)

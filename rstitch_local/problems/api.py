@@ -111,28 +111,29 @@ def solve(
     """
     require_positive(samples=samples, limit=limit, max_tokens=max_tokens, parallel=parallel)
     source = PairSource.of(pair, options)
-    temporary = _TemporaryFolder() if out is None else None
+    temporary = TemporaryFolder() if out is None else None
     job = Job(
-        source=Path(problems) if isinstance(problems, str | Path) else list(problems),
+        source=problem_source(problems),
         out=temporary.path if temporary else Path(out or ""),
-        settings=Settings(
-            router=usable_router(source.defaults.router if router is None else router),
-            sampling=merged_sampling(
+        settings=settings_for(
+            source,
+            usable_router(source.defaults.router if router is None else router),
+            merged_sampling(
                 source.defaults.sampling, sampling, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p
             ),
-            prompt=prompt_of(source.defaults.prompt if prompt is None else prompt, source.defaults.prompt_suffix),
+            prompt=prompt,
             max_tokens=max_tokens,
-            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            stop=stop,
         ),
         model_settings=source.model_settings,
         pair_name=source.name,
         fields=Fields.from_mapping(fields or {}),
-        selection=_selection(ids, limit, shard),
+        selection=selection_of(ids, limit, shard),
         samples=samples,
         seed=seed,
         strict=strict,
     )
-    _warn_identical_samples(job)
+    warn_identical_samples(job)
     result = _result(job, _run(job, source, parallel, progress), temporary)
     _warn_incomplete(result)
     return result
@@ -145,7 +146,31 @@ def require_positive(**values: int | None) -> None:
             raise UsageError(f"Invalid {name}", f"{name} is {value!r}, must be an integer of at least 1.")
 
 
-class _TemporaryFolder:
+def problem_source(problems: str | Path | Iterable[Mapping[str, Any]]) -> Path | list[Mapping[str, Any]]:
+    """Return the path of a problem file, or the rows as a list."""
+    return Path(problems) if isinstance(problems, str | Path) else list(problems)
+
+
+def settings_for(
+    source: PairSource,
+    router: RouterLike,
+    sampling: Sampling,
+    *,
+    prompt: str | None,
+    max_tokens: int | None,
+    stop: str | Sequence[str],
+) -> Settings:
+    """Return the settings of a run with the defaults of the pair for those that are None."""
+    return Settings(
+        router=router,
+        sampling=sampling,
+        prompt=prompt_of(source.defaults.prompt if prompt is None else prompt, source.defaults.prompt_suffix),
+        max_tokens=max_tokens,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+    )
+
+
+class TemporaryFolder:
     """A folder that is deleted when this object is garbage-collected, or at exit."""
 
     def __init__(self) -> None:
@@ -171,7 +196,7 @@ def _run(job: Job, source: PairSource, parallel: int | None, progress: bool) -> 
     return run_job(job, load, observer, interrupt.should_stop)
 
 
-def _result(job: Job, outcome: Outcome, folder: _TemporaryFolder | None) -> SolveResult:
+def _result(job: Job, outcome: Outcome, folder: TemporaryFolder | None) -> SolveResult:
     """Select the answers of this run: the folder may contain those of other problems and samples."""
     rows = {(row["id"], row["sample"]): row for row in outcome.answers}
     selected = [
@@ -190,7 +215,8 @@ def _result(job: Job, outcome: Outcome, folder: _TemporaryFolder | None) -> Solv
     )
 
 
-def _selection(ids: Iterable[object] | None, limit: int | None, shard: str | None) -> Selection:
+def selection_of(ids: Iterable[object] | None, limit: int | None, shard: str | None = None) -> Selection:
+    """Return the selection of problems for arguments of `solve` and `bench`."""
     return Selection(
         None if ids is None else tuple(dict.fromkeys(str(each) for each in ids)),
         limit,
@@ -198,7 +224,8 @@ def _selection(ids: Iterable[object] | None, limit: int | None, shard: str | Non
     )
 
 
-def _warn_identical_samples(job: Job) -> None:
+def warn_identical_samples(job: Job) -> None:
+    """Warn if several samples are requested with greedy decoding."""
     if job.samples > 1 and job.settings.sampling.temperature == 0:
         warnings.warn(f"At temperature 0 all {job.samples} samples of a problem are the same.", stacklevel=3)
 

@@ -25,6 +25,7 @@ def solve_tasks(
     folder: RunFolder,
     observer: Observer | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    reuse: bool | None = None,
 ) -> int:
     """Generate, grade and write the answers to tasks, as many concurrently as the pair has sequences.
 
@@ -39,6 +40,8 @@ def solve_tasks(
         folder: receives each answer as soon as it is graded.
         observer: receives events of tasks, steps and answers.
         should_stop: polled between evaluations; True ends the loop.
+        reuse: reuse cached prompts; None for only with several sequences. Without, an answer does not depend on
+            earlier prompts even by rounding.
 
     Returns:
         The number of answers written, less than the number of tasks if `should_stop` ended the loop.
@@ -49,7 +52,7 @@ def solve_tasks(
     """
     observer = observer or Observer()
     with AnswerWriter(grader, folder, observer) as writer:
-        loop = _SolvingLoop(pair, settings, writer, observer)
+        loop = _SolvingLoop(pair, settings, writer, observer, pair.status.slots > 1 if reuse is None else reuse)
         remaining = iter(tasks)
         while not loop.generate(remaining, should_stop):
             pass
@@ -59,11 +62,12 @@ def solve_tasks(
 class _SolvingLoop:
     """The answers in progress of one `solve_tasks`."""
 
-    def __init__(self, pair: Pair, settings: Settings, writer: AnswerWriter, observer: Observer) -> None:
+    def __init__(self, pair: Pair, settings: Settings, writer: AnswerWriter, observer: Observer, reuse: bool) -> None:
         self._pair = pair
         self._settings = settings
         self._writer = writer
         self._observer = observer
+        self._reuse = reuse
         self._active: dict[int, tuple[Task, Run]] = {}
 
     def generate(self, tasks: Iterator[Task], should_stop: Callable[[], bool]) -> bool:
@@ -108,9 +112,7 @@ class _SolvingLoop:
             seed=task.seed,
             max_tokens=settings.max_tokens,
             stop=settings.stop,
-            # With one sequence, nothing is taken from the caches, so that an answer does not depend on earlier
-            # prompts even by rounding.
-            reuse=self._pair.status.slots > 1,
+            reuse=self._reuse,
         )
 
 

@@ -24,10 +24,12 @@ from rstitch_local.files import write_json
 from rstitch_local.llama.gguf_check import check_gguf
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.reading import Problem, ProblemFile, read_problems
+from rstitch_local.problems.rows import BadRow
 from rstitch_local.problems.run_folder import RUN_FILE, Answer, RunFolder
 from rstitch_local.problems.runner import Job, information_of, settings_of
 from rstitch_local.problems.solving import solve_tasks
 from rstitch_local.problems.tasks import Task, tasks_of
+from rstitch_local.routing.resolve import RouterLike
 from rstitch_local.study.bench_observer import BenchObserver, BenchStart, RouterObserver
 from rstitch_local.study.router_metrics import BASELINE, MemoryFootprint, RouterMetrics, metrics_of
 
@@ -38,6 +40,8 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9.+_-]{1,60}")
 
 LoadPair = Callable[[], AbstractContextManager[Pair]]
 """Opens the pair."""
+Routers = Sequence[str] | Mapping[str, RouterLike]
+"""Router specs, or routers by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class BenchOutcome:
     loaded: description of the loaded pair when answers were last generated; empty for a bench without answers.
     information: information in run.json of the LLM alone: problem file, machine, versions.
     settings: settings that all answers share, without the router.
+    problems: the selected problems.
+    bad_rows: rows of the problem file that were skipped.
     """
 
     done: int
@@ -59,6 +65,8 @@ class BenchOutcome:
     loaded: Mapping[str, Any]
     information: Mapping[str, Any]
     settings: Mapping[str, Any]
+    problems: Sequence[Problem] = ()
+    bad_rows: Sequence[BadRow] = ()
 
     @property
     def finished(self) -> bool:
@@ -68,7 +76,7 @@ class BenchOutcome:
 
 def run_bench(
     job: Job,
-    routers: Sequence[str],
+    routers: Routers,
     load: LoadPair,
     observer: BenchObserver | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -93,7 +101,7 @@ def run_bench_on(
     problem_file: ProblemFile,
     problems: Sequence[Problem],
     job: Job,
-    routers: Sequence[str],
+    routers: Routers,
     load: LoadPair,
     observer: BenchObserver | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -108,7 +116,7 @@ def run_bench_on(
         problem_file: the file the problems are from.
         problems: at least one problem.
         job: settings; `job.out` is the folder of the bench, the router in `job.settings` is ignored.
-        routers: valid router specs.
+        routers: valid router specs, or routers by name; the LLM alone is added as "llm".
         load: opens the pair; not called if all answers exist.
         observer: receives progress; None for no output.
         should_stop: polled between evaluations; True ends the bench and keeps the finished answers.
@@ -135,18 +143,21 @@ class _Bench:
         problem_file: ProblemFile,
         problems: Sequence[Problem],
         job: Job,
-        routers: Sequence[str],
+        routers: Routers,
         stack: ExitStack,
     ) -> None:
         self._job = job
+        self._problems = problems
+        self._bad_rows = problem_file.bad_rows
         self._jobs: dict[str, Job] = {}
         self._folders: dict[str, RunFolder] = {}
         # The LLM alone first: it refuses the folder of another bench before anything is created there.
-        for router in dict.fromkeys([BASELINE, *routers]):
-            own_job = replace(job, out=job.out / folder_name(router), settings=replace(job.settings, router=router))
-            folder = stack.enter_context(RunFolder(own_job.out))
-            folder.begin(settings_of(own_job, problem_file), information_of(own_job, problem_file))
-            self._jobs[router], self._folders[router] = own_job, folder
+        named = routers if isinstance(routers, Mapping) else {spec: spec for spec in routers}
+        for name, router in {BASELINE: BASELINE, **named}.items():
+            router_job = replace(job, out=job.out / folder_name(name), settings=replace(job.settings, router=router))
+            folder = stack.enter_context(RunFolder(router_job.out))
+            folder.begin(settings_of(router_job, problem_file), information_of(router_job, problem_file))
+            self._jobs[name], self._folders[name] = router_job, folder
         self._file = _BenchFile(job.out)
         self._tasks = tasks_of(problems, job.samples, job.seed)
         answered = {router: folder.done() for router, folder in self._folders.items()}
@@ -176,7 +187,8 @@ class _Bench:
         observers = {router: RouterObserver(router, observer) for router in self._jobs}
         for task, router in _interleave(self._remaining, self._job.seed):
             settings, folder = self._jobs[router].settings, self._folders[router]
-            if not solve_tasks(pair, [task], settings, grader, folder, observers[router], should_stop):
+            # Without reuse of cached prompts, every answer pays for its own prompt evaluation.
+            if not solve_tasks(pair, [task], settings, grader, folder, observers[router], should_stop, reuse=False):
                 return
             self.done += 1
 
@@ -197,6 +209,8 @@ class _Bench:
             loaded=self._file.loaded,
             information=header["information"],
             settings={name: value for name, value in header["settings"].items() if name != "router"},
+            problems=self._problems,
+            bad_rows=self._bad_rows,
         )
 
 

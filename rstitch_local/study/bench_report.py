@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rstitch_local.files import write_atomic
 from rstitch_local.study.bench import BenchOutcome
-from rstitch_local.study.bench_findings import PART_NAMES
+from rstitch_local.study.bench_findings import PART_NAMES, bench_findings
 from rstitch_local.study.formats import MISSING, csv_text, number, p_value, percent, ratio
 from rstitch_local.study.markdown import escape, table
 from rstitch_local.study.router_metrics import TIME_PARTS, RouterMetrics
@@ -51,28 +52,52 @@ _COLUMNS: dict[str, Callable[[RouterMetrics], str]] = {
 }
 
 
-def write_report(out: Path, text: str, results: Sequence[RouterMetrics], record: Mapping[str, Any]) -> None:
-    """Write the three files into a folder; raises StorageError."""
-    contents = {REPORT: text, CSV: csv_text(map(csv_row, results)), JSON: json_text(results, record)}
-    for name, content in contents.items():
-        write_atomic(out / name, content, what="report")
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """The report of a bench.
 
+    results: metrics of all routers.
+    findings: see `bench_findings`.
+    metadata: see `metadata_of`.
+    split_problems: number of problems whose answers come from several sessions.
+    """
 
-def report_text(
-    title: str,
-    findings: Sequence[str],
-    metadata: Mapping[str, str],
-    results: Sequence[RouterMetrics],
-    plots: Sequence[str] = (),
-) -> str:
-    """Return the report in Markdown: findings, tables, plots (file names), setup and errors."""
-    parts = [f"# {title}", *map(escape, findings), "## Results", metrics_table(results), _METRICS_NOTE]
-    parts += ["## Time per problem", time_table(results), _TIME_NOTE]
-    parts += ["## Time per token", token_cost_table(results), _TOKEN_COST_NOTE]
-    parts += [f"![{Path(name).stem.replace('-', ' ')}]({name})" for name in plots]
-    parts += ["## Setup", metadata_list(metadata)]
-    parts += _failures(results)
-    return "\n\n".join(parts) + "\n"
+    results: Sequence[RouterMetrics]
+    findings: Sequence[str]
+    metadata: Mapping[str, str]
+    split_problems: int = 0
+
+    @classmethod
+    def of(cls, outcome: BenchOutcome, results: Sequence[RouterMetrics]) -> BenchReport:
+        """Return the report of a bench in which at least one problem was answered by all routers."""
+        findings = bench_findings(results, outcome.rows, outcome.split)
+        return cls(results, findings, metadata_of(outcome), outcome.split)
+
+    def markdown(self, plots: Sequence[str] = ()) -> str:
+        """Return the report in Markdown: findings, tables, plots (file names), setup and errors."""
+        parts = ["# Bench", *map(escape, self.findings), "## Results", metrics_table(self.results), _METRICS_NOTE]
+        parts += ["## Time per problem", time_table(self.results), _TIME_NOTE]
+        parts += ["## Time per token", token_cost_table(self.results), _TOKEN_COST_NOTE]
+        parts += [f"![{Path(name).stem.replace('-', ' ')}]({name})" for name in plots]
+        parts += ["## Setup", metadata_list(self.metadata), *_failures(self.results)]
+        return "\n\n".join(parts) + "\n"
+
+    def json(self) -> str:
+        """Return the content of figures.json."""
+        # The keys are those of the first release.
+        record = {
+            "plain_words": list(self.findings),
+            "measured": dict(self.metadata),
+            "split_problems": self.split_problems,
+            "routers": [result.to_dict() for result in self.results],
+        }
+        return json.dumps(record, indent=2, allow_nan=False) + "\n"
+
+    def write(self, out: Path, plots: Sequence[str] = ()) -> None:
+        """Write report.md, figures.csv and figures.json into a folder; raises StorageError."""
+        contents = {REPORT: self.markdown(plots), CSV: csv_text(map(csv_row, self.results)), JSON: self.json()}
+        for name, content in contents.items():
+            write_atomic(out / name, content, what="report")
 
 
 def metadata_of(outcome: BenchOutcome) -> dict[str, str]:
@@ -136,12 +161,6 @@ def token_cost_table(results: Sequence[RouterMetrics]) -> str:
         [f"`{result.router}`", *(number(result.ms_per_token.get(key)) for key in _EVALUATIONS)] for result in results
     ]
     return table(["ms per token", *names], rows, align_right=True)
-
-
-def json_text(results: Sequence[RouterMetrics], record: Mapping[str, Any]) -> str:
-    """Return figures.json: `record` plus the metrics under "routers"."""
-    whole = {**record, "routers": [result.to_dict() for result in results]}
-    return json.dumps(whole, indent=2, allow_nan=False) + "\n"
 
 
 def csv_row(result: RouterMetrics) -> dict[str, Any]:
