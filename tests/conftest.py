@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from tiny_pair import TinyPair, write_pair
 
+from rstitch_local import LoadOptions, Pair, load_pair
 from rstitch_local.llama.weights import Weights
 
 
@@ -30,3 +31,17 @@ def weights(tiny_pair: TinyPair) -> Iterator[Weights]:
     loaded = Weights(tiny_pair.llm)
     yield loaded
     loaded.close()
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Pair]:
+    """The demo pair, shared by the tests of a module."""
+    with load_pair("demo", options=LoadOptions(threads=1)) as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def fresh_demo() -> Iterator[Pair]:
+    """The demo pair, loaded for one test."""
+    with load_pair("demo", options=LoadOptions(threads=1, context=512)) as loaded:
+        yield loaded

@@ -43,45 +43,64 @@ def generate_all(
         RStitchError: every question failed: the first error. Errors that are not of a single question (an invalid
             router, a closed pair) are raised by `start` at the first one.
     """
-    traces: dict[int, Trace] = {}
-    errors: dict[int, RStitchError] = {}
-    open_runs: dict[int, int] = {}
-    remaining = iter(enumerate(questions))
+    collector = _Collector(finished)
+    runs = collector.runs(questions, start)
+    while True:
+        try:
+            for run, _ in run_all(runs):
+                collector.add(run)
+            break
+        except EngineError as error:
+            if not collector.open_runs:
+                raise
+            collector.fail_open_runs(error)
+            runs = collector.runs(questions, start)
+    errors = collector.errors
+    if errors and len(errors) == len(questions):
+        raise errors[min(errors)]
+    return [collector.traces.get(index) or Trace(0, stop="interrupted") for index in range(len(questions))]
 
-    def end(index: int, trace: Trace, error: RStitchError | None = None) -> None:
-        if error is not None:
-            errors[index] = error
-            trace.stop, trace.error = "error", f"{error.title}: {error.message}"
-        traces[index] = trace
-        finished(trace)
 
-    def runs() -> Iterator[Run]:
-        for index, question in remaining:
+class _Collector:
+    """Traces and errors by the index of their question, and the runs that have not ended."""
+
+    def __init__(self, finished: Finished) -> None:
+        self.traces: dict[int, Trace] = {}
+        self.errors: dict[int, RStitchError] = {}
+        self.open_runs: dict[int, int] = {}
+        self._finished = finished
+
+    def runs(self, questions: Sequence[_Question], start: Callable[[int, _Question], Run]) -> Iterator[Run]:
+        """Create the runs of the questions that have not been started."""
+        for index, question in enumerate(questions):
+            if index in self.traces:
+                continue
             try:
                 run = start(index, question)
             except InputError as error:
-                end(index, Trace(0), error)
+                self._end(index, Trace(0), error)
                 continue
-            traces[index] = run.trace
-            open_runs[id(run)] = index
+            self.traces[index] = run.trace
+            self.open_runs[id(run)] = index
             yield run
 
-    while True:
-        try:
-            for run, _ in run_all(runs()):
-                if run.trace.stop is not None:
-                    end(open_runs.pop(id(run)), run.trace, run.error)
-            break
-        except EngineError as error:
-            # llama.cpp failed and ended the answers in progress; the others are still tried.
-            if not open_runs:
-                raise
-            for index in open_runs.values():
-                end(index, traces[index], error)
-            open_runs.clear()
-    if errors and len(errors) == len(questions):
-        raise errors[min(errors)]
-    return [traces.get(index) or Trace(0, stop="interrupted") for index in range(len(questions))]
+    def add(self, run: Run) -> None:
+        """Note that a run has a new step, or has ended."""
+        if run.trace.stop is not None:
+            self._end(self.open_runs.pop(id(run)), run.trace, run.error)
+
+    def fail_open_runs(self, error: EngineError) -> None:
+        """Record an error that ended all runs in progress."""
+        for index in self.open_runs.values():
+            self._end(index, self.traces[index], error)
+        self.open_runs.clear()
+
+    def _end(self, index: int, trace: Trace, error: RStitchError | None) -> None:
+        if error is not None:
+            self.errors[index] = error
+            trace.stop, trace.error = "error", f"{error.title}: {error.message}"
+        self.traces[index] = trace
+        self._finished(trace)
 
 
 @contextmanager

@@ -239,7 +239,7 @@ class Driver:
                 )
                 kept += self._advance(sequence, role, outputs, now)
         if any(sequence.error is not None for sequence in batch.sequences):
-            # The cells of a trajectory that failed may hold NaNs, which reach those who share the KV cache.
+            # The cells of a failed trajectory may hold NaNs, which would reach the others in the same KV cache.
             self._clear()
         return kept
 

@@ -121,7 +121,14 @@ class LoadedModels:
         Args:
             question: the user's message.
             system: the system message.
+
+        Raises:
+            UsageError: the question is not a string.
         """
+        if not isinstance(question, str):
+            raise UsageError(
+                "Invalid question", f"question is of type {type(question).__name__}.", "Pass messages to `chat`."
+            )
         messages: list[Message] = [{"role": "system", "content": system}] if system else []
         suffix = self.defaults.prompt_suffix
         messages.append({"role": "user", "content": f"{question}\n{suffix}" if suffix else question})

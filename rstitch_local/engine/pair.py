@@ -81,9 +81,6 @@ class Pair(LoadedModels):
                 earlier ones, not even by rounding.
             tag: any object; it becomes `Run.tag`.
 
-        Returns:
-            The run: iterate over it for its steps, or call `finish`.
-
         Raises:
             UsageError: the router, the sampling, `stop` or `max_tokens` is invalid, or the router instance keeps state
                 and is in use by another unfinished answer.
@@ -92,10 +89,6 @@ class Pair(LoadedModels):
                 different tokenizers.
             EngineError: the pair is closed.
         """
-        if not isinstance(question, str):
-            raise UsageError(
-                "Invalid question", f"question is of type {type(question).__name__}.", "Pass messages to `chat`."
-            )
         return self.chat(
             self.conversation(question, system), router=router, sampling=sampling, temperature=temperature,
             top_p=top_p, top_k=top_k, min_p=min_p, seed=seed, max_tokens=max_tokens, stop=stop,

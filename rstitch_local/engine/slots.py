@@ -220,14 +220,14 @@ class Slots:
         self.preempted.appendleft(sequence)
 
     def isolate(self, suspects: Iterable[ActiveSequence]) -> None:
-        """Preempt all live trajectories, and run those with broken logits alone from now on.
+        """Preempt all live trajectories, and run those with broken logits one by one from now on.
 
-        A NaN in the cells of one trajectory reaches the others, because they share the KV cache; only alone do
-        broken logits show whose they are.
+        A NaN in the cells of one trajectory reaches the others, because they share the KV cache. Run alone, the
+        trajectory that causes it is identified.
         """
         for sequence in suspects:
             sequence.isolated = True
-        # Each goes to the front of the queue, so the first comes last; isolated ones follow the others.
+        # Each is added to the front of the queue, so the order is reversed; isolated ones come after the others.
         for sequence in sorted(self.active, key=lambda sequence: sequence.isolated)[::-1]:
             self._preempt(sequence)
         self.active.clear()
