@@ -1,6 +1,6 @@
-"""Every folder and file the program uses on its own account, in one place.
+"""The folders and files of the program: settings, caches and data.
 
-Knows nothing of what is kept there. `RSTITCH_HOME` moves all three folders under one.
+`RSTITCH_HOME` moves all three folders into one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ APP_NAME = "rstitch"
 
 
 def expanded(path: str) -> Path:
-    """A path a user wrote, with ~ read as the home folder; left as it is where there is no such user."""
+    """Return a path with ~ expanded, or unchanged if there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -27,48 +27,48 @@ def _home() -> Path | None:
 
 
 def config_dir() -> Path:
-    """Settings a user writes, `models.toml` and `settings.toml`, and what `rstitch tune --save` found, `tuned.toml`."""
+    """Folder of the user's `models.toml` and `settings.toml`, and of `tuned.toml`."""
     home = _home()
     return home / "config" if home else platformdirs.user_config_path(APP_NAME, appauthor=False)
 
 
 def cache_dir() -> Path:
-    """What can be fetched or measured again: model files, calibrations."""
+    """Folder of files that can be downloaded or measured again: models, calibrations, checksums."""
     home = _home()
     return home / "cache" if home else platformdirs.user_cache_path(APP_NAME, appauthor=False)
 
 
 def data_dir() -> Path:
-    """What cannot be made again: chats, runs."""
+    """Folder of the chats."""
     home = _home()
     return home / "data" if home else platformdirs.user_data_path(APP_NAME, appauthor=False)
 
 
 def models_dir() -> Path:
-    """The GGUF files that `rstitch pull` brought."""
+    """Folder of downloaded GGUF files."""
     return cache_dir() / "models"
 
 
 def calibrations_dir() -> Path:
-    """What `rstitch calibrate` measured, a file for each pair, machine and way of loading."""
+    """Folder of calibrations: one file per pair, machine and load options."""
     return cache_dir() / "calibrations"
 
 
 def user_catalog() -> Path:
-    """The user's own `models.toml`, laid over the one that ships."""
+    """The user's `models.toml`, merged into the shipped one."""
     return config_dir() / "models.toml"
 
 
 def tuned_file() -> Path:
-    """The routers that `rstitch tune --save` found for pairs of the catalogue on this machine."""
+    """The routers that `rstitch tune --save` chose on this machine."""
     return config_dir() / "tuned.toml"
 
 
 def settings_file() -> Path:
-    """The user's settings of the chat."""
+    """The settings of the chat."""
     return config_dir() / "settings.toml"
 
 
 def chat_database() -> Path:
-    """All chats, in one SQLite file."""
+    """The SQLite file of all chats."""
     return data_dir() / "chats.sqlite3"

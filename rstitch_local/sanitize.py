@@ -1,6 +1,6 @@
-"""Text of strangers (models, files, servers) made fit for a terminal, and sizes in words.
+"""Make untrusted text (of models, files, servers) safe for a terminal, and format sizes.
 
-Knows only characters and numbers: which could move a cursor or colour a screen, and how long a line should be.
+Untrusted text may contain control characters that move the cursor or color the screen.
 """
 
 from __future__ import annotations
@@ -8,50 +8,50 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-_COMMANDING = ("Cc", "Cf", "Cs")
+_CONTROL_CATEGORIES = ("Cc", "Cf", "Cs")
 # Persian, the scripts of India and composed emoji need the two joiners.
-_HARMLESS = "\n\t\u200c\u200d"
+_ALLOWED = "\n\t\u200c\u200d"
 _SIGNS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
 
 
 def commands_terminal(character: str) -> bool:
-    """Whether a character is a control, a surrogate, or an invisible mark such as those that reverse writing."""
-    return unicodedata.category(character) in _COMMANDING
+    """Return whether a character is a control, a surrogate, or an invisible mark such as a direction override."""
+    return unicodedata.category(character) in _CONTROL_CATEGORIES
 
 
 def safe_text(text: str) -> str:
-    """The text without the characters that command a terminal; line ends, tabs and joiners stay."""
-    return "".join(c for c in text if c in _HARMLESS or not commands_terminal(c))
+    """Return the text without control characters, except line ends, tabs and joiners."""
+    return "".join(c for c in text if c in _ALLOWED or not commands_terminal(c))
 
 
 def visible(text: str) -> str:
-    """A short text, such as a token's, with its white space as signs and what commands a terminal by its number."""
-    # Imported here: the command line's help does without it.
+    """Return a short text, such as a token, with symbols for white space and code points for control characters."""
+    # Imported here: the command line's help does not need it.
     from rich.cells import cell_len
 
     shown = "".join(
         _SIGNS.get(c) or (f"‹{ord(c):x}›" if commands_terminal(c) or not c.isprintable() else c) for c in text
     )
-    # A mark that belongs to the letter before it, which is in another token.
+    # A combining mark whose base character is in another token.
     return f"◌{shown}" if shown and cell_len(shown[0]) == 0 else shown or "‹no text›"
 
 
 def one_line(text: object, length: int = 80) -> str:
-    """The text on one line of at most `length` characters, without characters that command a terminal."""
-    # Cut first, generously: an error or an id may be megabytes long.
+    """Return the text on one line of at most `length` characters, without control characters."""
+    # Shortened first: an error or an id may have megabytes.
     words = " ".join(safe_text(str(text)[: 4 * length].replace("\r", " ")).split())
     return words if len(words) <= length else words[: length - 1] + "…"
 
 
 def shown_list(items: Iterable[str], most: int = 12) -> str:
-    """The first items, comma-separated, and how many more there are."""
+    """Return the first `most` items, separated by commas, and the number of the others."""
     names = [one_line(item, 40) for item in items]
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def human_bytes(count: int) -> str:
-    """A size for people, in powers of ten as the Hub shows them: 491 MB, 1.12 GB."""
+    """Return a size in decimal units, as the Hub shows them: 491 MB, 1.12 GB."""
     value = float(count)
     for unit in ("bytes", "kB", "MB"):
         if value < 1000:

@@ -1,6 +1,6 @@
-"""The demo pair that ships with the package: two small models, their data card, and the problems they solve.
+"""The demo pair of the package: its model files, its data card, and the generator of the problems it solves.
 
-Says where the files are and what the pair can do; knows nothing of loading or running them.
+Does not load or run the models.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ROUTER_FILE = FOLDER / "demo-router.safetensors"
 DATA_CARD = FOLDER / "DATA_CARD.md"
 
 GREETING = (
-    "This pair solves short English word problems with whole numbers up to 999 (adding, subtracting, multiplying "
-    "and dividing, in 2 to 6 steps) told in the sentences it was trained on, and nothing else."
+    "This pair only solves short English word problems with integers up to 999 (addition, subtraction, multiplication "
+    "and division, in 2 to 6 steps) in the sentence patterns it was trained on."
 )
-"""What the pair can and cannot do, for the user who meets it in the chat; the first sentence of the data card."""
+"""The abilities of the pair, shown in the chat; the first sentence of the data card."""

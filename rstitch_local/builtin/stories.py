@@ -1,7 +1,7 @@
-"""The kinds of story a problem can tell; each writes its sentences and its steps into a draft.
+"""The kinds of stories; each adds its sentences and its steps to a draft.
 
-One person's things going up and down, the same told backwards, several people compared, work at a rate, shopping,
-and seats in rows. The label of a step depends only on the kind of event, never on chance.
+The things of one person forwards and backwards (inventory_stories), comparisons of people, work at a rate, shopping,
+and seats in rows. The label of a step depends on the kind of event only, not on random choices.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from rstitch_local.builtin import wording
 from rstitch_local.builtin.draft import Draft, UnsuitableError
+from rstitch_local.builtin.inventory_stories import backwards, running
 
 WORKS = (
     ("reads", "pages", "day", "days"), ("bakes", "rolls", "hour", "hours"), ("picks", "berries", "minute", "minutes"),
@@ -24,7 +25,7 @@ GOODS = ("pen", "book", "lamp", "shirt", "ball", "cup", "hat", "bag", "toy", "ca
 
 
 def tell(draft: Draft) -> None:
-    """Write a problem of one of the kinds, drawn by weight."""
+    """Add a story of a random kind."""
     kinds: list[tuple[Callable[[Draft], None], int]] = [
         (running, 40), (backwards, 8), (comparison, 20), (rate, 14), (shopping, 10), (hall, 8),
     ]  # fmt: skip
@@ -33,7 +34,7 @@ def tell(draft: Draft) -> None:
 
 
 def bare(draft: Draft) -> None:
-    """A single operation in words or signs; its only step."""
+    """Add a single operation in words or symbols."""
     op = draft.rng.choice("+-*/")
     if op in "+-":
         left, right = draft.number(2, 900), draft.number(1, 500)
@@ -50,107 +51,8 @@ def bare(draft: Draft) -> None:
     draft.goal = "the result"
 
 
-def _maybe_distract(draft: Draft) -> None:
-    if draft.chance(0.06):
-        draft.say(wording.DISTRACT, n=draft.number(3, 40))
-
-
-def running(draft: Draft) -> None:
-    """One person's things, event after event."""
-    things = draft.things
-    draft.goal = f"the {things} in the end"
-    if draft.chance(0.4):
-        k, m = draft.small(), draft.number(3, 60)
-        now = draft.compute(f"{k} groups of {m}", k, "*", m)
-        draft.say(wording.START_BOXES, k=k, m=m)
-    else:
-        now = draft.amount()
-        draft.say(wording.START, n=now)
-    ending = draft.chance(0.35)
-    while draft.left > ending:
-        _maybe_distract(draft)
-        now = _event(draft, now, draft.left - ending)
-    if ending:
-        _ending(draft, now)
-    else:
-        draft.say(wording.ASK_NOW)
-
-
-def _event(draft: Draft, now: int, room: int) -> int:
-    """One event of at most `room` steps; returns what there is afterwards."""
-    kinds = ["more", "fewer", "more", "fewer", "multiply", "double", "halve", "keep"]
-    if room >= 2:
-        kinds += ["more boxes", "fewer boxes"] * 2
-    kind = draft.rng.choice(kinds)
-    if kind == "more":
-        n = draft.amount()
-        draft.say(wording.MORE, n=n)
-        return draft.compute(f"{n} more", now, "+", n)
-    if kind == "fewer":
-        n = draft.amount(min(300, max(now - 1, 6)))
-        draft.say(wording.FEWER, n=n)
-        return draft.compute(f"{n} fewer", now, "-", n)
-    if kind in ("more boxes", "fewer boxes"):
-        k, m = draft.small(), draft.number(3, 40)
-        draft.say(wording.MORE_BOXES if kind == "more boxes" else wording.FEWER_BOXES, k=k, m=m)
-        part = draft.compute(f"{k} groups of {m}", k, "*", m)
-        word, op = ("more", "+") if kind == "more boxes" else ("fewer", "-")
-        return draft.compute(f"{part} {word}", now, op, part)
-    if kind == "multiply":
-        k = draft.number(3, 9)
-        draft.say(wording.MULTIPLY, k=k)
-        return draft.compute(f"{k} times as many", now, "*", k)
-    if kind == "double":
-        draft.say(wording.DOUBLE)
-        return draft.compute("2 times as many", now, "*", 2)
-    if kind == "halve":
-        draft.say(wording.HALVE)
-        return draft.compute("one of 2 parts", now, "/", 2)
-    k = draft.divisor(now)
-    draft.say(wording.KEEP_ONE, k=k)
-    return draft.compute(f"one of {k} parts", now, "/", k)
-
-
-def _ending(draft: Draft, now: int) -> None:
-    """A last question that asks for one more step."""
-    kind = draft.rng.choice(("boxes", "share", "share", "money"))
-    if kind == "money":
-        k = draft.small()
-        draft.goal = "the dollars"
-        draft.say(wording.ASK_MONEY, k=k)
-        draft.compute(f"{k} dollars each", now, "*", k)
-        return
-    k = draft.divisor(now)
-    if kind == "boxes":
-        draft.goal = f"the {draft.boxes}"
-        draft.say(wording.ASK_BOXES, k=k)
-        draft.compute(f"groups of {k}", now, "/", k)
-    else:
-        draft.goal = f"the {draft.things} of each friend"
-        draft.say(wording.ASK_SHARE, k=k)
-        draft.compute(f"one of {k} parts", now, "/", k)
-
-
-def backwards(draft: Draft) -> None:
-    """What happened and how many are left is told; what there was at first is asked."""
-    things = draft.things
-    draft.goal = f"the {things} at first"
-    events = [draft.rng.choice(("more", "fewer")) for _ in range(draft.wanted)]
-    amounts = [draft.amount(200) for _ in events]
-    draft.say(("{name} has some {things}.", "{name} has a number of {things}."))
-    for kind, n in zip(events, amounts, strict=True):
-        draft.say(wording.MORE if kind == "more" else wording.FEWER, n=n)
-    last = draft.amount()
-    now = last
-    for kind, n in zip(reversed(events), reversed(amounts), strict=True):
-        op, word = ("-", "more") if kind == "more" else ("+", "fewer")
-        now = draft.compute(f"before the {n} {word}", now, op, n)
-    draft.say(("Now {name} has {n} {things}.", "In the end there are {n} {things}."), n=last)
-    draft.say(("How many {things} did {name} have at first?", "How many {things} were there at the beginning?"))
-
-
 def _relation(draft: Draft, who: str, of: str, base: int, swap: bool) -> tuple[str, int]:
-    """A sentence that says `who`'s number by `of`'s number, with its step; `swap` turns the sentence round."""
+    """Return a sentence that relates the number of `who` to that of `of`, and the new number; `swap` inverts it."""
     things = draft.things
     kind = draft.rng.choice(("more", "fewer", "times", "half"))
     if kind == "more":
@@ -170,32 +72,32 @@ def _relation(draft: Draft, who: str, of: str, base: int, swap: bool) -> tuple[s
 
 
 def comparison(draft: Draft) -> None:
-    """Two or three people, each compared with the one before; their sum or difference, sometimes shared."""
+    """Compare two or three people in a chain; ask for their sum or difference, sometimes divided."""
     names = [draft.name, draft.friend, draft.third]
     things = draft.things
-    share = draft.wanted >= 3 and draft.chance(0.3)
-    inner = draft.wanted - share
+    share = draft.step_count >= 3 and draft.chance(0.3)
+    inner = draft.step_count - share
     # A sum of p people takes p-1 relations and p-1 additions; a difference of the last two takes one step.
     people = 3 if inner >= 3 and draft.chance(0.8) else 2
     difference = not share and draft.chance(0.5)
     if (people - 1) + (1 if difference else people - 1) > inner:
         raise UnsuitableError
     first = draft.amount(200)
-    amounts, told = [first], [f"{names[0]} has {first} {things}."]
+    amounts, sentences = [first], [f"{names[0]} has {first} {things}."]
     for i in range(1, people):
         text, amount = _relation(draft, names[i], names[i - 1], amounts[-1], draft.chance(0.3))
-        told.append(text)
+        sentences.append(text)
         amounts.append(amount)
-    while draft.left > share + (1 if difference else people - 1):
-        # Fill up with an event that happens to the last person.
+    while draft.missing > share + (1 if difference else people - 1):
+        # Fill up with events of the last person.
         gains = draft.chance(0.5)
         n = draft.amount(100)
-        told.append(f"Then {names[people - 1]} {'finds' if gains else 'loses'} {n} {things}.")
+        sentences.append(f"Then {names[people - 1]} {'finds' if gains else 'loses'} {n} {things}.")
         word, op = ("more", "+") if gains else ("fewer", "-")
         amounts[-1] = draft.compute(f"{n} {word} for {names[people - 1]}", amounts[-1], op, n)
-    if people - 1 == len(told) - 1 and draft.chance(0.3):
-        told.reverse()
-    draft.sentences += told
+    if people - 1 == len(sentences) - 1 and draft.chance(0.3):
+        sentences.reverse()
+    draft.sentences += sentences
     if difference:
         _ask_difference(draft, names[people - 2 : people], amounts[-2:])
         return
@@ -231,7 +133,7 @@ def _ask_difference(draft: Draft, names: list[str], amounts: list[int]) -> None:
 
 
 def rate(draft: Draft) -> None:
-    """Work at a steady rate, by one person or two, and what is left of a goal or of the result."""
+    """Add work at a constant rate by one or two people; ask for the rest of a goal or a part of the result."""
     verb, units, period, periods = draft.rng.choice(WORKS)
     name, friend = draft.name, draft.friend
     r, t = draft.number(3, 99), draft.small()
@@ -243,7 +145,7 @@ def rate(draft: Draft) -> None:
     )[draft.rng.randrange(2)]
     draft.sentences.append(text)
     total = 0
-    second = draft.wanted >= 3 and draft.chance(0.6)
+    second = draft.step_count >= 3 and draft.chance(0.6)
     if second:
         r2, t2 = draft.number(3, 99), draft.small()
         same = draft.chance(0.4)
@@ -257,7 +159,7 @@ def rate(draft: Draft) -> None:
             )
         a = draft.compute(f"{name} in {t} {periods}", r, "*", t)
         b = draft.compute(f"{friend} in {t2} {periods}", r2, "*", t2)
-        if draft.left == 1 and draft.chance(0.4):
+        if draft.missing == 1 and draft.chance(0.4):
             draft.goal = "the difference"
             more, less = (name, friend) if a > b else (friend, name)
             draft.compute("the difference", max(a, b), "-", min(a, b))
@@ -267,7 +169,7 @@ def rate(draft: Draft) -> None:
     else:
         draft.sentences.append(f"{name} does this for {draft.spell(t)} {periods}.")
         total = draft.compute(f"{name} in {t} {periods}", r, "*", t)
-    while draft.left > 1:
+    while draft.missing > 1:
         n = draft.amount(200)
         if draft.chance(0.5):
             draft.sentences.append(f"Then {n} {units} more are added.")
@@ -275,7 +177,7 @@ def rate(draft: Draft) -> None:
         else:
             draft.sentences.append(f"Then {n} {units} do not count.")
             total = draft.compute(f"{n} fewer", total, "-", n)
-    if draft.left == 0:
+    if draft.missing == 0:
         draft.sentences.append(f"How many {units} is that in all?")
         return
     kind = draft.rng.choice(("goal", "goal", "share"))
@@ -292,10 +194,10 @@ def rate(draft: Draft) -> None:
 
 
 def shopping(draft: Draft) -> None:
-    """A bill of two or three goods, then change, a discount or a share."""
+    """Add a bill of one to three goods; ask for the bill, the change or a share."""
     name = draft.name
     goods = draft.rng.sample(GOODS, 3)
-    kinds = 1 if draft.wanted == 2 else (2 if draft.wanted <= 4 else 3)
+    kinds = 1 if draft.step_count == 2 else (2 if draft.step_count <= 4 else 3)
     total, parts = 0, []
     for i in range(kinds):
         k, price = draft.small(), draft.number(3, 60)
@@ -305,10 +207,10 @@ def shopping(draft: Draft) -> None:
     listed = parts[0] if kinds == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
     draft.sentences.append(f"{name} buys {listed}.")
     draft.goal = "the bill"
-    if draft.left == 0:
+    if draft.missing == 0:
         draft.sentences.append(draft.rng.choice(("How many dollars is that?", f"How many dollars does {name} pay?")))
         return
-    while draft.left > 1:
+    while draft.missing > 1:
         n = draft.number(2, 60)
         if draft.chance(0.5):
             draft.sentences.append(f"The shop takes {n} dollars off the bill.")
@@ -331,7 +233,7 @@ def shopping(draft: Draft) -> None:
 
 
 def hall(draft: Draft) -> None:
-    """Rows of the same length, some of them taken, the rest divided."""
+    """Add rows of equal length and changes of their number; ask for the rest or a share."""
     place, row, rows, items = draft.rng.choice(HALLS)
     k, m = draft.small(), draft.number(8, 99)
     draft.goal = f"the {items}"
@@ -344,7 +246,7 @@ def hall(draft: Draft) -> None:
         )
     )
     total = draft.compute(f"{k} {rows} of {m}", k, "*", m)
-    while draft.left > 1:
+    while draft.missing > 1:
         n = draft.amount(250)
         kind = draft.rng.choice(("more", "fewer", "other"))
         if kind == "more":

@@ -1,8 +1,8 @@
-"""Generates English word problems with whole-number arithmetic, each with its worked solutions.
+"""English word problems with integer arithmetic and their worked solutions.
 
-`generate(seed, index)` always gives the same problem, on every platform and Python version, because it draws only
-from `random.Random` seeded with a string. Numbers stay between 1 and 999; products are of up to three digits by
-one; every division is exact. Knows stories and steps; knows nothing of tokens, of models or of files.
+`generate(seed, index)` returns the same problem on every platform and Python version, because all random choices come
+from `random.Random` seeded with a string. Numbers are between 1 and 999, products have a one-digit factor, and every
+division is exact. Independent of tokens, models and files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEP_WEIGHTS = (25, 30, 25, 12, 8)
 
 @dataclass(frozen=True, slots=True)
 class WordProblem:
-    """A question, its answer, what it looks for, and the steps that lead there."""
+    """A question with its answer, what it asks for, and the steps of the solution."""
 
     question: str
     answer: int
@@ -33,31 +33,37 @@ class WordProblem:
 
     @property
     def long_solution(self) -> str:
-        """The answer in the large model's manner."""
+        """The answer in the style of the large model."""
         return long_solution(self.goal, self.steps)
 
     @property
     def short_solution(self) -> str:
-        """The answer in the small model's manner."""
+        """The answer in the style of the small model."""
         return short_solution(self.steps)
 
 
 def generate(seed: int, index: int, *, steps: int | None = None) -> WordProblem:
-    """The problem number `index` of a seed; `steps` (1 to 6) fixes its number of steps."""
+    """Return problem number `index` of a seed.
+
+    Args:
+        seed: the seed.
+        index: number of the problem.
+        steps: number of steps, 1 to 6; None for a random one.
+    """
     rng = random.Random(f"rstitch demo {seed} {index}")
-    wanted = steps if steps is not None else rng.choices(STEP_COUNTS, STEP_WEIGHTS)[0]
+    step_count = steps if steps is not None else rng.choices(STEP_COUNTS, STEP_WEIGHTS)[0]
     while True:
-        draft = Draft(rng, wanted)
+        draft = Draft(rng, step_count)
         try:
             stories.tell(draft)
         except UnsuitableError:
             continue
-        if len(draft.steps) == wanted:
+        if len(draft.steps) == step_count:
             return WordProblem(draft.question, draft.steps[-1].result, draft.goal, tuple(draft.steps))
 
 
 def drill(seed: int, index: int) -> WordProblem:
-    """A bare sum, difference, product or exact quotient, to learn arithmetic from."""
+    """Return a single sum, difference, product or exact quotient, for training."""
     rng = random.Random(f"rstitch drill {seed} {index}")
     draft = Draft(rng, 1)
     while not draft.steps:

@@ -1,8 +1,7 @@
-"""The words of the generated problems: people, things, and the sentences each kind of event can be told in.
+"""The words of the generated problems: people, things, and the sentences for each kind of event.
 
-A sentence is a format string over `name she her friend things box boxes n k m`; several ways of saying one event
-differ in word order and in which person comes first, so that the operation has to be read and not guessed.
-Data only: knows nothing of how a problem is put together.
+A sentence is a format string over `name she her friend things box boxes n k m`. The sentences for one event differ in
+word order and in the first person named, so that the operation cannot be guessed from the position of a word.
 """
 
 from __future__ import annotations

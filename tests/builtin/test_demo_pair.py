@@ -1,4 +1,4 @@
-"""The shipped files: that they load and belong together, and that the data card's figures are theirs."""
+"""The shipped models: they share a tokenizer, and solve as many problems as the data card states."""
 
 from __future__ import annotations
 
@@ -28,47 +28,47 @@ def pair() -> Iterator[Pair]:
 
 
 def card_row(router: str) -> tuple[float, float, float, float]:
-    """A router's row of the card: accuracy and its interval in percent, mean tokens an answer."""
+    """A router's row of the data card: accuracy and its interval in percent, mean tokens per answer."""
     number = r"([\d.]+)"
     pattern = rf"^\| {re.escape(router)} \| {number} % \| {number} to {number} \| {number} \|"
-    found = re.search(pattern, builtin.DATA_CARD.read_text(encoding="utf-8"), re.MULTILINE)
-    assert found, f"the data card has no row for {router}"
-    accuracy, low, high, tokens = (float(group) for group in found.groups())
+    match = re.search(pattern, builtin.DATA_CARD.read_text(encoding="utf-8"), re.MULTILINE)
+    assert match, f"the data card has no row for {router}"
+    accuracy, low, high, tokens = (float(group) for group in match.groups())
     return accuracy, low, high, tokens
 
 
 def answer(pair: Pair, question: str, router: str) -> tuple[str, int, str | None]:
-    """An answer's text, its tokens, and why it stopped."""
+    """Text, number of tokens and stop reason of an answer."""
     run = pair.ask(question, router=router, sampling=Sampling(), max_tokens=800)
     text = "".join(step.text for step in run)
     return text, len(run.trace.steps), run.trace.stop
 
 
-def test_both_files_together_are_small() -> None:
+def test_files_are_small() -> None:
     assert builtin.SLM_FILE.stat().st_size + builtin.LLM_FILE.stat().st_size <= LARGEST_BYTES
     for path in (builtin.SLM_FILE, builtin.LLM_FILE):
         assert check_gguf(path).architecture == "llama"
 
 
-def test_the_card_begins_with_the_greeting() -> None:
+def test_data_card_begins_with_the_greeting() -> None:
     lines = [line for line in builtin.DATA_CARD.read_text(encoding="utf-8").splitlines() if line]
     assert lines[1] == builtin.GREETING
 
 
-def test_both_speak_the_same_tokens(pair: Pair) -> None:
+def test_models_share_a_tokenizer(pair: Pair) -> None:
     slm, llm = pair.weights[Role.SLM], pair.weights[Role.LLM]
     assert slm.token_texts() == llm.token_texts()
     assert [slm.piece(token) for token in slm.tokenize("1234", parse_special=False)] == [b"1", b"2", b"3", b"4"]
     for special in ("<|im_start|>", "<|im_end|>", "<think>", "</think>"):
         (token,) = slm.tokenize(special, parse_special=True)
         assert slm.is_eog(token) == (special == "<|im_end|>")
-    # The think tags are shown, the turn tags are not.
+    # Thinking tags are part of the text, turn tags are not.
     (think,) = slm.tokenize("<think>", parse_special=True)
     assert slm.piece(think) == b"<think>"
 
 
 @pytest.mark.parametrize("router", ["slm", "llm"])
-def test_the_accuracy_of_the_card(pair: Pair, router: str) -> None:
+def test_accuracy_matches_the_data_card(pair: Pair, router: str) -> None:
     problems = [word_problems.generate(word_problems.EVALUATION_SEED, index) for index in range(PROBLEMS)]
     right = tokens = 0
     for problem in problems:
@@ -79,21 +79,21 @@ def test_the_accuracy_of_the_card(pair: Pair, router: str) -> None:
         right += bool(boxed) and int(boxed[-1]) == problem.answer
         tokens += count
     accuracy, _low, _high, mean_tokens = card_row(router)
-    # Three standard errors of a hundred draws at the card's accuracy; processors round differently.
+    # Three standard errors at the stated accuracy; processors round differently.
     share = accuracy / 100
     error = max((share * (1 - share) / PROBLEMS) ** 0.5, 1 / PROBLEMS)
     assert abs(right / PROBLEMS - share) <= 3 * error
     assert abs(tokens / PROBLEMS - mean_tokens) <= 0.1 * mean_tokens
 
 
-def test_the_large_model_is_right_and_long_the_small_one_short() -> None:
+def test_large_model_is_accurate_and_verbose() -> None:
     slm, llm = card_row("slm"), card_row("llm")
     assert llm[0] >= 92
     assert 45 <= slm[0] <= 70
     assert llm[3] >= 2.5 * slm[3]
 
 
-def test_an_answer_goes_on_in_the_manner_it_has(pair: Pair) -> None:
+def test_stitched_answer_keeps_the_style_of_the_slm(pair: Pair) -> None:
     problem = word_problems.generate(word_problems.EXAMPLES_SEED, 0)
     stitched, tokens, _ = answer(pair, problem.question, "entropy:0.005")
     assert "<think>" not in stitched

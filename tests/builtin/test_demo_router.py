@@ -1,4 +1,4 @@
-"""The learned router that ships with the demo pair: that it belongs to it, says how it was made, and decides."""
+"""The learned router of the demo pair: its metadata, its decisions, and its name on the command line."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ PROBLEMS = 60
 LARGEST_BYTES = 100_000
 
 
-def test_it_is_of_the_demo_slm_and_says_how_it_was_trained() -> None:
-    facts = load_policy("demo").metadata
-    assert facts.slm_sha256 == sha256_of(builtin.SLM_FILE)
-    assert facts.tau_ask == facts.training["tau_ask"]
-    assert facts.training["warm"] in {"rule", "difference"}
-    assert {"seed", "steps", "step", "price", "group", "batch", "floor"} <= facts.training.keys()
-    assert facts.training["validation"]["accuracy"] > 0.9
+def test_metadata_names_the_slm_and_the_training() -> None:
+    metadata = load_policy("demo").metadata
+    assert metadata.slm_sha256 == sha256_of(builtin.SLM_FILE)
+    assert metadata.tau_ask == metadata.training["tau_ask"]
+    assert metadata.training["warm"] in {"rule", "difference"}
+    assert {"seed", "steps", "step", "price", "group", "batch", "floor"} <= metadata.training.keys()
+    assert metadata.training["validation"]["accuracy"] > 0.9
     assert (builtin.FOLDER / "demo-router.safetensors").stat().st_size <= LARGEST_BYTES
 
 
-def test_it_is_right_far_more_often_than_the_slm_and_asks_less_than_a_threshold_at_tau_ask() -> None:
+def test_router_is_more_accurate_than_the_slm_with_fewer_swaps_than_a_threshold() -> None:
     problems = [word_problems.generate(word_problems.EVALUATION_SEED, index) for index in range(PROBLEMS)]
     tau_ask = load_policy("demo").metadata.tau_ask
-    right, visits = {}, {}
+    right, swaps = {}, {}
     with load_pair("demo", options=LoadOptions(threads=1, context=1024)) as pair:
         for router in ("learned:demo", f"entropy:{tau_ask:g}", "slm"):
             runs = [pair.ask(p.question, router=router, sampling=Sampling(), max_tokens=400) for p in problems]
-            right[router] = visits[router] = 0
+            right[router] = swaps[router] = 0
             for problem, run in zip(problems, runs, strict=True):
                 text = "".join(step.text for step in run)
                 right[router] += f"\\boxed{{{problem.answer}}}" in text
-                visits[router] += run.trace.swaps_up
+                swaps[router] += run.trace.swaps_up
                 assert run.trace.tokens[Role.SLM]
     assert right["learned:demo"] >= right["slm"] + 0.15 * PROBLEMS
-    assert visits["learned:demo"] < visits[f"entropy:{tau_ask:g}"]
+    assert swaps["learned:demo"] < swaps[f"entropy:{tau_ask:g}"]
 
 
 @pytest.mark.parametrize("command", ["ask", "solve"])
-def test_the_commands_take_it_by_name(command: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_commands_accept_the_router_by_name(command: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("named")
     if command == "ask":
         arguments = ["Tom has 12 pens. He buys 30 more pens. How many pens does Tom have?", "--json"]

@@ -1,4 +1,4 @@
-"""The maker of the demo pair: examples, batches, resume, export. Needs the extra `train`."""
+"""Training of the demo pair: examples, batches, resume, export. Requires the extra `train`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = Shape(2, 64, 2, 64, tokenizer.VOCABULARY_SIZE)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work folder with a vocabulary and a few examples of the small model."""
+    """A work folder with a vocabulary and examples of the small model."""
     path = tmp_path_factory.mktemp("demo")
     tokenizer.learn(data.tokenizer_texts(2000), path / "vocabulary.json")
     export.write_vocabulary_only(path / "vocabulary.json", path / "vocabulary.gguf")
@@ -35,7 +35,7 @@ def vocabulary(folder: Path) -> Vocabulary:
     return Vocabulary(folder / "vocabulary.gguf")
 
 
-def test_digits_are_single_and_specials_are_whole(vocabulary: Vocabulary) -> None:
+def test_digits_and_special_tokens_are_single_tokens(vocabulary: Vocabulary) -> None:
     assert len(vocabulary) == tokenizer.VOCABULARY_SIZE
     assert [vocabulary.decode([i]) for i in vocabulary.encode("1234")] == ["1", "2", "3", "4"]
     for special in tokenizer.SPECIALS:
@@ -45,14 +45,14 @@ def test_digits_are_single_and_specials_are_whole(vocabulary: Vocabulary) -> Non
 
 
 @pytest.mark.parametrize("role", ["slm", "llm"])
-def test_an_opening_is_whole_tokens(vocabulary: Vocabulary, role: str) -> None:
+def test_opening_ends_at_a_token_boundary(vocabulary: Vocabulary, role: str) -> None:
     for index in range(60):
         prompt, opening, rest = data.example(role, index, 60)
         head = vocabulary.encode(prompt + opening)
         assert vocabulary.encode(prompt + opening + rest)[: len(head)] == head
 
 
-def test_the_loss_covers_the_answer_and_nothing_else(folder: Path, vocabulary: Vocabulary) -> None:
+def test_loss_covers_the_answer_only(folder: Path, vocabulary: Vocabulary) -> None:
     examples = data.read("slm", folder)
     for batch in batches.plan(examples, 512, 7, 0)[:20]:
         inputs, targets = batches.tensors(examples, batch)
@@ -60,12 +60,12 @@ def test_the_loss_covers_the_answer_and_nothing_else(folder: Path, vocabulary: V
         assert inputs.numel() <= 512
         for row, number in enumerate(batch):
             ids = examples.ids[examples.start[number] : examples.start[number + 1]].tolist()
-            wanted = [i for i in targets[row].tolist() if i != batches.IGNORE]
-            assert wanted == ids[int(examples.loss[number]) :]
-            assert vocabulary.decode(wanted).endswith("<|im_end|>")
+            answer = [i for i in targets[row].tolist() if i != batches.IGNORE]
+            assert answer == ids[int(examples.loss[number]) :]
+            assert vocabulary.decode(answer).endswith("<|im_end|>")
 
 
-def test_no_question_of_the_evaluation_is_trained_on(folder: Path, vocabulary: Vocabulary) -> None:
+def test_questions_of_the_evaluation_are_held_out(folder: Path, vocabulary: Vocabulary) -> None:
     examples = data.read("slm", folder)
     held_out = data.held_out_questions()
     for number in range(len(examples)):
@@ -74,27 +74,25 @@ def test_no_question_of_the_evaluation_is_trained_on(folder: Path, vocabulary: V
         assert data.question_of(vocabulary.decode(ids)) not in held_out
 
 
-def test_a_resumed_run_ends_where_an_unbroken_one_does(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "shape_of", lambda _role, _size: SMALL)
     recipe = replace(training.RECIPES["slm"], tokens_per_step=512, warm_up=2, decay_from=4, decay_steps=4, save_every=3)
     examples = data.read("slm", folder)
 
     def run(name: str, stop_at: int | None) -> dict[str, Any]:
-        place = tmp_path / name
-        place.mkdir(exist_ok=True)
-        training.train(recipe, examples, [], str, 0, tokenizer.VOCABULARY_SIZE, place, stop_at=stop_at, compiled=False)
-        state: dict[str, Any] = torch.load(place / "slm.pt", weights_only=False)["model"]
+        target = tmp_path / name
+        target.mkdir(exist_ok=True)
+        training.train(recipe, examples, [], str, 0, tokenizer.VOCABULARY_SIZE, target, stop_at=stop_at, compiled=False)
+        state: dict[str, Any] = torch.load(target / "slm.pt", weights_only=False)["model"]
         return state
 
-    whole = run("whole", None)
-    run("broken", 5)
-    broken = run("broken", None)
-    assert all(torch.equal(whole[key], broken[key]) for key in whole)
+    uninterrupted = run("uninterrupted", None)
+    run("resumed", 5)
+    resumed = run("resumed", None)
+    assert all(torch.equal(uninterrupted[key], resumed[key]) for key in uninterrupted)
 
 
-def test_a_decay_can_be_asked_for(tmp_path: Path) -> None:
+def test_decay_can_be_requested_by_a_file(tmp_path: Path) -> None:
     recipe = training.RECIPES["llm"]
     assert training.shortened(recipe, 1000, tmp_path / "llm.decay") == recipe
     (tmp_path / "llm.decay").write_text("400")
@@ -105,7 +103,7 @@ def test_a_decay_can_be_asked_for(tmp_path: Path) -> None:
     assert training.shortened(short, 1001, tmp_path / "llm.decay") == short
 
 
-def test_an_exported_file_computes_what_torch_does(folder: Path, tmp_path: Path) -> None:
+def test_exported_file_has_the_logits_of_torch(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     model = DemoModel(SMALL)
     export.write_model(model, folder / "vocabulary.json", tmp_path / "small.gguf", "small")
@@ -116,7 +114,7 @@ def test_an_exported_file_computes_what_torch_does(folder: Path, tmp_path: Path)
     assert worst < 0.2 * spread
 
 
-def test_a_batch_of_prompts_is_answered_like_each_alone() -> None:
+def test_batched_answers_equal_single_ones() -> None:
     torch.manual_seed(2)
     model = DemoModel(SMALL)
     with torch.no_grad():
@@ -126,7 +124,7 @@ def test_a_batch_of_prompts_is_answered_like_each_alone() -> None:
     assert together == [quick_look.answers(model, [prompt], 0, 12)[0] for prompt in prompts]
 
 
-def test_the_tokens_and_merges_are_stored_as_plain_json(folder: Path) -> None:
-    learned = json.loads((folder / "vocabulary.json").read_text())
-    assert len(learned["tokens"]) == len(set(learned["tokens"])) == tokenizer.VOCABULARY_SIZE
-    assert learned["merges"]
+def test_tokens_and_merges_are_stored_as_json(folder: Path) -> None:
+    stored = json.loads((folder / "vocabulary.json").read_text())
+    assert len(stored["tokens"]) == len(set(stored["tokens"])) == tokenizer.VOCABULARY_SIZE
+    assert stored["merges"]
