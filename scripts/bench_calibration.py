@@ -1,12 +1,13 @@
-"""Measures how well the cost model predicts: calibrates a pair, solves problems, compares each answer's time.
+"""Measure the accuracy of the cost model: calibrate a pair, solve problems, compare predicted and measured times.
 
     python scripts/bench_calibration.py PROBLEMS.jsonl [--pair qwen2.5-coder] [--limit 20] [--router SPEC ...]
     python scripts/bench_calibration.py --answers BENCH_DIR [--pair qwen2.5-coder]
 
-Prints Markdown for docs/performance.md: the error of a whole answer's predicted wall time, from its steps and from its
-totals alone, and of the two models by themselves on points that nothing was fitted to. Nothing is stored. Problems
-are solved greedily, the routers in turns. Keep the machine idle while it runs. With `--answers` nothing is measured
-either: the pair's stored calibration (`rstitch calibrate`) is held against the answers of a bench (`rstitch bench`).
+Prints Markdown for docs/performance.md: the error of the predicted wall time of whole answers, from their steps and
+from their totals alone, and the error of both models on points that were not used for fitting. Nothing is stored.
+Problems are solved greedily, all routers on one problem before the next. Keep the machine idle while it runs. With
+`--answers` nothing is generated: the pair's stored calibration (`rstitch calibrate`) is compared with the answers of a
+bench (`rstitch bench`).
 """
 
 from __future__ import annotations
@@ -31,15 +32,14 @@ from rstitch_local.trace.record import Trace
 
 
 def main() -> None:
-    """Calibrate, solve, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("problems", type=Path, nargs="?")
-    parser.add_argument("--answers", type=Path, metavar="BENCH_DIR")
+    parser.add_argument("--answers", type=Path, metavar="BENCH_DIR", help="folder of a bench")
     parser.add_argument("--pair", default="qwen2.5-coder")
     parser.add_argument("--limit", type=int, default=20)
-    parser.add_argument("--router", action="append", help="may be given several times; default: the pair's own")
+    parser.add_argument("--router", action="append", help="may be repeated; default: the pair's router")
     parser.add_argument("--max-tokens", type=int, default=256)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for measuring")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="time limit of the calibration")
     arguments = parser.parse_args()
 
     if arguments.answers:
@@ -47,15 +47,15 @@ def main() -> None:
             latency = load_calibration(pair).latency
         print_models(latency)
         folders = map(RunTraces, sorted(path.parent for path in arguments.answers.glob("*/answers.jsonl")))
-        print_answers(latency, {kept.path.parent.name: [answer.trace for answer in kept] for kept in folders})
+        print_answers(latency, {traces.path.parent.name: [answer.trace for answer in traces] for traces in folders})
         return
     if arguments.problems is None:
-        parser.error("a problem file, or --answers, is needed")
+        parser.error("a problem file or --answers is required")
     problems = read_problems(arguments.problems).problems[: arguments.limit]
     with load_pair(arguments.pair) as pair:
-        begun = time.monotonic()
+        started = time.monotonic()
         latency = measure(pair, seconds=arguments.seconds)
-        print(f"Calibrated {pair.name} in {time.monotonic() - begun:.1f} s.\n")
+        print(f"Calibrated {pair.name} in {time.monotonic() - started:.1f} s.\n")
         print_models(latency)
         routers = arguments.router or [pair.defaults.router]
         answers = solve(pair, problems, routers, arguments.max_tokens)
@@ -64,14 +64,14 @@ def main() -> None:
 
 
 HEADER = (
-    "median error", "largest error", "within 10 %", "sum predicted / measured", "median error, from totals alone",
+    "median error", "largest error", "within 10 %", "sum predicted / measured", "median error from totals",
     "outside llama_decode, predicted / measured",
 )  # fmt: skip
 
 
 def print_models(latency: PairLatency) -> None:
-    """How far the formula and the table are off on points nothing was fitted to."""
-    print("| model | formula: mean error on unseen points | table | used | deepest cache measured |")
+    """Print the errors of formula and table on points that were not used for fitting."""
+    print("| model | formula: mean error on held-out points | table | used | largest cache measured |")
     print("|---|---|---|---|---|")
     for role in Role:
         model = latency.of(role)
@@ -82,21 +82,16 @@ def print_models(latency: PairLatency) -> None:
 
 
 def solve(pair: Pair, problems: Sequence[Problem], routers: Sequence[str], max_tokens: int) -> dict[str, list[Trace]]:
-    """Every problem by every router, the routers in turns."""
     prompt = prompt_of(pair.defaults.prompt, pair.defaults.prompt_suffix)
     answers: dict[str, list[Trace]] = {router: [] for router in routers}
     for problem in problems:
         for router in routers:
             messages = prompt.messages(problem.question)
-            run = pair.chat(messages, router=router, sampling=Sampling(), max_tokens=max_tokens)
-            for _ in run:
-                pass
-            answers[router].append(run.trace)
+            answers[router].append(pair.generate(messages, router=router, sampling=Sampling(), max_tokens=max_tokens))
     return answers
 
 
 def print_answers(latency: PairLatency, answers: Mapping[str, Sequence[Trace]]) -> None:
-    """How far the predicted times of whole answers are off, by router."""
     print("| router | answers | " + " | ".join(HEADER) + " |")
     print("|---" * (len(HEADER) + 2) + "|")
     for router, traces in answers.items():
@@ -104,23 +99,23 @@ def print_answers(latency: PairLatency, answers: Mapping[str, Sequence[Trace]]) 
 
 
 def row(latency: PairLatency, traces: Sequence[Trace]) -> list[str]:
-    """One router's figures, in the order of `HEADER`."""
+    """Return the cells of one router, in the order of `HEADER`."""
     predicted = [latency.predict_ms(trace) for trace in traces]
     measured = [trace.wall_ms for trace in traces]
     errors = [abs(p / m - 1) for p, m in zip(predicted, measured, strict=True)]
-    coarse = [abs(latency.predict_ms(trace.totals()) / trace.wall_ms - 1) for trace in traces]
+    errors_from_totals = [abs(latency.predict_ms(trace.totals()) / trace.wall_ms - 1) for trace in traces]
     inside = latency.model_copy(
         update={role.value: latency.of(role).model_copy(update={"outside_ms": 0.0}) for role in Role}
     )
-    outside = sum(predicted) - sum(inside.predict_ms(trace) for trace in traces)
-    really = sum(trace.wall_ms - trace.model_ms for trace in traces)
+    predicted_outside = sum(predicted) - sum(inside.predict_ms(trace) for trace in traces)
+    measured_outside = sum(trace.wall_ms - trace.model_ms for trace in traces)
     return [
         f"{statistics.median(errors):.1%}",
         f"{max(errors):.1%}",
         f"{sum(error <= 0.1 for error in errors)} of {len(errors)}",
         f"{sum(predicted) / sum(measured):.3f}",
-        f"{statistics.median(coarse):.1%}",
-        f"{outside / really:.2f}",
+        f"{statistics.median(errors_from_totals):.1%}",
+        f"{predicted_outside / measured_outside:.2f}",
     ]
 
 

@@ -1,8 +1,8 @@
-"""Writes generated word problems, which the demo pair can solve, as a problem file.
+"""Write generated word problems, which the demo pair can solve, to a problem file.
 
     python scripts/make_problems.py FILE.jsonl [--count 1000] [--seed 5]
 
-Seed 5 is the one of the figures in docs/performance.md; nothing was trained, chosen or tuned on it.
+The results in docs/performance.md use seed 5; nothing was trained, selected or tuned on it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from rstitch_local.builtin.word_problems import generate
 
 
 def main() -> None:
-    """Write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--count", type=int, default=1000)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from retokenised import write_retokenised
+from retokenized import write_retokenized
 from tiny_pair import (
     CHATML,
     SPECIALS,
@@ -56,7 +56,7 @@ def demo() -> Iterator[Pair]:
 @pytest.fixture(scope="module")
 def shuffled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """The demo pair, with the token ids of its LLM permuted."""
-    llm = write_retokenised(builtin.LLM_FILE, tmp_path_factory.mktemp("shuffled") / "llm.gguf")
+    llm = write_retokenized(builtin.LLM_FILE, tmp_path_factory.mktemp("shuffled") / "llm.gguf")
     with load_pair(slm=builtin.SLM_FILE, llm=llm, options=LoadOptions(threads=1, context=1024)) as loaded:
         yield loaded
 

@@ -1,7 +1,7 @@
-"""Writes a model once more with another tokeniser: the same weights, their tokens under other ids, some of them gone.
+"""Write a copy of a GGUF model with another tokenizer: the same weights, permuted token ids, some tokens removed.
 
-Knows GGUF files; nothing of what the models are for. Where no token is left out, the new model says word for word
-what the old one does, but shares no id with it: what stitching the two costs is the cost of the bridge alone.
+If no token is removed, the copy generates the same text as the original but shares no token id with it, so that the
+cost of stitching the two is the cost of the bridge alone.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ _PER_TOKEN = ("token_embd.weight", "output.weight")
 _COUNTED = ("vocab_size",)
 
 
-def write_retokenised(
-    source: Path, target: Path, *, seed: int = 0, leave_out: Callable[[str], bool] = lambda _text: False
+def write_retokenized(
+    source: Path, target: Path, *, seed: int = 0, exclude: Callable[[str], bool] = lambda _text: False
 ) -> Path:
-    """Write `source` again.
+    """Write a copy of a model with another tokenizer, and return its path.
 
     Args:
         source: a GGUF file with a byte-level BPE vocabulary.
         target: the file to write.
-        seed: of the order of the tokens.
-        leave_out: which ordinary tokens of several letters the new tokeniser does without; texts that had them are
-            cut into smaller ones, which the model was never trained to read.
+        seed: seed of the permutation.
+        exclude: selects ordinary tokens of several letters to remove. Texts with them are split into smaller tokens,
+            which the model was not trained on.
     """
     reader = gguf.GGUFReader(source)
     values = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
     texts, kinds = values["tokenizer.ggml.tokens"], values["tokenizer.ggml.token_type"]
     order = [
-        t for t, text in enumerate(texts) if kinds[t] != gguf.TokenType.NORMAL or len(text) < 2 or not leave_out(text)
+        t for t, text in enumerate(texts) if kinds[t] != gguf.TokenType.NORMAL or len(text) < 2 or not exclude(text)
     ]
     random.Random(f"retokenised {seed}").shuffle(order)
-    place = {token: index for index, token in enumerate(order)}
-    left = {texts[token] for token in order}
-    merges = [m for m in values["tokenizer.ggml.merges"] if left >= {*m.split(" "), m.replace(" ", "")}]
-    changed: dict[str, Any] = {
+    new_ids = {token: index for index, token in enumerate(order)}
+    remaining = {texts[token] for token in order}
+    merges = [m for m in values["tokenizer.ggml.merges"] if remaining >= {*m.split(" "), m.replace(" ", "")}]
+    changes: dict[str, Any] = {
         "tokenizer.ggml.tokens": [texts[token] for token in order],
         "tokenizer.ggml.token_type": [kinds[token] for token in order],
         "tokenizer.ggml.merges": merges,
@@ -48,9 +48,9 @@ def write_retokenised(
     for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name == "general.architecture":
             continue
-        value = changed.get(name, values[name])
+        value = changes.get(name, values[name])
         if name.endswith("_token_id"):
-            value = place[value]
+            value = new_ids[value]
         elif name.rpartition(".")[2] in _COUNTED:
             value = len(order)
         writer.add_key_value(name, value, field.types[0], sub_type=field.types[1] if len(field.types) > 1 else None)
