@@ -1,9 +1,9 @@
-"""Measures what hidden states cost: the same answers with them and without, in turn, on one pair.
+"""Measure the cost of hidden states: the same answers with and without them, in turns, on one pair.
 
     python scripts/bench_hidden.py [--pair demo] [--rounds 20] [--max-tokens 400]
 
-Two cases: the SLM alone, where every evaluation is a single token, and the entropy rule, where the SLM catches up
-now and then. Prints Markdown; every ratio is of rounds side by side. Also times one decision of a policy.
+Two cases: the SLM alone, where every evaluation is a single token, and the pair's router, where the SLM also evaluates
+catch-up tokens. Prints Markdown with ratios of adjacent rounds. Also measures one decision of a policy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ BENCH_SEED = 5
 
 
 def main() -> None:
-    """Measure both cases and a decision."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pair", default="demo")
     parser.add_argument("--rounds", type=int, default=20)
@@ -35,56 +34,56 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=400)
     arguments = parser.parse_args()
     with load_pair(arguments.pair, options=LoadOptions(threads=1)) as pair:
-        print("| router | tokens/s with hidden states over without, median of rounds | of the SLM's decodes alone |")
+        print("| router | tok/s with / without hidden states, median of rounds | same, SLM decoding only |")
         print("|---|---|---|")
         for spec in ("slm", pair.defaults.router):
-            wall, inside = [], []
+            wall_ratios, decode_ratios = [], []
             for round_ in range(arguments.rounds + 1):
-                # Who goes first changes, and the first round is a rehearsal.
-                speeds = {}
-                for hidden in (round_ % 2 == 0, round_ % 2 == 1):
-                    speeds[hidden] = speed(pair, spec, hidden, arguments.problems, arguments.max_tokens)
+                # The order alternates, and the first round is a warm-up.
+                speeds = {
+                    hidden: speed(pair, spec, hidden, arguments.problems, arguments.max_tokens)
+                    for hidden in (round_ % 2 == 0, round_ % 2 == 1)
+                }
                 if round_:
-                    wall.append(speeds[True][0] / speeds[False][0])
-                    inside.append(speeds[True][1] / speeds[False][1])
-            print(f"| {spec} | {shown(wall)} | {shown(inside)} |", flush=True)
+                    wall_ratios.append(speeds[True][0] / speeds[False][0])
+                    decode_ratios.append(speeds[True][1] / speeds[False][1])
+            print(f"| {spec} | {median_and_range(wall_ratios)} | {median_and_range(decode_ratios)} |", flush=True)
         n_embd = pair.weights[Role.SLM].n_embd
-    print(f"\nOne decision of a policy of 128 units on {n_embd} numbers: {decision_ms(n_embd):.4f} ms (median)")
+    print(f"\nPolicy with 128 hidden units and {n_embd} hidden-state inputs: {decision_ms(n_embd):.4f} ms per decision")
 
 
-def shown(ratios: list[float]) -> str:
-    """Median and range."""
+def median_and_range(ratios: list[float]) -> str:
     return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
 def speed(pair: Pair, spec: str, hidden: bool, count: int, max_tokens: int) -> tuple[float, float]:
-    """Tokens a second of wall time, and of the SLM's time on single tokens."""
-    tokens, seconds, decoded, decode_ms = 0, 0.0, 0, 0.0
+    """Return tokens per second of wall time, and per millisecond of the SLM's decoding."""
+    tokens, seconds, decode_tokens, decode_ms = 0, 0.0, 0, 0.0
     for index in range(count):
-        rule = router_from_spec(spec)
-        rule.needs_hidden = hidden
-        run = pair.ask(generate(BENCH_SEED, index).question, router=rule, sampling=Sampling(), max_tokens=max_tokens)
-        for _ in run:
-            pass
-        tokens += len(run.trace.steps)
-        seconds += run.trace.wall_ms / 1e3
-        own, ms = run.trace.spent(Role.SLM, "decode")
-        decoded, decode_ms = decoded + own, decode_ms + ms
-    return tokens / seconds, decoded / decode_ms
+        router = router_from_spec(spec)
+        router.needs_hidden = hidden
+        question = generate(BENCH_SEED, index).question
+        trace = pair.generate(question, router=router, sampling=Sampling(), max_tokens=max_tokens)
+        tokens += len(trace.steps)
+        seconds += trace.wall_ms / 1e3
+        count, ms = trace.spent(Role.SLM, "decode")
+        decode_tokens, decode_ms = decode_tokens + count, decode_ms + ms
+    return tokens / seconds, decode_tokens / decode_ms
 
 
 def decision_ms(n_embd: int) -> float:
-    """Milliseconds of one decision, features included."""
+    """Return the milliseconds of one decision, including the computation of the features."""
     rng = np.random.default_rng(0)
-    facts = PolicyMetadata("0" * 64, n_embd, 0.001, INPUTS)
-    shapes = ((n_embd,), (n_embd,), (128, facts.width), (128,), (2, 128), (2,))
-    policy = Policy(facts, {n: rng.normal(size=s).astype(np.float32) for n, s in zip(TENSORS, shapes, strict=True)})
+    metadata = PolicyMetadata("0" * 64, n_embd, 0.001, INPUTS)
+    shapes = ((n_embd,), (n_embd,), (128, metadata.width), (128,), (2, 128), (2,))
+    tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in zip(TENSORS, shapes, strict=True)}
+    policy = Policy(metadata, tensors)
     hidden = rng.normal(size=n_embd).astype(np.float32)
-    seen = Observation(Role.SLM, 20, 0.1, 0.9, hidden, None, 12)
+    observation = Observation(Role.SLM, 20, 0.1, 0.9, hidden, None, 12)
     times = []
     for _ in range(2000):
         started = time.perf_counter()
-        policy.score(policy.features(seen))
+        policy.score(policy.features(observation))
         times.append((time.perf_counter() - started) * 1e3)
     return statistics.median(times)
 

@@ -1,16 +1,16 @@
-r"""Measures the engine beside llama.cpp's own programs: the same prompts, one session, greedy, one answer at a time.
+r"""Compare the engine with llama.cpp's own programs: same prompts, greedy, one answer at a time.
 
     python scripts/bench_peers.py PROBLEMS.jsonl [--llama FOLDER] [--rows 5] [--max-tokens 128] [--routers A,B]
 
-FOLDER holds llama-bench, llama-speculative-simple and llama-server; without it only the engine is measured. They are
-built from the sources in llama-cpp-python's source distribution (vendor/llama.cpp):
+FOLDER contains llama-bench, llama-speculative-simple and llama-server; without it only the engine is measured. Build
+them from the sources in llama-cpp-python's source distribution (vendor/llama.cpp):
 
     cmake -B build -DCMAKE_BUILD_TYPE=Release && cmake --build build --target llama-bench llama-speculative-simple \
         llama-server
 
-Every prompt is answered by all in turn, in an order that moves on by one each time, before the next prompt; all begin
-it with an empty cache. Speeds are by each program's own clock, without loading. llama-bench, which takes no prompts,
-runs before the first and after the last. Keep the machine idle while it runs.
+All programs answer one prompt before the next, in an order that rotates by one, each with an empty cache. Speeds are by
+each program's own clock, without loading. llama-bench, which takes no prompts, runs before the first prompt and after
+the last. Keep the machine idle while it runs.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pathlib import Path
 
 from bench_engine import print_machine
 from llama_peer import (
+    PeerAnswer,
     PeerError,
     Server,
-    Written,
     bench_command,
     run_bench,
     run_speculative,
@@ -44,85 +44,95 @@ from rstitch_local.llama.chat_template import Message
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import read_problems
 
-BASE = "engine, llm"
+BASELINE = "engine, llm"
 _WARM_UP_TOKENS = 4
 
-Answer = Callable[[Sequence[Message], int], Written]
-"""Answers a conversation with so many tokens at most."""
+Answer = Callable[[Sequence[Message], int], PeerAnswer]
+"""Answers a conversation with at most this many tokens."""
 
 
 @dataclass(slots=True)
 class Contestant:
-    """One who answers, what was answered so far (None where it failed), and what went wrong."""
+    """A program or a router that is compared.
+
+    Attributes:
+        answer: generates an answer.
+        answers: the answers so far; None for one that failed.
+        problems: what went wrong, without duplicates.
+    """
 
     answer: Answer
-    answers: list[Written | None] = field(default_factory=list)
-    wrong: dict[str, None] = field(default_factory=dict)
+    answers: list[PeerAnswer | None] = field(default_factory=list)
+    problems: dict[str, None] = field(default_factory=dict)
 
 
 def main() -> None:
-    """Measure and print."""
+    arguments = parse_arguments()
+    options = LoadOptions(context=arguments.context, threads=arguments.threads)
+    with load_pair(arguments.pair, options=options) as pair, ExitStack() as stack:
+        compare(pair, arguments, stack)
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("problems", type=Path)
-    parser.add_argument("--llama", type=Path, metavar="FOLDER", help="llama.cpp's own programs")
+    parser.add_argument("--llama", type=Path, metavar="FOLDER", help="folder of llama.cpp's programs")
     parser.add_argument("--pair", default="qwen2.5-coder")
     parser.add_argument("--rows", type=int, default=5)
     parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument(
-        "--routers", default="slm,llm,entropy:0.05,spec:3,spec:8", help="of the engine; llm always runs"
+        "--routers", default="slm,llm,entropy:0.05,spec:3,spec:8", help="routers of the engine; llm is always included"
     )
     parser.add_argument("--drafts", default="3,8", help="draft lengths of llama-speculative-simple")
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--skip-bench", action="store_true", help="leave llama-bench out")
-    arguments = parser.parse_args()
+    parser.add_argument("--skip-bench", action="store_true", help="do not run llama-bench")
+    return parser.parse_args()
 
-    options = LoadOptions(context=arguments.context, threads=arguments.threads)
-    with load_pair(arguments.pair, options=options) as pair, ExitStack() as stack:
-        print_machine(pair)
-        prompt = prompt_of(pair.defaults.prompt, pair.defaults.prompt_suffix)
-        questions = [problem.question for problem in read_problems(arguments.problems).problems[: arguments.rows]]
-        conversations = [prompt.messages(question) for question in questions]
-        routers = dict.fromkeys(["llm", *arguments.routers.split(",")])
-        contestants = {f"engine, {router}": Contestant(by_engine(pair, router)) for router in routers}
-        folder: Path | None = arguments.llama
-        if folder is not None:
-            print(f"llama.cpp's own programs: {version(folder)}\n")
-            contestants |= peers(pair, folder, arguments, stack)
-            print_bench(pair, folder, arguments, "before")
-        stopped = False
-        try:
-            measure(contestants, conversations, arguments.max_tokens)
-        except KeyboardInterrupt:
-            # What was measured until then is shown.
-            stopped = True
-        compare_prompts(contestants)
-        print(table(contestants) + "\n", flush=True)
-        for name, one in contestants.items():
-            for words in one.wrong:
-                print(f"{name}: {words}\n")
-        if folder is not None and not stopped:
-            print_bench(pair, folder, arguments, "after")
+
+def compare(pair: Pair, arguments: argparse.Namespace, stack: ExitStack) -> None:
+    """Measure and print everything; after Ctrl-C print the measurements so far."""
+    print_machine(pair)
+    prompt = prompt_of(pair.defaults.prompt, pair.defaults.prompt_suffix)
+    questions = [problem.question for problem in read_problems(arguments.problems).problems[: arguments.rows]]
+    conversations = [prompt.messages(question) for question in questions]
+    routers = dict.fromkeys(["llm", *arguments.routers.split(",")])
+    contestants = {f"engine, {router}": Contestant(by_engine(pair, router)) for router in routers}
+    folder: Path | None = arguments.llama
+    if folder is not None:
+        print(f"llama.cpp's programs: {version(folder)}\n")
+        contestants |= peers(pair, folder, arguments, stack)
+        print_bench(pair, folder, arguments, "before")
+    stopped = False
+    try:
+        measure(contestants, conversations, arguments.max_tokens)
+    except KeyboardInterrupt:
+        stopped = True
+    compare_prompts(contestants)
+    print(table(contestants) + "\n", flush=True)
+    for name, contestant in contestants.items():
+        for problem in contestant.problems:
+            print(f"{name}: {problem}\n")
+    if folder is not None and not stopped:
+        print_bench(pair, folder, arguments, "after")
 
 
 def by_engine(pair: Pair, router: str) -> Answer:
-    """Answers by this engine."""
+    """Return a function that generates answers with this engine."""
 
-    def answer(messages: Sequence[Message], max_tokens: int) -> Written:
+    def answer(messages: Sequence[Message], max_tokens: int) -> PeerAnswer:
         for context in pair.contexts.values():
             context.truncate(0, 0)
         run = pair.chat(messages, router=router, sampling=Sampling(), max_tokens=max_tokens)
-        for _ in run:
-            pass
-        trace = run.trace
+        trace = run.finish()
         prompt_ms = sum(trace.spent(role, "prompt")[1] for role in Role)
         drafted = accepted = None
         if router.startswith("spec"):
-            # Each round evaluates one token and the drafts, the first one the prompt and the drafts (docs/routers.md).
+            # Each round evaluates one token and the drafts, the first one the prompt and the drafts (routers.md).
             rounds = trace.tokens[Role.LLM] + (trace.steps[-1].role is Role.SLM)
             drafted = trace.spent(Role.LLM, "catch_up")[0] + trace.spent(Role.LLM, "decode")[0] - rounds + 1
             accepted = trace.tokens[Role.SLM]
-        return Written(
+        return PeerAnswer(
             tokens=len(trace.steps),
             ms=trace.wall_ms - prompt_ms,
             prompt_tokens=max(trace.spent(role, "prompt")[0] for role in Role),
@@ -136,135 +146,148 @@ def by_engine(pair: Pair, router: str) -> Answer:
 
 
 def peers(pair: Pair, folder: Path, arguments: argparse.Namespace, stack: ExitStack) -> dict[str, Contestant]:
-    """llama.cpp's programs as contestants; says how each is called."""
+    """Return llama.cpp's programs as contestants, and print their command lines."""
     slm, llm = (pair.weights[role].path for role in Role)
-    threads, context, found = pair.contexts[Role.LLM].threads, arguments.context, {}
+    threads, context = pair.contexts[Role.LLM].threads, arguments.context
+    contestants = {}
     for draft in map(int, arguments.drafts.split(",")):
 
-        def speculate(messages: Sequence[Message], max_tokens: int, draft: int = draft) -> Written:
+        def speculate(messages: Sequence[Message], max_tokens: int, draft: int = draft) -> PeerAnswer:
             text = pair.renderer.text(messages, Role.LLM)
-            # It writes one token more than it is told.
+            # The program generates one token more than -n says.
             return run_speculative(
                 folder, slm, llm, text, draft=draft, max_tokens=max_tokens - 1, context=context, threads=threads
             )
 
-        found[f"llama-speculative-simple, {draft} drafts"] = Contestant(speculate)
-    shown = speculative_command(
+        contestants[f"llama-speculative-simple, {draft} drafts"] = Contestant(speculate)
+    command = speculative_command(
         folder, slm, llm, Path("PROMPT"), draft=int(arguments.drafts.split(",")[0]),
         max_tokens=arguments.max_tokens - 1, context=context, threads=threads,
     )  # fmt: skip
-    print(f"    {shlex.join(shown)}\n")
+    print(f"    {shlex.join(command)}\n")
     try:
-        server = stack.enter_context(Server(folder, llm, slots=1, context=context, threads=threads))
+        server = stack.enter_context(Server(folder, llm, sequences=1, context=context, threads=threads))
     except PeerError as error:
-        print(f"llama-server is not measured: {error}\n")
+        print(f"llama-server cannot be measured: {error}\n")
     else:
         print(f"    {shlex.join(server.command)}\n", flush=True)
 
-        def serve(messages: Sequence[Message], max_tokens: int) -> Written:
+        def serve(messages: Sequence[Message], max_tokens: int) -> PeerAnswer:
             return server.complete(pair.render(messages, Role.LLM), max_tokens, cache_prompt=False)
 
-        found["llama-server, LLM alone"] = Contestant(serve)
-    return found
+        contestants["llama-server, LLM alone"] = Contestant(serve)
+    return contestants
 
 
 def measure(contestants: Mapping[str, Contestant], conversations: Sequence[Sequence[Message]], max_tokens: int) -> None:
-    """Have all answer everything, prompt by prompt; before that a few tokens each that do not count."""
+    """Generate all answers, prompt by prompt, after a warm-up of a few tokens each."""
     order = list(contestants.values())
-    for one in order:
-        try_one(one, conversations[0], _WARM_UP_TOKENS)
-        one.answers.clear()
-        one.wrong.clear()
-    for place, messages in enumerate(conversations):
-        start = place % len(order)
-        for one in order[start:] + order[:start]:
-            try_one(one, messages, max_tokens)
-        print(f"{place + 1} of {len(conversations)} prompts", file=sys.stderr, flush=True)
+    for contestant in order:
+        generate(contestant, conversations[0], _WARM_UP_TOKENS)
+        contestant.answers.clear()
+        contestant.problems.clear()
+    for index, messages in enumerate(conversations):
+        start = index % len(order)
+        for contestant in order[start:] + order[:start]:
+            generate(contestant, messages, max_tokens)
+        print(f"{index + 1} of {len(conversations)} prompts", file=sys.stderr, flush=True)
 
 
-def try_one(one: Contestant, messages: Sequence[Message], max_tokens: int) -> None:
-    """Have one contestant answer one prompt, and note what went wrong."""
-    written: Written | None = None
+def generate(contestant: Contestant, messages: Sequence[Message], max_tokens: int) -> None:
+    """Generate and store one answer, and record what went wrong."""
+    answer: PeerAnswer | None = None
     try:
-        written = one.answer(messages, max_tokens)
+        answer = contestant.answer(messages, max_tokens)
     except PeerError as error:
-        one.wrong[str(error)] = None
+        contestant.problems[str(error)] = None
     else:
-        if written.missing:
-            one.wrong[f"not found in its output: {', '.join(written.missing)}"] = None
-    one.answers.append(written)
+        if answer.missing:
+            contestant.problems[f"missing in its output: {', '.join(answer.missing)}"] = None
+    contestant.answers.append(answer)
 
 
 def compare_prompts(contestants: Mapping[str, Contestant]) -> None:
-    """Note where somebody read a prompt of another length than the engine's LLM."""
-    for one in contestants.values():
-        for mine, theirs in zip(one.answers, contestants[BASE].answers, strict=False):
-            if mine and theirs and mine.prompt_tokens is not None and mine.prompt_tokens != theirs.prompt_tokens:
-                words = f"a prompt had {mine.prompt_tokens} tokens, for the engine's LLM {theirs.prompt_tokens}"
-                one.wrong[words] = None
+    """Record prompts whose number of tokens differs from that of the engine's LLM."""
+    for contestant in contestants.values():
+        for answer, expected in zip(contestant.answers, contestants[BASELINE].answers, strict=False):
+            if answer and expected and answer.prompt_tokens not in (None, expected.prompt_tokens):
+                problem = f"a prompt had {answer.prompt_tokens} tokens, for the engine's LLM {expected.prompt_tokens}"
+                contestant.problems[problem] = None
 
 
 def table(contestants: Mapping[str, Contestant]) -> str:
-    """Markdown: speeds, and ratios to the engine's LLM alone over the prompts that both have answered."""
-    base = contestants[BASE].answers
+    """Return Markdown: speeds, and ratios to the engine's LLM alone on prompts that both have answered."""
+    baseline = contestants[BASELINE].answers
     lines = [
-        "| program | answers | tokens | tok/s, prompts left out | ratio to the engine's LLM alone (range) "
-        "| tok/s of prompts | tok/s in all | drafts kept | same tokens as the engine's LLM alone |",
+        "| program | answers | tokens | tok/s without prompts | ratio to the engine's LLM alone (range) "
+        "| prompt tok/s | tok/s in total | accepted drafts | same tokens as the engine's LLM alone |",
         "|---" * 9 + "|",
     ]
-    for name, one in contestants.items():
-        # One that was stopped may have left the last prompt out.
-        good = [(mine, theirs) for mine, theirs in zip(one.answers, base, strict=False) if mine and not mine.missing]
-        if not good:
-            lines.append(f"| {name} | 0 |  |  |  |  |  |  |  |")
-            continue
-        tokens, ms, read, read_ms = (
-            sum(getattr(mine, kind) for mine, _ in good) for kind in ("tokens", "ms", "prompt_tokens", "prompt_ms")
-        )
-        ratios = [speed(mine) / speed(theirs) for mine, theirs in good if theirs and speed(mine) and speed(theirs)]
-        against = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
-        drafted = sum(mine.drafted or 0 for mine, _ in good)
-        kept = f"{sum(mine.accepted or 0 for mine, _ in good) / drafted:.0%} of {drafted}" if drafted else ""
-        said = [same(mine, theirs) for mine, theirs in good if theirs and mine.ids]
-        lines.append(
-            f"| {name} | {len(good)} | {tokens} | {per_second(tokens, ms)} | {against} | {per_second(read, read_ms)} "
-            f"| {per_second(tokens, ms + read_ms)} | {kept} | {f'{sum(said)} of {len(said)}' if said else ''} |"
-        )
+    for name, contestant in contestants.items():
+        # After Ctrl-C the last prompt can be missing.
+        pairs = zip(contestant.answers, baseline, strict=False)
+        complete = [(answer, expected) for answer, expected in pairs if answer and not answer.missing]
+        lines.append(row(name, complete) if complete else f"| {name} | 0 |  |  |  |  |  |  |  |")
     return "\n".join(lines)
 
 
-def speed(written: Written) -> float:
-    """Tokens a millisecond, the prompt left out; 0 where there are none."""
-    return (written.tokens or 0) / written.ms if written.ms else 0.0
+def row(name: str, answers: Sequence[tuple[PeerAnswer, PeerAnswer | None]]) -> str:
+    """Return a row of the table.
+
+    Args:
+        name: name of the contestant.
+        answers: its complete answers, each with the answer of the baseline to the same prompt.
+    """
+    tokens, ms, prompt_tokens, prompt_ms = (
+        sum(getattr(answer, name) for answer, _ in answers) for name in ("tokens", "ms", "prompt_tokens", "prompt_ms")
+    )
+    ratios = [
+        speed(answer) / speed(expected)
+        for answer, expected in answers
+        if expected and speed(answer) and speed(expected)
+    ]
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
+    drafted = sum(answer.drafted or 0 for answer, _ in answers)
+    accepted = f"{sum(answer.accepted or 0 for answer, _ in answers) / drafted:.0%} of {drafted}" if drafted else ""
+    equal = [same_tokens(answer, expected) for answer, expected in answers if expected and answer.ids]
+    return (
+        f"| {name} | {len(answers)} | {tokens} | {per_second(tokens, ms)} | {ratio} "
+        f"| {per_second(prompt_tokens, prompt_ms)} | {per_second(tokens, ms + prompt_ms)} | {accepted} "
+        f"| {f'{sum(equal)} of {len(equal)}' if equal else ''} |"
+    )
 
 
-def same(one: Written, other: Written) -> bool:
-    """Whether the ids are the same as far as both go: programs differ in whether they count the token of the end."""
+def speed(answer: PeerAnswer) -> float:
+    """Return tokens per millisecond without the prompt; 0 if unknown."""
+    return (answer.tokens or 0) / answer.ms if answer.ms else 0.0
+
+
+def same_tokens(one: PeerAnswer, other: PeerAnswer) -> bool:
+    """Return whether the shorter answer is a prefix of the other: programs differ in counting the last token."""
     count = min(len(one.ids or ()), len(other.ids or ()))
     return (one.ids or ())[:count] == (other.ids or ())[:count]
 
 
 def per_second(tokens: float, ms: float) -> str:
-    """A speed in words; nothing where no time went by."""
     return f"{1e3 * tokens / ms:.1f}" if ms else ""
 
 
 def print_bench(pair: Pair, folder: Path, arguments: argparse.Namespace, when: str) -> None:
-    """Run llama-bench and print what it says of both models."""
+    """Run llama-bench and print the speeds of both models."""
     if arguments.skip_bench:
         return
     models = [pair.weights[role].path for role in Role]
     options = {"prompt": 128, "write": 64, "threads": pair.contexts[Role.LLM].threads}
     print(f"llama-bench {when} the answers:\n\n    {shlex.join(bench_command(folder, models, **options))}\n")
     try:
-        found = run_bench(folder, models, **options)
+        measured = run_bench(folder, models, **options)
     except PeerError as error:
-        print(f"not measured: {error}\n")
+        print(f"llama-bench cannot be run: {error}\n")
         return
     for model in models:
         speeds = [
-            f"{found[model.name, kind]:.1f} tok/s {words}" if (model.name, kind) in found else f"{words}: not found"
-            for kind, words in (("write", "written"), ("prompt", "of prompt"))
+            f"{name} {measured[model.name, kind]:.1f} tok/s" if (model.name, kind) in measured else f"{name} unknown"
+            for kind, name in (("write", "decode"), ("prompt", "prompt"))
         ]
         print(f"- {model.name}: {', '.join(speeds)}")
     print(flush=True)

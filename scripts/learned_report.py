@@ -1,8 +1,8 @@
-"""Says what a comparison of learned routers with fixed rules has shown, as Markdown and as a picture.
+"""Report a comparison of learned routers with fixed rules as Markdown and as a figure.
 
     python scripts/learned_report.py FILE.json
 
-FILE.json is what `scripts/learned_router.py compare` has written. The picture, FILE.png and FILE.svg, needs the extra
+FILE.json is the output of `scripts/learned_router.py compare`. The figure, FILE.png and FILE.svg, requires the extra
 `study`.
 """
 
@@ -19,12 +19,11 @@ from rstitch_local.plotting import BLUE, GREEN, VERMILION, has_library, save
 from rstitch_local.problems.metrics import wilson
 from rstitch_local.study.statistics import difference_interval, mcnemar, ratio_interval, total_ratio
 
-_CLOSE = 7
-"""Points below the best accuracy that the close-up shows."""
+_ZOOM_POINTS = 7
+"""The zoomed panel shows this many percentage points below the best accuracy."""
 
 
 def main() -> None:
-    """Report on a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     file = parser.parse_args().file
@@ -32,30 +31,30 @@ def main() -> None:
 
 
 def report(record: Mapping[str, Mapping[str, Any]], file: Path) -> None:
-    """Print a table of all routers, and for each learned one what the fixed rules do at its accuracy and latency."""
-    print("| router | right, % | 95 % interval | LLM tokens, % | visits | modelled ms | measured ms |")
+    """Print a table of all routers, and compare each learned one with fixed rules of equal accuracy and latency."""
+    print("| router | correct | 95 % interval | LLM tokens | visits | modelled ms | measured ms |")
     print("|---|---|---|---|---|---|---|")
-    for name, own in record.items():
-        low, high = wilson(fmean(own["right"]), len(own["right"]))
-        share = sum(own["llm_tokens"]) / sum(own["tokens"])
+    for name, answers in record.items():
+        low, high = wilson(fmean(answers["right"]), len(answers["right"]))
+        share = sum(answers["llm_tokens"]) / sum(answers["tokens"])
         print(
-            f"| {name} | {fmean(own['right']):.1%} | {low:.1%} to {high:.1%} | {share:.1%} "
-            f"| {fmean(own['visits']):.2f} | {fmean(own['latency_ms']):.2f} | {fmean(own['wall_ms']):.2f} |"
+            f"| {name} | {fmean(answers['right']):.1%} | {low:.1%} to {high:.1%} | {share:.1%} "
+            f"| {fmean(answers['visits']):.2f} | {fmean(answers['latency_ms']):.2f} | {fmean(answers['wall_ms']):.2f} |"
         )
-    for name, own in record.items():
-        if not own["learned"]:
+    for name, answers in record.items():
+        if not answers["learned"]:
             continue
         print(f"\n{name}:")
         for kind in ("entropy", "window"):
             fixed = {spec: other for spec, other in record.items() if spec.startswith(kind) and not other["learned"]}
             if fixed:
-                _against(own, fixed)
+                _compare(answers, fixed)
     if has_library("matplotlib"):
-        picture(record, file.with_name(file.name.removesuffix(".json")))
+        figure(record, file.with_name(file.name.removesuffix(".json")))
 
 
-def _against(own: Mapping[str, Any], fixed: Mapping[str, Mapping[str, Any]]) -> None:
-    """The fixed rule to hold a learned one against, chosen in hindsight on these very problems, which favours it."""
+def _compare(learned: Mapping[str, Any], fixed: Mapping[str, Mapping[str, Any]]) -> None:
+    """Compare a learned router with fixed rules that are selected on the same problems, which favours the rules."""
 
     def accuracy(spec: str) -> float:
         return fmean(fixed[spec]["right"])
@@ -63,78 +62,88 @@ def _against(own: Mapping[str, Any], fixed: Mapping[str, Mapping[str, Any]]) -> 
     def cost(spec: str) -> float:
         return fmean(fixed[spec]["latency_ms"])
 
-    as_right = [spec for spec in fixed if accuracy(spec) >= fmean(own["right"])]
-    as_fast = [spec for spec in fixed if cost(spec) <= fmean(own["latency_ms"])]
-    # Where no tau is as accurate, the most accurate one; where none is as fast, the fastest.
+    as_accurate = [spec for spec in fixed if accuracy(spec) >= fmean(learned["right"])]
+    as_fast = [spec for spec in fixed if cost(spec) <= fmean(learned["latency_ms"])]
+    # If no rule is as accurate, take the most accurate one; if none is as fast, the fastest.
     chosen = [
-        ("at its accuracy", min(as_right, key=cost)) if as_right else ("the most accurate,", max(fixed, key=accuracy)),
-        ("at its latency", max(as_fast, key=accuracy)) if as_fast else ("the fastest,", min(fixed, key=cost)),
+        ("same accuracy", min(as_accurate, key=cost)) if as_accurate else ("most accurate", max(fixed, key=accuracy)),
+        ("same latency", max(as_fast, key=accuracy)) if as_fast else ("fastest", min(fixed, key=cost)),
     ]
-    for when, spec in chosen:
-        other = fixed[spec]
-        ours, theirs = [float(x) for x in own["right"]], [float(x) for x in other["right"]]
-        better = sum(a > b for a, b in zip(ours, theirs, strict=True))
-        worse = sum(a < b for a, b in zip(ours, theirs, strict=True))
-        interval = difference_interval(ours, theirs, *(wilson(fmean(x), len(x)) for x in (ours, theirs)))
-        assert interval is not None
-        parts = [
-            f"{when} {spec}: accuracy {fmean(ours) - fmean(theirs):+.1%} ({interval[0]:+.1%} to {interval[1]:+.1%}; "
-            f"+{better} -{worse}, p {mcnemar(better, worse):.2f})"
-        ]
-        for word, key in (("modelled", "latency_ms"), ("measured", "wall_ms")):
-            ratio, span = total_ratio(own[key], other[key]), ratio_interval(own[key], other[key])
-            assert ratio is not None
-            assert span is not None
-            parts.append(f"{word} latency {ratio - 1:+.1%} ({span[0] - 1:+.1%} to {span[1] - 1:+.1%})")
-        print("- " + ", ".join(parts))
+    for criterion, spec in chosen:
+        print(f"- vs {spec} ({criterion}): {_differences(learned, fixed[spec])}")
 
 
-def picture(record: Mapping[str, Mapping[str, Any]], stem: Path) -> None:
-    """Accuracy against modelled latency, whole and close up: fixed rules over tau, each learned router with its number.
+def _differences(learned: Mapping[str, Any], rule: Mapping[str, Any]) -> str:
+    verdicts, others = [float(x) for x in learned["right"]], [float(x) for x in rule["right"]]
+    better = sum(a > b for a, b in zip(verdicts, others, strict=True))
+    worse = sum(a < b for a, b in zip(verdicts, others, strict=True))
+    interval = difference_interval(verdicts, others, *(wilson(fmean(x), len(x)) for x in (verdicts, others)))
+    assert interval is not None
+    parts = [
+        f"accuracy {fmean(verdicts) - fmean(others):+.1%} ({interval[0]:+.1%} to {interval[1]:+.1%}; "
+        f"+{better} -{worse}, p {mcnemar(better, worse):.2f})"
+    ]
+    for name, key in (("modelled", "latency_ms"), ("measured", "wall_ms")):
+        ratio, bounds = total_ratio(learned[key], rule[key]), ratio_interval(learned[key], rule[key])
+        assert ratio is not None
+        assert bounds is not None
+        parts.append(f"{name} latency {ratio - 1:+.1%} ({bounds[0] - 1:+.1%} to {bounds[1] - 1:+.1%})")
+    return ", ".join(parts)
+
+
+def figure(record: Mapping[str, Mapping[str, Any]], stem: Path) -> None:
+    """Draw accuracy against modelled latency, whole and zoomed: fixed rules, and each learned router with a number.
 
     Args:
-        record: of `compare`.
-        stem: the files' path without their suffix; there will be stem.png and stem.svg.
+        record: the output of `learned_router.py compare`.
+        stem: path of the files without their suffix; writes stem.png and stem.svg.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
-    learned = {name: _point(own) for name, own in record.items() if own["learned"]}
-    panels = figure.subplots(1, 2)
-    for axes in panels:
-        for start, label, colour, marker in (
-            ("entropy:", "threshold, over tau", BLUE, "o"),
-            ("window:", "windows of 2 and 4", GREEN, "^"),
-        ):
-            points = sorted(
-                _point(own) for spec, own in record.items() if spec.startswith(start) and spec not in learned
-            )
-            line = "-" if start == "entropy:" else "none"
-            if points:
-                ms, right = zip(*points, strict=True)
-                axes.plot(ms, right, linestyle=line, color=colour, marker=marker, markersize=4, label=label)
-        for number, (name, (at, share)) in enumerate(learned.items(), 1):
-            low, high = wilson(share / 100, len(record[name]["right"]))
-            errors = [[share - 100 * low], [100 * high - share]]
-            axes.errorbar(at, share, errors if axes is panels[0] else None, color=VERMILION, linewidth=0.6)
-            shown = f"{number}  {name.removesuffix('/router')}"
-            axes.plot(at, share, color=VERMILION, marker="s", markersize=4, linestyle="none", label=shown)
-            axes.annotate(
-                str(number), (at, share), (4, -9 if number % 2 else 4), textcoords="offset points", fontsize=8
-            )
+    drawing = Figure(figsize=(11, 4.8), layout="constrained")
+    panels = drawing.subplots(1, 2)
+    for axes, is_whole in zip(panels, (True, False), strict=True):
+        _draw_rules(axes, record)
+        _draw_learned(axes, record, with_intervals=is_whole)
         axes.set_xlabel("Modelled latency of an answer (ms)")
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("Right answers (%), 95 % intervals")
-    best = max(_point(own)[1] for own in record.values())
-    near = [_point(own)[0] for own in record.values() if _point(own)[1] > best - _CLOSE]
-    panels[1].set_xlim(min(near) - 1, sorted(near)[-1 - len(near) // 10] + 1)
-    panels[1].set_ylim(best - _CLOSE, best + 0.5)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
-    save(figure, stem)
+    panels[0].set_ylabel("Correct answers (%), 95 % intervals")
+    best = max(_point(answers)[1] for answers in record.values())
+    near = sorted(_point(answers)[0] for answers in record.values() if _point(answers)[1] > best - _ZOOM_POINTS)
+    panels[1].set_xlim(near[0] - 1, near[-1 - len(near) // 10] + 1)
+    panels[1].set_ylim(best - _ZOOM_POINTS, best + 0.5)
+    drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
+    save(drawing, stem)
 
 
-def _point(own: Mapping[str, Any]) -> tuple[float, float]:
-    return fmean(own["latency_ms"]), 100 * fmean(own["right"])
+def _draw_rules(axes: Any, record: Mapping[str, Mapping[str, Any]]) -> None:
+    for start, label, color, marker, line in (
+        ("entropy:", "entropy, over tau", BLUE, "o", "-"),
+        ("window:", "windows of 2 and 4", GREEN, "^", "none"),
+    ):
+        points = sorted(
+            _point(answers) for spec, answers in record.items() if spec.startswith(start) and not answers["learned"]
+        )
+        if points:
+            ms, correct = zip(*points, strict=True)
+            axes.plot(ms, correct, linestyle=line, color=color, marker=marker, markersize=4, label=label)
+
+
+def _draw_learned(axes: Any, record: Mapping[str, Mapping[str, Any]], *, with_intervals: bool) -> None:
+    learned = {name: answers for name, answers in record.items() if answers["learned"]}
+    for number, (name, answers) in enumerate(learned.items(), 1):
+        ms, correct = _point(answers)
+        low, high = wilson(correct / 100, len(answers["right"]))
+        errors = [[correct - 100 * low], [100 * high - correct]]
+        axes.errorbar(ms, correct, errors if with_intervals else None, color=VERMILION, linewidth=0.6)
+        label = f"{number}  {name.removesuffix('/router')}"
+        axes.plot(ms, correct, color=VERMILION, marker="s", markersize=4, linestyle="none", label=label)
+        offset = (4, -9 if number % 2 else 4)
+        axes.annotate(str(number), (ms, correct), offset, textcoords="offset points", fontsize=8)
+
+
+def _point(answers: Mapping[str, Any]) -> tuple[float, float]:
+    return fmean(answers["latency_ms"]), 100 * fmean(answers["right"])
 
 
 if __name__ == "__main__":

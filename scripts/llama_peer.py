@@ -1,7 +1,6 @@
-"""Runs llama.cpp's own programs, found in one folder, and reads what they print; for scripts that compare with them.
+"""Run llama.cpp's own programs and parse their output, for benchmarks that compare with them.
 
-Knows their options and their output; nothing of this engine. What is not found in an output is None, and a program
-that is missing or fails says so in a `PeerError`.
+Values that are missing in an output are None; a program that is missing or fails raises `PeerError`.
 """
 
 from __future__ import annotations
@@ -19,21 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_LINES_SHOWN = 3
+_ERROR_LINES = 3
 
 
 class PeerError(Exception):
-    """A program could not be run, or ended with an error; the text says which and why."""
+    """A program could not be started, or failed; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """One answer of a peer.
+class PeerAnswer:
+    """One answer of a program. Values that the program does not report are None.
 
-    tokens: written; prompt_tokens: read before; None where the program did not say.
-    ms, prompt_ms: time for each of them, as the program says itself.
-    drafted, accepted: tokens, where it drafts.
-    ids: what was written, where the program says so.
+    Attributes:
+        tokens: generated tokens.
+        ms: time to generate them, by the program's own clock.
+        prompt_tokens: tokens of the prompt.
+        prompt_ms: time to evaluate them.
+        drafted: drafted tokens.
+        accepted: accepted drafted tokens.
+        ids: ids of the generated tokens.
     """
 
     tokens: int | None = None
@@ -46,19 +49,19 @@ class Written:
 
     @property
     def missing(self) -> list[str]:
-        """What was not found in the output that a comparison needs."""
+        """Names of the values that a comparison requires and that are None."""
         return [name for name in ("tokens", "ms", "prompt_tokens", "prompt_ms") if getattr(self, name) is None]
 
 
 class Server:
-    """llama-server with one model, as a context manager; `command` is how it was started."""
+    """llama-server with one model, as a context manager. `command` is its command line."""
 
-    def __init__(self, folder: Path, model: Path, *, slots: int, context: int, threads: int) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.command = [str(folder / "llama-server"), "-m", str(model), "-np", str(slots), "-cb"]
-        self.command += ["-c", str(context * slots), "-t", str(threads), "-tb", str(threads)]
+    def __init__(self, folder: Path, model: Path, *, sequences: int, context: int, threads: int) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            self._port = unused.getsockname()[1]
+        self.command = [str(folder / "llama-server"), "-m", str(model), "-np", str(sequences), "-cb"]
+        self.command += ["-c", str(context * sequences), "-t", str(threads), "-tb", str(threads)]
         self.command += ["--host", "127.0.0.1", "--port", str(self._port), "--no-webui"]
 
     def __enter__(self) -> Server:
@@ -79,11 +82,10 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process id."""
         return self._process.pid
 
     def _await_health(self) -> None:
-        """Wait until the server has loaded its model."""
         while self._process.poll() is None:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=5):
@@ -92,8 +94,8 @@ class Server:
                 time.sleep(0.2)
         raise PeerError("llama-server ended before it was ready")
 
-    def complete(self, ids: Sequence[int], max_tokens: int, *, cache_prompt: bool = True) -> Written:
-        """What the server writes, greedily, after a prompt of token ids."""
+    def complete(self, ids: Sequence[int], max_tokens: int, *, cache_prompt: bool = True) -> PeerAnswer:
+        """Generate greedily after a prompt of token ids."""
         body = {"prompt": list(ids), "n_predict": max_tokens, "temperature": 0, "return_tokens": True}
         body["cache_prompt"] = cache_prompt
         request = urllib.request.Request(
@@ -101,21 +103,21 @@ class Server:
         )
         try:
             with urllib.request.urlopen(request, timeout=3600) as answer:
-                said = json.load(answer)
+                reply = json.load(answer)
         except (OSError, ValueError) as error:
-            raise PeerError(f"llama-server gave no answer: {error}") from error
-        return read_completion(said)
+            raise PeerError(f"llama-server did not answer: {error}") from error
+        return parse_completion(reply)
 
 
-def read_completion(said: Mapping[str, Any]) -> Written:
-    """What the answer of `/completion` says."""
-    timings = said.get("timings")
+def parse_completion(reply: Mapping[str, Any]) -> PeerAnswer:
+    """Parse a reply of `/completion`."""
+    timings = reply.get("timings")
     timings = timings if isinstance(timings, dict) else {}
-    tokens, ids = said.get("tokens_predicted", timings.get("predicted_n")), said.get("tokens")
-    return Written(
-        tokens=_whole(tokens),
+    tokens, ids = reply.get("tokens_predicted", timings.get("predicted_n")), reply.get("tokens")
+    return PeerAnswer(
+        tokens=_integer(tokens),
         ms=_number(timings.get("predicted_ms")),
-        prompt_tokens=_whole(timings.get("prompt_n", said.get("tokens_evaluated"))),
+        prompt_tokens=_integer(timings.get("prompt_n", reply.get("tokens_evaluated"))),
         prompt_ms=_number(timings.get("prompt_ms")),
         ids=tuple(ids) if isinstance(ids, list) and ids else None,
     )
@@ -124,99 +126,99 @@ def read_completion(said: Mapping[str, Any]) -> Written:
 def speculative_command(
     folder: Path, slm: Path, llm: Path, prompt: Path, *, draft: int, max_tokens: int, context: int, threads: int
 ) -> list[str]:
-    """How llama-speculative-simple is called on a file that holds the prompt as text."""
+    """Return the command line of llama-speculative-simple for a file with the prompt as text."""
     command = [str(folder / "llama-speculative-simple"), "-m", str(llm), "-md", str(slm)]
     command += ["--spec-type", "draft-simple", "--spec-draft-n-max", str(draft)]
-    # The binary file keeps the last line end; escapes would spoil what a prompt says of \boxed.
+    # -bf keeps the last line end; without --no-escape, `\boxed` in a prompt would be changed.
     command += ["-bf", str(prompt), "--no-escape", "-n", str(max_tokens), "--temp", "0", "-c", str(context)]
     return [*command, "-t", str(threads), "-tb", str(threads), "-td", str(threads), "-tbd", str(threads)]
 
 
-def run_speculative(folder: Path, slm: Path, llm: Path, text: str, **options: int) -> Written:
-    """llama-speculative-simple on one prompt, greedily; options as for `speculative_command`."""
-    with tempfile.TemporaryDirectory() as place:
-        prompt = Path(place) / "prompt.txt"
+def run_speculative(folder: Path, slm: Path, llm: Path, text: str, **options: int) -> PeerAnswer:
+    """Run llama-speculative-simple greedily on one prompt; options as in `speculative_command`."""
+    with tempfile.TemporaryDirectory() as folder_name:
+        prompt = Path(folder_name) / "prompt.txt"
         prompt.write_bytes(text.encode())
-        return read_speculative(_output(speculative_command(folder, slm, llm, prompt, **options)))
+        return parse_speculative(_output(speculative_command(folder, slm, llm, prompt, **options)))
 
 
 _SPEED = r"{} +(\d+) tokens in +([\d.]+) seconds"
 
 
-def read_speculative(output: str) -> Written:
-    """What llama-speculative-simple prints at its end."""
+def parse_speculative(output: str) -> PeerAnswer:
+    """Parse the statistics that llama-speculative-simple prints at the end."""
 
-    def found(pattern: str, group: int = 1) -> str | None:
-        # The last one: what the model wrote comes before.
+    def last(pattern: str, group: int = 1) -> str | None:
+        # The text of the model, printed before, can match as well.
         matches = list(re.finditer(pattern, output))
         return matches[-1].group(group) if matches else None
 
-    read, wrote = _SPEED.format("encoded"), _SPEED.format("decoded")
-    seconds, prompt_seconds = _number(found(wrote, 2)), _number(found(read, 2))
-    return Written(
-        tokens=_whole(found(wrote)),
+    prefill, decode = _SPEED.format("encoded"), _SPEED.format("decoded")
+    seconds, prompt_seconds = _number(last(decode, 2)), _number(last(prefill, 2))
+    return PeerAnswer(
+        tokens=_integer(last(decode)),
         ms=None if seconds is None else seconds * 1e3,
-        prompt_tokens=_whole(found(read)),
+        prompt_tokens=_integer(last(prefill)),
         prompt_ms=None if prompt_seconds is None else prompt_seconds * 1e3,
-        drafted=_whole(found(r"n_drafted += +(\d+)")),
-        accepted=_whole(found(r"n_accept += +(\d+)")),
+        drafted=_integer(last(r"n_drafted += +(\d+)")),
+        accepted=_integer(last(r"n_accept += +(\d+)")),
     )
 
 
 def bench_command(folder: Path, models: Sequence[Path], *, prompt: int, write: int, threads: int) -> list[str]:
-    """How llama-bench is called for some models."""
+    """Return the command line of llama-bench."""
     command = [str(folder / "llama-bench"), "-o", "json", "-r", "2", "-t", str(threads)]
     for model in models:
         command += ["-m", str(model)]
     return [*command, "-p", str(prompt), "-n", str(write)]
 
 
-def read_bench(output: str) -> dict[tuple[str, str], float]:
-    """Tokens a second that llama-bench prints as JSON, by (name of the model's file, "prompt" or "write")."""
+def parse_bench(output: str) -> dict[tuple[str, str], float]:
+    """Parse the JSON of llama-bench: tokens per second by (file name of the model, "prompt" or "write")."""
     start = output.find("[")
     try:
         rows = json.loads(output[start : output.rfind("]") + 1]) if start >= 0 else []
     except ValueError:
         rows = []
-    found = {}
+    speeds = {}
     for row in rows if isinstance(rows, list) else []:
         speed = _number(row.get("avg_ts")) if isinstance(row, dict) else None
         if speed is not None:
             kind = "write" if row.get("n_gen") else "prompt"
-            found[Path(str(row.get("model_filename", "?"))).name, kind] = speed
-    return found
+            speeds[Path(str(row.get("model_filename", "?"))).name, kind] = speed
+    return speeds
 
 
 def run_bench(folder: Path, models: Sequence[Path], **options: int) -> dict[tuple[str, str], float]:
-    """llama-bench on some models; options as for `bench_command`."""
-    return read_bench(_output(bench_command(folder, models, **options), errors=False))
+    """Run llama-bench; options as in `bench_command`."""
+    return parse_bench(_output(bench_command(folder, models, **options), errors=False))
 
 
 def version(folder: Path) -> str:
-    """What the programs say of their version, in one line."""
+    """Return the version that the programs report, in one line."""
     for program in ("llama-server", "llama-speculative-simple", "llama-bench"):
         try:
             lines = _output([str(folder / program), "--version"]).splitlines()
         except PeerError:
             continue
-        said = [line.strip() for line in lines if line.strip().startswith(("version", "built"))]
-        if said:
-            return ", ".join(said)
-    return "not said"
+        version_lines = [line.strip() for line in lines if line.strip().startswith(("version", "built"))]
+        if version_lines:
+            return ", ".join(version_lines)
+    return "unknown version"
 
 
 def _output(command: Sequence[str], *, errors: bool = True) -> str:
-    """What a program prints, with what goes to standard error if `errors`."""
+    """Return the stdout of a program, and its stderr if `errors`."""
     name = Path(command[0]).name
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
     except OSError as error:
         raise PeerError(f"{name} does not start: {error}") from error
-    said, wrong = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    stdout, stderr = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
     if done.returncode:
-        last = " / ".join(line.strip() for line in (wrong or said).strip().splitlines()[-_LINES_SHOWN:])
-        raise PeerError(f"{name} ended with {done.returncode}: {last}")
-    return f"{said}\n{wrong}" if errors else said
+        reason = " / ".join(line.strip() for line in (stderr or stdout).strip().splitlines()[-_ERROR_LINES:])
+        raise PeerError(f"{name} failed with exit code {done.returncode}: {reason}")
+    return f"{stdout}\n{stderr}" if errors else stdout
 
 
 def _number(value: object) -> float | None:
@@ -226,6 +228,6 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _whole(value: object) -> int | None:
+def _integer(value: object) -> int | None:
     number = _number(value)
     return None if number is None else int(number)
