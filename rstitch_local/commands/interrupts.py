@@ -16,14 +16,16 @@ from rstitch_local.interrupts import Interrupt
 
 @contextmanager
 def resumable(out: Path) -> Iterator[Interrupt]:
-    """Exit with code 130 and say how to resume if KeyboardInterrupt leaves the block."""
+    """On KeyboardInterrupt in the block, print how to resume and exit with code 130."""
     try:
         yield Interrupt()
     except KeyboardInterrupt:
         exit_stopped(out, f"Completed work is saved in {out}.")
 
 
-def exit_stopped(out: Path, kept: str) -> NoReturn:
-    """Say what is kept and how to resume, and exit with code 130."""
-    make_console(stderr=True).print(f"Stopped. {kept} Run the same command with --out {out} to resume.", soft_wrap=True)
+def exit_stopped(out: Path, saved: str) -> NoReturn:
+    """Print what is saved and how to resume, and exit with code 130."""
+    make_console(stderr=True).print(
+        f"Stopped. {saved} Run the same command with --out {out} to resume.", soft_wrap=True
+    )
     raise typer.Exit(INTERRUPTED_EXIT_CODE)

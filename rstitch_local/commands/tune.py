@@ -134,12 +134,12 @@ def tune(
         result = tuning.tune(
             job, specs, constraint, lambda: interrupt.while_open(load()), progress, interrupt.should_stop, footprints
         )
-    words = tuning_findings(result, constraint)
-    write_tuning(out, words, result, constraint)
+    findings = tuning_findings(result, constraint)
+    write_tuning(out, findings, result, constraint)
     if json_output:
-        typer.echo(json.dumps(tuning_record(words, result, constraint)))
+        typer.echo(json.dumps(tuning_record(findings, result, constraint)))
     elif result.finished:
-        print_comparison(result.reported or result.tested, words)
+        print_comparison(result.reported or result.tested, findings)
         screen.print(f"Report: {out / 'report.md'}", soft_wrap=True)
     if not result.finished:
         exit_stopped(out, f"Completed work is saved in {out}.")

@@ -89,9 +89,9 @@ def test_the_answer_goes_to_stdout_and_the_summary_to_stderr(rstitch: Rstitch, t
     assert done.out == safe_text(record["text"]) + "\n"
     assert max(len(line) for line in done.out.splitlines()) > 80
     assert "\x1b" not in done.out + done.err
-    found = SUMMARY.search(done.err)
-    assert found, done.err
-    slm, llm, _, up, down, evaluated_tokens = (int(number) for number in found.groups())
+    summary = SUMMARY.search(done.err)
+    assert summary, done.err
+    slm, llm, _, up, down, evaluated_tokens = (int(number) for number in summary.groups())
     assert {"slm": slm, "llm": llm} == record["tokens"]
     assert {"up": up, "down": down} == record["swaps"]
     assert evaluated_tokens == sum(record["evaluated"][role]["catch_up"] for role in ("slm", "llm"))
@@ -304,9 +304,9 @@ def test_ctrl_c_keeps_the_partial_answer_and_ends_with_130(
         assert len(record["steps"]) == 19
     else:
         assert done.out.endswith("\n")
-        found = SUMMARY.search(done.err)
-        assert found, done.err
-        assert (found[1], found[2]) == ("0", "19")
+        summary = SUMMARY.search(done.err)
+        assert summary, done.err
+        assert (summary[1], summary[2]) == ("0", "19")
         assert "Stopped." in done.err
         assert len(done.err.splitlines()) == 1
 

@@ -59,20 +59,20 @@ def test_the_demo_pair(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "open_pair", not_loaded)
     again = bench(file, *common, "--json")
     assert again.exit_code == 0, again.output
-    found = json.loads(again.stdout)
-    assert found == json.loads((out / "figures.json").read_text())
-    assert [own["router"] for own in found["routers"]] == ["llm", "slm", "entropy:0.02"]
-    assert all(own["problems"] == own["graded"] == 5 for own in found["routers"])
+    record = json.loads(again.stdout)
+    assert record == json.loads((out / "figures.json").read_text())
+    assert [router["router"] for router in record["routers"]] == ["llm", "slm", "entropy:0.02"]
+    assert all(router["problems"] == router["graded"] == 5 for router in record["routers"])
     assert list(csv.DictReader(io.StringIO((out / "figures.csv").read_text()))) == rows
 
 
 def test_the_router_of_the_pair_is_compared_by_default(file: Path) -> None:
     done = bench(file, "--limit", "1", "--json", "--max-tokens", "6", "--prompt", "plain")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert [own["router"] for own in found["routers"]] == ["llm", "slm", "entropy:0.005"]
-    assert all(own["speed_up_interval"] is None for own in found["routers"])
-    assert "Only 1 problem" in " ".join(found["plain_words"])
+    record = json.loads(done.stdout)
+    assert [router["router"] for router in record["routers"]] == ["llm", "slm", "entropy:0.005"]
+    assert all(router["speed_up_interval"] is None for router in record["routers"])
+    assert "Only 1 problem" in " ".join(record["plain_words"])
 
 
 def test_mistakes_are_reported_before_loading(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,4 +160,4 @@ def test_a_stopped_bench_can_be_resumed(file: Path, number: signal.Signals) -> N
     done = bench(file, *more, "--json")
     assert done.exit_code == 0, done.output
     assert all(path.read_text().startswith(text) for path, text in saved.items())
-    assert [own["answers"] for own in json.loads(done.stdout)["routers"]] == [5, 5, 5]
+    assert [router["answers"] for router in json.loads(done.stdout)["routers"]] == [5, 5, 5]

@@ -54,9 +54,9 @@ def test_it_measures_stores_and_reports(home: Path, tiny_pair: TinyPair) -> None
     ):
         assert words in output
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(threads=1, context=300)) as pair:
-        found = load_calibration(pair)
-    assert found.latency.slm.table is not None
-    assert found.latency.slm.table.depths[-1] == 300 - 64
+        stored = load_calibration(pair)
+    assert stored.latency.slm.table is not None
+    assert stored.latency.slm.table.depths[-1] == 300 - 64
 
 
 def test_the_demo_pair_as_json(home: Path) -> None:

@@ -146,7 +146,7 @@ def test_the_console_prints_markup_literally(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "[bold]a[/bold] :smile: 17\n"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_unwritable_output_ends_with_6() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -70,12 +70,12 @@ def _refused(result: Result, kind: type[RStitchError]) -> str:
 def test_solving_twice_loads_once(files: Path) -> None:
     result = _solve(files, "--json")
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert (found["problems"], found["correct"], found["llm_share"]) == (3, 2, 0.25)
-    assert found["ci95"][0] < found["accuracy"] < found["ci95"][1]
+    summary = json.loads(result.stdout)
+    assert (summary["problems"], summary["correct"], summary["llm_share"]) == (3, 2, 0.25)
+    assert summary["ci95"][0] < summary["accuracy"] < summary["ci95"][1]
     assert "3/3  2: 3 is wrong, gold 0" in result.stderr
     again = _solve(files, "--json")
-    assert json.loads(again.stdout) == found
+    assert json.loads(again.stdout) == summary
     assert Pair.opened == 1
     words = _solve(files)
     assert "3 problems, 2 of 3 answers correct" in words.stdout
@@ -144,7 +144,7 @@ def test_a_missing_model_file(files: Path) -> None:
     assert "a.gguf" in _refused(_solve(files), ModelError)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 def test_a_pipe_is_not_read_as_a_model(files: Path) -> None:
     (files / "a.gguf").unlink()
     os.mkfifo(files / "a.gguf")
@@ -268,8 +268,8 @@ def test_two_real_models(tmp_path: Path, tiny_pair: TinyPair, monkeypatch: pytes
         lines = (tmp_path / out / "answers.jsonl").read_text(encoding="utf-8").splitlines()
         return json.loads(result.stdout), [json.loads(line) for line in lines]
 
-    found, lines = run("whole")
-    assert (found["problems"], found["samples"], found["errors"]) == (3, 6, 2)
+    summary, lines = run("whole")
+    assert (summary["problems"], summary["samples"], summary["errors"]) == (3, 6, 2)
     for line in lines:
         if line["id"] == "2":
             assert line["stop"] == "error"

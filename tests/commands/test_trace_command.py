@@ -58,21 +58,21 @@ def first_id(run: Path) -> str:
 
 
 def test_text_of_the_llm_is_in_brackets_in_a_pipe(run: Path) -> None:
-    for kept in RunTraces(run):
-        result = trace(run / "answers.jsonl", kept.id)
+    for stored in RunTraces(run):
+        result = trace(run / "answers.jsonl", stored.id)
         assert result.exit_code == 0, result.output
-        said = result.stdout
-        assert "\x1b" not in said
-        lines = said.splitlines()
-        assert lines[0] == kept.id
+        output = result.stdout
+        assert "\x1b" not in output
+        lines = output.splitlines()
+        assert lines[0] == stored.id
         assert re.match("correct: |wrong: ", lines[1])
-        assert lines[2] == kept.question
-        answer = said.split("\n\n")[1]
-        assert answer.replace("⟦", "").replace("⟧", "") == kept.trace.text.rstrip("\n")
-        by_llm = "".join(step.text for step in kept.trace.steps if step.role is Role.LLM)
-        assert "".join(re.findall("⟦(.*?)⟧", said, re.S)) == by_llm
-        assert said.count("▲ token ") == min(12, kept.trace.swaps_up) > 0
-        assert f"SLM {kept.trace.tokens[Role.SLM]} + LLM {kept.trace.tokens[Role.LLM]} tokens" in said
+        assert lines[2] == stored.question
+        answer = output.split("\n\n")[1]
+        assert answer.replace("⟦", "").replace("⟧", "") == stored.trace.text.rstrip("\n")
+        by_llm = "".join(step.text for step in stored.trace.steps if step.role is Role.LLM)
+        assert "".join(re.findall("⟦(.*?)⟧", output, re.S)) == by_llm
+        assert output.count("▲ token ") == min(12, stored.trace.swaps_up) > 0
+        assert f"SLM {stored.trace.tokens[Role.SLM]} + LLM {stored.trace.tokens[Role.LLM]} tokens" in output
         assert "router entropy:0.001" in lines[-1]
 
 
@@ -91,24 +91,24 @@ def shown(monkeypatch: pytest.MonkeyPatch, run: Path, *, no_color: bool) -> str:
         return Console(file=out, force_terminal=True, width=60, color_system=made.color_system and "standard")  # type: ignore[arg-type]
 
     monkeypatch.setattr(command, "make_console", console)
-    # rich asks the real stdout, which is none here, whether it has colours.
+    # rich checks the real stdout, which is not a terminal, for color support.
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert trace(run, first_id(run)).exit_code == 0
     return out.getvalue()
 
 
 def test_colors_on_a_terminal(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = shown(monkeypatch, run, no_color=False)
-    assert "⟦" not in said
-    assert "\x1b[4;36m" in said
-    kept = RunTraces(run)[first_id(run), 0]
-    assert kept.trace.text.split("\n")[0] in re.sub(r"\x1b\[[\d;]*m", "", said)
+    output = shown(monkeypatch, run, no_color=False)
+    assert "⟦" not in output
+    assert "\x1b[4;36m" in output
+    stored = RunTraces(run)[first_id(run), 0]
+    assert stored.trace.text.split("\n")[0] in re.sub(r"\x1b\[[\d;]*m", "", output)
 
 
 def test_no_color_shows_brackets_and_no_escape_codes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = shown(monkeypatch, run, no_color=True)
-    assert "⟦" in said
-    assert "\x1b" not in said
+    output = shown(monkeypatch, run, no_color=True)
+    assert "⟦" in output
+    assert "\x1b" not in output
 
 
 def test_the_page_of_a_run(run: Path, tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_the_page_of_a_run(run: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout == f"Written to {page}\n"
     html = page.read_text(encoding="utf-8")
-    kept = RunTraces(run)[first_id(run), 0]
-    assert unescape(kept.question) in unescape(html)
-    assert html.count('class="t ') - 13 == len(kept.trace.steps)
+    stored = RunTraces(run)[first_id(run), 0]
+    assert unescape(stored.question) in unescape(html)
+    assert html.count('class="t ') - 13 == len(stored.trace.steps)
     assert "data-predictions" not in html
     assert "nats)" in html
 
@@ -142,8 +142,8 @@ def test_alternatives_are_the_predictions_of_both_models(run: Path, tmp_path: Pa
 
 def test_other_models_are_refused(run: Path, tmp_path: Path, tiny_pair: TinyPair) -> None:
     page = tmp_path / "page.html"
-    said = refused(ModelError, run, first_id(run), "--html", page, "--alternatives", *tiny_pair.options)
-    assert "slm.gguf is not the file that generated this answer" in said
+    output = refused(ModelError, run, first_id(run), "--html", page, "--alternatives", *tiny_pair.options)
+    assert "slm.gguf is not the file that generated this answer" in output
     assert not page.exists()
 
 
@@ -175,8 +175,8 @@ def test_output_of_ask_json_can_be_shown(tmp_path: Path) -> None:
     file = tmp_path / "asked.json"
     file.write_text(CliRunner().invoke(app, ["ask", question, "--json", "--pair", "demo"]).stdout, encoding="utf-8")
     assert "\\boxed" in trace(file).stdout
-    said = refused(InputError, file, "--html", tmp_path / "x.html", "--alternatives")
-    assert "in run folders only" in said
+    output = refused(InputError, file, "--html", tmp_path / "x.html", "--alternatives")
+    assert "in run folders only" in output
 
 
 def test_invalid_arguments(run: Path, tmp_path: Path) -> None:
