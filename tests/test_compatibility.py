@@ -121,9 +121,9 @@ def test_old_settings_open() -> None:
     assert settings.keys == {"send": "ctrl+j", "newline": "enter"}
 
 
-def test_an_old_catalogue_and_a_tuned_router_open(old: Path) -> None:
-    catalogue = load_catalog()
-    assert (catalogue.get("mine").tau, catalogue.get("qwen2.5-coder").tau) == (0.01, 0.03)
+def test_an_old_catalog_and_a_tuned_router_open(old: Path) -> None:
+    catalog = load_catalog()
+    assert (catalog.get("mine").tau, catalog.get("qwen2.5-coder").tau) == (0.01, 0.03)
     assert choose_pair("demo").defaults.router == "stay:4:0.1"
     assert (old / "home" / "config" / "tuned.toml").is_file()
 

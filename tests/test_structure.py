@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "routing": {"decoding", "builtin", "errors", "files"},
     "trace": {"routing", "decoding", "llama", "errors", "sanitize"},
     "catalog": {"errors", "files", "paths", "sanitize"},
-    # `load_pair("name")` looks the name up, so the catalogue lies below the engine and knows nothing of it.
+    # `load_pair("name")` looks the name up in the catalog.
     "engine": {"trace", "routing", "llama", "decoding", "catalog", "errors", "paths", "sanitize"},
     "costs": {"engine", "trace", "routing", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize"},
     "problems": {

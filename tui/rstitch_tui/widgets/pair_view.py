@@ -1,4 +1,4 @@
-"""A pair of the catalogue in words: its row in the list and the text beside it.
+"""A pair of the catalog in words: its row in the list and the text beside it.
 
 Knows what is said of a pair and how it is laid out; nothing of keys, clicks or downloads at work.
 """
