@@ -1,4 +1,4 @@
-"""What all plots share: the optional libraries, the colors, and how a figure is saved.
+"""Colors, saving of figures, and the check for optional libraries, shared by all plots.
 
 Independent of what is plotted. matplotlib is imported when a figure is saved.
 """

@@ -92,7 +92,7 @@ def test_old_tokens_are_shown(old: Path, arguments: tuple[str, ...]) -> None:
     ],
     ids=["bench", "entropy", "agreement"],
 )
-def test_a_finished_study_is_reported_again_without_generating(
+def test_a_finished_study_is_reported_again_with_the_same_values_without_generating(
     old: Path, command: tuple[str, ...], folder: str
 ) -> None:
     before = {path: path.read_bytes() for path in sorted((old / folder).rglob("answers.jsonl"))}
@@ -102,6 +102,30 @@ def test_a_finished_study_is_reported_again_without_generating(
     assert before
     assert before == {path: path.read_bytes() for path in sorted((old / folder).rglob("answers.jsonl"))}
     assert (old / folder / "report.md").is_file()
+    (new,) = (old / folder).glob("*.json") if folder != "bench" else [old / folder / "figures.json"]
+    published = json.loads((SAMPLES / folder / new.name).read_text(encoding="utf-8"))
+    values = json.loads(new.read_text(encoding="utf-8"))
+    assert list(values) == list(published)
+    # Sentences change; the default tau of the pair is another one in the user's catalog of the samples.
+    for name in ("plain_words", "measured", "tau", "thresholds"):
+        published.pop(name, None)
+        values.pop(name, None)
+    assert_close(values, published)
+
+
+def assert_close(value: object, expected: object) -> None:
+    """Compare JSON values; numbers may differ by 1e-9."""
+    if isinstance(expected, dict):
+        assert isinstance(value, dict)
+        assert list(value) == list(expected)
+        for key in expected:
+            assert_close(value[key], expected[key])
+    elif isinstance(expected, list):
+        assert isinstance(value, list)
+        for one, other in zip(value, expected, strict=True):
+            assert_close(one, other)
+    else:
+        assert value == (pytest.approx(expected, abs=1e-9) if isinstance(expected, float) else expected)
 
 
 def test_an_old_calibration_opens(old: Path) -> None:

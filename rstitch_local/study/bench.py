@@ -187,7 +187,7 @@ class _Bench:
         observers = {router: RouterObserver(router, observer) for router in self._jobs}
         for task, router in _interleave(self._remaining, self._job.seed):
             settings, folder = self._jobs[router].settings, self._folders[router]
-            # Without reuse of cached prompts, every answer pays for its own prompt evaluation.
+            # Without reuse of cached prompts, the time of every answer includes its prompt evaluation.
             if not solve_tasks(pair, [task], settings, grader, folder, observers[router], should_stop, reuse=False):
                 return
             self.done += 1

@@ -1,4 +1,4 @@
-"""Findings of a comparison as sentences: the best router, what is significant, and where the time goes.
+"""Findings of a comparison as sentences: the best router, what is significant, and what the time is spent on.
 
 Reads metrics only. The sentences contain no untrusted text except router specs.
 """

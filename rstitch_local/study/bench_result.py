@@ -47,7 +47,7 @@ class BenchResult:
 
     @property
     def findings(self) -> Sequence[str]:
-        """The findings of the report: the best router, what is significant, and where the time goes."""
+        """The findings of the report: the best router, what is significant, and what the time is spent on."""
         return self._report().findings if self.routers else ["No problem was answered by all routers."]
 
     def __getitem__(self, router: str) -> RouterMetrics:

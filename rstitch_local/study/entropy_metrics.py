@@ -54,7 +54,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """What an entropy router with this tau selects in the SLM's own answers.
+    """Tokens above a threshold in the SLM's own answers.
 
     tau: normalized threshold; nats: the same in nats.
     share_above: share of all tokens above tau.

@@ -1,4 +1,4 @@
-"""What a study runs on: problems, prompt, models, output folder; and its progress callback."""
+"""Problems, prompt, models and output folder of a study, and its progress callback."""
 
 from __future__ import annotations
 
