@@ -58,9 +58,9 @@ def test_known_costs_are_found(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> N
     known = Formula(prefill=(1e-3, 0, 0.5, 2), decode=(1e-3, 3))
     decode = Context.decode
 
-    def timed(self: Context, parts: Sequence[BatchSlice], **options: Any) -> Decoded:
-        length, count = self.length(), len(parts[0].ids)
-        return decode(self, parts, **options)._replace(ns=[round(known.ms(count, length) * 1e6)])
+    def timed(self: Context, slices: Sequence[BatchSlice], **options: Any) -> Decoded:
+        length, count = self.length(), len(slices[0].ids)
+        return decode(self, slices, **options)._replace(ns=[round(known.ms(count, length) * 1e6)])
 
     monkeypatch.setattr(Context, "decode", timed)
     latency = measure(pair, seconds=30)

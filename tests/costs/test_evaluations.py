@@ -44,15 +44,15 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     original = Context.decode
     incomplete = False
 
-    def decode(self: Context, parts: Sequence[BatchSlice], **options: Any) -> Any:
+    def decode(self: Context, slices: Sequence[BatchSlice], **options: Any) -> Any:
         nonlocal incomplete
         role = Role.SLM if self.weights.path.name.endswith("slm.gguf") else Role.LLM
-        (part,) = parts
+        (batch_slice,) = slices
         # A long evaluation is split into batches, of which only the last has an output.
         _, count, length = calls.pop() if incomplete else (role, 0, self.length())
-        calls.append((role, count + len(part.ids), length))
-        incomplete = not part.outputs
-        return original(self, parts, **options)
+        calls.append((role, count + len(batch_slice.ids), length))
+        incomplete = not batch_slice.outputs
+        return original(self, slices, **options)
 
     monkeypatch.setattr(Context, "decode", decode)
     return calls

@@ -76,20 +76,20 @@ class ScriptedContext:
             for held in self.held:
                 held.clear()
 
-    def decode(self, parts: Sequence[BatchSlice], *, hidden: bool = False) -> Decoded:
+    def decode(self, slices: Sequence[BatchSlice], *, hidden: bool = False) -> Decoded:
         assert not hidden
-        assert sum(len(part.ids) for part in parts) <= self.n_batch
-        assert sum(part.outputs for part in parts) <= self.outputs
+        assert sum(len(batch_slice.ids) for batch_slice in slices) <= self.n_batch
+        assert sum(batch_slice.outputs for batch_slice in slices) <= self.outputs
         rows = []
-        for part in parts:
-            assert part.outputs <= len(part.ids)
-            held = self.held[part.sequence]
-            self.log.append((self, len(part.ids), len(held), part.prompt))
-            held += part.ids
-            self.drafted += max(0, part.outputs - 1)
+        for batch_slice in slices:
+            assert batch_slice.outputs <= len(batch_slice.ids)
+            held = self.held[batch_slice.sequence]
+            self.log.append((self, len(batch_slice.ids), len(held), batch_slice.prompt))
+            held += batch_slice.ids
+            self.drafted += max(0, batch_slice.outputs - 1)
             assert len(held) <= self.n_ctx
-            rows += [self._logits(held[: len(held) - back]) for back in range(part.outputs - 1, -1, -1)]
-        return Decoded(np.array(rows) if rows else None, None, [1000 * len(part.ids) for part in parts])
+            rows += [self._logits(held[: len(held) - back]) for back in range(batch_slice.outputs - 1, -1, -1)]
+        return Decoded(np.array(rows) if rows else None, None, [1000 * len(batch_slice.ids) for batch_slice in slices])
 
     def _logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
         own, other = (model.logits(ids) for model in self._models)

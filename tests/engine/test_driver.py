@@ -151,17 +151,17 @@ def test_a_cache_always_holds_a_prefix_of_its_trajectory(pair: Pair, monkeypatch
     for role, context in pair.contexts.items():
 
         def decode(
-            parts: Sequence[BatchSlice],
+            slices: Sequence[BatchSlice],
             *,
             hidden: bool = False,
             role: Role = role,
             context: Context = context,
             original: Callable[..., Decoded] = context.decode,
         ) -> Decoded:
-            for part in parts:
-                before = held.get((role, part.sequence), [])[: context.length(part.sequence)]
-                held[role, part.sequence] = [*before, *part.ids]
-            return original(parts, hidden=hidden)
+            for batch_slice in slices:
+                before = held.get((role, batch_slice.sequence), [])[: context.length(batch_slice.sequence)]
+                held[role, batch_slice.sequence] = [*before, *batch_slice.ids]
+            return original(slices, hidden=hidden)
 
         monkeypatch.setattr(context, "decode", decode)
     sequences = [make_sequence(pair, "Hello" * i) for i in range(4)]
