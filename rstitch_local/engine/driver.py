@@ -200,6 +200,8 @@ class Driver:
 
         A trajectory whose prompt starts like one that is being evaluated is left out for now, to share that prefix.
         """
+        if all(role in sequence.cached_roles for sequence in ready):
+            return
         context = self.contexts[role]
         prompts: list[Sequence[int]] = []
         for sequence in ready:

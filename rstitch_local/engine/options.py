@@ -96,19 +96,24 @@ class AnswerOptions(TypedDict, total=False):
     reuse: bool
 
 
-def shows_options(function: _Function) -> _Function:
-    """List the keys of `AnswerOptions` in the signature that `help` and notebooks show, in place of `**options`.
+def shows_options(method: Callable[..., Any]) -> Callable[[_Function], _Function]:
+    """List the options of a method, in place of `**options`, in the signature that `help` and notebooks show.
 
     Editors read them from the annotation `Unpack[AnswerOptions]`.
+
+    Args:
+        method: the method that the options are passed to.
     """
-    signature = inspect.signature(function)
-    named = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=hint.__forward_arg__)
-        for name, hint in AnswerOptions.__annotations__.items()
-    ]
-    vars(function)["__signature__"] = signature.replace(parameters=[*named, *options])
-    return function
+    parameters = inspect.signature(method).parameters
+
+    def decorate(function: _Function) -> _Function:
+        signature = inspect.signature(function)
+        named = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        options = [parameters[name] for name in AnswerOptions.__annotations__]
+        vars(function)["__signature__"] = signature.replace(parameters=[*named, *options])
+        return function
+
+    return decorate
 
 
 def merged_sampling(

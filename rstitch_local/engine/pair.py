@@ -168,7 +168,7 @@ class Pair(LoadedModels):
             settings["stop"] = list(config.stop)
         return settings
 
-    @shows_options
+    @shows_options(chat)
     def generate(
         self,
         question: str | Conversation,
@@ -192,7 +192,7 @@ class Pair(LoadedModels):
         """
         return self._start(question, system, options, resume_steps).finish()
 
-    @shows_options
+    @shows_options(chat)
     def generate_many(
         self,
         questions: Iterable[str | Conversation],
@@ -237,7 +237,7 @@ class Pair(LoadedModels):
         with batch.progress_bar(len(asked), shown=progress) as finished:
             return batch.generate_all(asked, start, lambda runs: self.run_all(runs, should_stop=should_stop), finished)
 
-    @shows_options
+    @shows_options(chat)
     async def astream(
         self,
         question: str | Conversation,

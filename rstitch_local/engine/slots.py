@@ -46,7 +46,7 @@ class ActiveSequence:
     isolated: bool = False
 
     def __post_init__(self) -> None:
-        self._copy_counts()
+        self._copy_counts(Role)
 
     def add_evaluated(self, role: Role, batch_slice: BatchSlice, ns: int, busy_ms: float) -> None:
         """Account for tokens that one model has evaluated.
@@ -72,13 +72,15 @@ class ActiveSequence:
             if trace.ttft_ms is None:
                 trace.ttft_ms = trace.wall_ms
             trace.steps.append(step)
-        self._copy_counts()
+        # Only one model's count can have changed, and this runs for every token.
+        self._copy_counts(() if step is None else (step.role,))
 
-    def _copy_counts(self) -> None:
-        """Copy the trajectory's counts of tokens and swaps to the trace."""
+    def _copy_counts(self, roles: Iterable[Role]) -> None:
+        """Copy the trajectory's counts of swaps, and of the tokens of some models, to the trace."""
         trace, trajectory = self.trace, self.trajectory
         trace.swaps_up, trace.swaps_down = trajectory.swaps_up, trajectory.swaps_down
-        trace.tokens = {role: trajectory.tokens(role) for role in Role}
+        for role in roles:
+            trace.tokens[role] = trajectory.tokens(role)
 
     def fail(self, error: EngineError) -> None:
         """End the trajectory with an error of its own."""
