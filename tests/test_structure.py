@@ -1,4 +1,4 @@
-"""The shape of the house: imports go one way, llama.cpp is called in one place, and nothing heavy comes early."""
+"""The structure of the project: direction of imports, import circles, and which package uses which library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGE = Path(rstitch_local.__file__).parent
 ROOT = PACKAGE.parent
 CHAT = ROOT / "tui" / "rstitch_tui"
 
-# What each part may import of the others. Those that are not named may import any, and are imported by none.
+# The parts that each part may import. Parts that are not listed may import all, and none may import them.
 MAY_IMPORT = {
     "errors": set[str](),
     "paths": set[str](),
@@ -40,7 +40,7 @@ MAY_IMPORT = {
         "problems", "costs", "engine", "trace", "llama", "catalog", "routing", "decoding", "builtin", "plotting",
         "errors", "files", "interrupts", "paths", "sanitize",
     },
-    # The chat never touches llama.cpp: what it shows comes from the engine's steps and traces.
+    # The chat does not call llama.cpp: it shows the engine's steps and traces.
     "rstitch_tui": {
         "problems", "costs", "engine", "trace", "routing", "decoding", "catalog", "builtin", "errors", "paths",
         "sanitize",
@@ -53,7 +53,7 @@ MAY_IMPORT = {
 
 
 def imports(source: str, package: str) -> Iterator[str]:
-    """Every module a text names in an import, wherever it stands; `package` is what a leading dot means."""
+    """Yield the modules that a source text imports anywhere; `package` resolves relative imports."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -66,7 +66,7 @@ def imports(source: str, package: str) -> Iterator[str]:
 
 
 def modules() -> Iterator[tuple[Path, str, set[str]]]:
-    """Each source file, the part of the house it belongs to, and what it imports."""
+    """Yield each source file with its part and the modules it imports."""
     for path in sorted([*PACKAGE.rglob("*.py"), *CHAT.rglob("*.py")]):
         chat = path.is_relative_to(CHAT)
         relative = path.relative_to(CHAT.parent if chat else PACKAGE)
@@ -76,16 +76,16 @@ def modules() -> Iterator[tuple[Path, str, set[str]]]:
 
 
 def part_of(name: str) -> str | None:
-    """The part of the house a module belongs to; None for a stranger's."""
+    """Return the part that a module belongs to; None for a module of another project."""
     top, _, rest = name.partition(".")
     if top == "rstitch_tui":
         return top
     other = rest.split(".")[0]
-    ours = top == "rstitch_local" and other and (PACKAGE / other).exists() | (PACKAGE / f"{other}.py").exists()
-    return other if ours else None
+    exists = (PACKAGE / other).exists() or (PACKAGE / f"{other}.py").exists()
+    return other if top == "rstitch_local" and other and exists else None
 
 
-def test_the_reader_of_imports_sees_them_all() -> None:
+def test_imports_finds_all_forms() -> None:
     source = "def f():\n    from ..llama import context\nimport a.b, c\nfrom x import y\nfrom . import z\n"
     assert set(imports(source, "rstitch_local.engine")) == {
         "rstitch_local.llama", "rstitch_local.llama.context", "a.b", "c", "x", "x.y",
@@ -106,18 +106,12 @@ def test_imports_go_one_way() -> None:
     assert wrong == []
 
 
-def test_what_may_be_imported_has_no_circle() -> None:
-    def below(part: str, seen: tuple[str, ...] = ()) -> None:
-        assert part not in seen, f"{' -> '.join(seen)} -> {part}"
-        for other in MAY_IMPORT[part]:
-            below(other, (*seen, part))
-
-    for part in MAY_IMPORT:
-        below(part)
+def test_the_allowed_imports_have_no_circle() -> None:
+    assert {part for part in MAY_IMPORT if part in reachable(MAY_IMPORT, part)} == set()
 
 
 def without_type_checking(tree: ast.Module) -> ast.Module:
-    """Drop the bodies of `if TYPE_CHECKING:`, which never run."""
+    """Remove the bodies of `if TYPE_CHECKING:`, which never run."""
 
     class Dropper(ast.NodeTransformer):
         def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
@@ -129,7 +123,7 @@ def without_type_checking(tree: ast.Module) -> ast.Module:
 
 
 def module_graph() -> dict[str, set[str]]:
-    """Each module with the modules of the project it imports at run time, at the top or inside a function."""
+    """Return for each module the modules of the project that it imports at run time, also inside functions."""
     paths = {}
     for path, _, _ in modules():
         parts = path.relative_to(CHAT.parent if path.is_relative_to(CHAT) else ROOT).with_suffix("").parts
@@ -145,7 +139,7 @@ def module_graph() -> dict[str, set[str]]:
 
 
 def single_imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Each import statement of a text, split into statements of one name."""
+    """Yield all import statements, split into statements of one name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (ast.Import([alias]) for alias in node.names)
@@ -154,6 +148,7 @@ def single_imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
 
 
 def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    """Return the nodes that can be reached from `start` by at least one edge."""
     seen: set[str] = set()
     waiting = [start]
     while waiting:
@@ -163,7 +158,7 @@ def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
     return seen
 
 
-def test_reachable_follows_imports_of_imports() -> None:
+def test_reachable_is_transitive() -> None:
     assert reachable({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}, "a") == {"b", "c"}
 
 
@@ -172,7 +167,7 @@ def test_type_checking_imports_are_not_counted() -> None:
     assert set(imports(ast.unparse(without_type_checking(ast.parse(source))), "x")) == {"b", "c"}
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_modules_have_no_import_circle() -> None:
     graph = module_graph()
     assert {name for name in graph if name in reachable(graph, name)} == set()
 
@@ -209,18 +204,17 @@ def test_no_command_imports_another() -> None:
         ("torch", {"learning"}),
     ],
 )
-def test_a_library_is_used_in_one_place(library: str, parts: set[str]) -> None:
+def test_a_library_is_imported_by_its_parts_only(library: str, parts: set[str]) -> None:
     users = {part for _, part, names in modules() if any(name.split(".")[0] == library for name in names)}
     assert users <= parts
 
 
 @pytest.mark.parametrize("part", ["decoding", "routing", "builtin", "errors", "paths"])
-def test_the_method_itself_needs_little(part: str) -> None:
+def test_the_method_depends_on_numpy_only(part: str) -> None:
     known = sys.stdlib_module_names | {"numpy", "rstitch_local", "platformdirs"}
-    for path, own, names in modules():
-        if own == part:
-            strangers = {name for name in names if name.split(".")[0] not in known}
-            assert strangers == set(), path
+    for path, module_part, names in modules():
+        if module_part == part:
+            assert {name for name in names if name.split(".")[0] not in known} == set(), path
 
 
 def loaded_by(script: str) -> set[str]:
@@ -242,17 +236,17 @@ HEAVY = {
         "from rstitch_local.commands.main import app\ntry:\n    app(['--help'])\nexcept SystemExit:\n    pass",
     ],
 )
-def test_nothing_heavy_is_loaded_before_it_is_needed(script: str) -> None:
+def test_nothing_heavy_is_imported_early(script: str) -> None:
     loaded = loaded_by(script)
     assert "rstitch_local" in loaded
     assert loaded & HEAVY == set()
 
 
-def test_the_help_of_a_command_loads_nothing_heavy_of_ours() -> None:
+def test_the_help_of_a_command_imports_nothing_heavy() -> None:
     loaded = loaded_by(
         "from rstitch_local.commands.main import app\ntry:\n    app(['ask', '--help'])\nexcept SystemExit:\n    pass"
     )
-    # Newer versions of typer read the options of a command by pydantic.
+    # Newer versions of Typer use pydantic to parse options.
     assert loaded & HEAVY <= {"pydantic"}
 
 
@@ -262,8 +256,8 @@ def test_the_method_runs_without_llama_cpp() -> None:
     assert "llama_cpp" not in loaded
 
 
-def test_the_package_gives_what_it_promises() -> None:
+def test_public_names_are_imported_lazily() -> None:
     assert callable(rstitch_local.load_pair)
     assert rstitch_local.Pair.__module__ == "rstitch_local.engine.pair"
-    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
-        _ = rstitch_local.nothing_of_the_kind
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = rstitch_local.no_such_name

@@ -3,9 +3,9 @@
 Typer reads one option per parameter. `with_option_groups` lets a command take dataclasses of options instead:
 
     @with_option_groups
-    def solve(file: FileArgument, *, models: ModelOptions, problems: Annotated[ProblemOptions, Without("shard")]): ...
+    def bench(file: ProblemsArgument, *, models: Annotated[ModelOptions, Without("parallel")]) -> None: ...
 
-Each field of the dataclass, annotated as a Typer parameter would be, becomes an option in the place of the group.
+Each field of the dataclass is annotated like a Typer parameter and becomes an option in the place of the group.
 """
 
 from __future__ import annotations

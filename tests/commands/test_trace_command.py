@@ -135,7 +135,7 @@ def test_alternatives_are_the_predictions_of_both_models(run: Path, tmp_path: Pa
         assert (slm[0], llm[0]) == ("SLM", "LLM")
         _, _, candidates = slm if step.role is Role.SLM else llm
         assert len(candidates) == 5
-        # Greedy: the likeliest of the writer stands there, as likely as it was then.
+        # Greedy: the token is the most likely one of its writer, with the recorded probability.
         assert candidates[0][1] == pytest.approx(step.top1, abs=2e-3)
         assert [taken for _, _, taken in candidates] == [1, 0, 0, 0, 0]
 
