@@ -20,7 +20,7 @@ from rstitch_local.decoding.step import Step
 from rstitch_tui.widgets.shades import GRAPHICS_CONTRAST, TEXT_CONTRAST, contrast, legible, tinted
 from rstitch_tui.widgets.token_text import TokenText
 from rstitch_tui.widgets.token_view import TokenView
-from rstitch_tui.widgets.wrapping import continues
+from rstitch_tui.widgets.wrapping import joins_previous
 
 SLM, LLM = Role.SLM, Role.LLM
 
@@ -393,7 +393,7 @@ def test_every_character_belongs_to_the_token_that_wrote_it(pieces: list[str], w
         begin, end = text.span(token)
         assert whole.startswith(part, start)
         for place in range(start, start + len(part)):
-            assert begin <= place < end or continues(whole, place)
+            assert begin <= place < end or joins_previous(whole, place)
         assert text.rows_of((start, start + 1))
 
 

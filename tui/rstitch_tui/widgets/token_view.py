@@ -28,7 +28,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_tui.widgets.shades import legible, tinted
 from rstitch_tui.widgets.token_text import TokenText
-from rstitch_tui.widgets.wrapping import LINE_ENDS, drawn
+from rstitch_tui.widgets.wrapping import LINE_ENDS, expand_whitespace
 
 FULL_ENTROPY = 0.02
 """Entropy from which on a token is drawn at full strength where there is no tau."""
@@ -223,7 +223,7 @@ class TokenView(Widget):
                     look += self.get_component_rich_style("token-view--cursor", partial=True)
                 if selected[0] <= begin < selected[1]:
                     look += self.screen.get_component_rich_style("screen--selection", partial=True)
-                shown = drawn(piece, column, width)
+                shown = expand_whitespace(piece, column, width)
                 if shown:
                     # Where this stands in the text, for the selection.
                     segment = Segment(shown, look + Style.from_meta({"offset": (begin, 0)}))
