@@ -19,13 +19,13 @@ NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)> &amp; ' 
 
 
 class _Page(HTMLParser):
-    """What a browser would find in a page."""
+    """The elements and texts that a browser finds in a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.inside: dict[str, str] = {}
-        self._open: list[str] = []
+        self.texts: dict[str, str] = {}
+        self._open_elements: list[str] = []
         self.feed(text)
         self.close()
 
@@ -33,31 +33,31 @@ class _Page(HTMLParser):
         values = dict(attributes)
         self.elements.append((tag, values))
         if tag not in ("meta", "circle", "path"):
-            self._open.append(str(values.get("class") or f"{tag} element"))
+            self._open_elements.append(str(values.get("class") or f"{tag} element"))
         elif tag != "meta":
-            self._open.append(tag)
+            self._open_elements.append(tag)
 
     def handle_endtag(self, _tag: str) -> None:
-        self._open.pop()
+        self._open_elements.pop()
 
     def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attributes)))
 
     def handle_data(self, data: str) -> None:
-        for name in set(self._open):
-            self.inside[name] = self.inside.get(name, "") + data
+        for name in set(self._open_elements):
+            self.texts[name] = self.texts.get(name, "") + data
 
     def tokens(self) -> list[dict[str, str | None]]:
-        found = [values for tag, values in self.elements if tag == "span" and values.get("title")]
-        return [values for values in found if str(values.get("class")).startswith("t ")]
+        spans = [values for tag, values in self.elements if tag == "span" and values.get("title")]
+        return [values for values in spans if str(values.get("class")).startswith("t ")]
 
 
 def _page_of(texts: list[str], prefix: str = "", title: str = "title", **changes: Any) -> tuple[_Page, str]:
     trace = make_trace(make_steps(texts), **changes)
     chat = Chat(1, title, ChatSettings(), 2, 0.0, 0.0)
     question = Message(1, 1, None, "user", "", title, None, "", 0.0)
-    written = Message(2, 1, 1, "assistant", prefix, prefix + trace.text, "eog", title, 0.0)
-    html = export.to_html(chat, question, written, trace)
+    answer = Message(2, 1, 1, "assistant", prefix, prefix + trace.text, "eog", title, 0.0)
+    html = export.to_html(chat, question, answer, trace)
     return _Page(html), html
 
 
@@ -65,7 +65,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def test_a_page_shows_each_token_in_its_models_colour_with_its_figures() -> None:
+def test_a_page_shows_each_token_in_the_color_of_its_model_with_its_metrics() -> None:
     page, _ = _page_of(["It", " is", " four", "\n", ""], taus=[(2, 0.5)])
     tokens = page.tokens()
     classes = [str(token["class"]).split() for token in tokens]
@@ -79,30 +79,30 @@ def test_a_page_shows_each_token_in_its_models_colour_with_its_figures() -> None
         "3 tokens evaluated in 0.3 ms",
     ]
     assert "swap back to the SLM" in str(tokens[3]["title"])
-    assert page.inside["text answer"] == "It is four\n"
-    assert "20.0 %" in page.inside["metrics"]
-    assert "2.5 tok/s" in page.inside["metrics"]
-    assert "entropy:0.02" in page.inside["settings"]
-    assert "finished" in page.inside["header element"]
+    assert page.texts["text answer"] == "It is four\n"
+    assert "20.0 %" in page.texts["metrics"]
+    assert "2.5 tok/s" in page.texts["metrics"]
+    assert "entropy:0.02" in page.texts["settings"]
+    assert "finished" in page.texts["header element"]
 
 
 @given(st.lists(st.text() | st.just(NASTY), max_size=4), st.text() | st.just(NASTY), st.text() | st.just(NASTY))
-def test_nothing_that_was_said_becomes_part_of_a_page(texts: list[str], prefix: str, title: str) -> None:
+def test_no_text_becomes_markup_of_the_page(texts: list[str], prefix: str, title: str) -> None:
     page, html = _page_of(texts, prefix, title)
     plain, _ = _page_of(["x"] * len(texts), "x" if prefix else "", "x" if title else "")
 
     def shape(page: _Page) -> list[str]:
-        # Thinking has a section of its own, so that there may be one or two.
+        # Thinking adds a section, so there may be one or two.
         return sorted(tag for tag, _ in page.elements if tag not in ("section", "details", "summary", "h2", "div"))
 
     assert shape(page) == shape(plain)
-    said = "".join(safe_text(text) for text in (prefix, *texts))
-    assert page.inside.get("text answer", "") == said
-    assert page.inside.get("text", "") == safe_text(title)
+    text = "".join(safe_text(text) for text in (prefix, *texts))
+    assert page.texts.get("text answer", "") == text
+    assert page.texts.get("text", "") == safe_text(title)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e\ud800-\udfff]", html)
 
 
-def test_a_page_asks_the_network_for_nothing_and_runs_its_own_script_alone() -> None:
+def test_a_page_loads_nothing_from_the_network_and_allows_only_its_own_script() -> None:
     page, html = _page_of([NASTY], NASTY, NASTY)
     (script,) = re.findall(r"<script>(.*?)</script>", html, re.S)
     (style,) = re.findall(r"<style>(.*?)</style>", html, re.S)
@@ -113,25 +113,25 @@ def test_a_page_asks_the_network_for_nothing_and_runs_its_own_script_alone() -> 
     assert not re.search(r"url\(|@import|fetch|https?:|innerHTML|\beval\(", html)
 
 
-def test_a_page_parts_the_thinking_from_the_answer() -> None:
+def test_a_page_separates_the_thinking_from_the_answer() -> None:
     page, _ = _page_of(["<th", "ink>", "hmm", "</think>", "It is", " 4"])
-    assert page.inside["details element"] == "Thinking, 4 tokens<think>hmm</think>"
-    assert page.inside["section element"] == "AnswerIt is 4"
-    # The mark was given, and the answer goes on inside the thinking.
+    assert page.texts["details element"] == "Thinking, 4 tokens<think>hmm</think>"
+    assert page.texts["section element"] == "AnswerIt is 4"
+    # The opening tag is in the prefix: the tokens are inside the thinking.
     page, _ = _page_of(["hmm", " so"], prefix="<think>")
-    assert page.inside["details element"] == "Thinking, 2 tokens<think>hmm so"
-    assert page.inside["section element"] == "Answer"
-    assert page.inside["prefix"] == "<think>"
+    assert page.texts["details element"] == "Thinking, 2 tokens<think>hmm so"
+    assert page.texts["section element"] == "Answer"
+    assert page.texts["prefix"] == "<think>"
 
 
 def test_a_page_of_an_answer_without_tokens_has_no_chart() -> None:
     page, html = _page_of([], prefix="given")
     assert page.tokens() == []
     assert "<svg" not in html
-    assert page.inside["text answer"] == "given"
+    assert page.texts["text answer"] == "given"
 
 
-def test_the_page_in_a_file_is_readable_utf_8(tmp_path: Path) -> None:
+def test_a_page_is_utf_8(tmp_path: Path) -> None:
     _, html = _page_of(["naïve 🐔"])
     (tmp_path / "page.html").write_text(html, encoding="utf-8")
     assert html.startswith("<!DOCTYPE html>")

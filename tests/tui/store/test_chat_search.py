@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chat_samples import Clock, answer, new_chat, say
+from chat_samples import Clock, answer, ask, new_chat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield opened
 
 
-def _found(store: Store, typed: str) -> list[str]:
+def _titles(store: Store, typed: str) -> list[str]:
     return [row.title for row in store.chats(typed)]
 
 
@@ -34,35 +34,35 @@ def test_messages_and_titles_are_searched_newest_chat_first(store: Store) -> Non
     new_chat(store, "How many eggs?", "Twelve hens lay them.", title="Farm")
     new_chat(store, "Who lays eggs?", title="Birds")
     new_chat(store, "Nothing of that kind", title="Rivers")
-    assert _found(store, "eggs") == ["Birds", "Farm"]
-    assert _found(store, "EGGS") == ["Birds", "Farm"]
-    assert _found(store, "hens") == ["Farm"]
-    assert _found(store, "river") == ["Rivers"]
-    assert _found(store, "ivers") == ["Rivers"]
-    assert _found(store, "elephants") == []
-    assert _found(store, "  ") == ["Rivers", "Birds", "Farm"]
+    assert _titles(store, "eggs") == ["Birds", "Farm"]
+    assert _titles(store, "EGGS") == ["Birds", "Farm"]
+    assert _titles(store, "hens") == ["Farm"]
+    assert _titles(store, "river") == ["Rivers"]
+    assert _titles(store, "ivers") == ["Rivers"]
+    assert _titles(store, "elephants") == []
+    assert _titles(store, "  ") == ["Rivers", "Birds", "Farm"]
     assert [row.title for row in store.chats("eggs", limit=1)] == ["Birds"]
 
 
-def test_the_chat_that_was_used_last_is_found_first(tmp_path: Path) -> None:
+def test_the_last_updated_chat_is_listed_first(tmp_path: Path) -> None:
     clock = Clock()
     with Store(tmp_path / "chats.db", clock=clock) as store:
         old = new_chat(store, "hens", title="old")
         new_chat(store, "hens", title="new")
         clock.now += 5
-        say(store, old, "more", old.leaf)
-        assert _found(store, "hens") == ["old", "new"]
+        ask(store, old, "more", old.leaf)
+        assert _titles(store, "hens") == ["old", "new"]
 
 
-def test_all_words_have_to_be_in_one_message(store: Store) -> None:
+def test_all_words_must_be_in_one_message(store: Store) -> None:
     new_chat(store, "hens and eggs", "milk", title="one")
     new_chat(store, "hens", "eggs", title="two")
-    assert _found(store, "eggs hens") == ["one"]
-    assert _found(store, "eggs  an he") == ["one"]
-    assert _found(store, "hens milk") == []
+    assert _titles(store, "eggs hens") == ["one"]
+    assert _titles(store, "eggs  an he") == ["one"]
+    assert _titles(store, "hens milk") == []
 
 
-def test_where_it_was_found_is_shown(store: Store) -> None:
+def test_the_snippet_shows_the_match_in_its_context(store: Store) -> None:
     chat = new_chat(store, "hens first", "a\nlong   answer " + "x " * 100 + "about Hens\x1b[31m and more" + " y" * 100)
     (row,) = store.chats("hens")
     assert row.messages == 2
@@ -74,21 +74,21 @@ def test_where_it_was_found_is_shown(store: Store) -> None:
     assert row.snippet == Snippet("The ", "poult", "ry")
 
 
-def test_a_letter_that_is_two_in_lower_case_does_not_move_the_place() -> None:
+def test_a_letter_that_becomes_two_in_lower_case_does_not_shift_the_match() -> None:
     assert snippet("İİİİ hens", ["hens"]) == Snippet("İİİİ ", "hens", "")
 
 
-def test_an_old_title_and_an_old_text_are_not_found_any_more(store: Store) -> None:
+def test_a_replaced_title_is_no_longer_found(store: Store) -> None:
     chat = new_chat(store, "question", title="first title")
     store.rename(chat.id, "second title")
-    assert _found(store, "first") == []
-    assert _found(store, "second") == ["second title"]
+    assert _titles(store, "first") == []
+    assert _titles(store, "second") == ["second title"]
 
 
-def test_an_answer_is_found_once_it_is_finished_with_its_prefix(store: Store) -> None:
+def test_a_finished_answer_is_found_with_its_prefix(store: Store) -> None:
     chat = new_chat(store, "question")
     answer(store, store.path(chat.id)[0], "is blue", prefix="The whale ")
-    assert _found(store, "whale is") == ["question"]
+    assert _titles(store, "whale is") == ["question"]
     assert store.chats("whale")[0].snippet == Snippet("The ", "whale", " is blue")
 
 
@@ -111,37 +111,37 @@ def test_an_answer_is_found_once_it_is_finished_with_its_prefix(store: Store) ->
         ("İstanbul'da güneş", "güneş"),
     ],
 )
-def test_every_kind_of_writing_is_found(store: Store, text: str, typed: str) -> None:
+def test_text_in_any_script_is_found(store: Store, text: str, typed: str) -> None:
     new_chat(store, text, title="it")
     new_chat(store, "something else, 100 sure", title="other")
-    assert _found(store, typed) == ["it"]
+    assert _titles(store, typed) == ["it"]
 
 
 @pytest.mark.parametrize(
     "typed",
     ['"', '""', "*", "NOT", "AND OR NOT", "a AND", "(", ")", "text:hens", "^hens", "hen*", "NEAR(a b)", "\ud800"],
 )
-def test_nothing_that_is_typed_has_a_meaning_of_its_own(store: Store, typed: str) -> None:
+def test_a_query_has_no_operators(store: Store, typed: str) -> None:
     new_chat(store, "hens")
     assert store.chats(typed) == []
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=20))
-def test_whatever_is_typed_is_no_error(shared: Store, typed: str) -> None:
+def test_any_query_is_valid(shared: Store, typed: str) -> None:
     for row in shared.chats(typed):
         assert row.title == "another chat"
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_any_part_of_a_text_finds_it(shared: Store, data: st.DataObject) -> None:
-    # A NUL is the one character that is not looked for, and halves of surrogate pairs are not kept.
+def test_any_part_of_a_text_is_found(shared: Store, data: st.DataObject) -> None:
+    # NULs are not searched and lone surrogates are not stored.
     text = data.draw(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30))
     start = data.draw(st.integers(0, len(text) - 1))
     typed = text[start : data.draw(st.integers(start + 1, len(text)))]
     chat = new_chat(shared, "question")
-    say(shared, chat, text, chat.leaf)
+    ask(shared, chat, text, chat.leaf)
     assert chat.id in {row.id for row in shared.chats(typed)}
     shared.delete(chat.id)
 

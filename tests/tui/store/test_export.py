@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chat_samples import Clock, answer, make_steps, make_trace, new_chat, say
+from chat_samples import Clock, answer, ask, make_steps, make_trace, new_chat
 from markdown_it import MarkdownIt
 
 from rstitch_local.trace.record import Trace
@@ -22,18 +22,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def _headings(markdown: str) -> list[str]:
     tokens = MarkdownIt("commonmark").parse(markdown)
-    return [tokens[place + 1].content for place, token in enumerate(tokens) if token.type == "heading_open"]
+    return [tokens[index + 1].content for index, token in enumerate(tokens) if token.type == "heading_open"]
 
 
 def _markdown(store: Store, chat: Chat) -> str:
     return export.to_markdown(store.chat(chat.id), store.path(chat.id))
 
 
-def test_markdown_has_settings_turns_and_figures(store: Store) -> None:
+def test_markdown_has_settings_messages_and_metrics(store: Store) -> None:
     chat = store.new_chat(
         ChatSettings(pair="a|b", router="entropy:0.01", system="Be brief.", top_k=4), "Hens_and *eggs*"
     )
-    question = say(store, chat, "How \x1bmany?")
+    question = ask(store, chat, "How \x1bmany?")
     answer(store, question, "not this one")
     answer(store, question, "one two three four")
     text = _markdown(store, chat)
@@ -56,8 +56,8 @@ def test_markdown_folds_the_thinking(store: Store) -> None:
     answer(store, question, "<think>\nlet me </details> see\n</think>\n\nIt is 4.")
     text = _markdown(store, chat)
     assert "<details>\n<summary>Thinking</summary>\n\nlet me &lt;/details> see\n\n</details>\n\nIt is 4.\n" in text
-    begun = store.begin_answer(chat.id, question.id, "", {"opens_thinking": True})
-    store.finish_answer(begun.id, make_trace(make_steps(["all of it is", " thinking"]), stop="length"))
+    unfinished = store.begin_answer(chat.id, question.id, "", {"opens_thinking": True})
+    store.finish_answer(unfinished.id, make_trace(make_steps(["all of it is", " thinking"]), stop="length"))
     text = _markdown(store, chat)
     assert "\n\nall of it is thinking\n\n</details>\n\n> LLM" in text
     assert "truncated" in text
@@ -80,13 +80,13 @@ def test_an_open_code_block_does_not_swallow_the_next_turn(store: Store, unfinis
     assert "no heading" not in headings
 
 
-def test_markdown_says_what_failed_and_what_is_not_at_its_end(store: Store) -> None:
+def test_markdown_marks_unfinished_and_failed_answers(store: Store) -> None:
     chat = new_chat(store, "question")
-    begun = store.begin_answer(chat.id, chat.leaf or 0, "", {})
-    store.extend_answer(begun.id, make_steps(["half", " of it"]))
+    unfinished = store.begin_answer(chat.id, chat.leaf or 0, "", {})
+    store.extend_answer(unfinished.id, make_steps(["half", " of it"]))
     text = _markdown(store, chat)
-    assert "\n\nhalf of it\n\n> Still being written.\n" in text
-    store.fail_answer(begun.id, None, "NaN in the *logits*\x1b[31m.")
+    assert "\n\nhalf of it\n\n> Still being generated.\n" in text
+    store.fail_answer(unfinished.id, None, "NaN in the *logits*\x1b[31m.")
     text = _markdown(store, chat)
     assert "> **Error:** NaN in the \\*logits\\*\\[31m." in text
     assert "failed." in text
@@ -113,8 +113,8 @@ def test_json_has_everything(store: Store) -> None:
     assert ChatSettings.model_validate(content["chat"]["settings"]) == settings
     first = store.siblings(other)[0]
     assert content["branch"] == [question.id, first]
-    asked, one, two = content["messages"]
-    assert asked == {
+    user, one, two = content["messages"]
+    assert user == {
         "id": question.id, "parent": None, "role": "user", "created": 1000.0, "prefix": "", "text": "question",
         "stop": None, "error": "", "trace": None,
     }  # fmt: skip
@@ -125,9 +125,9 @@ def test_json_has_everything(store: Store) -> None:
     assert Trace.from_dict(two["trace"]) == trace
 
 
-def test_json_has_no_word_for_an_infinite_tau(store: Store) -> None:
+def test_an_infinite_tau_is_a_string_in_json(store: Store) -> None:
     chat = new_chat(store, "question")
     answer(store, store.path(chat.id)[0], "words", taus=[(0, math.inf), (1, 0.5)])
     text = export.to_json(store.chat(chat.id), store)
-    (_, written) = json.loads(text, parse_constant=pytest.fail)["messages"]
-    assert written["trace"]["taus"] == [[0, "inf"], [1, 0.5]]
+    (_, exported) = json.loads(text, parse_constant=pytest.fail)["messages"]
+    assert exported["trace"]["taus"] == [[0, "inf"], [1, 0.5]]

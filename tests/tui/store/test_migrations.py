@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_samples import new_chat, raw
+from chat_samples import new_chat, open_sqlite
 
 from rstitch_local.errors import StorageError
 from rstitch_tui.store import Store, migrations
 from rstitch_tui.store.migrations import MIGRATIONS, migrate, statements
 
-# One line for each released migration. A line is added with a new one; none is ever changed.
+# The hash of each released migration. Add a line with a new migration; never change one.
 RELEASED = ["af570461f463433de8538da91214640d097e64030f5e26b5c290d3552f117ce0"]
 
 
@@ -25,10 +25,10 @@ def test_released_migrations_are_never_changed() -> None:
     assert hashes == RELEASED
 
 
-def test_a_new_database_has_the_newest_version_and_says_whose_it_is(tmp_path: Path) -> None:
+def test_a_new_database_has_the_newest_version_and_the_application_id(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "down" / "chats.db"
     Store(path).close()
-    with raw(path) as db:
+    with open_sqlite(path) as db:
         assert db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
         assert db.execute("PRAGMA application_id").fetchone()[0] == migrations.APPLICATION_ID
         assert db.execute("PRAGMA auto_vacuum").fetchone()[0] == 2
@@ -47,13 +47,13 @@ def test_a_database_of_any_earlier_version_can_be_opened(tmp_path: Path, version
     with Store(path) as store:
         assert [message.text for message in store.path(1)] == ["hello"]
         assert store.chat(1).settings.seed == 3
-    with raw(path) as after:
+    with open_sqlite(path) as after:
         assert after.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
 
 
 LATER = (
-    "ALTER TABLE chats ADD COLUMN colour TEXT NOT NULL DEFAULT 'none';",
-    "UPDATE chats SET colour = 'blue; and green'; CREATE TABLE extra (id INTEGER);",
+    "ALTER TABLE chats ADD COLUMN color TEXT NOT NULL DEFAULT 'none';",
+    "UPDATE chats SET color = 'blue; and green'; CREATE TABLE extra (id INTEGER);",
 )
 
 
@@ -64,7 +64,7 @@ def test_later_migrations_keep_what_version_1_has(tmp_path: Path) -> None:
     db = _open(path)
     migrate(db, path, (*MIGRATIONS[:1], *LATER))
     assert db.execute("PRAGMA user_version").fetchone()[0] == 3
-    assert db.execute("SELECT title, colour FROM chats").fetchall() == [("question", "blue; and green")]
+    assert db.execute("SELECT title, color FROM chats").fetchall() == [("question", "blue; and green")]
     assert db.execute("SELECT text FROM messages ORDER BY id").fetchall() == [("question",), ("an answer",)]
     db.close()
 
@@ -73,7 +73,7 @@ def test_later_migrations_keep_what_version_1_has(tmp_path: Path) -> None:
     "broken",
     [
         "CREATE TABLE extra (id INTEGER); INSERT INTO nowhere VALUES (1);",
-        # Nothing is wrong with the statements, but with what they leave.
+        # The statements are valid, but leave a dangling reference.
         "CREATE TABLE extra (id INTEGER); UPDATE messages SET parent = 99 WHERE role = 'assistant';",
     ],
 )
@@ -84,7 +84,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, broken: str) -> 
     db = _open(path)
     with pytest.raises(sqlite3.Error):
         migrate(db, path, (*MIGRATIONS[:1], LATER[0], broken))
-    # The one before it is done and stays.
+    # The migration before it is kept.
     assert db.execute("PRAGMA user_version").fetchone()[0] == 2
     assert not db.in_transaction
     assert db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'extra'").fetchone()[0] == 0
@@ -92,24 +92,24 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, broken: str) -> 
     db.close()
 
 
-def test_a_newer_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_newer_database_is_refused_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "chats.db"
     Store(path).close()
-    with raw(path) as db:
+    with open_sqlite(path) as db:
         db.execute("PRAGMA journal_mode = DELETE")
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     before = path.read_bytes()
-    with pytest.raises(StorageError, match=f"its version is {len(MIGRATIONS) + 1}") as caught:
+    with pytest.raises(StorageError, match=f"its version is {len(MIGRATIONS) + 1}") as raised:
         Store(path)
-    assert caught.value.title == "A newer database"
-    assert "Update rstitch" in caught.value.hint
+    assert raised.value.title == "Newer database"
+    assert "Update rstitch" in raised.value.hint
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["chats.db"]
 
 
-def test_the_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_the_database_of_another_program_is_refused_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "chats.db"
-    with raw(path) as db:
+    with open_sqlite(path) as db:
         db.execute("CREATE TABLE birds (name TEXT)")
     before = path.read_bytes()
     with pytest.raises(StorageError, match="another program"):
@@ -131,16 +131,16 @@ class _NoSearch(sqlite3.Connection):
         return super().execute(sql, *rest)
 
 
-def test_an_sqlite_that_cannot_search_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_sqlite_without_full_text_search_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, factory=_NoSearch, **options))
-    with pytest.raises(StorageError, match="no such module: fts5") as caught:
+    with pytest.raises(StorageError, match="no such module: fts5") as raised:
         Store(tmp_path / "chats.db")
-    assert sqlite3.sqlite_version in caught.value.message
-    assert caught.value.hint
+    assert sqlite3.sqlite_version in raised.value.message
+    assert raised.value.hint
 
 
-def test_scripts_are_taken_apart_at_their_statements() -> None:
+def test_scripts_are_split_into_statements() -> None:
     trigger = "CREATE TRIGGER t AFTER DELETE ON a BEGIN\n DELETE FROM b;\n DELETE FROM c;\nEND;"
     script = f"CREATE TABLE a (x TEXT DEFAULT ';'); {trigger}\n\n-- that was all; or was it\nDELETE FROM a;\n"
     assert list(statements(script)) == [
@@ -148,5 +148,5 @@ def test_scripts_are_taken_apart_at_their_statements() -> None:
         trigger,
         "-- that was all; or was it\nDELETE FROM a;",
     ]
-    with pytest.raises(ValueError, match="without an end"):
+    with pytest.raises(ValueError, match="unterminated"):
         list(statements("DELETE FROM a"))

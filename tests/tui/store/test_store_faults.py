@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_samples import Clock, make_trace, new_chat, raw
+from chat_samples import Clock, make_trace, new_chat, open_sqlite
 
 from rstitch_local.errors import StorageError
 from rstitch_tui.store import Store
@@ -42,7 +42,7 @@ def store(path: Path) -> Iterator[Store]:
         lambda store: store.finish_answer(1, make_trace([])),
     ],
 )
-def test_what_is_not_there_is_a_sentence(store: Store, action: Callable[[Store], object]) -> None:
+def test_a_missing_chat_or_message_is_a_storage_error(store: Store, action: Callable[[Store], object]) -> None:
     new_chat(store, "question")
     before = store.chats()
     with pytest.raises(StorageError, match=r"There is no (chat|message) \d+"):
@@ -51,33 +51,33 @@ def test_what_is_not_there_is_a_sentence(store: Store, action: Callable[[Store],
     assert store.path(99) == []
 
 
-def test_a_parent_in_another_chat_is_none(store: Store) -> None:
+def test_a_parent_in_another_chat_is_refused(store: Store) -> None:
     stranger, chat = new_chat(store, "question"), new_chat(store, "another")
     with pytest.raises(StorageError, match="no message"):
         store.add_user(chat.id, stranger.leaf, "text")
     assert [message.text for message in store.path(chat.id)] == ["another"]
 
 
-def test_a_file_that_is_no_database_is_left_as_it_is(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_not_changed(path: Path) -> None:
     path.write_bytes(b"my diary\n" * 1000)
-    with pytest.raises(StorageError, match="is no database") as caught:
+    with pytest.raises(StorageError, match="is not a database") as raised:
         Store(path)
-    assert caught.value.title == "Not a chat database"
+    assert raised.value.title == "Not a chat database"
     assert path.read_bytes() == b"my diary\n" * 1000
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StorageError, match="file") as caught:
+    with pytest.raises(StorageError, match="file") as raised:
         Store(tmp_path / "file" / "chats.db")
-    assert caught.value.title == "Cannot write"
-    with pytest.raises(StorageError, match="unable to open") as caught:
+    assert raised.value.title == "Cannot write database"
+    with pytest.raises(StorageError, match="unable to open") as raised:
         Store(tmp_path)
-    assert caught.value.title == "Cannot write"
+    assert raised.value.title == "Cannot write database"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_permission_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(StorageError, match="Permission denied"):
@@ -86,44 +86,43 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def _refused(store: Store, pragma: str) -> StorageError:
-    """The error of a write after a pragma that stands for a fault of the disk, and that nothing of it is kept."""
+def _failed_write(store: Store, pragma: str) -> StorageError:
+    """Return the error of a write after a pragma that simulates a fault of the disk; check that nothing is written."""
     chat = new_chat(store, "question")
     store._database.rows(pragma)
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(StorageError) as raised:
         store.add_user(chat.id, None, "x" * 1_000_000)
     assert [message.text for message in store.path(chat.id)] == ["question"]
-    return caught.value
+    return raised.value
 
 
-def test_a_full_disk_is_a_sentence_and_nothing_is_half_written(store: Store) -> None:
-    error = _refused(store, "PRAGMA max_page_count = 60")
+def test_a_full_disk_is_a_storage_error_and_the_write_is_rolled_back(store: Store) -> None:
+    error = _failed_write(store, "PRAGMA max_page_count = 60")
     assert error.title == "Disk full"
     store._database.rows("PRAGMA max_page_count = 1000000")
-    assert new_chat(store, "goes on").title == "goes on"
+    assert new_chat(store, "after").title == "after"
 
 
-def test_a_disk_that_became_read_only_is_a_sentence(store: Store) -> None:
-    assert _refused(store, "PRAGMA query_only = ON").title == "Cannot write"
+def test_a_read_only_disk_is_a_storage_error(store: Store) -> None:
+    assert _failed_write(store, "PRAGMA query_only = ON").title == "Cannot write database"
 
 
-def test_a_locked_database_is_a_sentence(path: Path) -> None:
-    with Store(path, wait_ms=20) as store, raw(path) as db:
+def test_a_locked_database_is_a_storage_error_and_can_be_read(path: Path) -> None:
+    with Store(path, wait_ms=20) as store, open_sqlite(path) as db:
         chat = new_chat(store, "question")
         db.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StorageError) as caught:
+        with pytest.raises(StorageError) as raised:
             store.rename(chat.id, "other")
-        assert caught.value.title == "Database in use"
-        # Reading goes on meanwhile.
+        assert raised.value.title == "Database in use"
         assert [row.title for row in store.chats()] == ["question"]
         db.execute("ROLLBACK")
         store.rename(chat.id, "other")
         assert store.chat(chat.id).title == "other"
 
 
-def test_a_database_locked_from_the_start_is_a_sentence(path: Path) -> None:
+def test_opening_a_locked_database_is_a_storage_error(path: Path) -> None:
     Store(path).close()
-    with raw(path) as db:
+    with open_sqlite(path) as db:
         db.execute("PRAGMA journal_mode = DELETE")
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StorageError, match="locked"):
@@ -131,7 +130,7 @@ def test_a_database_locked_from_the_start_is_a_sentence(path: Path) -> None:
 
 
 class _BusyAtFirst(sqlite3.Connection):
-    """Two apps that begin with one file at the same moment: SQLite does not wait by itself there."""
+    """Another process opens the same new file: SQLite's own timeout does not apply here."""
 
     refusals = 0
 
@@ -144,38 +143,38 @@ class _BusyAtFirst(sqlite3.Connection):
         return super().execute(sql, *rest)
 
 
-def test_two_apps_may_begin_with_one_file_at_the_same_moment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_can_open_a_new_database_at_the_same_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, factory=_BusyAtFirst, **options))
     monkeypatch.setattr(_BusyAtFirst, "refusals", 2)
     with Store(path) as store:
         assert store.chats() == []
     monkeypatch.setattr(_BusyAtFirst, "refusals", 1_000_000)
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(StorageError) as raised:
         Store(path, wait_ms=1)
-    assert caught.value.title == "Database in use"
+    assert raised.value.title == "Database in use"
 
 
-def test_a_damaged_database_is_a_sentence(path: Path) -> None:
+def test_a_damaged_database_is_a_storage_error(path: Path) -> None:
     with Store(path) as store:
         chat = new_chat(store, *(f"turn {number} " + "x" * 2000 for number in range(20)))
     data = bytearray(path.read_bytes())
     data[8192:] = b"\xff" * (len(data) - 8192)
     path.write_bytes(data)
-    with pytest.raises(StorageError) as caught, Store(path) as store:
+    with pytest.raises(StorageError) as raised, Store(path) as store:
         store.path(chat.id)
-    assert caught.value.title == "Damaged database"
+    assert raised.value.title == "Damaged database"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
-def test_nobody_else_can_read_what_was_said(store: Store, path: Path) -> None:
+def test_the_files_are_private_to_the_user(store: Store, path: Path) -> None:
     new_chat(store, "question")
     assert {file.name: file.stat().st_mode & 0o077 for file in path.parent.iterdir()} == dict.fromkeys(
         ("chats.db", "chats.db-wal", "chats.db-shm"), 0
     )
 
 
-def test_closing_twice_and_using_it_then_is_no_traceback(path: Path) -> None:
+def test_using_a_closed_store_is_a_storage_error(path: Path) -> None:
     store = Store(path)
     store.close()
     store.close()
@@ -183,7 +182,7 @@ def test_closing_twice_and_using_it_then_is_no_traceback(path: Path) -> None:
         store.chats()
 
 
-def test_an_error_within_a_write_undoes_it(store: Store) -> None:
+def test_an_exception_in_a_write_rolls_it_back(store: Store) -> None:
     chat = new_chat(store, "question")
     with suppress(ZeroDivisionError), store._database.write() as db:
         db.execute("UPDATE chats SET title = 'half'")

@@ -1,4 +1,4 @@
-"""Chats in one SQLite database."""
+"""The SQLite database of all chats."""
 
 from rstitch_tui.store.records import Chat, ChatRow, Message, Snippet
 from rstitch_tui.store.store import Store

@@ -1,6 +1,6 @@
-"""One open SQLite file: how it is opened so that several apps can use it at once, and its errors as sentences.
+"""An open SQLite file that several processes can use at the same time; errors of SQLite become StorageErrors.
 
-Knows SQLite; nothing of what is kept in the tables.
+Independent of the tables in the database.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rstitch_local.errors import StorageError
-from rstitch_tui.store.migrations import OTHER_FOLDER, migrate, require_search, version_of
+from rstitch_tui.store.migrations import OTHER_FOLDER_HINT, migrate, require_search, version_of
 
 _WAL_BYTES = 4 << 20
 _RETRY_S = 0.02
@@ -22,56 +22,56 @@ Values = Sequence[Any] | Mapping[str, Any]
 
 
 class Database:
-    """An open database, brought up to date. Used by the thread that opened it.
+    """An open database, migrated to the newest version. Use it only in the thread that opened it.
 
     Args:
-        path: the file; it and its folder are made when they are not there.
-        wait_ms: how long to wait for another app's write to end.
+        path: the file; created with its folder if missing.
+        wait_ms: how long to wait for a write of another process.
 
     Raises:
-        StorageError: the file cannot be read or written, is none of ours, or was written by a newer version.
+        StorageError: the file cannot be read or written, belongs to another program, or is of a newer version.
     """
 
     def __init__(self, path: Path, *, wait_ms: int = 2000) -> None:
         self.path = path
-        with _sentences(path):
+        with _storage_errors(path):
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                # What people say to a model is nobody else's business; SQLite's side files take over the mode.
+                # Chats are private. SQLite's side files get the same mode.
                 path.touch(mode=0o600)
             self._connection = sqlite3.connect(path, timeout=wait_ms / 1000, isolation_level=None)
         try:
-            with _sentences(path):
+            with _storage_errors(path):
                 self._prepare(wait_ms / 1000)
         except BaseException:
             self._connection.close()
             raise
 
     def close(self) -> None:
-        """Let go of the file; closing twice does nothing."""
-        # The last one out tidies up the side files; where that fails, the next one in does.
+        """Close the file; closing it twice does nothing."""
+        # The last connection to close merges the side files; if that fails, the next one to open does.
         with suppress(sqlite3.Error):
             self._connection.close()
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: everything in the block is kept, or nothing is. Raises StorageError."""
+        """Run the block as one transaction, rolled back by an exception. Raises StorageError."""
         connection = self._connection
-        with _sentences(self.path):
+        with _storage_errors(self.path):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                # A full disk may have rolled back already.
+                # SQLite may have rolled back already, for example when the disk was full.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
 
     @contextmanager
     def cursor(self, query: str, values: Values = ()) -> Iterator[Iterator[sqlite3.Row]]:
-        """The rows of a query, read as they are asked for. Raises StorageError."""
-        with _sentences(self.path):
+        """Yield an iterator over the rows of a query, read one by one. Raises StorageError."""
+        with _storage_errors(self.path):
             cursor = self._connection.execute(query, values)
             try:
                 yield cursor
@@ -79,83 +79,85 @@ class Database:
                 cursor.close()
 
     def rows(self, query: str, values: Values = ()) -> list[sqlite3.Row]:
-        """All rows of a query. Raises StorageError."""
+        """Return all rows of a query. Raises StorageError."""
         with self.cursor(query, values) as cursor:
             return list(cursor)
 
     def row(self, query: str, values: Values = ()) -> sqlite3.Row | None:
-        """The first row of a query, if there is one. Raises StorageError."""
+        """Return the first row of a query, or None. Raises StorageError."""
         with self.cursor(query, values) as cursor:
             return next(cursor, None)
 
     def shrink(self) -> None:
-        """Give free pages back to the disk. Raises StorageError."""
-        with _sentences(self.path):
-            # As a script: `execute` would stop after the first page.
+        """Return free pages to the file system. Raises StorageError."""
+        with _storage_errors(self.path):
+            # `execute` would stop after the first page.
             self._connection.executescript("PRAGMA incremental_vacuum")
 
     def _prepare(self, wait_s: float) -> None:
         connection = self._connection
         connection.row_factory = sqlite3.Row
-        # First whether it is ours: a stranger's file is left as it is.
+        # Check the owner first: the file of another program must not be changed.
         if version_of(connection, self.path) == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         require_search(connection)
-        self._write_ahead(time.monotonic() + wait_s)
-        # A killed process loses nothing; a power cut may lose the last second, but never more than that.
+        self._enable_wal(time.monotonic() + wait_s)
+        # A killed process loses nothing. A power failure may lose the last second, and never damages the file.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         migrate(connection, self.path)
         connection.execute("PRAGMA foreign_keys = ON")
 
-    def _write_ahead(self, deadline: float) -> None:
-        """Readers and one writer at the same time; where a file system cannot do that, one after the other."""
+    def _enable_wal(self, deadline: float) -> None:
+        """Allow readers during a write; a file system that does not support this keeps the default mode."""
         while True:
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
                 return
             except sqlite3.OperationalError as error:
-                # This one change of mode does not wait by itself while another app begins with the same file.
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                # SQLite's own timeout does not apply while another process opens the same new file.
+                if _primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(_RETRY_S)
 
 
 @contextmanager
-def _sentences(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the disk complain of into StorageError."""
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Convert errors of SQLite and of the file system to StorageError."""
     try:
         yield
     except sqlite3.Error as error:
         raise _storage_error(path, error) from error
     except OSError as error:
-        raise StorageError("Cannot write", f"{path}: {error.strerror or error}.", OTHER_FOLDER) from error
+        raise StorageError("Cannot write database", f"{path}: {error.strerror or error}.", OTHER_FOLDER_HINT) from error
 
 
-def _code(error: sqlite3.Error) -> int | None:
-    """SQLite's error code without its finer distinctions; the binding's own complaints have none."""
+def _primary_code(error: sqlite3.Error) -> int | None:
+    """Return SQLite's primary result code; None for errors raised by Python's binding."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 
 def _storage_error(path: Path, error: sqlite3.Error) -> StorageError:
-    match _code(error):
+    match _primary_code(error):
         case sqlite3.SQLITE_NOTADB:
-            return StorageError("Not a chat database", f"{path} is no database.", OTHER_FOLDER)
+            return StorageError("Not a chat database", f"{path} is not a database.", OTHER_FOLDER_HINT)
         case sqlite3.SQLITE_CORRUPT:
             return StorageError(
                 "Damaged database",
                 f"{path}: {error}.",
-                "Put a copy of it back, or move it away to begin anew.",
+                "Restore it from a backup, or move it away to start with an empty one.",
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_AUTH:
             return StorageError(
-                "Cannot write", f"{path}: {error}.", "Check who may write there, or set RSTITCH_HOME to another folder."
+                "Cannot write database",
+                f"{path}: {error}.",
+                "Check its permissions, or set RSTITCH_HOME to another folder.",
             )
         case sqlite3.SQLITE_FULL:
-            return StorageError("Disk full", f"{path} could not be written.", "Make room and try again.")
+            return StorageError("Disk full", f"{path} could not be written.", "Free some space and try again.")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StorageError(
-                "Database in use", f"Another program keeps {path} locked.", "Close it, or try again in a moment."
+                "Database in use", f"Another program has locked {path}.", "Close it, or try again in a moment."
             )
-    return StorageError("Cannot use the database", f"{path}: {error}.", "Nothing that was saved before is lost.")
+    return StorageError("Cannot use database", f"{path}: {error}.", "Chats saved before are not affected.")

@@ -1,6 +1,6 @@
-"""A chat as Markdown for people and as JSON for programs; one answer as a page of its own (`to_html`).
+"""A chat as Markdown and as JSON, and one answer as an HTML page (`to_html`).
 
-Knows what is in a chat and how these formats are written; nothing of where the text goes.
+Returns text; does not write files.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 
 
 def to_markdown(chat: Chat, messages: Sequence[Message]) -> str:
-    """A branch of a chat to read: settings in a table, turns with their figures, thinking folded.
+    """Return a branch of a chat as Markdown: a table of settings, the messages with metrics, the thinking folded.
 
-    What was said stands there as the Markdown it is; only what would reach beyond its own turn is tied down.
+    Messages are inserted as Markdown; only what would affect the following messages is escaped or closed.
 
     Args:
         chat: the chat.
-        messages: the branch, as `Store.path` gives it.
+        messages: the branch, from `Store.path`.
     """
-    blocks = [f"# {_literal(chat.title or 'Untitled chat')}", _table(chat)]
+    blocks = [f"# {_escape(chat.title or 'Untitled chat')}", _settings_table(chat)]
     if chat.settings.system:
-        blocks += ["## System prompt", _closed(chat.settings.system)]
+        blocks += ["## System prompt", _close_fence(chat.settings.system)]
     for message in messages:
-        blocks += ["## You", _closed(message.text)] if message.role == "user" else ["## Answer", *_answer(message)]
+        blocks += ["## You", _close_fence(message.text)] if message.role == "user" else ["## Answer", *_answer(message)]
     return "\n\n".join(blocks) + "\n"
 
 
 def to_json(chat: Chat, messages: Messages) -> str:
-    """Everything there is of a chat, all branches and traces included.
+    """Return a chat with all branches and traces as JSON.
 
-    The object has: `format` ("rstitch-chat"), `version` (1; raised when a field changes its meaning), `chat` (id,
-    title, created and updated as seconds since 1970, settings), `branch` (ids of the messages that are shown, first
-    to last), and `messages`: those of all branches, oldest first, each with id, parent (null for a first one), role
-    (user or assistant), created, prefix (the text an answer was made to begin with), text (prefix included), stop,
-    error, and trace (null for the user's): `Trace.to_dict`, whose `steps` are the tokens. A number that JSON cannot
-    write, such as an infinite tau, becomes a string.
+    The object has: `format` ("rstitch-chat"), `version` (1; increased when the meaning of a field changes), `chat`
+    (id, title, created and updated in seconds since 1970, settings), `branch` (ids of the messages that are shown,
+    first to last), and `messages`, those of all branches, oldest first: id, parent (null for a first one), role
+    (user or assistant), created, prefix (text the answer was made to start with), text (with the prefix), stop,
+    error, and trace (null for a user's message), which is `Trace.to_dict()` with the tokens in `steps`. A number that
+    JSON cannot express, such as an infinite tau, becomes a string.
 
     Args:
         chat: the chat.
-        messages: the store it is in.
+        messages: the store of the chat.
     """
     content = {
         "format": JSON_FORMAT,
@@ -75,7 +75,7 @@ def to_json(chat: Chat, messages: Messages) -> str:
     try:
         return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     except ValueError:
-        return json.dumps(_finite(content), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+        return json.dumps(_without_infinities(content), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
 def _record(message: Message, messages: Messages) -> dict[str, Any]:
@@ -93,19 +93,19 @@ def _record(message: Message, messages: Messages) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
-    """The value with numbers that JSON has no word for as strings."""
+def _without_infinities(value: Any) -> Any:
+    """Return the value with infinities and NaNs as strings."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _without_infinities(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_without_infinities(item) for item in value]
     return value
 
 
-def _sums_of(message: Message) -> Trace | None:
-    """A finished answer's trace without its steps; None where there are no sums, or they are damaged."""
+def _trace_without_steps(message: Message) -> Trace | None:
+    """Return the totals of a finished answer as a trace; None if there are none or they are damaged."""
     if message.totals is None:
         return None
     try:
@@ -114,39 +114,39 @@ def _sums_of(message: Message) -> Trace | None:
         return None
 
 
-def _table(chat: Chat) -> str:
+def _settings_table(chat: Chat) -> str:
     settings = chat.settings.model_dump(mode="json", exclude={"system", "first"}, exclude_none=True)
-    rows = {"begun": f"{datetime.fromtimestamp(chat.created).astimezone():%Y-%m-%d %H:%M}", **settings}
-    lines = [f"| {name.replace('_', ' ')} | {_literal(str(value))} |" for name, value in rows.items()]
+    rows = {"started": f"{datetime.fromtimestamp(chat.created).astimezone():%Y-%m-%d %H:%M}", **settings}
+    lines = [f"| {name.replace('_', ' ')} | {_escape(str(value))} |" for name, value in rows.items()]
     return "\n".join(["| setting | value |", "|---|---|", *lines])
 
 
 def _answer(message: Message) -> list[str]:
-    thinking, said = split_thinking(message.text, message.opens_thinking, finished=not message.unfinished)
+    thinking, answer = split_thinking(message.text, message.opens_thinking, finished=not message.unfinished)
     blocks = []
     if thinking:
-        inside = _closed(thinking).replace("</details", "&lt;/details")
+        inside = _close_fence(thinking).replace("</details", "&lt;/details")
         blocks.append(f"<details>\n<summary>Thinking</summary>\n\n{inside}\n\n</details>")
-    if said.strip():
-        blocks.append(_closed(said.strip("\n")))
+    if answer.strip():
+        blocks.append(_close_fence(answer.strip("\n")))
     if message.error:
-        blocks.append(f"> **Error:** {_literal(one_line(message.error, 1000))}")
-    sums = _sums_of(message)
-    if sums is not None:
-        shown = [f"{name} {value}" for name, value in {**metrics(sums), **settings_of(sums)}.items()]
-        blocks.append(f"> {_literal(', '.join(shown))}; {STOP_REASONS.get(message.stop or '', message.stop)}.")
+        blocks.append(f"> **Error:** {_escape(one_line(message.error, 1000))}")
+    trace = _trace_without_steps(message)
+    if trace is not None:
+        labels = [f"{name} {value}" for name, value in {**metrics(trace), **settings_of(trace)}.items()]
+        blocks.append(f"> {_escape(', '.join(labels))}; {STOP_REASONS.get(message.stop or '', message.stop)}.")
     elif message.unfinished:
-        blocks.append("> Still being written.")
+        blocks.append("> Still being generated.")
     return blocks
 
 
-def _literal(text: str) -> str:
-    """A line in which Markdown finds nothing to do."""
+def _escape(text: str) -> str:
+    """Return the text as one line with Markdown escaped."""
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", one_line(text, 2000))
 
 
-def _closed(text: str) -> str:
-    """The text, fit for a terminal, with the code fence closed that an interrupted answer left open."""
+def _close_fence(text: str) -> str:
+    """Return the text without control characters, with the code fence closed that a truncated answer left open."""
     text = safe_text(text)
     fence = ""
     for line in text.split("\n"):
@@ -155,7 +155,7 @@ def _closed(text: str) -> str:
             continue
         mark, rest = match.groups()
         if not fence:
-            # A backtick in what follows makes it a piece of code in a line.
+            # With a backtick in the rest of the line it is inline code.
             fence = "" if mark[0] == "`" and "`" in rest else mark
         elif mark.startswith(fence) and not rest.strip():
             fence = ""

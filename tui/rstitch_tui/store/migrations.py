@@ -1,7 +1,4 @@
-"""The shape of the chat database, as an ordered list of SQL scripts, and how a database is brought up to date.
-
-Knows tables and versions; nothing of chats, messages or of who asks for them.
-"""
+"""The schema of the chat database as an ordered list of SQL scripts, and running the missing ones."""
 
 from __future__ import annotations
 
@@ -12,18 +9,17 @@ from pathlib import Path
 from rstitch_local.errors import StorageError
 
 APPLICATION_ID = 0x52535443
-"""Written into the file's header ("RSTC"), so that the database of another program is not taken for ours."""
+"""Written into the file's header ("RSTC"): databases of other programs are recognized and refused."""
 
-OTHER_FOLDER = "Move the file away, or set RSTITCH_HOME to another folder."
-"""What helps against most files that are none of ours."""
+OTHER_FOLDER_HINT = "Move the file away, or set RSTITCH_HOME to another folder."
 
-# A released script is never changed: a database that has run it would not run it again. Tests hold their hashes.
+# Never change a released script: a database that has run it will not run it again. A test compares the hashes.
 #
-# Deleting a chat takes its messages with it. A message's parent is looked at only when the transaction ends: a
-# cascade along the parents would be as deep as the chat is long, and SQLite ends it at 1000.
-# `writing` has a row for each answer in the making; `parts` what was saved of it so far. `words` is the full-text
-# index, of letters in threes so that Chinese, Japanese and parts of words are found; rowid is the message's id, or
-# minus the chat's for its title.
+# Deleting a chat deletes its messages. The reference to a message's parent is checked at the end of the transaction:
+# a cascade along the parents would be as deep as the chat is long, and SQLite limits it to 1000.
+# `writing` has a row for each unfinished answer, `parts` the steps saved of it so far. `words` is the full-text index,
+# with trigrams so that Chinese, Japanese and parts of words are found; its rowid is the id of a message, or the
+# negated id of a chat for its title.
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE chats (
@@ -89,53 +85,53 @@ MIGRATIONS: tuple[str, ...] = (
 
 
 def require_search(connection: sqlite3.Connection) -> None:
-    """Raise StorageError where this Python's SQLite cannot search in texts."""
+    """Raise StorageError if this Python's SQLite has no full-text search."""
     try:
         connection.execute("CREATE VIRTUAL TABLE temp.probe USING fts5 (text, tokenize = 'trigram')")
         connection.execute("DROP TABLE temp.probe")
     except sqlite3.OperationalError as error:
         raise StorageError(
-            "SQLite cannot search",
-            f"The SQLite of this Python ({sqlite3.sqlite_version}) lacks FTS5 with its trigram tokenizer: {error}.",
+            "SQLite too old",
+            f"SQLite {sqlite3.sqlite_version} of this Python has no FTS5 with the trigram tokenizer: {error}.",
             "Use a Python with SQLite 3.34 or newer, such as the one from python.org or uv.",
         ) from error
 
 
 def version_of(connection: sqlite3.Connection, path: Path, newest: int = len(MIGRATIONS)) -> int:
-    """The version of a database, 0 for an empty one; nothing is changed.
+    """Return the version of a database, 0 for an empty one, without changing it.
 
     Raises:
-        StorageError: it belongs to another program, or to a newer version of this one.
+        StorageError: the database belongs to another program or to a newer version of rstitch.
     """
     owner = _number(connection, "application_id")
     version = _number(connection, "user_version")
     if owner != APPLICATION_ID and (owner or version or _tables(connection)):
-        raise StorageError("Not a chat database", f"{path} belongs to another program.", OTHER_FOLDER)
+        raise StorageError("Not a chat database", f"{path} belongs to another program.", OTHER_FOLDER_HINT)
     if version > newest:
         raise StorageError(
-            "A newer database",
-            f"{path} was written by a newer rstitch: its version is {version}, this one knows up to {newest}.",
-            "Update rstitch, or set RSTITCH_HOME to another folder and begin anew there.",
+            "Newer database",
+            f"{path} was written by a newer rstitch: its version is {version}, this rstitch supports up to {newest}.",
+            "Update rstitch, or set RSTITCH_HOME to another folder.",
         )
     return version
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str] = MIGRATIONS) -> None:
-    """Run what a database has not run yet, each script wholly or not at all.
+    """Run the scripts that a database has not run yet, each in a transaction.
 
-    Foreign keys must be off: a script may have to build a table anew.
+    Foreign keys must be off, because a script may have to recreate a table.
     """
     while version_of(connection, path, len(migrations)) < len(migrations):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            # Only now is it sure that no other process is doing the same.
+            # Read again: another process may have migrated it before the transaction began.
             version = version_of(connection, path, len(migrations))
             if version < len(migrations):
                 for statement in statements(migrations[version]):
                     connection.execute(statement)
                 broken = connection.execute("PRAGMA foreign_key_check").fetchone()
                 if broken is not None:
-                    raise sqlite3.IntegrityError(f"rows of {broken[0]} point nowhere after migration {version + 1}")
+                    raise sqlite3.IntegrityError(f"migration {version + 1} leaves dangling references in {broken[0]}")
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {version + 1}")
             connection.execute("COMMIT")
@@ -146,17 +142,17 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str
 
 
 def statements(script: str) -> Iterator[str]:
-    """The statements of a script one by one (`executescript` would commit before the first)."""
+    """Yield the statements of a script; `executescript` would commit before the first one."""
     statement = ""
     *pieces, rest = script.split(";")
     for piece in pieces:
         statement += f"{piece};"
-        # A semicolon may stand in a text, a comment or a trigger.
+        # A semicolon may be inside a string, a comment or a trigger.
         if sqlite3.complete_statement(statement):
             yield statement.strip()
             statement = ""
     if (statement + rest).strip():
-        raise ValueError(f"a statement without an end: {(statement + rest).strip()}")
+        raise ValueError(f"unterminated statement: {(statement + rest).strip()}")
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:

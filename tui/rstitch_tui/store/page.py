@@ -1,4 +1,4 @@
-"""One answer of a chat as a self-contained page.
+"""One answer of a chat as a self-contained HTML page.
 
 The layout of the page is in `rstitch_local.trace.page`.
 """
@@ -16,23 +16,23 @@ from rstitch_tui.store.records import Chat, Message
 
 
 def to_html(chat: Chat, question: Message, answer: Message, trace: Trace) -> str:
-    """A page with one answer, to look at in a browser.
+    """Return an HTML page with one answer.
 
     Args:
-        chat: the chat it is from.
+        chat: the chat of the answer.
         question: the message it answers.
-        answer: the message itself.
-        trace: its record, as `Store.trace` gives it.
+        answer: the message with the answer.
+        trace: its trace, from `Store.trace`.
     """
     title = chat.title or "Untitled chat"
     when = f"{datetime.fromtimestamp(answer.created).astimezone():%Y-%m-%d %H:%M}"
-    said = answer_html(trace, prefix=answer.prefix, opens_thinking=answer.opens_thinking)
+    body = answer_html(trace, prefix=answer.prefix, opens_thinking=answer.opens_thinking)
     error = f'\n<p class="error">{html_text(answer.error)}</p>' if answer.error else ""
     return document(
         title,
         [
             f"<header><h1>{html_text(title)}</h1><p>{when}, {html_text(stop_reason(trace))}.</p></header>",
             question_html(question.text),
-            *answer_parts(trace, said + error),
+            *answer_parts(trace, body + error),
         ],
     )

@@ -1,6 +1,6 @@
-"""What the store hands out: chats, rows of the list of chats, messages.
+"""The records that the store returns: chats, entries of the list of chats, messages.
 
-Knows what a chat consists of; nothing of how it is kept.
+Independent of the database.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ Speaker = Literal["user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A conversation, which is a tree of messages.
+    """A conversation: a tree of messages.
 
-    title: one line; empty until the first question.
-    leaf: id of the last message of the branch that is shown; None while there is none.
-    created, updated: seconds since 1970; updated when something is said, not when it is renamed.
+    Attributes:
+        id: id of the chat.
+        title: one line; empty until the first question.
+        settings: the chat's own settings.
+        leaf: id of the last message of the branch that is shown; None for an empty chat.
+        created: seconds since 1970.
+        updated: time of the last message in seconds since 1970; renaming does not change it.
     """
 
     id: int
@@ -32,9 +36,9 @@ class Chat:
 
 
 class Snippet(NamedTuple):
-    """Where a search found something: the words before it, itself, and those after; all empty without a search.
+    """The place of a search hit: the text before it, the match, the text after it; all empty without a search.
 
-    Each on one line and free of control characters, but for the markup of whatever draws it.
+    Each is on one line and has no control characters, but may contain characters that are markup to its renderer.
     """
 
     before: str = ""
@@ -44,7 +48,7 @@ class Snippet(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChatRow:
-    """A chat as the list of chats shows it; `messages` counts those of all branches."""
+    """An entry of the list of chats; `messages` is the number of messages in all branches."""
 
     id: int
     title: str
@@ -55,15 +59,21 @@ class ChatRow:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One thing said.
+    """A question or an answer.
 
-    parent: id of the message before it; None for a chat's first. Messages with one parent are siblings.
-    text: all of it, prefix included; of an answer in the making, what has been saved so far.
-    prefix: the text an answer was made to begin with.
-    stop: why an answer ended: eog, length, interrupted or error; None while it is written, and of the user's.
-    error: what went wrong, as one sentence, where stop is error.
-    settings: what an answer was made with, as in `Trace.settings`.
-    totals: the sums of a finished answer, as in `Trace.totals()`; the steps are loaded by `Store.trace`.
+    Attributes:
+        id: id of the message.
+        chat_id: id of its chat.
+        parent: id of the message before it; None for a first one. Messages with the same parent are siblings.
+        role: "user" or "assistant".
+        prefix: text the answer was made to start with.
+        text: the whole text with the prefix; of an unfinished answer, the text saved so far.
+        stop: why the answer ended: "eog", "stop", "length", "interrupted" or "error"; None for an unfinished answer
+            and for a user's message.
+        error: the error message if stop is "error".
+        created: seconds since 1970.
+        settings: settings of the answer, as in `Trace.settings`.
+        totals: totals of a finished answer, as in `Trace.totals()`; `Store.trace` loads the steps.
     """
 
     id: int
@@ -80,10 +90,10 @@ class Message:
 
     @property
     def unfinished(self) -> bool:
-        """Whether it is an answer that is still being written, here or by another app."""
+        """Whether it is an answer that is still being generated, here or by another process."""
         return self.role == "assistant" and self.stop is None
 
     @property
     def opens_thinking(self) -> bool:
-        """Whether the template had opened the reasoning, so that the text shows only its end."""
+        """Whether the chat template opened the thinking, so that the text contains only its closing tag."""
         return bool(self.settings.get("opens_thinking"))
