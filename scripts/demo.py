@@ -1,35 +1,28 @@
-"""What the method does, in half a minute: the shipped problems by the small model, the large one, and both.
+"""Show the method in half a minute: the example problems solved by the small model, the large model, and both.
 
     python scripts/demo.py [--out DIR]
 
-Each router's answers are kept in a run folder below DIR, as `rstitch solve` writes them; the demo begins afresh.
+The answers of each router are written to a run folder below DIR, as with `rstitch bench`; existing ones are replaced.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from contextlib import nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from rstitch_local import load_pair
-from rstitch_local.decoding.roles import Role
-from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.problems.prompts import prompt_of
-from rstitch_local.problems.runner import Job
-from rstitch_local.problems.tasks import Settings
-from rstitch_local.study.bench import compare_routers, folder_name, run_bench
-from rstitch_local.study.bench_progress import ConsoleBenchProgress
+from rstitch_local import Sampling, bench, load_pair
+from rstitch_local.study.bench import folder_name
 from rstitch_local.study.router_metrics import RouterMetrics
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    """Solve the examples three times and show what each way took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "demo")
     out = parser.parse_args().out
@@ -37,34 +30,27 @@ def main() -> None:
         routers = ["slm", pair.defaults.router]
         for router in ("llm", *routers):
             shutil.rmtree(out / folder_name(router), ignore_errors=True)
-        job = Job(
-            source=ROOT / "examples" / "word_problems.jsonl",
-            out=out,
-            settings=Settings("llm", Sampling(), prompt_of(pair.defaults.prompt)),
-            model_settings={role.value: pair.weights[role].path.name for role in Role},
-            pair_name=pair.name,
-        )
-        progress = ConsoleBenchProgress(Console(stderr=True))
-        results = compare_routers(run_bench(job, routers, lambda: nullcontext(pair), progress))
-    llm, slm, both = results
+        problems = ROOT / "examples" / "word_problems.jsonl"
+        result = bench(problems, pair, routers, sampling=Sampling(), out=out, progress=True)
+    llm, slm, both = result.routers
     screen = Console()
-    screen.print(_table(results))
+    screen.print(_table(result.routers))
     screen.print(
-        f"The small model wrote wherever it was sure, and the large one {both.llm_share or 0:.0%} of the tokens: "
-        f"{_accuracy(both)} right against {_accuracy(slm)} and {_accuracy(llm)} alone, "
-        f"{both.speed_up or 0:.1f} times as fast as the large model."
+        f"The large model generated {both.llm_share or 0:.0%} of the tokens, where the small model was uncertain. "
+        f"Correct: {_accuracy(both)} with both models, {_accuracy(slm)} with the small one, {_accuracy(llm)} with the "
+        f"large one. Both together are {both.speed_up or 0:.1f} times as fast as the large model."
     )
 
 
-def _accuracy(result: RouterMetrics) -> str:
-    return f"{result.accuracy or 0:.0%}"
+def _accuracy(metrics: RouterMetrics) -> str:
+    return f"{metrics.accuracy or 0:.0%}"
 
 
-def _table(results: list[RouterMetrics]) -> Table:
+def _table(rows: Sequence[RouterMetrics]) -> Table:
     table = Table("router")
-    for name in ("accuracy", "LLM share", "tokens", "ms a problem", "speed-up"):
+    for name in ("accuracy", "LLM share", "tokens", "ms per problem", "speed-up"):
         table.add_column(name, justify="right")
-    for row in results:
+    for row in rows:
         table.add_row(
             row.router,
             _accuracy(row),

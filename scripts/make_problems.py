@@ -20,12 +20,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=5)
     arguments = parser.parse_args()
-    problems = (generate(arguments.seed, index) for index in range(arguments.count))
-    rows = [
+    rows = word_problems(arguments.seed, arguments.count)
+    arguments.file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def word_problems(seed: int, count: int) -> list[dict[str, str]]:
+    """Generate rows of a problem file."""
+    problems = (generate(seed, index) for index in range(count))
+    return [
         {"id": str(index), "question": problem.question, "answer": str(problem.answer)}
         for index, problem in enumerate(problems)
     ]
-    arguments.file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
