@@ -1,12 +1,12 @@
-"""Makes the demo pair that ships with the package, one command a stage.
+"""Create the demo pair that is part of the package, one command per stage.
 
     python scripts/train_demo_pair.py tokenizer
     python scripts/train_demo_pair.py data slm        (and llm)
-    python scripts/train_demo_pair.py train slm       (and llm; resumes by itself)
+    python scripts/train_demo_pair.py train slm       (and llm; resumes from a checkpoint)
     python scripts/train_demo_pair.py export
     python scripts/train_demo_pair.py evaluate
 
-Everything but the exported files stays in the work folder (`--folder`, default `build/demo_pair`).
+All files except the exported ones are in the work folder (`--folder`, default `build/demo_pair`).
 """
 
 from __future__ import annotations
@@ -23,28 +23,27 @@ EXAMPLES = {"slm": 400_000, "llm": 320_000}
 
 
 def main() -> None:
-    """Read the command line and run one stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "demo_pair")
     stages = parser.add_subparsers(dest="stage", required=True)
-    stages.add_parser("tokenizer", help="learn the merges, write the vocabulary-only GGUF")
-    data = stages.add_parser("data", help="generate and tokenise the examples of one model")
+    stages.add_parser("tokenizer", help="learn the merges and write a GGUF file with the vocabulary")
+    data = stages.add_parser("data", help="generate and tokenize the examples of one model")
     data.add_argument("role", choices=("slm", "llm"))
-    data.add_argument("--examples", type=int, help="how many (default: 400,000 slm, 320,000 llm)")
-    train = stages.add_parser("train", help="train one model, or go on where a checkpoint stopped")
+    data.add_argument("--examples", type=int, help="number of examples; default: 400,000 (slm), 320,000 (llm)")
+    train = stages.add_parser("train", help="train one model, or resume from its checkpoint")
     train.add_argument("role", choices=("slm", "llm"))
     train.add_argument("--threads", type=int)
     train.add_argument("--learning-rate", type=float)
     train.add_argument("--tokens-per-step", type=int)
-    train.add_argument("--stop-at", type=int, help="stop at this step, before the decay is over")
+    train.add_argument("--stop-at", type=int, help="stop at this step")
     train.add_argument("--no-compile", action="store_true")
-    export = stages.add_parser("export", help="write the checkpoints as GGUF and compare them with torch")
-    export.add_argument("--to", type=Path, default=builtin.FOLDER, help="folder of demo-slm.gguf and demo-llm.gguf")
-    export.add_argument("--role", choices=("slm", "llm"), action="append", help="only this one")
-    evaluate = stages.add_parser("evaluate", help="accuracy, length and speed through this project's engine")
-    evaluate.add_argument("--files", type=Path, default=builtin.FOLDER, help="folder of the two GGUF files")
+    export = stages.add_parser("export", help="export the checkpoints to GGUF and compare their logits with torch")
+    export.add_argument("--to", type=Path, default=builtin.FOLDER, help="folder for demo-slm.gguf and demo-llm.gguf")
+    export.add_argument("--role", choices=("slm", "llm"), action="append", help="export this model only")
+    evaluate = stages.add_parser("evaluate", help="measure accuracy, length and speed with this project's engine")
+    evaluate.add_argument("--files", type=Path, default=builtin.FOLDER, help="folder with the two GGUF files")
     evaluate.add_argument("--problems", type=int, default=500)
-    evaluate.add_argument("--router", action="append", help="default: slm, llm and entropy at five values of tau")
+    evaluate.add_argument("--router", action="append", help="may be repeated; default: slm, llm and five values of tau")
     examples = stages.add_parser("examples", help="write the example problem file")
     examples.add_argument("--out", type=Path, default=ROOT / "examples" / "word_problems.jsonl")
     options = parser.parse_args()
@@ -57,7 +56,7 @@ def main() -> None:
 
 
 def make_tokenizer(options: argparse.Namespace) -> None:
-    """Learn from 30,000 training problems."""
+    """Learn the merges from 30,000 training problems."""
     from demo_pair import data, export, tokenizer
 
     tokenizer.learn(data.tokenizer_texts(30_000), options.folder / "vocabulary.json")
@@ -74,7 +73,7 @@ def make_data(options: argparse.Namespace) -> None:
 
 
 def run_training(options: argparse.Namespace) -> None:
-    """Train one role with its recipe, changed where the command line says so."""
+    """Train one role with its recipe and the changes of the command line."""
     from demo_pair import data, training
     from demo_pair.tokenizer import Vocabulary
 
@@ -86,17 +85,17 @@ def run_training(options: argparse.Namespace) -> None:
     changes = {"threads": options.threads, "tokens_per_step": options.tokens_per_step}
     changes |= {"learning_rate": options.learning_rate, "embedding_rate": options.learning_rate}
     recipe = dataclasses.replace(recipe, **{key: value for key, value in changes.items() if value is not None})
-    problems = [word_problems.generate(data.LOOK_SEED, i) for i in range(recipe.look_at)]
-    look = [(vocabulary.encode(data.prompt_text(p.question)), p.answer) for p in problems]
+    problems = [word_problems.generate(data.VALIDATION_SEED, i) for i in range(recipe.validation_problems)]
+    questions = [(vocabulary.encode(data.prompt_text(p.question)), p.answer) for p in problems]
     end = vocabulary.encode("<|im_end|>")[0]
     training.train(
-        recipe, data.read(options.role, options.folder), look, vocabulary.decode, end, len(vocabulary),
+        recipe, data.read(options.role, options.folder), questions, vocabulary.decode, end, len(vocabulary),
         options.folder, stop_at=options.stop_at, compiled=not options.no_compile,
     )  # fmt: skip
 
 
 def run_export(options: argparse.Namespace) -> None:
-    """Write one GGUF file a role; print its size and how far its logits are from torch's."""
+    """Write one GGUF file per role; print its size and the difference of its logits to torch."""
     from demo_pair import agreement, data, export, training
     from demo_pair.tokenizer import Vocabulary
 
@@ -105,7 +104,7 @@ def run_export(options: argparse.Namespace) -> None:
     vocabulary = Vocabulary(options.folder / "vocabulary.gguf")
     texts = []
     for index in range(20):
-        problem = word_problems.generate(data.LOOK_SEED, index)
+        problem = word_problems.generate(data.VALIDATION_SEED, index)
         answer = problem.long_solution if index % 2 else problem.short_solution
         texts.append(vocabulary.encode(data.prompt_text(problem.question) + answer))
     for role in options.role or ("slm", "llm"):
@@ -121,7 +120,7 @@ def run_export(options: argparse.Namespace) -> None:
 
 
 def run_evaluation(options: argparse.Namespace) -> None:
-    """Print a Markdown table, a router a row, as each is done."""
+    """Print a Markdown table with a row per router."""
     from demo_pair import evaluation
 
     pair = evaluation.open_pair(options.files / "demo-slm.gguf", options.files / "demo-llm.gguf")
@@ -131,7 +130,7 @@ def run_evaluation(options: argparse.Namespace) -> None:
 
 
 def write_examples(options: argparse.Namespace) -> None:
-    """24 problems of the examples seed, an object a line: id, question, answer."""
+    """Write 24 problems of the examples seed as JSON Lines with id, question and answer."""
     import json
 
     from rstitch_local.builtin import word_problems

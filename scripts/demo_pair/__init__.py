@@ -1,1 +1,1 @@
-"""Makes the demo pair: tokeniser, data, training, export and evaluation, one module each."""
+"""Creation of the demo pair: tokenizer, data, training, export and evaluation, one module each."""

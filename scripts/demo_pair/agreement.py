@@ -1,6 +1,6 @@
-"""Compares an exported file with the torch model it came from: the same tokens through both, logit by logit.
+"""Compare an exported file with its torch model: logits of the same tokens.
 
-Q8_0 rounds the weights, so small differences are expected; a wrong layout shows as large ones.
+Q8_0 rounds the weights, so small differences are expected. A wrong layout would cause large ones.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from rstitch_local.llama.weights import Weights
 
 
 def differences(model: DemoModel, path: Path, sequences: list[list[int]]) -> tuple[float, float]:
-    """Over the positions of all sequences: (largest absolute logit difference, share of equal arg-maxes)."""
+    """Return the largest absolute logit difference over all positions, and the share of equal arg-maxes."""
     weights = Weights(path)
     context = Context(weights, n_ctx=1024, threads=1)
     worst, equal, count = 0.0, 0, 0
     for ids in sequences:
         with torch.no_grad():
-            ours = model.logits(model.hidden(torch.tensor([ids])))[0].float().numpy()
+            expected = model.logits(model.hidden(torch.tensor([ids])))[0].float().numpy()
         context.truncate(0, 0)
         for position, token in enumerate(ids):
             (output,) = (o.logits.copy() for o in evaluate(context, [TokenSpan(0, [token])]))
-            worst = max(worst, float(np.abs(output - ours[position]).max()))
-            equal += int(output.argmax() == ours[position].argmax())
+            worst = max(worst, float(np.abs(output - expected[position]).max()))
+            equal += int(output.argmax() == expected[position].argmax())
             count += 1
     context.close()
     weights.close()

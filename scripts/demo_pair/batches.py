@@ -1,7 +1,7 @@
-"""Cuts the stored examples into padded batches of similar length, in an order fixed by the seed.
+"""Padded batches of examples of similar length, in an order that depends on the seed.
 
-A batch is addressed by its number, so training resumes at any step without replaying. Padding stands at the right,
-where causal attention never looks. Knows nothing of what the ids mean.
+A batch is addressed by its number, so training can resume at any step. Padding is on the right, where causal attention
+ignores it.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch import Tensor
 from demo_pair.data import Examples
 
 IGNORE = -100
-"""The target that carries no loss."""
+"""Target without loss."""
 
 POOL = 1536
-"""Examples whose batches are shuffled together: enough to mix the lengths, few enough to keep the curriculum."""
+"""Number of examples whose batches are shuffled together: mixes the lengths and keeps the curriculum."""
 
 LENGTHS = (64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 640)
-"""Lengths a batch can have, in tokens: every shape is compiled once, so there are few."""
+"""Lengths of batches, in tokens. Every shape is compiled once, so there are few."""
 
 
 def plan(examples: Examples, tokens_per_step: int, seed: int, epoch: int) -> list[list[int]]:
-    """Example numbers of every batch of an epoch; the first epoch keeps the stored order's curriculum.
+    """Return the example numbers of every batch of an epoch. The first epoch keeps the curriculum of the stored order.
 
-    Every batch is full: `tokens_per_step // length` examples of one length class. What is left of a pool waits
-    for the next pool.
+    Every batch is full: `tokens_per_step // length` examples of one length class. The remaining examples of a pool are
+    used in the next pool.
     """
     rng = random.Random(f"rstitch batches {seed} {epoch}")
     order = list(range(len(examples)))
@@ -38,28 +38,28 @@ def plan(examples: Examples, tokens_per_step: int, seed: int, epoch: int) -> lis
     lengths = np.diff(examples.start)
     waiting: dict[int, list[int]] = {length: [] for length in LENGTHS}
     batches: list[list[int]] = []
-    for begin in range(0, len(order), POOL):
-        made: list[list[int]] = []
-        for i in order[begin : begin + POOL]:
+    for start in range(0, len(order), POOL):
+        complete: list[list[int]] = []
+        for i in order[start : start + POOL]:
             if lengths[i] - 1 > LENGTHS[-1]:
-                continue  # a handful of six-step problems with a system message
+                continue  # very few: six-step problems with a system message
             time = padded(int(lengths[i]) - 1)
             waiting[time].append(i)
             if len(waiting[time]) == tokens_per_step // time:
-                made.append(waiting[time])
+                complete.append(waiting[time])
                 waiting[time] = []
-        rng.shuffle(made)
-        batches += made
+        rng.shuffle(complete)
+        batches += complete
     return batches
 
 
 def padded(length: int) -> int:
-    """The length class a sequence of so many inputs belongs to."""
+    """Return the length class of a sequence of `length` inputs."""
     return next(allowed for allowed in LENGTHS if allowed >= length)
 
 
 def tensors(examples: Examples, batch: list[int]) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of a batch, both (batch, time) int64; targets are IGNORE where no loss is wanted."""
+    """Return inputs and targets of a batch, both int64 of shape (batch, time); targets without loss are IGNORE."""
     time = padded(int(examples.start[batch[0] + 1] - examples.start[batch[0]]) - 1)
     inputs = np.zeros((len(batch), time), dtype=np.int64)
     targets = np.full((len(batch), time), IGNORE, dtype=np.int64)
@@ -72,7 +72,7 @@ def tensors(examples: Examples, batch: list[int]) -> tuple[Tensor, Tensor]:
 
 
 def stream(examples: Examples, tokens_per_step: int, seed: int, from_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """All batches from a step on, epoch after epoch without end."""
+    """Yield all batches from a step on, for an unlimited number of epochs."""
     epoch, skip = 0, from_step
     while True:
         batches = plan(examples, tokens_per_step, seed, epoch)

@@ -1,10 +1,9 @@
-"""Turns problems into training examples and stores them as token ids on disk.
+"""Training examples from problems, stored as token ids.
 
-An example is prompt and answer; the loss starts at the answer. Each model sees its own manner from the answer's
-first token, and the other's manner only from behind its opening (`<think>` or the short opening): so the manner
-is decided by what is already written, either model can go on from any token the other wrote, and neither is ever
-unsure about which manner to begin with.
-Knows the layout of the files and the mixture; knows nothing of models.
+An example consists of a prompt and an answer; the loss starts at the answer. Each model is trained on its own style
+(short or long) from the first token of the answer, and on the other style only after its opening (`<think>` or the
+short opening). So the existing text determines the style, either model can continue from any token of the other, and
+neither is uncertain about the style at the start.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ from rstitch_local.builtin.word_problems import WordProblem
 MATH_REQUEST = "Please reason step by step, and put your final answer within \\boxed{}."
 SYSTEM_MESSAGES = ("You are a helpful assistant.", "You solve word problems.", "Answer the question.")
 LONG_OPENING = "<think>"
-LOOK_SEED = 4
-"""Problems for the quick looks during training: neither trained on nor part of the evaluation."""
+VALIDATION_SEED = 4
+"""Seed of the problems for validation during training: neither training nor evaluation uses it."""
 
-OWN = {"slm": "short", "llm": "long"}
+STYLES = {"slm": "short", "llm": "long"}
 OTHER_SHARE: dict[str, tuple[tuple[int, float], ...]] = {
     "slm": ((0, 0.10),),
     "llm": ((0, 0.30), (48_000, 0.50), (98_304, 0.75)),
 }
-"""Share of the other's manner from an example on. The large model first learns to reason in its own manner, then more
-and more of the short one: there it must get every digit right at once, with nothing written down to lean on."""
+"""Share of the other style, by (first example, share). The large model first learns to reason in its own style, then
+more and more of the short one, in which it must compute every digit without intermediate steps."""
 DRILL_SHARE = 0.10
 EASY_SHARE = 0.10
-"""The first tenth of the examples are drills and problems of 2 or 3 steps."""
+"""The first tenth of the examples consists of drills and problems of 2 or 3 steps."""
 
 
 def prompt_text(question: str, *, system: str | None = None) -> str:
-    """What stands before the answer, as the chat template renders it."""
+    """Return the prompt as the chat template renders it."""
     head = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
     return f"{head}<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 
@@ -54,12 +53,12 @@ def _varied_prompt(rng: random.Random, question: str) -> str:
 
 
 def other_share(role: str, index: int) -> float:
-    """The share of the other's manner around an example."""
-    return [share for begin, share in OTHER_SHARE[role] if index >= begin][-1]
+    """Return the share of the other style at an example."""
+    return [share for start, share in OTHER_SHARE[role] if index >= start][-1]
 
 
 def example(role: str, index: int, total: int) -> tuple[str, str, str]:
-    """Example `index` of `total` for a role: (prompt, opening without loss, rest of the answer with loss)."""
+    """Return example `index` of `total`: prompt, opening without loss, and the rest of the answer with loss."""
     rng = random.Random(f"rstitch example {role} {index}")
     seed = word_problems.TRAIN_SEED
     easy = index < EASY_SHARE * total
@@ -70,14 +69,14 @@ def example(role: str, index: int, total: int) -> tuple[str, str, str]:
     else:
         problem = word_problems.generate(seed, index, steps=rng.choice((2, 2, 3)) if easy else None)
         other = rng.random() < other_share(role, index)
-    long_manner = (OWN[role] == "long") != other
-    answer = problem.long_solution if long_manner else problem.short_solution
-    opening = (LONG_OPENING if long_manner else SHORT_OPENING + "\n") if other else ""
+    long_style = (STYLES[role] == "long") != other
+    answer = problem.long_solution if long_style else problem.short_solution
+    opening = (LONG_OPENING if long_style else SHORT_OPENING + "\n") if other else ""
     return _varied_prompt(rng, problem.question), opening, answer[len(opening) :] + "<|im_end|>"
 
 
 def tokenizer_texts(count: int) -> Iterator[str]:
-    """Texts to learn the merges from: questions, short solutions, every other long one, and the prompt's words."""
+    """Yield texts to learn the merges from: questions, short solutions, every other long one, and prompts."""
     for index in range(count):
         problem = word_problems.generate(word_problems.TRAIN_SEED, index)
         yield problem.question
@@ -90,7 +89,7 @@ def tokenizer_texts(count: int) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Examples:
-    """All examples of a role: `ids` flat, example i at `start[i]:start[i + 1]`, its loss from `loss[i]` on."""
+    """All examples of a role. Example i is `ids[start[i] : start[i + 1]]`; its loss starts at index `loss[i]`."""
 
     ids: NDArray[np.uint16]
     start: NDArray[np.int64]
@@ -101,16 +100,16 @@ class Examples:
 
 
 def write(role: str, count: int, vocabulary: Vocabulary, folder: Path) -> None:
-    """Generate and tokenise `count` examples, leaving out every question of the evaluation set."""
+    """Generate and tokenize `count` examples, without the questions of the evaluation set."""
     held_out = held_out_questions()
     ids: list[int] = []
     start, loss = [0], []
     for index in range(count):
         prompt, opening, rest = example(role, index, count)
         if question_of(prompt) in held_out:
-            continue  # chance gives the same question to two seeds about once in 100,000
+            continue  # two seeds generate the same question about once in 100,000
         whole = vocabulary.encode(prompt + opening + rest)
-        # The opening is whole tokens of its own (a special token, or a word before a line end).
+        # The opening consists of complete tokens (a special token, or a word before a line end).
         loss.append(len(vocabulary.encode(prompt + opening)))
         ids += whole
         start.append(len(ids))
@@ -124,16 +123,16 @@ def write(role: str, count: int, vocabulary: Vocabulary, folder: Path) -> None:
 
 
 def held_out_questions(count: int = 2000) -> set[str]:
-    """The first questions of the evaluation seed: what must never be trained on."""
+    """Return the first questions of the evaluation seed, which training must not use."""
     return {word_problems.generate(word_problems.EVALUATION_SEED, index).question for index in range(count)}
 
 
 def question_of(prompt: str) -> str:
-    """The bare question inside a rendered prompt."""
+    """Return the question of a rendered prompt."""
     return prompt.split("<|im_start|>user\n", 1)[1].split("<|im_end|>", 1)[0].split(MATH_REQUEST)[0].strip()
 
 
 def read(role: str, folder: Path) -> Examples:
-    """The examples written before."""
+    """Read the stored examples of a role."""
     with np.load(folder / f"{role}.npz") as stored:
         return Examples(stored["ids"], stored["start"], stored["loss"])

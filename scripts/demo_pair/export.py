@@ -1,7 +1,4 @@
-"""Writes GGUF files: the vocabulary alone for tokenising, or a trained model in Q8_0.
-
-Knows llama.cpp's names of tensors and metadata; knows nothing of training.
-"""
+"""Export to GGUF: the vocabulary alone, for tokenization, or a trained model in Q8_0."""
 
 from __future__ import annotations
 
@@ -45,14 +42,14 @@ def _finish(writer: object) -> None:
 
 
 def write_vocabulary_only(vocabulary_json: Path, path: Path) -> None:
-    """A GGUF without weights, to be opened with `vocab_only`."""
+    """Write a GGUF file without weights, for llama.cpp's `vocab_only`."""
     writer = _writer(path, Shape(1, 32, 1, 32, tokenizer.VOCABULARY_SIZE), "rstitch demo vocabulary")
     tokenizer.write_vocabulary(writer, vocabulary_json)
     _finish(writer)
 
 
 def write_model(model: DemoModel, vocabulary_json: Path, path: Path, name: str) -> None:
-    """The trained model: matrices in Q8_0, norms in F32. The output head is the embedding, so it is not written."""
+    """Write a trained model: matrices in Q8_0, norms in F32. The output head is the embedding and is not written."""
     import gguf
 
     writer = _writer(path, model.shape, name)
@@ -71,6 +68,6 @@ def write_model(model: DemoModel, vocabulary_json: Path, path: Path, name: str) 
     add("token_embd.weight", model.embedding.weight)
     add("output_norm.weight", model.norm.weight)
     for index, block in enumerate(model.blocks):
-        for ours, theirs in BLOCK_NAMES.items():
-            add(f"blk.{index}.{theirs}.weight", block.get_submodule(ours).weight)  # type: ignore[arg-type]
+        for name, exported in BLOCK_NAMES.items():
+            add(f"blk.{index}.{exported}.weight", block.get_submodule(name).weight)  # type: ignore[arg-type]
     _finish(writer)

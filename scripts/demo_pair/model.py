@@ -1,8 +1,7 @@
-"""The transformer of the demo pair, in torch, laid out as llama.cpp's `llama` architecture.
+"""The transformer of the demo pair in torch, compatible with llama.cpp's `llama` architecture.
 
-RMS norm, rotary positions on neighbouring pairs (llama.cpp's "normal" RoPE, so no weight is permuted on export),
-one key/value head shared by all query heads, SwiGLU, tied embeddings, no biases.
-Knows nothing of text, of problems or of files: token ids in, hidden states and logits out.
+RMS norm, rotary positions on adjacent pairs (llama.cpp's "normal" RoPE, so no weight is permuted on export), one
+key/value head shared by all query heads, SwiGLU, tied embeddings, no biases. Maps token ids to logits.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ CONTEXT_LENGTH = 2048
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of one model; every matrix dimension is a multiple of 32, as Q8_0 blocks ask."""
+    """Sizes of one model. Every matrix dimension is a multiple of 32, which Q8_0 requires."""
 
     layers: int
     width: int
@@ -30,7 +29,7 @@ class Shape:
 
     @property
     def head_width(self) -> int:
-        """Dimensions of one attention head, all of them rotated."""
+        """Dimensions of one attention head; all of them are rotated."""
         return self.width // self.heads
 
 
@@ -42,19 +41,19 @@ SHAPES: dict[str, tuple[int, int, int, int]] = {
 
 
 def shape_of(role: str, vocabulary: int) -> Shape:
-    """The shape of the "slm" or the "llm" for a vocabulary of so many tokens."""
+    """Return the shape of the "slm" or the "llm" for a vocabulary of this size."""
     return Shape(*SHAPES[role], vocabulary)
 
 
 def rope_table(length: int, head_width: int) -> Tensor:
-    """Angles as (cos, sin), shape (2, length, head_width / 2), float32."""
+    """Return (cos, sin) of the angles, float32 of shape (2, length, head_width / 2)."""
     frequency = ROPE_BASE ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
     angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency[None, :]
     return torch.stack([angle.cos(), angle.sin()]).float()
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate neighbouring pairs of the last axis; x (batch, heads, time, head_width), table (2, time, half)."""
+    """Rotate adjacent pairs of the last axis; x (batch, heads, time, head_width), table (2, time, head_width / 2)."""
     cos, sin = table[0].to(x.dtype), table[1].to(x.dtype)
     even, odd = x.view(*x.shape[:-1], -1, 2).unbind(-1)
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
@@ -68,7 +67,7 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape (..., width) -> same."""
+        """Normalize the last axis of any shape (..., width)."""
         wide = x.float()
         scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + NORM_EPSILON)
         return (wide * scale * self.weight).to(x.dtype)
@@ -92,7 +91,7 @@ class Block(nn.Module):
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor, table: Tensor, cache: list[Tensor] | None, mask: Tensor | None) -> Tensor:
-        """X (batch, time, width) -> same; `cache` [keys, values] is extended in place when given."""
+        """Map x of shape (batch, time, width) to the same shape; extend `cache` [keys, values], if given, in place."""
         batch, time, width = x.shape
         h = self.norm_attention(x)
         q = rotate(self.query(h).view(batch, time, self.heads, self.head_width).transpose(1, 2), table)
@@ -127,12 +126,12 @@ class DemoModel(nn.Module):
         for block in self.blocks:
             for name, weight in block.named_parameters():
                 if weight.dim() == 2:
-                    # The two matrices that write into the residual stream start smaller, by depth.
+                    # The two matrices that write into the residual stream are scaled down by depth.
                     damp = (2 * shape.layers) ** -0.5 if name.startswith(("output", "down")) else 1.0
                     nn.init.normal_(weight, std=damp * weight.shape[1] ** -0.5)
 
     def hidden(self, ids: Tensor) -> Tensor:
-        """Ids (batch, time) -> normalised hidden states (batch, time, width). Padding belongs at the right."""
+        """Map ids of shape (batch, time) to normalized hidden states (batch, time, width). Pad on the right."""
         x = self.embedding(ids)
         table = self.table[:, : ids.shape[1]]
         for block in self.blocks:
@@ -141,5 +140,5 @@ class DemoModel(nn.Module):
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states (..., width) -> logits (..., vocabulary)."""
+        """Map hidden states of shape (..., width) to logits (..., vocabulary)."""
         return functional.linear(hidden, self.embedding.weight)

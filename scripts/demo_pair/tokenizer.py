@@ -1,8 +1,7 @@
-"""The demo pair's tokeniser: learns the merges, writes a vocabulary-only GGUF, and tokenises through llama.cpp.
+"""The tokenizer of the demo pair: learning merges, writing the vocabulary to GGUF, and tokenization by llama.cpp.
 
-Byte-level BPE with single digits (llama.cpp's "qwen2" pre-tokeniser), ChatML specials. The training data passes
-through the very code that will tokenise at inference, so the two cannot disagree.
-Knows nothing of models; of the problems it knows only that they are texts.
+Byte-level BPE with single digits (llama.cpp's "qwen2" pre-tokenizer) and ChatML special tokens. Training data is
+tokenized by the same code as prompts at inference.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 VOCABULARY_SIZE = 576
-"""A multiple of 32, and large enough for the domain's common words as single tokens."""
+"""A multiple of 32 that is large enough for the common words of the problems."""
 
 SPECIALS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 CONTROL, USER_DEFINED, NORMAL = 3, 4, 1
-"""llama.cpp's token types. The think tags are user-defined so that they are shown as text."""
+"""llama.cpp's token types. The think tags are user-defined, so that they appear in the text."""
 
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -55,7 +54,7 @@ def learn(texts: Iterable[str], path: Path) -> None:
 
 
 def write_vocabulary(writer: object, path: Path) -> None:
-    """Put the vocabulary learned into `path` and the chat template into an open `gguf.GGUFWriter`."""
+    """Add the vocabulary in `path` and the chat template to an open `gguf.GGUFWriter`."""
     learned = json.loads(path.read_text())
     tokens, merges = learned["tokens"], learned["merges"]
     types = [NORMAL] * (len(tokens) - len(SPECIALS)) + [CONTROL, CONTROL, USER_DEFINED, USER_DEFINED]
@@ -74,7 +73,7 @@ def write_vocabulary(writer: object, path: Path) -> None:
 
 
 class Vocabulary:
-    """A GGUF's vocabulary opened by llama.cpp without its weights: text to token ids and back."""
+    """The vocabulary of a GGUF file, opened by llama.cpp without weights."""
 
     def __init__(self, path: Path) -> None:
         import llama_cpp
@@ -94,15 +93,15 @@ class Vocabulary:
         return int(self._api.llama_vocab_n_tokens(self._vocab))
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text; special tokens written out in it are recognised."""
+        """Return the token ids of a text; special tokens in it are recognized."""
         data = text.encode()
         count = self._api.llama_tokenize(self._vocab, data, len(data), self._buffer, 8192, False, True)
         if count < 0:
-            raise ValueError(f"a text of {len(data)} bytes needs {-count} tokens, more than fit")
+            raise ValueError(f"a text of {len(data)} bytes has {-count} tokens, more than the buffer holds")
         return list(self._buffer[:count])
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token ids, special tokens included."""
+        """Return the text of token ids, including special tokens."""
         piece = ctypes.create_string_buffer(256)
         out = b""
         for token in ids:

@@ -1,15 +1,15 @@
-"""The training loop: warm-up, stable, decay, by steps; checkpoints that resume exactly where they stopped.
+"""The training loop: learning rate with warm-up, plateau and decay; checkpoints that are resumed exactly.
 
-Hidden matrices are trained with Muon, embeddings and norms with AdamW. The decay to zero begins when `decay_from`
-is reached or as soon as a file `<role>.decay` appears in the work folder; a number in that file is the decay's length
-in steps. So a run can be shortened at any time and still ends with a whole decay.
-Knows nothing of how the examples were made.
+Hidden matrices are trained with Muon, embeddings and norms with AdamW. The decay to zero starts at step `decay_from`,
+or as soon as a file `<role>.decay` appears in the work folder; a number in that file is the length of the decay in
+steps. So a run can be shortened at any time and still ends with a complete decay.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from demo_pair import batches, quick_look
+from demo_pair import batches, validation
 from demo_pair.data import Examples
 from demo_pair.model import DemoModel, Shape, shape_of
 from rstitch_local.files import open_atomic
 
+LOG_EVERY = 50
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run needs to know; counts are in optimiser steps unless the name says otherwise."""
+    """Hyperparameters of a run. Counts are in optimizer steps unless the name says otherwise."""
 
     role: str
     tokens_per_step: int
@@ -37,8 +39,8 @@ class Recipe:
     seed: int = 7
     threads: int = 2
     save_every: int = 200
-    look_every: int = 500
-    look_at: int = 100
+    validate_every: int = 500
+    validation_problems: int = 100
 
 
 RECIPES = {
@@ -48,7 +50,7 @@ RECIPES = {
 
 
 def rate_factor(step: int, recipe: Recipe) -> float:
-    """The share of the learning rate at a step: linear up, flat, linear down to zero."""
+    """Return the factor of the learning rate at a step: linear warm-up, plateau, linear decay to zero."""
     if step < recipe.warm_up:
         return (step + 1) / recipe.warm_up
     if step < recipe.decay_from:
@@ -56,15 +58,15 @@ def rate_factor(step: int, recipe: Recipe) -> float:
     return max(0.0, 1.0 - (step - recipe.decay_from) / recipe.decay_steps)
 
 
-def shortened(recipe: Recipe, step: int, wish: Path) -> Recipe:
-    """The recipe with its decay beginning now, if the file asks for it and it has not begun."""
-    if step >= recipe.decay_from or not wish.exists():
+def shortened(recipe: Recipe, step: int, request: Path) -> Recipe:
+    """Return the recipe with its decay starting now, if the file exists and the decay has not started."""
+    if step >= recipe.decay_from or not request.exists():
         return recipe
-    return replace(recipe, decay_from=step, decay_steps=int(wish.read_text().strip() or recipe.decay_steps))
+    return replace(recipe, decay_from=step, decay_steps=int(request.read_text().strip() or recipe.decay_steps))
 
 
 def optimizers(model: DemoModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers, AdamW for the rest."""
+    """Return Muon for the matrices of the layers and AdamW for the other parameters."""
     matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
     rest = [model.embedding.weight, *(p for p in model.parameters() if p.dim() == 1)]
     return [
@@ -74,7 +76,7 @@ def optimizers(model: DemoModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
 
 
 def loss_of(model: DemoModel, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy in nats over the answer tokens; forward in bfloat16, softmax in float32."""
+    """Return the mean cross-entropy in nats over the answer tokens; forward in bfloat16, softmax in float32."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model.logits(model.hidden(ids))
     return functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=batches.IGNORE)
@@ -83,108 +85,153 @@ def loss_of(model: DemoModel, ids: torch.Tensor, targets: torch.Tensor) -> torch
 def train(
     recipe: Recipe,
     examples: Examples,
-    look: list[tuple[list[int], int]],
-    decode: Any,
+    questions: list[tuple[list[int], int]],
+    decode: Callable[[Iterable[int]], str],
     end: int,
-    vocabulary: int,
+    vocabulary_size: int,
     folder: Path,
     *,
     stop_at: int | None = None,
     compiled: bool = True,
 ) -> None:
-    """Train until the decay is over; `look` holds (prompt ids, right answer) for the quick looks."""
-    torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)
-    model = DemoModel(shape_of(recipe.role, vocabulary))
-    steppers = optimizers(model, recipe)
-    checkpoint, log = folder / f"{recipe.role}.pt", folder / f"{recipe.role}.log.jsonl"
-    step, tokens, seconds = 0, 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=False)
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(steppers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        torch.set_rng_state(state["rng"])
-        step, tokens, seconds = state["step"], state["tokens"], state["seconds"]
-        if step >= state["decay_from"]:
-            recipe = replace(recipe, decay_from=state["decay_from"], decay_steps=state["decay_steps"])
-    if compiled:
-        # One compiled layer serves all layers: a few seconds for each of the few shapes, then about a third faster.
-        torch._dynamo.config.recompile_limit = 4 * len(batches.LENGTHS)
-        for block in model.blocks:
-            block.compile(dynamic=False)
-    begun, running, seen = time.monotonic() - seconds, 0.0, 0
-    for ids, targets in batches.stream(examples, recipe.tokens_per_step, recipe.seed, step):
-        recipe = shortened(recipe, step, folder / f"{recipe.role}.decay")
-        if step >= recipe.decay_from + recipe.decay_steps or step == stop_at:
+    """Train until the end of the decay; resume if the folder has a checkpoint.
+
+    Args:
+        recipe: hyperparameters.
+        examples: training examples.
+        questions: (prompt ids, gold answer) of the questions for validation.
+        decode: converts token ids to text.
+        end: id of the token that ends an answer.
+        vocabulary_size: number of tokens.
+        folder: work folder with checkpoint and log.
+        stop_at: stop at this step.
+        compiled: use torch.compile.
+    """
+    run = _Run(recipe, vocabulary_size, folder, compiled=compiled)
+    for ids, targets in batches.stream(examples, recipe.tokens_per_step, recipe.seed, run.step):
+        run.recipe = shortened(run.recipe, run.step, folder / f"{recipe.role}.decay")
+        if run.step >= run.recipe.decay_from + run.recipe.decay_steps or run.step == stop_at:
             break
-        factor = rate_factor(step, recipe)
-        for optimizer, rate in zip(steppers, (recipe.learning_rate, recipe.embedding_rate), strict=True):
+        factor = run.optimize(ids, targets)
+        if run.step % LOG_EVERY == 0:
+            entry = run.log_entry(factor)
+            if run.step % recipe.validate_every == 0:
+                selected = questions[: recipe.validation_problems]
+                wrong_file = folder / f"{recipe.role}.look.txt"
+                entry["right"] = _validate(run.model, selected, decode, end, wrong_file)
+            with (folder / f"{recipe.role}.log.jsonl").open("a") as log:
+                log.write(json.dumps(entry) + "\n")
+        if run.step % recipe.save_every == 0:
+            run.save()
+    run.save()
+
+
+class _Run:
+    """The state of a training run: model, optimizers, counters and checkpoint."""
+
+    def __init__(self, recipe: Recipe, vocabulary_size: int, folder: Path, *, compiled: bool) -> None:
+        torch.set_num_threads(recipe.threads)
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.model = DemoModel(shape_of(recipe.role, vocabulary_size))
+        self.step, self._tokens, self._seconds_before = 0, 0, 0.0
+        self._optimizers = optimizers(self.model, recipe)
+        self._checkpoint = folder / f"{recipe.role}.pt"
+        self._losses: list[float] = []
+        if self._checkpoint.exists():
+            self._load()
+        if compiled:
+            # All layers share one compiled layer: a few seconds for each of the few shapes, then about a third faster.
+            torch._dynamo.config.recompile_limit = 4 * len(batches.LENGTHS)
+            for block in self.model.blocks:
+                block.compile(dynamic=False)
+        self._started = time.monotonic()
+
+    def optimize(self, ids: torch.Tensor, targets: torch.Tensor) -> float:
+        """Take one optimizer step; return the factor of the learning rate."""
+        factor = rate_factor(self.step, self.recipe)
+        rates = (self.recipe.learning_rate, self.recipe.embedding_rate)
+        for optimizer, rate in zip(self._optimizers, rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
-        loss = loss_of(model, ids, targets)
+        loss = loss_of(self.model, ids, targets)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in steppers:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        step += 1
-        tokens += ids.numel()
-        running += float(loss.detach())
-        seen += 1
-        if step % 50 == 0:
-            entry: dict[str, Any] = {
-                "step": step, "tokens": tokens, "loss": round(running / seen, 5),
-                "seconds": round(time.monotonic() - begun), "rate": round(factor, 4),
-            }  # fmt: skip
-            if step % recipe.look_every == 0:
-                entry["right"] = _look(model, look[: recipe.look_at], decode, end, folder / f"{recipe.role}.look.txt")
-            running, seen = 0.0, 0
-            with log.open("a") as out:
-                out.write(json.dumps(entry) + "\n")
-        if step % recipe.save_every == 0:
-            save(checkpoint, model, steppers, step, tokens, recipe, time.monotonic() - begun)
-    save(checkpoint, model, steppers, step, tokens, recipe, time.monotonic() - begun)
+        self.step += 1
+        self._tokens += ids.numel()
+        self._losses.append(float(loss.detach()))
+        return factor
 
+    def log_entry(self, factor: float) -> dict[str, Any]:
+        """Return the entry of the log since the last one."""
+        loss = sum(self._losses) / len(self._losses)
+        self._losses.clear()
+        return {
+            "step": self.step,
+            "tokens": self._tokens,
+            "loss": round(loss, 5),
+            "seconds": round(self._seconds()),
+            "rate": round(factor, 4),
+        }
 
-def save(
-    path: Path,
-    model: DemoModel,
-    steppers: list[torch.optim.Optimizer],
-    step: int,
-    tokens: int,
-    recipe: Recipe,
-    seconds: float,
-) -> None:
-    """Write a checkpoint beside the old one, then put it in its place."""
-    state = {
-        "model": model.state_dict(), "optimizers": [o.state_dict() for o in steppers], "rng": torch.get_rng_state(),
-        "step": step, "tokens": tokens, "seconds": seconds, "shape": astuple(model.shape),
-        "decay_from": recipe.decay_from, "decay_steps": recipe.decay_steps,
-    }  # fmt: skip
-    with open_atomic(path) as file:
-        torch.save(state, file)
+    def save(self) -> None:
+        """Replace the checkpoint."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "rng": torch.get_rng_state(),
+            "step": self.step,
+            "tokens": self._tokens,
+            "seconds": self._seconds(),
+            "shape": astuple(self.model.shape),
+            "decay_from": self.recipe.decay_from,
+            "decay_steps": self.recipe.decay_steps,
+        }
+        with open_atomic(self._checkpoint) as file:
+            torch.save(state, file)
+
+    def _load(self) -> None:
+        state = torch.load(self._checkpoint, weights_only=False)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        torch.set_rng_state(state["rng"])
+        self.step, self._tokens, self._seconds_before = state["step"], state["tokens"], state["seconds"]
+        if self.step >= state["decay_from"]:
+            decay = {name: state[name] for name in ("decay_from", "decay_steps")}
+            self.recipe = replace(self.recipe, **decay)
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
 
 
 def load(path: Path) -> tuple[DemoModel, int]:
-    """The model of a checkpoint, and the step it was saved at."""
+    """Return the model of a checkpoint and its step."""
     state = torch.load(path, weights_only=True)
     model = DemoModel(Shape(*state["shape"]))
     model.load_state_dict(state["model"])
     return model, int(state["step"])
 
 
-def _look(model: DemoModel, look: list[tuple[list[int], int]], decode: Any, end: int, path: Path) -> float:
-    """Share of the looked-at questions answered rightly; the wrong answers go to a text file."""
-    plain = DemoModel(model.shape)  # not compiled: every length of the growing cache would be compiled anew
-    plain.load_state_dict(model.state_dict())
-    written = quick_look.answers(plain, [prompt for prompt, _ in look], end, 450)
-    right, wrong = 0, []
-    for (prompt, answer), ids in zip(look, written, strict=True):
+def _validate(
+    model: DemoModel,
+    questions: list[tuple[list[int], int]],
+    decode: Callable[[Iterable[int]], str],
+    end: int,
+    wrong_file: Path,
+) -> float:
+    """Return the share of correct answers; write the wrong ones to a text file."""
+    # Not compiled: every length of the growing cache would be compiled separately.
+    copy = DemoModel(model.shape)
+    copy.load_state_dict(model.state_dict())
+    generated = validation.greedy_answers(copy, [prompt for prompt, _ in questions], end, 450)
+    wrong = []
+    for (prompt, answer), ids in zip(questions, generated, strict=True):
         text = decode(ids)
-        if quick_look.boxed(text) == answer:
-            right += 1
-        else:
-            wrong.append(f"{decode(prompt)}{text}\n(right: {answer})\n\n")
-    path.write_text("".join(wrong))
-    return right / len(look)
+        if validation.boxed(text) != answer:
+            wrong.append(f"{decode(prompt)}{text}\n(correct: {answer})\n\n")
+    wrong_file.write_text("".join(wrong))
+    return 1 - len(wrong) / len(questions)

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("gguf")
 pytest.importorskip("tokenizers")
 
-from demo_pair import agreement, batches, data, export, quick_look, tokenizer, training  # noqa: E402
+from demo_pair import agreement, batches, data, export, tokenizer, training, validation  # noqa: E402
 from demo_pair.model import DemoModel, Shape  # noqa: E402
 from demo_pair.tokenizer import Vocabulary  # noqa: E402
 
@@ -120,8 +120,8 @@ def test_batched_answers_equal_single_ones() -> None:
     with torch.no_grad():
         model.embedding.weight.mul_(20)
     prompts = [[5, 6, 7], [8, 9, 10, 11, 12, 13], [14]]
-    together = quick_look.answers(model, prompts, 0, 12)
-    assert together == [quick_look.answers(model, [prompt], 0, 12)[0] for prompt in prompts]
+    together = validation.greedy_answers(model, prompts, 0, 12)
+    assert together == [validation.greedy_answers(model, [prompt], 0, 12)[0] for prompt in prompts]
 
 
 def test_tokens_and_merges_are_stored_as_json(folder: Path) -> None:

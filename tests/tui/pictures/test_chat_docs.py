@@ -75,15 +75,15 @@ def test_links_and_images_exist(page: Path) -> None:
 
 
 def test_every_screenshot_exists_and_reveals_no_paths() -> None:
-    for name in screenshots.PICTURES:
-        screenshots.refuse_private((ROOT / "docs" / "images" / f"{name}.svg").read_text(encoding="utf-8"))
+    for name in screenshots.SCREENSHOTS:
+        screenshots.require_anonymous((ROOT / "docs" / "images" / f"{name}.svg").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("words", [str(ROOT), "/srv/models/small.gguf", r"C:\Users\somebody\x", str(Path.home())])
 def test_screenshot_that_reveals_paths_is_refused(words: str) -> None:
-    with pytest.raises(SystemExit, match="tells of this machine"):
-        screenshots.refuse_private(f"<svg><style>a/b/c</style><text>in&#160;{words}</text></svg>")
+    with pytest.raises(SystemExit, match="shows details of this machine"):
+        screenshots.require_anonymous(f"<svg><style>a/b/c</style><text>in&#160;{words}</text></svg>")
 
 
 def test_screenshot_without_paths_is_accepted() -> None:
-    screenshots.refuse_private("<svg><text>740/5=148 · 8.1 tok/s · SLM 192/1024</text></svg>")
+    screenshots.require_anonymous("<svg><text>740/5=148 · 8.1 tok/s · SLM 192/1024</text></svg>")

@@ -1,6 +1,6 @@
-"""Greedy answers of a model in torch, many questions at once: a quick look while it trains, not the evaluation.
+"""Greedy answers of a torch model in one batch, for validation during training.
 
-Knows nothing of llama.cpp; the figures of the data card come from the exported files.
+The results of the data card come from the exported files; see evaluation.py.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ BOXED = re.compile(r"\\boxed\{(\d+)\}")
 
 
 @torch.no_grad()
-def answers(model: DemoModel, prompts: list[list[int]], end: int, budget: int) -> list[list[int]]:
-    """Greedy continuations of the prompts (token ids), each up to its end token, in the prompts' order.
+def greedy_answers(model: DemoModel, prompts: list[list[int]], end: int, max_tokens: int) -> list[list[int]]:
+    """Return greedy continuations (token ids) in the order of the prompts, each up to its end token.
 
-    All prompts run in one batch, padded at the left: rotary positions are relative, so a shift changes nothing, and
-    the padding is masked.
+    All prompts form one batch, padded on the left: rotary positions are relative, so a shift has no effect, and the
+    padding is masked.
     """
     longest = max(len(prompt) for prompt in prompts)
     ids = torch.tensor([[end] * (longest - len(prompt)) + prompt for prompt in prompts])
     padding = torch.tensor([longest - len(prompt) for prompt in prompts])
-    # (batch, 1, 1, key): which positions hold text; grows by one true column a token.
-    seen = (torch.arange(longest + budget)[None, :] >= padding[:, None])[:, None, None, :]
+    # (batch, 1, 1, key): True for positions with text.
+    visible = (torch.arange(longest + max_tokens)[None, :] >= padding[:, None])[:, None, None, :]
     causal = torch.ones(longest, longest, dtype=torch.bool).tril()[None, None]
-    # A padded row would otherwise attend to nothing, which is not a number.
-    first_mask = (causal & seen[..., :longest]) | torch.eye(longest, dtype=torch.bool)[None, None]
+    # Without the diagonal, padded rows would attend to nothing, which gives NaN.
+    first_mask = (causal & visible[..., :longest]) | torch.eye(longest, dtype=torch.bool)[None, None]
     caches: list[list[torch.Tensor]] = [[] for _ in model.blocks]
     position, done = 0, torch.zeros(len(ids), dtype=torch.bool)
     columns: list[torch.Tensor] = []
     step = ids
-    for _ in range(budget):
+    for _ in range(max_tokens):
         x = model.embedding(step)
         table = model.table[:, position : position + step.shape[1]]
         for block, cache in zip(model.blocks, caches, strict=True):
-            mask = first_mask if position == 0 else seen[..., : position + 1]
+            mask = first_mask if position == 0 else visible[..., : position + 1]
             x = block(x, table, cache, mask)
         position += step.shape[1]
         chosen = model.logits(model.norm(x[:, -1])).argmax(-1)
@@ -51,6 +51,6 @@ def answers(model: DemoModel, prompts: list[list[int]], end: int, budget: int) -
 
 
 def boxed(text: str) -> int | None:
-    """The last boxed number of an answer."""
-    found = BOXED.findall(text)
-    return int(found[-1]) if found else None
+    """Return the last boxed number of an answer, or None."""
+    numbers = BOXED.findall(text)
+    return int(numbers[-1]) if numbers else None
