@@ -19,6 +19,10 @@ RouteResult: TypeAlias = Role | bool | np.bool_
 """What a router returns; True stands for the LLM, False for the SLM."""
 
 _LONGEST_REPR = 80
+_UNREQUESTED = (
+    "An observation's field is None unless the router requests it with needs_hidden, needs_margin, needs_pending, "
+    "needs_top_k or needs_step_start; some are also None while an answer is resumed (see `Router`)."
+)
 
 
 @dataclass(slots=True)
@@ -36,7 +40,8 @@ class Observation:
             memory, valid until `route` returns: copy it to keep it.
         margin: top-1 probability minus that of the second most likely token.
         pending: number of tokens the other model has not evaluated yet: the catch-up that a swap costs.
-        token: the most likely token, an id in the vocabulary of `role`; None if the evaluation is replayed.
+        token: the most likely token, an id in the vocabulary of `role` (`Pair.token_text` returns its text); None if
+            the evaluation is replayed.
         top_k_ids: ids of the k most likely tokens, int64 of shape (k,) or less, most likely first.
         top_k_logits: their raw logits, float32 of shape (k,).
         step_start: whether a step of the answer begins here: this is the first position, or the text before it ends
@@ -68,6 +73,9 @@ class Router(ABC):
     evaluation that passed control.
 
     The class attributes below request fields of the observation; what no router requests is not computed.
+
+    The trace records the class and its public instance attributes: `Doubt(gap=1.0)`. Let the names of attributes that
+    hold state begin with `_`.
 
     Example:
         class Doubt(Router):
@@ -136,7 +144,8 @@ def query(router: Router, observation: Observation) -> Role:
     except Exception as error:
         raise EngineError(
             "Router failed",
-            f"{router!r} raised {type(error).__name__} at position {observation.position}: {error}",
+            f"{router!r} raised {type(error).__name__} at position {observation.position}: {error}.",
+            _UNREQUESTED if "NoneType" in str(error) else "",
         ) from error
     if isinstance(chosen, Role):
         return chosen

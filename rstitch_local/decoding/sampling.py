@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ class Sampling:
         min_p: keep tokens whose probability is at least this fraction of the largest; 0 keeps all.
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: a value is out of range or not a number.
     """
 
     temperature: float = 0.0
@@ -38,6 +39,9 @@ class Sampling:
         ranges = {"temperature": (0.0, 100.0), "top_k": (0, 1 << 31), "top_p": (0.0, 1.0), "min_p": (0.0, 1.0)}
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
+            is_number = isinstance(value, numbers.Real)
+            if not is_number:
+                raise UsageError("Invalid sampling", f"{name} is {value!r}, must be a number.")
             if not low <= value <= high:
                 raise UsageError("Sampling out of range", f"{name} is {value}, must be from {low} to {high}.")
 

@@ -98,6 +98,12 @@ def choose_pair(name: str | None = None, slm: Path | str | None = None, llm: Pat
     if slm is not None and llm is not None:
         slm, llm = Path(slm), Path(llm)
         return PairChoice(f"{slm.name} + {llm.name}", slm, llm)
+    if name is not None and name.lower().endswith(".gguf"):
+        raise UsageError(
+            "Invalid pair selection",
+            f"{name} is a file, not the name of a pair.",
+            "Use both `--slm PATH` and `--llm PATH`.",
+        )
     catalog = load_catalog()
     entry = catalog.get(name) if name else default_pair(catalog)
     files = locate(entry)

@@ -307,6 +307,6 @@ def _busy() -> EngineError:
     return EngineError(
         "Pair is busy",
         "Another answer is being generated.",
-        "Finish or close it first. To generate several answers concurrently, use `Pair.generate_many` or "
+        "Finish it, or end it with `Run.close`. To generate several answers concurrently, use `Pair.generate_many` or "
         "`Pair.run_all`.",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from rstitch_local.decoding.foreign_trajectory import ForeignTrajectory
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.step import Step
+from rstitch_local.engine.arguments import are_messages, require_messages, require_steps
 from rstitch_local.engine.options import Conversation
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError
@@ -27,6 +29,7 @@ def inspect_position(
     question: str | Conversation,
     steps: Sequence[Step],
     *,
+    system: str | None = None,
     prefix: str = "",
     thinking: bool | None = None,
     count: int = 10,
@@ -45,6 +48,7 @@ def inspect_position(
         pair: a pair that is not generating.
         question: the question, as in `Pair.ask`, or the messages, as in `Pair.chat`.
         steps: the steps of the answer before the position.
+        system: the system message of the question.
         prefix: the prefix of the answer.
         thinking: the thinking switch of the answer.
         count: number of candidates per model.
@@ -53,12 +57,18 @@ def inspect_position(
         A prediction for each model.
 
     Raises:
+        UsageError: the question, the messages or the steps are invalid.
         InputError: the position exceeds a context.
         EngineError: the pair is busy or closed, or llama.cpp failed.
     """
     pair.require_open()
     pair.driver.require_idle()
-    messages = pair.conversation(question) if isinstance(question, str) else question
+    require_steps("steps", steps)
+    if are_messages(question):
+        messages = cast(Conversation, question)
+        require_messages(messages)
+    else:
+        messages = pair.conversation(cast(str, question), system)
     prompts = {role: pair.render(messages, role, thinking=thinking, prefix=prefix) for role in Role}
     return {role: _prediction(pair, role, _ids_after(pair, role, prompts, steps), count) for role in Role}
 
@@ -68,6 +78,7 @@ def inspect_all(
     question: str | Conversation,
     steps: Sequence[Step],
     *,
+    system: str | None = None,
     prefix: str = "",
     thinking: bool | None = None,
     count: int = 10,
@@ -76,10 +87,15 @@ def inspect_all(
 
     Both models evaluate the whole answer token by token: it takes as long as generating it with each of them.
 
+        for step, prediction in zip(trace.steps, inspect_all(pair, question, trace.steps, count=5)):
+            if step.swap_entropy is not None:  # control passed to the LLM here
+                print(step.text, prediction[Role.SLM].candidates, prediction[Role.LLM].candidates)
+
     Args:
         pair: as in `inspect_position`, like all other arguments.
         question: as in `inspect_position`.
-        steps: the whole answer.
+        steps: the whole answer: `trace.steps`.
+        system: as in `inspect_position`.
         prefix: as in `inspect_position`.
         thinking: as in `inspect_position`.
         count: as in `inspect_position`.
@@ -90,8 +106,11 @@ def inspect_all(
     Raises:
         RStitchError: as in `inspect_position`.
     """
+    require_steps("steps", steps)
     for index in range(len(steps)):
-        yield inspect_position(pair, question, steps[:index], prefix=prefix, thinking=thinking, count=count)
+        yield inspect_position(
+            pair, question, steps[:index], system=system, prefix=prefix, thinking=thinking, count=count
+        )
 
 
 def _ids_after(pair: Pair, role: Role, prompts: dict[Role, list[int]], steps: Sequence[Step]) -> list[int]:

@@ -12,6 +12,7 @@ from rstitch_local.engine.machine import Demand, fit_layers, free_gpu_bytes
 from rstitch_local.engine.options import LoadOptions
 from rstitch_local.engine.pair import Pair
 from rstitch_local.engine.vocabularies import bridge_of, template_of
+from rstitch_local.errors import UsageError
 from rstitch_local.llama import library
 from rstitch_local.llama.context import Context
 from rstitch_local.llama.gguf_check import GgufSummary, check_gguf
@@ -37,14 +38,15 @@ def load_pair(
         name: a downloaded pair of the catalog. Default: the first one that is on this disk.
         slm: the small model's GGUF file, instead of a name.
         llm: the large model's GGUF file, together with `slm`.
-        options: how to load them.
+        options: how to load them: GPU layers, threads, context and others.
         progress: called during loading; may cancel it.
 
     Returns:
         The pair. Use it in a `with` statement, or call `close` at the end.
 
     Raises:
-        UsageError: only one of the two files is given, or files and a name.
+        UsageError: only one of the two files is given, files and a name, or a file as the name; or `options` is no
+            LoadOptions.
         ModelError: the pair is unknown, a file is missing or damaged, the models cannot work together, or there is not
             enough memory.
         CancelledError: `progress` returned False.
@@ -54,7 +56,11 @@ def load_pair(
 
 def load_choice(choice: PairChoice, options: LoadOptions | None = None, progress: LoadProgress | None = None) -> Pair:
     """Load a pair that `choose_pair` returned; otherwise as `load_pair`."""
-    options = options or LoadOptions()
+    options = LoadOptions() if options is None else options
+    if not isinstance(options, LoadOptions):
+        raise UsageError(
+            "Invalid load options", f"options is of type {type(options).__name__}.", "Pass LoadOptions(...)."
+        )
     gpu_layers: Mapping[Role, int | None] = {role: options.layers_of(role) for role in Role}
     paths = {Role.SLM: choice.slm, Role.LLM: choice.llm}
     summaries = {role: check_gguf(path) for role, path in paths.items()}

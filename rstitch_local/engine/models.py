@@ -10,6 +10,7 @@ from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.decoding.foreign import ForeignBridge
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.vocabulary import Bridge
+from rstitch_local.engine.arguments import require_messages, require_question
 from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.engine.contexts import open_contexts, plan_contexts
 from rstitch_local.engine.driver import Driver, Status
@@ -89,7 +90,7 @@ class LoadedModels:
 
     @property
     def status(self) -> Status:
-        """How busy the pair is. Can be read from another thread."""
+        """How busy the pair is: `active`, `slots`, `waiting` and `preempted`. Can be read from another thread."""
         return self.driver.status()
 
     def shared_bridge(self, feature: str) -> Bridge:
@@ -125,14 +126,27 @@ class LoadedModels:
         Raises:
             UsageError: the question is not a string.
         """
-        if not isinstance(question, str):
-            raise UsageError(
-                "Invalid question", f"question is of type {type(question).__name__}.", "Pass messages to `chat`."
-            )
+        require_question(question)
         messages: list[Message] = [{"role": "system", "content": system}] if system else []
         suffix = self.defaults.prompt_suffix
         messages.append({"role": "user", "content": f"{question}\n{suffix}" if suffix else question})
         return messages
+
+    def tokenize(self, text: str, role: Role) -> list[int]:
+        """Return the ids of a text in one model's vocabulary; control tokens in it are read as such."""
+        self.require_open()
+        return self.weights[role].tokenize(text, parse_special=True)
+
+    def token_text(self, token: int, role: Role) -> str:
+        """Return the text of one token of a model, control tokens spelled out; incomplete characters become `\ufffd`.
+
+        Raises:
+            UsageError: there is no such token.
+        """
+        self.require_open()
+        if not 0 <= token < self.weights[role].n_vocab:
+            raise UsageError("Unknown token", f"{token} is not a token of the {role.name}.")
+        return self.weights[role].special_text(token)
 
     def prompts(
         self, messages: Conversation, *, thinking: bool | None = None, prefix: str = ""
@@ -140,11 +154,10 @@ class LoadedModels:
         """Render a conversation for both models, and check that it fits.
 
         Raises:
-            UsageError: there are no messages.
+            UsageError: there are no messages, one has no role or content, or the last one is the assistant's.
             InputError: it exceeds a context (PromptTooLongError), or a chat template rejects it.
         """
-        if isinstance(messages, str) or not messages:
-            raise UsageError("Invalid messages", "messages must be a list of mappings, and not empty.")
+        require_messages(messages)
         prompts = {role: self.render(messages, role, thinking=thinking, prefix=prefix) for role in Role}
         for role, ids in prompts.items():
             capacity = self.contexts[role].n_ctx

@@ -128,8 +128,14 @@ def merged_sampling(
     """Return `sampling`, or the default if it is None, with the single values that are not None.
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: a value is out of range, or `sampling` is no Sampling.
     """
+    if sampling is not None and not isinstance(sampling, Sampling):
+        raise UsageError(
+            "Invalid sampling",
+            f"sampling is of type {type(sampling).__name__}.",
+            "Pass Sampling(...), or temperature=, top_p=, top_k= and min_p=.",
+        )
     values = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
     changes: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     return replace(sampling or default, **changes)

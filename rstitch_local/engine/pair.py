@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from rstitch_local.decoding.config import TrajectoryConfig
 from rstitch_local.decoding.create import create_trajectory
@@ -17,6 +17,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampler, Sampling
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine import batch, run
+from rstitch_local.engine.arguments import are_messages, integer, require_questions, require_steps, stop_strings
 from rstitch_local.engine.models import LoadedModels
 from rstitch_local.engine.options import AnswerOptions, Conversation, merged_sampling, shows_options
 from rstitch_local.engine.run import Run
@@ -29,6 +30,13 @@ from rstitch_local.trace.record import Trace
 
 class Pair(LoadedModels):
     """Two models that generate answers together. Created by `load_pair`; a context manager that frees the models.
+
+    One answer, or one call of `generate_many` or `run_all`, at a time; a second one raises EngineError.
+
+    Attributes:
+        name: the catalog's name of the pair, or the names of the two files.
+        defaults: `router` (a spec), `sampling`, `tau`, `prompt_suffix` and `context` for answers that set none.
+        options: the LoadOptions; `sequences` changes when `generate_many` adds some.
 
     Example:
         with load_pair("demo") as pair:
@@ -72,18 +80,19 @@ class Pair(LoadedModels):
             min_p: replaces the value in `sampling`.
             seed: seed of the sampling noise and of the random router.
             max_tokens: maximum number of tokens, `resume_steps` included. Default: what the context holds.
-            stop: strings that end the answer where they first appear; the text is cut before them.
+            stop: a string or several that end the answer where they first appear; the text is cut before them.
             should_stop: polled between evaluations; True ends the answer as `interrupted`.
             thinking: the thinking switch of chat templates that have one. Default: the template's.
             prefix: text that the answer starts with; it is evaluated as if generated, and not part of the trace.
-            resume_steps: steps of an earlier answer to the same question, to resume from.
+            resume_steps: steps of an earlier answer to the same question, to resume from: `trace.steps`, or its
+                beginning. With the same arguments the resumed answer equals the uninterrupted one.
             reuse: keep what the KV caches already hold of this conversation. If False, the answer does not depend on
                 earlier ones, not even by rounding.
             tag: any object; it becomes `Run.tag`.
 
         Raises:
-            UsageError: the router, the sampling, `stop` or `max_tokens` is invalid, or the router instance keeps state
-                and is in use by another unfinished answer.
+            UsageError: an argument is invalid, or the router instance keeps state and is in use by another unfinished
+                answer.
             InputError: the prompt exceeds a context (PromptTooLongError), or a chat template rejects it.
             ModelError: a learned router's file is missing, damaged or of another SLM; or speculative decoding with
                 different tokenizers.
@@ -121,6 +130,8 @@ class Pair(LoadedModels):
         is not appended. The other arguments, and the errors, are those of `ask`.
         """
         self.require_open()
+        seed = integer("seed", seed)
+        require_steps("resume_steps", resume_steps)
         used = merged_sampling(
             self.defaults.sampling, sampling, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p
         )
@@ -135,7 +146,7 @@ class Pair(LoadedModels):
             max_tokens=self._token_limit(max_tokens),
             capacity={role: self.contexts[role].n_ctx for role in Role},
             resume_steps=resume_steps,
-            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            stop=stop_strings(stop),
         )
         trajectory = create_trajectory(config)
         claim_router(resolved.router, trajectory)
@@ -151,9 +162,7 @@ class Pair(LoadedModels):
     def _token_limit(self, max_tokens: int | None) -> int:
         if max_tokens is None:
             return max(context.n_ctx for context in self.contexts.values())
-        if max_tokens < 1:
-            raise UsageError("Invalid max_tokens", f"max_tokens is {max_tokens}, must be at least 1.")
-        return max_tokens
+        return integer("max_tokens", max_tokens, at_least=1)
 
     def _settings(self, router: str, sampling: Sampling, config: TrajectoryConfig) -> dict[str, Any]:
         """Return what a trace records about how its answer was generated."""
@@ -224,11 +233,12 @@ class Pair(LoadedModels):
             RStitchError: as in `ask`; also if every question failed.
             EngineError: another answer is being generated, or llama.cpp failed.
         """
+        require_questions(questions)
         asked = list(questions)
         self.require_open()
         self.add_sequences(len(asked))
         should_stop = options.pop("should_stop", None)
-        seed = options.pop("seed", 0)
+        seed = integer("seed", options.pop("seed", 0))
         options.setdefault("reuse", self.status.slots > 1)
 
         def start(index: int, question: str | Conversation) -> Run:
@@ -249,7 +259,16 @@ class Pair(LoadedModels):
         """Generate an answer in a worker thread, for `async for step in pair.astream(...)`.
 
         Cancelling the task, or closing the iterator, ends the answer after the current evaluation. To keep the trace,
-        iterate over a run instead: `async for step in run`.
+        or to leave the loop early, iterate over a run instead, and close it:
+
+            with closing(pair.ask(question)) as run:
+                async for step in run:
+                    if step.position == 20:
+                        break
+            print(run.trace)
+
+        One answer of a pair at a time: stream a second question afterwards, or share an `asyncio.Lock`. For several
+        answers at the same time use `await asyncio.to_thread(pair.generate_many, questions)`.
 
         Args:
             question: a question, as in `ask`, or messages, as in `chat`.
@@ -298,8 +317,8 @@ class Pair(LoadedModels):
         resume_steps: Sequence[Step] = (),
     ) -> Run:
         """Start an answer to a question or a conversation."""
-        if isinstance(question, str):
-            return self.ask(question, system=system, resume_steps=resume_steps, **options)
+        if not are_messages(question):
+            return self.ask(cast(str, question), system=system, resume_steps=resume_steps, **options)
         if system:
             raise UsageError("Invalid arguments", "system is given with messages.", "Add it to the messages.")
-        return self.chat(question, resume_steps=resume_steps, **options)
+        return self.chat(cast(Conversation, question), resume_steps=resume_steps, **options)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine.driver import Driver
@@ -19,6 +21,14 @@ class Run:
 
     Created by `Pair.ask` and `Pair.chat`; nothing is evaluated before the first step is requested. A run is iterated
     once. One run of a pair at a time: use `Pair.run_all` or `Pair.generate_many` for several answers.
+
+    An answer that is left early (`break` in a `for` loop, or `close`) ends as `interrupted`; the trace keeps its steps:
+
+        run = pair.ask(question)
+        for step in run:
+            if step.position == 20:
+                break
+        rest = pair.ask(question, resume_steps=run.trace.steps)
 
     Attributes:
         trace: the record of the answer; complete when `trace.stop` is set.
@@ -42,6 +52,8 @@ class Run:
         self._should_stop = should_stop
         self._claimed = False
         self._cancelled = False
+        # Weak: when the caller drops the iterator, it is closed.
+        self._iterator: weakref.ref[Generator[Step, None, None]] | None = None
 
     def __repr__(self) -> str:
         tag = "" if self.tag is None else f", tag={self.tag!r}"
@@ -88,7 +100,7 @@ class Run:
                 are broken, or the router failed. The trace keeps the steps before.
         """
         self._require_new()
-        return self._steps()
+        return self._new_iterator()
 
     def __aiter__(self) -> AsyncGenerator[Step, None]:
         """Generate the answer in a worker thread. Cancelling ends it after the current evaluation, as `interrupted`.
@@ -115,6 +127,19 @@ class Run:
             raise self.error
         return self.trace
 
+    def close(self) -> None:
+        """End a started answer as `interrupted` unless it has ended, so that the pair can generate another one.
+
+        After `break` in `async for` the pair stays busy until this is called, or until the event loop closes the
+        iterator. While another thread evaluates, the answer ends after that evaluation. No effect on a run that
+        `Pair.run_all` generates.
+        """
+        steps = None if self._iterator is None else self._iterator()
+        if steps is not None and self._claimed:
+            self._cancelled = True
+            with suppress(ValueError):  # another thread is executing the generator, which polls `_cancelled`
+                steps.close()
+
     def claim(self) -> ActiveSequence:
         """Mark the run as started, and return its sequence for the driver.
 
@@ -133,6 +158,11 @@ class Run:
                 "Its steps are in `trace.steps`; create a new run to generate it again.",
             )
 
+    def _new_iterator(self) -> Generator[Step, None, None]:
+        steps = self._steps()
+        self._iterator = weakref.ref(steps)
+        return steps
+
     def _steps(self) -> Generator[Step, None, None]:
         for _, step in run_all(self._driver, [self], should_stop=self._is_stopped):
             if step is not None:
@@ -147,7 +177,7 @@ class Run:
         # A thread of its own, so that closing waits for the evaluation that is running.
         worker = ThreadPoolExecutor(1, thread_name_prefix="rstitch-run")
         loop = asyncio.get_running_loop()
-        steps = self._steps()
+        steps = self._new_iterator()
         try:
             while (step := await loop.run_in_executor(worker, next, steps, None)) is not None:
                 yield step

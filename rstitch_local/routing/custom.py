@@ -32,6 +32,7 @@ class FunctionRouter(Router):
         pair.ask("What is 17 * 23?", router=unsure)
 
     The function is assumed to keep no state between calls: write a Router class, or a factory, for one that does.
+    Type checkers accept the attributes on a Router class only.
 
     Args:
         function: the rule.
@@ -71,7 +72,8 @@ def as_router(value: object, *, seed: int = 0) -> Router:
     if isinstance(value, Router):
         return value
     if not callable(value) or (isinstance(value, type) and not issubclass(value, Router)):
-        raise UsageError("Invalid router", f"{_described(value)} is not a router.", _HINT)
+        hint = "Derive its class from Router." if hasattr(value, "route") else _HINT
+        raise UsageError("Invalid router", f"{_described(value)} is not a router.", hint)
     required = required_parameters(value)
     if required and isinstance(value, type):
         raise UsageError(

@@ -112,7 +112,7 @@ def custom_router(spec: str, *, seed: int = 0) -> Router:
         raise
     except Exception as error:
         called = source if factory is None else f"{source} ({name_of(factory)})"
-        raise UsageError("Router factory failed", f"{called} raised {type(error).__name__}: {error}") from error
+        raise UsageError("Router factory failed", f"{called} raised {type(error).__name__}: {error}.") from error
 
 
 def _imported(module: str, attribute: str) -> object:
@@ -125,7 +125,7 @@ def _imported(module: str, attribute: str) -> object:
     except Exception as error:
         raise UsageError(
             "Cannot import router",
-            f"Importing {module} raised {type(error).__name__}: {error}",
+            f"Importing {module} raised {type(error).__name__}: {error}.",
             "Run from the folder that contains it, install it, or set PYTHONPATH.",
         ) from error
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from typing import TypeAlias
 from weakref import WeakValueDictionary
@@ -49,7 +50,7 @@ def resolve_router(router: RouterLike, *, seed: int = 0) -> ResolvedRouter:
         UsageError: the spec is invalid, the argument is no router, or a `needs_...` attribute is misspelled.
     """
     if isinstance(router, str):
-        resolved = ResolvedRouter(router_from_spec(router, seed=seed), router)
+        resolved = ResolvedRouter(router_from_spec(router, seed=seed), str(router))
     else:
         made = as_router(router, seed=seed)
         resolved = ResolvedRouter(made, spec_of(made) or repr(made))
@@ -93,8 +94,10 @@ def set_tau(router: Router, tau: float) -> None:
         tau: the new threshold.
 
     Raises:
-        UsageError: the router has no tau, or it is read-only.
+        UsageError: the router has no tau, or it is read-only; or the new one is not a number.
     """
+    if not isinstance(tau, numbers.Real):
+        raise UsageError("Invalid tau", f"tau is {tau!r}, must be a number.")
     if router.tau is None:
         raise UsageError("No tau", f"{router!r} has no tau.", "Use a router with a tau, such as entropy:0.02.")
     try:

@@ -86,7 +86,7 @@ def test_max_tokens_limits_the_answer(demo: Pair) -> None:
     trace = demo.generate(QUESTION, max_tokens=3)
     assert (len(trace.steps), trace.stop, trace.settings["max_tokens"]) == (3, "length", 3)
     for wrong in (0, -1):
-        with pytest.raises(UsageError, match=rf"max_tokens is {wrong}, must be at least 1"):
+        with pytest.raises(UsageError, match=rf"max_tokens is {wrong}, must be an integer of at least 1"):
             demo.ask(QUESTION, max_tokens=wrong)
 
 

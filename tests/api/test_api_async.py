@@ -147,3 +147,33 @@ def test_leaving_the_loop_ends_the_answer(demo: Pair) -> None:
     asyncio.run(leave())
     assert (len(run.trace.steps), run.trace.stop) == (3, "interrupted")
     demo.driver.require_idle()
+
+
+def test_a_run_that_is_left_in_a_coroutine_can_be_closed(demo: Pair) -> None:
+    run = demo.ask(QUESTION)
+
+    async def leave() -> int:
+        async for step in run:
+            if step.position == 2:
+                break
+        run.close()
+        return len(demo.generate(QUESTION, max_tokens=2).steps)
+
+    assert asyncio.run(leave()) == 2
+    assert (len(run.trace.steps), run.trace.stop) == (3, "interrupted")
+
+
+def test_a_run_can_be_closed_while_another_thread_evaluates(demo: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = HeldEvaluation(demo, monkeypatch, 5)
+    run = demo.ask(QUESTION, router="slm")
+
+    async def close() -> list[Step]:
+        task = asyncio.create_task(collect(aiter(run)))
+        assert await asyncio.to_thread(held.reached.wait, 60)
+        run.close()
+        held.release.set()
+        return await task
+
+    steps = asyncio.run(close())
+    assert run.trace.steps == steps
+    assert (held.count, run.trace.stop) == (5, "interrupted")
