@@ -20,7 +20,6 @@ from rstitch_local.llama.batch import Usage
 from rstitch_local.trace.record import Trace
 from rstitch_tui import slash
 from rstitch_tui.answer import Answer, Request
-from rstitch_tui.chat_settings import ChatSettings
 from rstitch_tui.engine_events import AnswerEnded
 from rstitch_tui.engine_thread import EngineThread
 from rstitch_tui.estimate import LlmAlone
@@ -111,12 +110,6 @@ def test_every_command_has_usage_and_title() -> None:
         assert command.usage.startswith(f"/{name}")
         assert command.title
         assert not (command.needs and command.takes)
-
-
-def test_settings_of_a_newer_version() -> None:
-    assert ChatSettings.model_validate({"seed": 3, "mood": "good"}).seed == 3
-    with pytest.raises(UsageError):
-        ChatSettings(router="entropy:x")
 
 
 def test_drawing_stays_within_its_share(monkeypatch: pytest.MonkeyPatch) -> None:

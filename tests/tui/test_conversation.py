@@ -61,6 +61,11 @@ def test_resumed_steps_do_not_use_up_max_tokens() -> None:
     assert request(PATH, ChatSettings(max_tokens=10), PAIR, resume_steps=kept).max_tokens == 13
 
 
+def test_stop_strings_are_part_of_the_request() -> None:
+    assert request(PATH, ChatSettings(stop=("Q:", "\n\n")), PAIR).stop == ("Q:", "\n\n")
+    assert request(PATH, ChatSettings(), PAIR).stop == ()
+
+
 def test_branched_steps() -> None:
     steps = [Step(i, Role.LLM, i, str(i), 0.5, 0.5, 1, 1.0, 0.3) for i in range(4)]
     other = branched(steps, 2, Role.SLM, 99)

@@ -27,6 +27,7 @@ class Request:
     sampling: Sampling | None = None
     seed: int = 0
     max_tokens: int | None = None
+    stop: Sequence[str] = ()
     thinking: bool | None = None
     prefix: str = ""
     resume_steps: Sequence[Step] = ()

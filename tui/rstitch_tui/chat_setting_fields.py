@@ -64,7 +64,7 @@ class RouterKind:
 
 ROUTERS = (
     RouterKind("", "Pair's default", ""),
-    RouterKind("entropy", "Entropy", "The LLM takes over where the SLM's entropy is above tau, until it drops again."),
+    RouterKind("entropy", "Entropy", "Above tau the LLM takes over, otherwise the SLM generates."),
     RouterKind(
         "confidence",
         "Confidence",

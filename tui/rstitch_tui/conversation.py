@@ -58,6 +58,7 @@ def request(
         seed=settings.seed if seed is None else seed,
         # The limit of the chat applies to new tokens; max_tokens of a request counts resumed steps as well.
         max_tokens=None if settings.max_tokens is None else settings.max_tokens + len(resume_steps),
+        stop=settings.stop,
         thinking=settings.thinking,
         prefix=prefix,
         resume_steps=resume_steps,

@@ -176,6 +176,7 @@ class EngineThread:
             sampling=request.sampling,
             seed=request.seed,
             max_tokens=request.max_tokens,
+            stop=request.stop,
             should_stop=lambda: answer.stop_requested,
             thinking=request.thinking,
             prefix=request.prefix,

@@ -98,7 +98,8 @@ class Session(OpenChat):
                 # Token ids of another pair are meaningless here; the text is not.
                 self._request(prefix=message.text)
             else:
-                steps = trace.steps[:-1] if trace.stop == "eog" else trace.steps
+                # A finished answer is resumed before the token that ended it.
+                steps = trace.steps[:-1] if trace.stop in ("eog", "stop") else trace.steps
                 self._request(prefix=message.prefix, resume_steps=steps, seed=trace.seed)
 
     def branch(self, message: Message, index: int, role: Role, token: int) -> None:

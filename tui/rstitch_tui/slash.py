@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from rstitch_local.errors import UsageError
+from rstitch_local.routing.spec import usable_spec
 from rstitch_local.sanitize import one_line
 from rstitch_tui.actions import answers, chats, models, settings
 from rstitch_tui.chat_host import ChatHost
+from rstitch_tui.chat_settings import stop_strings_from_arguments
 
 Action = Callable[[ChatHost, str], Awaitable[None] | None]
 
@@ -98,8 +100,8 @@ def _number_setting(field: str, kind: Callable[[str], object]) -> Action:
     return action
 
 
-def _text_setting(field: str) -> Action:
-    return lambda host, text: settings.show_or_change(host, field, text)
+def _system(host: ChatHost, text: str) -> None:
+    settings.show_or_change(host, "system", text)
 
 
 def _think(host: ChatHost, text: str) -> None:
@@ -117,6 +119,20 @@ def _seed(host: ChatHost, text: str) -> None:
     except ValueError:
         raise UsageError("Not a number", f"seed must be a whole number, not {one_line(text, 30)!r}.") from None
     settings.change(host, seed=seed)
+
+
+def _router(host: ChatHost, text: str) -> None:
+    if text not in ("", "auto"):
+        # Creates the router once: a missing file or module is reported now, not by the next answer.
+        usable_spec(text)
+    settings.show_or_change(host, "router", text)
+
+
+def _stop_strings(host: ChatHost, text: str) -> None:
+    if text:
+        settings.change(host, stop=() if text == "auto" else stop_strings_from_arguments(text))
+    else:
+        settings.show_or_change(host, "stop", "")
 
 
 def _tau(host: ChatHost, text: str) -> None:
@@ -152,8 +168,8 @@ _ALL = (
     SlashCommand("context", "Reload the models with another context size", models.set_context, needs="TOKENS"),
     SlashCommand("drop", "Forget the older half of the chat", lambda h, _: models.forget_older_half(h)),
     SlashCommand("chat", "Settings of this chat", lambda h, _: settings.open_form(h)),
-    SlashCommand("system", "System prompt", _text_setting("system"), takes="TEXT"),
-    SlashCommand("router", "Router", _text_setting("router"), takes="SPEC"),
+    SlashCommand("system", "System prompt", _system, takes="TEXT"),
+    SlashCommand("router", "Router", _router, takes="SPEC"),
     SlashCommand("tau", "Entropy threshold", _tau, takes="NUMBER"),
     SlashCommand("temperature", "Sampling: temperature", _number_setting("temperature", float), takes="NUMBER"),
     SlashCommand("top_p", "Sampling: top-p", _number_setting("top_p", float), takes="NUMBER"),
@@ -161,6 +177,7 @@ _ALL = (
     SlashCommand("min_p", "Sampling: min-p", _number_setting("min_p", float), takes="NUMBER"),
     SlashCommand("max_tokens", "Maximum tokens per answer", _number_setting("max_tokens", int), takes="NUMBER"),
     SlashCommand("seed", "Random seed", _seed, needs="NUMBER"),
+    SlashCommand("stop_strings", "Strings that end an answer", _stop_strings, takes="STRINGS"),
     SlashCommand("think", "Turn thinking on or off", _think, takes="on, off, auto"),
     SlashCommand("retry", "Regenerate the answer", lambda h, _: answers.regenerate(h)),
     SlashCommand("again", "Regenerate at another tau, side by side", _again, takes="TAU"),

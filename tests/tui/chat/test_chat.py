@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -339,6 +340,46 @@ def test_tau_changes_from_the_next_token_on(tmp_path: Path, monkeypatch: pytest.
             assert all(step.role is Role.SLM for step in trace.steps[12:])
             assert chat.app.session.settings.router == "entropy:0.9"
             assert chat.app.chat_screen.query_one(TauSlider).value == 0.9
+
+    run(flow)
+
+
+def test_stop_strings_end_an_answer_that_can_be_continued(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="slm") as chat:
+            whole = await chat.ask(question(0))
+            await chat.send(r'/stop_strings nowhere "\n101+"')
+            assert any(r'stop: "nowhere" "\n101+"' in notice for notice in chat.notices)
+            await chat.send("/retry")
+            await chat.quiet()
+            message = chat.app.session.path[-1]
+            assert message.stop == "stop"
+            assert message.text == whole[: whole.index("\n101+")]
+            await chat.send("/stop_strings auto")
+            await chat.send("/continue")
+            await chat.quiet()
+            assert chat.app.session.path[-1].text == whole
+        async with chatting(tmp_path, resume=True) as chat:
+            assert chat.app.session.settings.stop == ()
+
+    run(flow)
+
+
+def test_router_of_the_users_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    (tmp_path / "my_chat_routers.py").write_text("def always_llm():\n    return lambda observation: True\n")
+
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.send("/router python:my_chat_routers:always_llm")
+            await chat.ask(question(0))
+            trace = chat.app.store.trace(chat.app.session.path[-1].id)
+            assert trace is not None
+            assert trace.llm_share > 0.9
+            for spec in ("python:my_chat_routers:nothing", "python:no_such_module:make", "learned:nowhere.npz"):
+                await chat.send(f"/router {spec}")
+            assert chat.app.session.settings.router == "python:my_chat_routers:always_llm"
+            assert len([notice for notice in chat.app._notifications if notice.severity == "error"]) == 3
 
     run(flow)
 

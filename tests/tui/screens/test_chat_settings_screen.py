@@ -268,6 +268,27 @@ def test_routers_are_explained() -> None:
     run(form, body, size=(140, 45))
 
 
+def test_stop_strings_one_per_line() -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        editor = shell.screen.query_one("#stop", Editor)
+        assert editor.text == "Q:"
+        editor.focus()
+        await pilot.press("enter", *r"\n\n", "enter", *"two words", "enter", "ctrl+g")
+        assert await result(shell, pilot) == {"stop": ("Q:", "\n\n", "two words")}
+
+    run(lambda: form(OWN.model_copy(update={"stop": ("Q:",)})), body)
+
+
+@pytest.mark.parametrize("spec", ["python:my_routers:make", "learned:demo"])
+def test_custom_router_is_kept(spec: str) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        assert f"● {ChatSettings(router=spec).router}" in seen(shell)
+        await pilot.press("ctrl+g")
+        assert await result(shell, pilot) == {}
+
+    run(lambda: form(ChatSettings(router=spec)), body, size=(140, 45))
+
+
 @pytest.mark.parametrize(("keys", "value"), [(["down"], True), (["down", "down"], False)])
 def test_thinking_switch(keys: list[str], value: bool) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
@@ -285,7 +306,7 @@ def test_thinking_without_a_switch_cannot_be_changed() -> None:
         await pilot.press("ctrl+g")
         assert await result(shell, pilot) == {}
 
-    run(lambda: form(ChatSettings(thinking=True), switch=False), body, size=(140, 45))
+    run(lambda: form(ChatSettings(thinking=True), switch=False), body, size=(140, 55))
 
 
 def test_click_chooses() -> None:
@@ -313,6 +334,9 @@ def test_all_fields_are_reached_by_keys(size: tuple[int, int]) -> None:
             assert field(shell, name).has_focus
             number = next(each for each in NUMBERS if each.name == name)
             await until(pilot, lambda number=number: number.label in seen(shell))  # type: ignore[misc]
+        await pilot.press("tab")
+        assert shell.screen.query_one("#stop").has_focus
+        await until(pilot, lambda: "Stop strings, one per line" in seen(shell))
         await pilot.press("tab", "end")
         await until(pilot, lambda: "● Off" in seen(shell))
         assert "^g Save" in seen(shell)

@@ -7,7 +7,7 @@ from rstitch_local.errors import InputError
 from rstitch_local.sanitize import one_line
 from rstitch_tui import app_settings
 from rstitch_tui.chat_host import ChatHost
-from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.chat_settings import ChatSettings, stop_strings_as_arguments
 
 _LEAST_TAU = 0.0005
 
@@ -26,10 +26,12 @@ def show_or_change(host: ChatHost, field: str, text: str) -> None:
         change(host, **{field: text if text != "auto" else ChatSettings.model_fields[field].default})
     else:
         value = getattr(host.session.settings, field)
-        host.notice(f"{field}: {_value_text(value)}. /{field} auto resets it.")
+        host.notice(f"{field}: {_value_text(value)}. The argument auto resets it.")
 
 
 def _value_text(value: object) -> str:
+    if isinstance(value, tuple):
+        value = stop_strings_as_arguments(value)
     if isinstance(value, bool):
         return "on" if value else "off"
     return "pair's default" if value is None else one_line(value, 60) or "none"

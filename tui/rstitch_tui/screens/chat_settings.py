@@ -14,7 +14,7 @@ from textual.widgets import Button, Footer, OptionList, Static
 from rstitch_local.engine.choice import PairDefaults
 from rstitch_local.routing.spec import one_spelling
 from rstitch_tui.chat_setting_fields import NUMBERS, PROBABILITY, ROUTERS, THINKING, NumberField, RouterKind
-from rstitch_tui.chat_settings import ChatSettings
+from rstitch_tui.chat_settings import ChatSettings, stop_strings_as_lines, stop_strings_from_lines
 from rstitch_tui.screens.dialog import Dialog
 from rstitch_tui.widgets.dialog_options import Choice
 from rstitch_tui.widgets.editor import Editor
@@ -52,6 +52,8 @@ class ChatSettingsScreen(Dialog[dict[str, object] | None]):
         & .heading { height: 1; color: $text-accent; text-style: bold; margin-top: 1; }
         & #system-heading { margin-top: 0; }
         & Editor { height: 4; border: none; padding: 0 1; background: $panel; &:focus { border: none; } }
+        & #stop { height: 3; }
+        & .explanation { height: auto; padding: 0 1; color: $text-muted; }
         & .note { height: auto; padding: 0 1 0 3; color: $text-warning; }
         & .number { height: auto; padding: 0 1 0 3; }
         & .number .label { width: 18; }
@@ -64,7 +66,7 @@ class ChatSettingsScreen(Dialog[dict[str, object] | None]):
         &.-narrow .number { layout: grid; grid-size: 2; grid-columns: 18 1fr; grid-rows: auto; }
         &.-narrow .number LineInput { width: 100%; }
         &.-narrow .number .hint { column-span: 2; padding-left: 0; }
-        &.-tall > .box { height: 96%; max-height: 44; }
+        &.-tall > .box { height: 96%; max-height: 50; }
         &.-tiny .buttons { display: none; }
         &.-tiny .heading { margin-top: 0; }
     }
@@ -73,12 +75,13 @@ class ChatSettingsScreen(Dialog[dict[str, object] | None]):
     def __init__(self, settings: ChatSettings, defaults: PairDefaults, thinking_switch: bool) -> None:
         super().__init__()
         self._settings, self._defaults, self._thinking_switch = settings, defaults, thinking_switch
-        kind, _, number = ("" if settings.router is None else one_spelling(settings.router)).partition(":")
+        spec = "" if settings.router is None else one_spelling(settings.router)
+        kind, _, number = spec.partition(":")
         self._kinds = {kind.name: kind for kind in ROUTERS}
         if kind not in self._kinds:
             # A router the form cannot edit is offered as it is.
-            kind, number = f"{kind}:{number}", ""
-            self._kinds[kind] = RouterKind(kind, kind, "Set with /router.")
+            kind, number = spec, ""
+            self._kinds[spec] = RouterKind(spec, spec, "Set with /router.")
         self._initial_kind = kind
         self._initial_number = float(number) if number else None
         self._probabilities = {each.name: f"{each.default:g}" for each in ROUTERS}
@@ -95,6 +98,9 @@ class ChatSettingsScreen(Dialog[dict[str, object] | None]):
                 yield Static("Sampling", classes="heading")
                 for field in NUMBERS:
                     yield from self._number_field(field, self._value_text(field.name), self._default_text(field.name))
+                yield Static("Stop strings, one per line", classes="heading")
+                yield Editor(stop_strings_as_lines(self._settings.stop), placeholder="none", id="stop")
+                yield Static(r"\n stands for a line break, \\ for a backslash.", classes="explanation", markup=False)
                 yield Static("Thinking", classes="heading")
                 reason = "" if self._thinking_switch else _NO_SWITCH
                 options = [(title, reason if value is None else "") for value, title in THINKING.items()]
@@ -206,6 +212,8 @@ class ChatSettingsScreen(Dialog[dict[str, object] | None]):
         fields: dict[str, object] = {field.name: self._number(field) for field in NUMBERS}
         fields["seed"] = fields["seed"] or 0
         fields["system"] = self.query_one("#system", Editor).result
+        stop = self.query_one("#stop", Editor)
+        fields["stop"] = stop_strings_from_lines(stop.text) if stop.changed else self._settings.stop
         fields["router"] = self._router()
         fields["thinking"] = list(THINKING)[self.query_one("#thinking", Choice).chosen]
         self.dismiss({name: value for name, value in fields.items() if value != getattr(self._settings, name)})
