@@ -1,30 +1,28 @@
-"""R-Stitch on one problem and on twenty, with the pair that comes with the package.
+"""R-Stitch on one problem and on twenty, with the demo pair.
 
-A script that is read like a notebook: editors show the cells between the `# %%` marks and run them one by one, and
+This file can be read like a notebook: editors show the cells between the `# %%` marks and run them one by one.
 
     python examples/method_story.py
 
-runs them all, in a few seconds and without a download. It writes one page, method_story.html, where it is run.
+runs all cells, in a few seconds and without a download, and writes method_story.html to the current folder.
 """
 
 # %% [markdown]
-# # Where a small model should ask a large one
-# Two models that share a tokeniser: the SLM is quick and often wrong, the LLM is right more often and slow. The SLM
-# writes. Before each token it is looked at how unsure it is; where that is more than tau, the LLM writes the token
-# instead, and goes on until it is sure again.
+# # When a small model needs a large one
+# Two models share a tokenizer: the SLM is fast and often wrong, the LLM is more accurate and slow. The SLM generates
+# the answer. Where the entropy of its next-token distribution exceeds tau, the LLM generates that token instead, and
+# continues until its own entropy is at most tau.
 
 # %%
 from pathlib import Path
 
-from rstitch_local import load_pair
+from rstitch_local import Role, inspect_all, load_pair
 from rstitch_local.builtin.word_problems import generate
-from rstitch_local.decoding.roles import Role
-from rstitch_local.engine.inspection import inspect_all
 from rstitch_local.problems.answers import last_boxed
 from rstitch_local.trace.page.answer import answer_page
 from rstitch_local.trace.reading import LoadedAnswer
 
-SEED = 11  # of problems that the models were not trained on
+SEED = 11  # problems that were not used for training
 PROBLEMS = 20
 TAUS = (0.001, 0.005, 0.02, 0.1)
 
@@ -32,77 +30,75 @@ pair = load_pair("demo")
 problems = [generate(SEED, index) for index in range(PROBLEMS)]
 
 
-def solve(problem, router):
-    """The record of one answer, and whether it is right."""
-    run = pair.ask(problem.question, router=router)
-    for _ in run:
-        pass
-    return run.trace, last_boxed(run.trace.text) == str(problem.answer)
+def answer(problem, router):
+    """Return the trace of an answer, and whether it is correct."""
+    trace = pair.generate(problem.question, router=router)
+    return trace, last_boxed(trace.text) == str(problem.answer)
 
 
 # %% [markdown]
 # ## One problem
-# The first one that the SLM alone gets wrong, and the two together get right.
+# The first one that the SLM alone solves incorrectly, and both models together solve.
 
 # %%
 for problem in problems:
-    alone, alone_is_right = solve(problem, "slm")
-    together, together_is_right = solve(problem, pair.defaults.router)
-    if together_is_right and not alone_is_right:
+    slm_trace, slm_correct = answer(problem, "slm")
+    trace, correct = answer(problem, pair.defaults.router)
+    if correct and not slm_correct:
         break
 
-print(problem.question, f"(It is {problem.answer}.)")
-print("\nThe SLM alone:", alone.text, sep="\n")
+print(problem.question, f"(Gold answer: {problem.answer})")
+print("\nThe SLM alone:", slm_trace.text, sep="\n")
 
 # %% [markdown]
-# ## Where it was unsure
-# The entropy of what a model expects next says it: 0 when it is certain of one token, 1 when all are alike to it.
-# Most tokens are certain, and few are not.
+# ## Where the SLM is uncertain
+# The normalized entropy of its next-token distribution is 0 if one token is certain, and 1 if all tokens are equally
+# likely. Most tokens are certain.
 
 # %%
-records = alone.to_records()  # one plain dict a token: pandas.DataFrame(records) is a table
-unsure = sorted(records, key=lambda record: -record["entropy"])[:5]
-sure = sum(record["entropy_nats"] <= 0.1 for record in records) / len(records)
-print(f"\n{sure:.0%} of the {len(records)} tokens have at most 0.1 nats. The five it was least sure of:")
-for record in unsure:
+records = slm_trace.to_records()  # one dict per token, for example for pandas.DataFrame(records)
+uncertain = sorted(records, key=lambda record: -record["entropy"])[:5]
+certain = sum(record["entropy_nats"] <= 0.1 for record in records) / len(records)
+print(f"\n{certain:.0%} of the {len(records)} tokens have at most 0.1 nats. The five most uncertain tokens:")
+for record in uncertain:
     before = "".join(other["text"] for other in records[: record["position"]])[-24:]
     print(f"  entropy {record['entropy']:.3f} ({record['entropy_nats']:.2f} nats)  {before!r} + {record['text']!r}")
 
 # %% [markdown]
-# ## What the LLM did there
-# The same problem with both. Between the brackets is what the LLM wrote; the rest is the SLM's. In a notebook
-# `together` alone, as the last line of a cell, shows it in colours.
+# ## What the LLM changes
+# The same problem with both models; the LLM generated the text in brackets. In a notebook, `trace` as the last line of
+# a cell shows the tokens in colors.
 
 # %%
-written = "".join(f"[{step.text}]" if step.role is Role.LLM else step.text for step in together.steps)
-print(f"\nBoth, tau {pair.defaults.tau:g}:", written.replace("][", ""), sep="\n")
-print(f"\nThe LLM wrote {together.llm_share:.0%} of it, in {together.swaps_up} visits.")
+text = "".join(f"[{step.text}]" if step.role is Role.LLM else step.text for step in trace.steps)
+print(f"\nBoth models, tau {pair.defaults.tau:g}:", text.replace("][", ""), sep="\n")
+print(f"\nThe LLM generated {trace.llm_share:.0%} of the tokens, in {trace.swaps_up} visits.")
 
 # %% [markdown]
-# ## What tau decides
-# A small tau asks often: slower, and closer to the LLM's own answers. A large one hardly asks at all.
+# ## The effect of tau
+# With a small tau, the LLM is used often: slower, and closer to the LLM's own answers. With a large tau, it is hardly
+# used.
 
 # %%
-print(f"\n{PROBLEMS} problems:\n\n{'router':>14}  {'right':>5}  {'LLM share':>9}  {'tokens':>6}  {'seconds':>7}")
+print(f"\n{PROBLEMS} problems:\n\n{'router':>14}  {'correct':>7}  {'LLM share':>9}  {'tokens':>6}  {'seconds':>7}")
 for router in ("slm", *(f"entropy:{tau:g}" for tau in reversed(TAUS)), "llm"):
-    answers = [solve(problem, router) for problem in problems]
-    traces = [trace for trace, _ in answers]
-    tokens = sum(len(trace.steps) for trace in traces)
-    share = sum(trace.tokens[Role.LLM] for trace in traces) / tokens
-    seconds = sum(trace.wall_ms for trace in traces) / 1e3
-    right = sum(is_right for _, is_right in answers) / PROBLEMS
-    print(f"{router:>14}  {right:>5.0%}  {share:>9.0%}  {tokens / PROBLEMS:>6.0f}  {seconds:>7.1f}")
+    answers = [answer(problem, router) for problem in problems]
+    tokens = sum(len(each.steps) for each, _ in answers)
+    share = sum(each.tokens[Role.LLM] for each, _ in answers) / tokens
+    seconds = sum(each.wall_ms for each, _ in answers) / 1e3
+    accuracy = sum(is_correct for _, is_correct in answers) / PROBLEMS
+    print(f"{router:>14}  {accuracy:>7.0%}  {share:>9.0%}  {tokens / PROBLEMS:>6.0f}  {seconds:>7.1f}")
 
 # %% [markdown]
-# ## The same as a page
-# Every token with its entropy, and with what both models would have written in its place.
+# ## An HTML page
+# Every token with its entropy, and with the predictions of both models at its position.
 
 # %%
 messages = [{"role": "user", "content": problem.question}]
-views = list(inspect_all(pair, messages, together.steps, count=5))
+predictions = list(inspect_all(pair, messages, trace.steps, count=5))
 page = Path("method_story.html")
 page.write_text(
-    answer_page(LoadedAnswer("One problem, two models", together, problem.question), views), encoding="utf-8"
+    answer_page(LoadedAnswer("One problem, two models", trace, problem.question), predictions), encoding="utf-8"
 )
 pair.close()
 print(f"\n{page} shows the answer token by token.")
