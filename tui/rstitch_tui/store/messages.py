@@ -176,7 +176,7 @@ class Messages:
 
 def not_found(what: str, row_id: int) -> StorageError:
     """Return the error for a row that does not exist, for example because another process deleted it."""
-    return StorageError(f"No such {what}", f"There is no {what} {row_id}; another rstitch chat may have deleted it.")
+    return StorageError(f"No such {what}", f"There is no {what} {row_id}; another app may have deleted it.")
 
 
 def index_text(db: Connection, rowid: int, chat_id: int, text: str) -> None:
