@@ -19,8 +19,6 @@ from pathlib import Path
 from rstitch_local import Role, inspect_all, load_pair
 from rstitch_local.builtin.word_problems import generate
 from rstitch_local.problems.answers import last_boxed
-from rstitch_local.trace.page.answer import answer_page
-from rstitch_local.trace.reading import LoadedAnswer
 
 SEED = 11  # problems that were not used for training
 PROBLEMS = 20
@@ -94,11 +92,8 @@ for router in ("slm", *(f"entropy:{tau:g}" for tau in reversed(TAUS)), "llm"):
 # Every token with its entropy, and with the predictions of both models at its position.
 
 # %%
-messages = [{"role": "user", "content": problem.question}]
-predictions = list(inspect_all(pair, messages, trace.steps, count=5))
+predictions = list(inspect_all(pair, problem.question, trace.steps, count=5))
 page = Path("method_story.html")
-page.write_text(
-    answer_page(LoadedAnswer("One problem, two models", trace, problem.question), predictions), encoding="utf-8"
-)
+page.write_text(trace.to_html(problem.question, predictions=predictions), encoding="utf-8")
 pair.close()
 print(f"\n{page} shows the answer token by token.")

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rstitch_local.costs.calibration import calibrate
+    from rstitch_local.costs.latency import PairLatency
+    from rstitch_local.costs.speedup import Workload, break_even_share
     from rstitch_local.costs.store import Calibration, load_calibration
     from rstitch_local.decoding.roles import Role
     from rstitch_local.decoding.router import Observation, Router
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from rstitch_local.decoding.step import Step
     from rstitch_local.engine.inspection import inspect_all, inspect_position
     from rstitch_local.engine.loading import load_pair
-    from rstitch_local.engine.options import LoadOptions
+    from rstitch_local.engine.options import Conversation, LoadOptions
     from rstitch_local.engine.pair import Pair
     from rstitch_local.engine.run import Run
     from rstitch_local.errors import (
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from rstitch_local.problems.results import SolvedAnswer, SolveResult
     from rstitch_local.routing.learned import LearnedRouter
     from rstitch_local.routing.registry import register_router, unregister_router
+    from rstitch_local.routing.resolve import RouterLike
     from rstitch_local.routing.rules import (
         ConfidenceRouter,
         EntropyRouter,
@@ -68,6 +71,7 @@ __all__ = [
     "CancelledError",
     "Candidate",
     "ConfidenceRouter",
+    "Conversation",
     "DownloadError",
     "EngineError",
     "EntropyRouter",
@@ -82,12 +86,14 @@ __all__ = [
     "Observation",
     "OneTokenRouter",
     "Pair",
+    "PairLatency",
     "Prediction",
     "PromptTooLongError",
     "RStitchError",
     "RandomRouter",
     "Role",
     "Router",
+    "RouterLike",
     "RouterMetrics",
     "Run",
     "Sampling",
@@ -100,8 +106,10 @@ __all__ = [
     "Trace",
     "UsageError",
     "WindowRouter",
+    "Workload",
     "__version__",
     "bench",
+    "break_even_share",
     "calibrate",
     "inspect_all",
     "inspect_position",
@@ -114,6 +122,8 @@ __all__ = [
 
 _NAMES = {
     "costs.calibration": ["calibrate"],
+    "costs.latency": ["PairLatency"],
+    "costs.speedup": ["Workload", "break_even_share"],
     "costs.store": ["Calibration", "load_calibration"],
     "decoding.roles": ["Role"],
     "decoding.router": ["Observation", "Router"],
@@ -122,7 +132,7 @@ _NAMES = {
     "decoding.step": ["Step"],
     "engine.inspection": ["inspect_all", "inspect_position"],
     "engine.loading": ["load_pair"],
-    "engine.options": ["LoadOptions"],
+    "engine.options": ["Conversation", "LoadOptions"],
     "engine.pair": ["Pair"],
     "engine.run": ["Run"],
     "errors": [
@@ -133,6 +143,7 @@ _NAMES = {
     "problems.results": ["SolveResult", "SolvedAnswer"],
     "routing.learned": ["LearnedRouter"],
     "routing.registry": ["register_router", "unregister_router"],
+    "routing.resolve": ["RouterLike"],
     "routing.rules": [
         "ConfidenceRouter", "EntropyRouter", "FixedRouter", "HysteresisRouter", "MarginRouter", "MomentumRouter",
         "OneTokenRouter", "RandomRouter", "StayRouter", "WindowRouter",

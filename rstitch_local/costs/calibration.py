@@ -56,16 +56,17 @@ def calibrate(
     `load_calibration` reads it back, for this pair loaded in the same way on this machine. Other work on the machine
     falsifies the measurement.
 
-        from rstitch_local import calibrate, load_pair
+        from rstitch_local import break_even_share, calibrate, load_pair
 
         with load_pair("demo") as pair:
             calibration = calibrate(pair)
             trace = pair.generate("Tom has 12 pens. He buys 30 more. How many pens does Tom have?")
-        print(trace.wall_ms, calibration.latency.predict_ms(trace), calibration.latency.llm_alone_ms(trace))
+        latency = calibration.latency
+        print(trace.wall_ms, latency.predict_ms(trace), latency.llm_alone_ms(trace), break_even_share(latency))
 
     Args:
         pair: a pair that is not generating. Its KV caches are empty afterwards.
-        seconds: time limit; a minimum of measurements is made in any case.
+        seconds: time limit, 50 by default; a minimum of measurements is made in any case.
         progress: called with the elapsed share of the time, 0 to 1.
         should_stop: polled before each evaluation; True cancels the measurement, and nothing is stored.
 

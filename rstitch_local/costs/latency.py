@@ -102,7 +102,11 @@ def mean_relative_error(pairs: Iterable[tuple[float, float]]) -> float:
 
 
 class PairLatency(FittedModel):
-    """The cost model of a pair on one machine, for one answer at a time."""
+    """The cost model of a pair on one machine, for one answer at a time.
+
+    `slm` and `llm` are the cost models of the models; `latency.llm.turn_ms(16, 500)` is the milliseconds of evaluating
+    16 tokens after 500 cached ones.
+    """
 
     slm: ModelLatency
     llm: ModelLatency

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
+from rstitch_local.engine.arguments import stop_strings
 from rstitch_local.engine.options import merged_sampling
 from rstitch_local.errors import UsageError
 from rstitch_local.interrupts import Interrupt
@@ -147,7 +148,17 @@ def require_positive(**values: int | None) -> None:
 
 
 def problem_source(problems: str | Path | Iterable[Mapping[str, Any]]) -> Path | list[Mapping[str, Any]]:
-    """Return the path of a problem file, or the rows as a list."""
+    """Return the path of a problem file, or the rows as a list.
+
+    Raises:
+        UsageError: it is a data frame, whose iterator yields the names of its columns.
+    """
+    if hasattr(problems, "to_dict"):
+        raise UsageError(
+            "Invalid problems",
+            f"problems is of type {type(problems).__name__}.",
+            'Pass a list of mappings: `problems.to_dict("records")`.',
+        )
     return Path(problems) if isinstance(problems, str | Path) else list(problems)
 
 
@@ -166,7 +177,7 @@ def settings_for(
         sampling=sampling,
         prompt=prompt_of(source.defaults.prompt if prompt is None else prompt, source.defaults.prompt_suffix),
         max_tokens=max_tokens,
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        stop=stop_strings(stop),
     )
 
 

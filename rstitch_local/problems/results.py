@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,21 @@ class SolveResult:
         if key not in traces:
             raise InputError("No such answer", f"There is no trace of sample {sample} of the problem {identifier}.")
         return traces[key].trace
+
+    def traces(self) -> Iterator[tuple[SolvedAnswer, Trace]]:
+        """Return each answer with its trace; answers that failed before their first token are left out.
+
+            rows = [{"correct": a.correct, **row} for a, trace in result.traces() for row in trace.to_records()]
+            tokens = pandas.DataFrame(rows)
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        stored = RunTraces(self.folder)
+        for answer in self.answers:
+            key = (answer.id, answer.sample)
+            if key in stored:
+                yield answer, stored[key].trace
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return the answers as plain dicts, for `pandas.DataFrame(result.to_records())` and the like."""

@@ -15,6 +15,7 @@ from typing import Any
 from rstitch_local.errors import InputError
 
 Row = dict[str, object]
+_NO_OBJECT = "it is not a JSON object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,8 @@ def rows_from_python(rows: Iterable[Mapping[str, Any]]) -> Rows:
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError("Invalid problems", f"A problem cannot be converted to JSON: {error}.") from error
     name = "list of problems"
-    return Rows(
-        f"the {name}", name, hashlib.sha256(text.encode()).hexdigest(), "row", list(_array_items(json.loads(text)))
-    )
+    items = list(_array_items(json.loads(text), "it is not a mapping with a question"))
+    return Rows(f"the {name}", name, hashlib.sha256(text.encode()).hexdigest(), "row", items)
 
 
 def _python_scalar(value: Any) -> Any:
@@ -126,8 +126,8 @@ def _lines(text: str) -> Iterator[tuple[int, Row | BadRow]]:
             yield line, _object(row, line)
 
 
-def _array_items(rows: list[object]) -> Iterator[tuple[int, Row | BadRow]]:
-    yield from ((position, _object(row, position)) for position, row in enumerate(rows, start=1))
+def _array_items(rows: list[object], refusal: str = _NO_OBJECT) -> Iterator[tuple[int, Row | BadRow]]:
+    yield from ((position, _object(row, position, refusal)) for position, row in enumerate(rows, start=1))
 
 
 def _array(text: str, path: Path) -> list[object]:
@@ -147,5 +147,5 @@ def _array(text: str, path: Path) -> list[object]:
     return rows
 
 
-def _object(row: object, line: int) -> Row | BadRow:
-    return row if isinstance(row, dict) else BadRow(line, "it is not a JSON object")
+def _object(row: object, line: int, refusal: str = _NO_OBJECT) -> Row | BadRow:
+    return row if isinstance(row, dict) else BadRow(line, refusal)

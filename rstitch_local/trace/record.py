@@ -6,14 +6,15 @@ Data only: the engine fills it in. It does not import the HTML page, which regis
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.llama.batch import KINDS, Usage
 from rstitch_local.trace.columns import STORED_NAMES, pack, unpack
+from rstitch_local.trace.prediction import Prediction
 
 
 @dataclass(slots=True, repr=False)
@@ -26,6 +27,12 @@ class Trace:
 
         tokens = pandas.DataFrame(trace.to_records())
         tokens.groupby("role")["entropy_nats"].describe()
+
+    As a page for a browser, and as a file that can be read back:
+
+        Path("answer.html").write_text(trace.to_html(question), encoding="utf-8")
+        Path("answer.json").write_text(json.dumps(trace.to_dict()), encoding="utf-8")
+        trace = Trace.from_dict(json.loads(Path("answer.json").read_text(encoding="utf-8")))
 
     Attributes:
         seed: seed of the sampler.
@@ -86,6 +93,19 @@ class Trace:
     def catch_up_ms(self) -> float:
         """Milliseconds spent on catch-up."""
         return sum(self.spent(role, "catch_up")[1] for role in Role)
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        """Share of the drafted tokens that the LLM accepted, 0 to 1, for `spec:N`.
+
+        None for other routers, for a resumed answer, and if nothing was drafted. Computed from the evaluated tokens:
+        approximate if the KV caches held the prompt before (`reuse`) and for models that cannot truncate their caches.
+        """
+        if not str(self.settings.get("router", "")).startswith("spec:") or self.resumed_tokens or not self.steps:
+            return None
+        rounds = self.tokens[Role.LLM] + (self.steps[-1].role is Role.SLM)
+        drafted = self.spent(Role.LLM, "catch_up")[0] + self.spent(Role.LLM, "decode")[0] - rounds + 1
+        return min(1.0, self.tokens[Role.SLM] / drafted) if drafted > 0 else None
 
     def spent(self, role: Role, kind: str) -> tuple[int, float]:
         """Return the tokens a model evaluated as "prompt", "catch_up" or "decode", and the milliseconds spent."""
@@ -154,7 +174,9 @@ class Trace:
         """
         try:
             return _trace_from_dict(record)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        except KeyError as error:
+            raise ValueError(f"not a trace: the key {error} is missing") from error
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a trace: {type(error).__name__}: {error}") from error
 
     def nats(self, role: Role, entropy: float | None) -> float | None:
@@ -202,18 +224,38 @@ class Trace:
             )
         return records
 
-    def _repr_html_(self) -> str | None:
-        """Return the view for a notebook; None without a registered renderer, so that the notebook shows the repr."""
-        return None if _html_renderer is None else _html_renderer(self)
+    def to_html(self, question: str = "", *, predictions: Sequence[Mapping[Role, Prediction]] | None = None) -> str:
+        """Return a self-contained HTML page, as `rstitch trace --html` writes it.
+
+        Args:
+            question: shown above the answer.
+            predictions: both models' predictions at each step, `list(inspect_all(pair, question, trace.steps))`; the
+                page then shows the alternatives of each token.
+
+        Raises:
+            UsageError: `predictions` has another length than `steps`.
+        """
+        return _html.page(self, question, predictions)
+
+    def _repr_html_(self) -> str:
+        """Return the view for a notebook."""
+        return _html.fragment(self)
 
 
-_html_renderer: Callable[[Trace], str] | None = None
+class HtmlRenderers(NamedTuple):
+    """How a trace is rendered: as a page, from the trace, the question and the predictions; as a fragment."""
+
+    page: Callable[[Trace, str, Sequence[Mapping[Role, Prediction]] | None], str]
+    fragment: Callable[[Trace], str]
 
 
-def register_html_renderer(render: Callable[[Trace], str]) -> None:
-    """Set the function that renders a trace as an HTML fragment for notebooks."""
-    global _html_renderer
-    _html_renderer = render
+_html: HtmlRenderers
+
+
+def register_html_renderers(renderers: HtmlRenderers) -> None:
+    """Set the functions that render traces as HTML."""
+    global _html
+    _html = renderers
 
 
 def _step_to_dict(step: Step) -> dict[str, Any]:

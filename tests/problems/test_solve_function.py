@@ -139,6 +139,33 @@ def test_traces(pair: Pair) -> None:
         result.trace(PROBLEMS[0]["id"], sample=1)
 
 
+def test_answers_come_with_their_traces(pair: Pair) -> None:
+    result = solve(PROBLEMS, pair, router="entropy:0.005")
+    found = list(result.traces())
+    assert [answer for answer, _ in found] == list(result.answers)
+    assert [trace.text for _, trace in found] == [answer.text for answer in result.answers]
+
+
+class Table:
+    """Like a data frame: iterating yields the names of the columns."""
+
+    def to_dict(self, orient: str) -> list[dict[str, Any]]:
+        return PROBLEMS if orient == "records" else []
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(PROBLEMS[0])
+
+
+def test_problems_are_mappings(pair: Pair) -> None:
+    table = Table()
+    with pytest.raises(UsageError, match=r'type Table\. Pass a list of mappings: `problems\.to_dict\("records"\)`'):
+        solve(table, pair)
+    assert len(solve(table.to_dict("records"), pair, router="slm").answers) == len(PROBLEMS)
+    questions: Any = ["What is 1 + 1?"]
+    with pytest.raises(InputError, match="list of problems, row 1: it is not a mapping with a question"):
+        solve(questions, pair)
+
+
 def test_a_temporary_folder_is_deleted_with_the_result(pair: Pair) -> None:
     result = solve(PROBLEMS[:1], pair, max_tokens=2)
     folder = result.folder

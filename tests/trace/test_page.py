@@ -7,12 +7,14 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import rstitch_local.trace.page
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
+from rstitch_local.errors import UsageError
 from rstitch_local.sanitize import safe_text, visible
 from rstitch_local.trace.page.answer import answer_page
 from rstitch_local.trace.page.document import document, notebook_view
@@ -152,3 +154,15 @@ def test_the_token_of_the_answer_is_marked_in_both_predictions() -> None:
         ("SLM", "0.5000", [("x", 0.6, 0), ("b", 0.4, 1)]),
         ("LLM", "0.2500", [("b", 0.9, 1), ("b", 0.1, 0)]),
     ]
+
+
+def test_a_trace_is_a_page_with_its_question_and_alternatives() -> None:
+    trace = trace_of("a", "b", "c")
+    page = trace.to_html("Is <b> safe?")
+    assert page == answer_page(LoadedAnswer("", trace, "Is <b> safe?"))
+    assert "Is <b> safe?" in Reader(page).text
+    view = {role: Prediction(0.25, [Candidate(7, "another", 0.5)]) for role in Role}
+    assert "another" not in page
+    assert "another" in trace.to_html(predictions=[view] * 3)
+    with pytest.raises(UsageError, match="There are 2 predictions for 3 tokens"):
+        trace.to_html(predictions=[view] * 2)

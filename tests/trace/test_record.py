@@ -188,7 +188,7 @@ def test_an_edited_record_is_read_or_refused(trace: Trace, data: st.DataObject) 
     # A trace that was read can be shown and added up.
     assert again.llm_share >= 0 or again.tokens
     json.dumps([again.to_records(), again.totals()])
-    assert (again._repr_html_() or "").startswith('<div class="rstitch">')
+    assert again._repr_html_().startswith('<div class="rstitch">')
 
 
 def test_the_repr_has_the_main_numbers() -> None:
@@ -198,10 +198,25 @@ def test_the_repr_has_the_main_numbers() -> None:
     )
 
 
-def test_a_trace_without_renderer_has_no_html(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Trace(1)._repr_html_() is not None
-    monkeypatch.setattr(record_module, "_html_renderer", None)
-    assert Trace(1)._repr_html_() is None
+def test_a_record_without_a_key_is_refused_by_its_name() -> None:
+    record = Trace(1).to_dict()
+    del record["steps"]
+    with pytest.raises(ValueError, match="not a trace: the key 'steps' is missing"):
+        Trace.from_dict(record)
+
+
+def test_the_acceptance_rate_is_that_of_speculative_decoding() -> None:
+    roles = [Role.SLM, Role.SLM, Role.LLM, Role.LLM, Role.SLM]
+    steps = [Step(position, role, 1, "a", 0.0, 1.0, 1, 1.0) for position, role in enumerate(roles)]
+    counts = {role: roles.count(role) for role in Role}
+    # Three rounds; two drafts accepted, one rejected, one accepted.
+    trace = Trace(0, {"router": "spec:2"}, steps, tokens=counts, stop="eog")
+    trace.usage[Role.LLM].tokens = [9, 5, 1]
+    assert trace.acceptance_rate == 3 / 4
+    assert Trace(0, {"router": "entropy:0.1"}, steps, tokens=counts).acceptance_rate is None
+    assert Trace(0, {"router": "spec:2"}).acceptance_rate is None
+    trace.resumed_tokens = 2
+    assert trace.acceptance_rate is None
 
 
 def test_the_record_does_not_import_the_page() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rstitch_local.errors import UsageError
 from rstitch_local.trace.labels import stop_reason
 from rstitch_local.trace.page.document import answer_parts, document
 from rstitch_local.trace.page.tokens import Predictions, answer_html, html_text
 from rstitch_local.trace.reading import LoadedAnswer
+from rstitch_local.trace.record import Trace
 
 _VERDICT_CLASSES = {True: ("correct", "✓"), False: ("wrong", "✗"), None: ("ungraded", "·")}
 
@@ -34,6 +36,18 @@ def answer_page(answer: LoadedAnswer, predictions: Sequence[Predictions] | None 
     return document(
         answer.title or "An answer, token by token", [header, question, *answer_parts(answer.trace, tokens)]
     )
+
+
+def trace_page(trace: Trace, question: str = "", predictions: Sequence[Predictions] | None = None) -> str:
+    """Return the page of a trace that does not come from a file; see `Trace.to_html`."""
+    if predictions is not None and len(predictions) != len(trace.steps):
+        raise UsageError(
+            "Invalid predictions",
+            f"There are {len(predictions)} predictions for {len(trace.steps)} tokens.",
+            "Pass `list(inspect_all(pair, question, trace.steps))`.",
+        )
+    opens_thinking = bool(trace.settings.get("opens_thinking"))
+    return answer_page(LoadedAnswer("", trace, question, opens_thinking=opens_thinking), predictions)
 
 
 def question_html(question: str) -> str:
