@@ -15,7 +15,7 @@ from rstitch_local.routing.forms import spec_of
 from rstitch_local.routing.spec import router_from_spec
 
 RouterLike: TypeAlias = str | Router | type[Router] | RouterFactory | RouteFunction
-"""What the Python API accepts as a router; see `resolve_router`."""
+"""A router spec, a Router, a Router class or factory (called once per answer), or a function of an Observation."""
 
 _users: WeakValueDictionary[int, Trajectory] = WeakValueDictionary()
 
