@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from rstitch_local.catalog.download import pull_file
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.errors import DownloadError, RStitchError
 from rstitch_local.sanitize import one_line
+from rstitch_tui.download_state import DownloadState, Stage
 
 _log = logging.getLogger(__name__)
 
@@ -29,55 +29,6 @@ REPORT_EVERY_S = 0.1
 """Minimum interval between reports of mere progress; blocks arrive thousands of times per second."""
 SPEED_WINDOW_S = 5.0
 """The speed is averaged over this time."""
-
-
-class Stage(StrEnum):
-    """Stage of a download."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    PAUSED = "paused"
-    CHECKING = "checking"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadState:
-    """Progress of the download of one pair.
-
-    Attributes:
-        name: name of the pair.
-        file: the current file, "" before the first.
-        done: bytes of both files on this disk.
-        total: bytes of both files; None while a size is unknown.
-        bytes_per_second: current speed; 0 while nothing arrives.
-        state: stage of the download; CHECKING means that data on this disk is being verified.
-        checked: verified share of the current file while checking, 0 to 1.
-        error: why the download failed.
-    """
-
-    name: str
-    file: str = ""
-    done: int = 0
-    total: int | None = None
-    bytes_per_second: float = 0.0
-    state: Stage = Stage.WAITING
-    checked: float = 0.0
-    error: RStitchError | None = None
-
-    @property
-    def active(self) -> bool:
-        """Whether it is running, checking or queued."""
-        return self.state in (Stage.WAITING, Stage.RUNNING, Stage.CHECKING)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimated time left; None if unknown."""
-        if self.total is None or self.bytes_per_second <= 0:
-            return None
-        return max(0, self.total - self.done) / self.bytes_per_second
 
 
 @dataclass(slots=True)

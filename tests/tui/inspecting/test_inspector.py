@@ -22,7 +22,8 @@ from rstitch_local.trace.prediction import Candidate, Prediction
 from rstitch_local.trace.record import Trace
 from rstitch_tui.answer import Request
 from rstitch_tui.conversation import branched
-from rstitch_tui.screens.inspector import InspectorScreen, _row_of, swaps
+from rstitch_tui.inspecting import row_of, swaps
+from rstitch_tui.screens.inspector import InspectorScreen
 from rstitch_tui.widgets.candidates import Candidates, bar
 from rstitch_tui.widgets.token_facts import TokenFacts, tau_at, why
 from rstitch_tui.widgets.token_view import TokenView
@@ -476,9 +477,9 @@ def test_model_with_few_candidates(tiny_pair: TinyPair) -> None:
         (1, "z", None),
     ],
 )
-def test_row_of_a_token_in_the_other_models_candidates(token: int, text: str, row: int | None) -> None:
+def testrow_of_a_token_in_the_other_models_candidates(token: int, text: str, row: int | None) -> None:
     others = [(5, "a"), (7, "b"), (6, "<end>"), (9, "\ufffd"), (4, "")]
-    assert _row_of(token, text, [Candidate(other, name, 0.1) for other, name in others]) == row
+    assert row_of(token, text, [Candidate(other, name, 0.1) for other, name in others]) == row
 
 
 @pytest.mark.parametrize(

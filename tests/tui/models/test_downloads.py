@@ -20,7 +20,8 @@ from rstitch_local.catalog.download import pull_file
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.errors import ModelError
 from rstitch_tui import downloads as module
-from rstitch_tui.downloads import Downloads, DownloadState, Stage
+from rstitch_tui.download_state import DownloadState, Stage
+from rstitch_tui.downloads import Downloads
 
 SMALL = random.Random(1).randbytes(300_000)
 LARGE = random.Random(2).randbytes(3_000_000)

@@ -20,7 +20,8 @@ from rstitch_local.catalog.catalog import load_catalog
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.errors import DownloadError
 from rstitch_tui import machine_fit
-from rstitch_tui.downloads import Downloads, DownloadState, Stage
+from rstitch_tui.download_state import DownloadState, Stage
+from rstitch_tui.downloads import Downloads
 from rstitch_tui.keys import resolve
 from rstitch_tui.machine_fit import Memory
 from rstitch_tui.screens.models import ModelsScreen, PairList
@@ -162,7 +163,7 @@ class Shell(App[None]):
     def go_to(self, name: str) -> None:
         """Highlight a pair."""
         pairs = self.models.query_one(PairList)
-        pairs.highlighted = [entry.name for entry in self.models._entries].index(name)
+        pairs.highlighted = [entry.name for entry in self.models._states.entries].index(name)
 
 
 Flow = Callable[[Shell, "Pilot[None]"], Awaitable[None]]
@@ -453,7 +454,7 @@ def test_click_selects_and_double_click_loads(home: Path) -> None:
         await pilot.pause()
         assert app.models.view is not None
         assert app.models.view.entry.name == "here"
-        assert app.models._checking == ""
+        assert app.models._states.checking == ""
         assert app.screen is app.models
         await pilot.click(offset=(10, index), times=2)
         await until(pilot, lambda: app.screen is not app.models)
@@ -491,7 +492,7 @@ def test_remapped_keys(home: Path) -> None:
         app.go_to("here")
         await pilot.press("enter")
         await pilot.pause()
-        assert app.models._checking == ""
+        assert app.models._states.checking == ""
         await pilot.press("space")
         await until(pilot, lambda: app.screen is not app.models)
 

@@ -5,7 +5,6 @@ Evaluates positions by the engine thread. Uses neither chats nor the store; bran
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import ClassVar
 
@@ -21,37 +20,14 @@ from textual.widgets import Footer, Static
 from rstitch_local.decoding.roles import Role
 from rstitch_local.errors import RStitchError
 from rstitch_local.sanitize import safe_text, visible
-from rstitch_local.trace.prediction import Candidate, Prediction
+from rstitch_local.trace.prediction import Prediction
 from rstitch_local.trace.record import Trace
 from rstitch_tui.answer import Request
 from rstitch_tui.engine_thread import EngineThread
+from rstitch_tui.inspecting import cell_of, row_of, swaps, token_by_rows
 from rstitch_tui.widgets.candidates import Candidates
 from rstitch_tui.widgets.token_facts import TokenFacts, tau_at
 from rstitch_tui.widgets.token_view import TokenView
-
-
-def swaps(trace: Trace) -> list[int]:
-    """Return the indices of the steps at which control was passed to the other model."""
-    steps = trace.steps
-    return [
-        index
-        for index, step in enumerate(steps)
-        if step.swap_entropy is not None or (index > 0 and step.role is not steps[index - 1].role)
-    ]
-
-
-def _row_of(token: int, text: str, candidates: Sequence[Candidate]) -> int | None:
-    """Return the row of a token in the other model's candidates.
-
-    Ordinary tokens have the same id in both models; special tokens may share only the text.
-    """
-    for row, candidate in enumerate(candidates):
-        # The text of an incomplete UTF-8 sequence cannot be compared.
-        if candidate.token == token and (candidate.text == text or "\ufffd" in candidate.text):
-            return row
-    if not text or "\ufffd" in text:
-        return None
-    return next((row for row, candidate in enumerate(candidates) if candidate.text == text), None)
 
 
 class _Answer(VerticalScroll, can_focus=True, inherit_bindings=False):
@@ -168,38 +144,18 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
 
     def action_walk_rows(self, by: int) -> None:
         """Move down (positive) or up by some rows."""
-        view = self.query_one(TokenView)
-        row, column = self._cell()
+        tokens = self.query_one(TokenView)
+        row, column = cell_of(tokens, self.index)
         column = column if self._column is None else self._column
-        index = self.index
-        # A long token covers several rows.
-        while index == self.index and 0 <= row + by < view.size.height:
-            row += by
-            tokens = (view.token_at(x, row) for x in range(min(column, view.size.width - 1), -1, -1))
-            index = next((token for token in tokens if token is not None), index)
-        self._go(index, column=column)
+        self._go(token_by_rows(tokens, self.index, row, column, by), column=column)
 
     def action_walk_pages(self, by: int) -> None:
         """Move by as many rows as are visible."""
+        tokens = self.query_one(TokenView)
         rows = max(1, self.query_one("#answer").size.height - 1)
-        row, _ = self._cell()
-        last = max(0, self.query_one(TokenView).size.height - 1)
+        row, _ = cell_of(tokens, self.index)
+        last = max(0, tokens.size.height - 1)
         self.action_walk_rows(max(-row, min(last - row, by * rows)))
-
-    def _cell(self) -> tuple[int, int]:
-        """Return row and column of the selected token."""
-        view = self.query_one(TokenView)
-        low, high = 0, max(0, view.size.height - 1)
-        while low < high:
-            middle = (low + high + 1) // 2
-            first = view.token_at(0, middle)
-            low, high = (middle, high) if first is not None and first <= self.index else (low, middle - 1)
-        tokens = [view.token_at(x, low) for x in range(view.size.width)]
-        if self.index in tokens:
-            return low, tokens.index(self.index)
-        # A token without text has no cell of its own: use the end of the token before it.
-        before = [x for x, token in enumerate(tokens) if token is not None and token < self.index]
-        return low, before[-1] if before else 0
 
     @on(TokenView.Picked)
     def _picked(self, event: TokenView.Picked) -> None:
@@ -271,7 +227,7 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         candidates, others = predictions[step.role].candidates, predictions[step.role.other].candidates
         taken = next((row for row, candidate in enumerate(candidates) if candidate.token == step.token), None)
         text = step.text if taken is None else candidates[taken].text
-        rows = {step.role: taken, step.role.other: _row_of(step.token, text, others)}
+        rows = {step.role: taken, step.role.other: row_of(step.token, text, others)}
         for table in self.query(Candidates):
             table.show(predictions[table.role], rows[table.role], wrote=table.role is step.role)
 

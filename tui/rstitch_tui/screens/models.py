@@ -12,24 +12,21 @@ from typing import ClassVar
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical, VerticalScroll
+from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Footer, OptionList, ProgressBar, Static
+from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
-from rstitch_local.catalog import store
-from rstitch_local.catalog.schema import PairEntry
 from rstitch_local.engine.choice import PairChoice, choose_pair
 from rstitch_local.errors import RStitchError
-from rstitch_local.sanitize import human_bytes
-from rstitch_tui import machine_fit
-from rstitch_tui.downloads import Downloads, Stage
+from rstitch_tui.download_state import Stage
+from rstitch_tui.downloads import Downloads
 from rstitch_tui.keys import ACTIONS, binding, bindings
-from rstitch_tui.machine_fit import Fit, Memory
+from rstitch_tui.pair_states import PairStates
 from rstitch_tui.screens.dialog import Dialog
 from rstitch_tui.screens.two_files import TwoFilesScreen
-from rstitch_tui.widgets import pair_view
+from rstitch_tui.widgets.pair_details import PairDetails
 from rstitch_tui.widgets.pair_view import PairView, Row
 
 _REFRESH_S = 0.25
@@ -86,10 +83,6 @@ class ModelsScreen(Dialog[PairChoice | None]):
                 background: $primary 40%; color: $foreground; text-style: none;
             }
         }
-        & #details { width: 1fr; height: 100%; padding: 0 2; border-left: solid $panel; }
-        & #details:focus { border-left: solid $primary; }
-        & #details > Static { height: auto; margin-bottom: 1; padding-right: 1; }
-        & ProgressBar { width: 100%; margin-bottom: 1; & Bar { width: 1fr; } }
         &.-narrow #body { layout: vertical; }
         &.-narrow PairList { width: 100%; height: 50%; }
         &.-narrow #details { width: 100%; height: 1fr; border-left: none; border-top: solid $panel; padding: 0 1; }
@@ -103,15 +96,8 @@ class ModelsScreen(Dialog[PairChoice | None]):
     def __init__(self, downloads: Downloads, *, loaded: str | None = None, gpu_free: int = 0) -> None:
         super().__init__()
         self.downloads = downloads
-        self.loaded = loaded
-        self._gpu_free = gpu_free
-        # Built-in pairs first: they work without a download.
-        self._entries = sorted(downloads.catalog, key=lambda entry: not all(file.builtin for file in entry.files))
-        self._states = {entry.name: store.state(entry) for entry in self._entries}
-        self._problems: dict[str, RStitchError] = {}
-        self._checking = ""
+        self._states = PairStates(downloads, loaded, gpu_free)
         self._views: list[PairView] = []
-        self._drawn: PairView | None = None
         self._offered: list[bool | None] = []
         self._short = False
 
@@ -125,11 +111,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
             )
             with Container(id="body"):
                 yield PairList()
-                with VerticalScroll(id="details"):
-                    yield Static(id="headline", markup=False)
-                    yield ProgressBar(id="bar", show_eta=False)
-                    yield Static(id="trouble", markup=False)
-                    yield Static(id="about", markup=False)
+                yield PairDetails(id="details")
             yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -140,7 +122,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
         first = first or next((view for view in self._views if view.found.ready), None)
         pairs.highlighted = self._views.index(first) if first is not None else (0 if self._views else None)
         pairs.focus()
-        self.set_class(self.loaded is None, "-first")
+        self.set_class(self._states.loaded is None, "-first")
         self._draw_details()
         self.set_interval(_REFRESH_S, self.update_views)
 
@@ -163,57 +145,18 @@ class ModelsScreen(Dialog[PairChoice | None]):
         return self.query_one(PairList)
 
     def _make_views(self) -> list[PairView]:
-        memory = machine_fit.memory_now(self._gpu_free)
+        memory = self._states.memory()
         self.query_one(".box").border_subtitle = Content(str(memory))
-        loaded = next((entry for entry in self._entries if entry.name == self.loaded), None)
-        freed = 0
-        if loaded is not None:
-            freed = machine_fit.needed_bytes(loaded, self._states[loaded.name]) or 0
-        return [self._view_of(entry, memory, freed) for entry in self._entries]
-
-    def _view_of(self, entry: PairEntry, memory: Memory, freed: int) -> PairView:
-        download = self.downloads.state(entry.name)
-        drawn = next((view.download for view in self._views if view.entry is entry), None)
-        if download is not None and (drawn is None or drawn.state is not download.state):
-            self._states[entry.name] = store.state(entry)
-        found = self._states[entry.name]
-        needed = machine_fit.needed_bytes(entry, found)
-        loaded = entry.name == self.loaded
-        return PairView(
-            entry=entry,
-            found=found,
-            download=download,
-            loaded=loaded,
-            needed=needed,
-            fit=Fit.FITS if loaded else machine_fit.fit(needed, memory, freed=freed),
-            needs=_memory_used(needed) if loaded else machine_fit.describe_fit(needed, memory, freed=freed),
-            checking=entry.name == self._checking,
-            problem=self._problems.get(entry.name),
-        )
+        return self._states.views(memory)
 
     def _draw_details(self) -> None:
-        view = self.view
         offered = [self.check_action(row.id, ()) for row in ACTIONS if row.where == "list"]
         # Refreshing recreates the footer.
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
-        if view is None or view == self._drawn:
-            return
-        drawn, self._drawn = self._drawn, view
-        headline, trouble = self.query_one("#headline", Static), self.query_one("#trouble", Static)
-        headline.update(pair_view.headline(view))
-        self.query_one("#about", Static).update(pair_view.about(view))
-        error = view.problem or (view.download.error if view.download is not None else None)
-        trouble.display = error is not None
-        if error is not None:
-            trouble.update(pair_view.trouble(error))
-        bar = self.query_one(ProgressBar)
-        bar.display = view.at_work or (view.download is not None and view.download.state is Stage.PAUSED)
-        if bar.display and view.download is not None:
-            bar.update(total=view.download.total, progress=view.download.done)
-        if drawn is None or drawn.entry is not view.entry:
-            self.query_one("#details").scroll_home(animate=False)
+        if self.view is not None:
+            self.query_one(PairDetails).show(self.view)
 
     @on(PairList.OptionHighlighted)
     def _highlighted(self) -> None:
@@ -233,8 +176,8 @@ class ModelsScreen(Dialog[PairChoice | None]):
             return True
         view = self.view if self._views else None
         if action in ("pair_files", "pair_unload"):
-            return action == "pair_files" or self.loaded is not None
-        if view is None or self._checking:
+            return action == "pair_files" or self._states.loaded is not None
+        if view is None or self._states.checking:
             return False
         stage = view.download.state if view.download is not None else None
         return {
@@ -263,15 +206,15 @@ class ModelsScreen(Dialog[PairChoice | None]):
 
     def action_pair_unload(self) -> None:
         """Unload the pair."""
-        self.loaded = None
+        self._states.loaded = None
         self.post_message(self.Unload())
         self.update_views()
 
     def action_pair_load(self) -> None:
         """Check the files and return the pair."""
         if self.view is not None:
-            self._checking = name = self.view.entry.name
-            self._problems.pop(name, None)
+            name = self.view.entry.name
+            self._states.begin_check(name)
             self.update_views()
             # Checking may read gigabytes. Not a Textual worker: the app would wait for it when quitting.
             threading.Thread(target=self._check, args=(name,), name="check files", daemon=True).start()
@@ -284,11 +227,9 @@ class ModelsScreen(Dialog[PairChoice | None]):
 
     @on(_Checked)
     def _checked(self, event: _Checked) -> None:
-        self._checking = ""
-        if isinstance(event.result, RStitchError):
-            self._problems[event.name] = event.result
-            self._states[event.name] = store.state(self.downloads.catalog.get(event.name))
-        elif self.is_current:
+        error = event.result if isinstance(event.result, RStitchError) else None
+        self._states.end_check(event.name, error)
+        if self.is_current and not isinstance(event.result, RStitchError):
             self.dismiss(event.result)
         self.update_views()
 
@@ -303,10 +244,6 @@ class ModelsScreen(Dialog[PairChoice | None]):
 
     def _change_download(self, change: Callable[[str], None]) -> None:
         if self.view is not None:
-            self._problems.pop(self.view.entry.name, None)
+            self._states.clear_error(self.view.entry.name)
             change(self.view.entry.name)
             self.update_views()
-
-
-def _memory_used(needed: int | None) -> str:
-    return f"Uses {human_bytes(needed)} of memory." if needed else "Memory use unknown."

@@ -14,7 +14,7 @@ from rstitch_local.catalog.schema import PairEntry
 from rstitch_local.catalog.store import FileState, FileStatus, PairState
 from rstitch_local.errors import RStitchError
 from rstitch_local.sanitize import human_bytes, one_line, safe_text
-from rstitch_tui.downloads import DownloadState, Stage
+from rstitch_tui.download_state import DownloadState, Stage
 from rstitch_tui.machine_fit import Fit
 from rstitch_tui.widgets.reflowed_text import ReflowedText
 
