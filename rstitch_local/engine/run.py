@@ -167,6 +167,9 @@ class Run:
         for _, step in run_all(self._driver, [self], should_stop=self._is_stopped):
             if step is not None:
                 yield step
+        if not self._claimed:
+            # Stopped before the first evaluation, so the driver has not taken it.
+            self.claim().close("interrupted")
         if self.error is not None:
             raise self.error
 

@@ -107,6 +107,8 @@ def test_should_stop_interrupts(demo: Pair) -> None:
     run: Run = demo.ask(QUESTION, should_stop=lambda: len(run.trace.steps) == 4)
     assert len(list(run)) == 4
     assert run.trace.stop == "interrupted"
+    never = demo.ask(QUESTION, should_stop=lambda: True)
+    assert (never.finish().stop, never.trace.steps) == ("interrupted", [])
 
 
 def test_thinking_is_passed_to_the_template(tmp_path: Path) -> None:

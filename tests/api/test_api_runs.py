@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -61,6 +62,20 @@ def test_two_runs_at_the_same_time_are_refused_with_a_hint(demo: Pair) -> None:
     assert first.trace.stop == "interrupted"
     # It has not been started, and can still be iterated.
     assert len(list(second)) == 5
+
+
+def test_a_run_can_be_closed_from_another_thread(demo: Pair) -> None:
+    run = demo.ask(QUESTION, should_stop=lambda: len(run.trace.steps) == 3 and close())
+
+    def close() -> bool:
+        # The loop is running here, and so is the generator.
+        thread = threading.Thread(target=run.close)
+        thread.start()
+        thread.join()
+        return False
+
+    assert len(list(run)) == 4
+    assert run.trace.stop == "interrupted"
 
 
 def test_a_run_carries_its_tag(demo: Pair) -> None:

@@ -76,12 +76,6 @@ def foreign(files: TinyPair) -> Iterator[Pair]:
         yield loaded
 
 
-def finish(run: Run) -> Trace:
-    for _ in run:
-        pass
-    return run.trace
-
-
 def summary(trace: Trace) -> list[tuple[Role, int, str, float | None]]:
     return [(step.role, step.token, step.text, step.swap_entropy) for step in trace.steps]
 
@@ -101,7 +95,7 @@ def test_permuted_ids_do_not_change_the_answer(demo: Pair, shuffled: Pair, route
         own, other = (
             pair.ask(question(index), router=router, sampling=Sampling(), max_tokens=400) for pair in (demo, shuffled)
         )
-        shared, text = finish(own), finish(other)
+        shared, text = own.finish(), other.finish()
         assert text.text == shared.text
         assert [step.role for step in text.steps] == [step.role for step in shared.steps]
         assert (text.swaps_up, text.swaps_down, text.stop) == (shared.swaps_up, shared.swaps_down, "eog")
@@ -116,7 +110,7 @@ def test_permuted_ids_do_not_change_the_answer(demo: Pair, shuffled: Pair, route
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_the_numbers_of_a_trace_are_consistent(foreign: Pair, router: str, temperature: float) -> None:
     run = foreign.ask(QUESTION, router=router, sampling=Sampling(temperature), seed=5, max_tokens=60)
-    trace = finish(run)
+    trace = run.finish()
     assert min(trace.tokens.values()) > 2
     assert trace.swaps_up > 1
     assert trace.text == "".join(step.text for step in trace.steps)
@@ -152,7 +146,7 @@ def test_a_longer_token_can_be_generated_refused_or_passed_to_the_llm(
             text = f"{seed} {QUESTION}"
             # The SLM passes control at a low entropy, and gets it back soon.
             run = pair.ask(text, router=HysteresisRouter(0.05, 0.3), sampling=Sampling(1.0), seed=seed, max_tokens=60)
-            trace = finish(run)
+            trace = run.finish()
             for role in Role:
                 assert answer_of(pair, run, role, text) == trace.text
                 assert pair.contexts[role].length() == run.trajectory.cached(role)
@@ -161,7 +155,7 @@ def test_a_longer_token_can_be_generated_refused_or_passed_to_the_llm(
 
 def test_concurrent_answers_equal_single_ones(files: TinyPair, foreign: Pair) -> None:
     questions = [f"{QUESTION} {index}" for index in range(7)]
-    alone = [finish(foreign.ask(text, router="entropy:0.25", max_tokens=40)).text for text in questions]
+    alone = [foreign.ask(text, router="entropy:0.25", max_tokens=40).finish().text for text in questions]
     with load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(sequences=3)) as pair:
         runs = [pair.ask(text, router="entropy:0.25", max_tokens=40) for text in questions]
         for _ in pair.run_all(iter(runs)):
@@ -177,15 +171,15 @@ def test_concurrent_answers_equal_single_ones(files: TinyPair, foreign: Pair) ->
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_an_answer_can_be_resumed_from_any_step(foreign: Pair, temperature: float) -> None:
     options: dict[str, Any] = {"router": "entropy:0.25", "sampling": Sampling(temperature), "seed": 2}
-    whole = finish(foreign.ask(QUESTION, max_tokens=30, **options))
+    whole = foreign.ask(QUESTION, max_tokens=30, **options).finish()
     for kept in (1, 7, 16, 29):
         again = foreign.ask(QUESTION, max_tokens=30, resume_steps=whole.steps[:kept], reuse=True, **options)
-        assert summary(finish(again)) == summary(whole)
+        assert summary(again.finish()) == summary(whole)
 
 
 def test_inspection_agrees_with_generation(foreign: Pair) -> None:
     messages = [{"role": "user", "content": QUESTION}]
-    trace = finish(foreign.chat(messages, router="entropy:0.25", max_tokens=30))
+    trace = foreign.chat(messages, router="entropy:0.25", max_tokens=30).finish()
     checked = 0
     for index, step in enumerate(trace.steps):
         prediction = inspect_position(foreign, messages, trace.steps[:index])[step.role]
@@ -220,7 +214,7 @@ def test_padding_is_neither_generated_nor_counted(tmp_path: Path) -> None:
                 assert pair.weights[role].n_vocab == len(ordinary_tokens()) + len(SPECIALS)
             assert pair.notice is None
             run = pair.ask(QUESTION, router="entropy:0.25", sampling=Sampling(1.0), seed=1, max_tokens=40)
-            traces.append(finish(run))
+            traces.append(run.finish())
             predictions = inspect_position(pair, [{"role": "user", "content": QUESTION}], [])
             assert all(
                 prediction.candidates[0].token < pair.weights[role].n_vocab for role, prediction in predictions.items()
@@ -318,14 +312,14 @@ def test_a_model_without_truncation_can_be_used(tmp_path: Path, recurrent: Role,
         assert pair.notice is not None
         assert f"cache of the {recurrent.name} cannot be truncated" in pair.notice
         run = pair.ask(QUESTION, router="random:0.4", max_tokens=40)
-        trace = finish(run)
+        trace = run.finish()
         assert min(trace.tokens.values()) > 2
         # Swaps alone never require truncation.
         assert sum(trace.usage[recurrent].tokens) == run.trajectory.cached(recurrent)
-        again = finish(pair.ask(QUESTION, router="random:0.4", max_tokens=40, reuse=True))
+        again = pair.ask(QUESTION, router="random:0.4", max_tokens=40, reuse=True).finish()
         assert again.text == trace.text
         if one_tokenizer:
-            assert finish(pair.ask(QUESTION, router="spec:3", max_tokens=20)).stop in ("length", "eog")
+            assert pair.ask(QUESTION, router="spec:3", max_tokens=20).finish().stop in ("length", "eog")
 
 
 def test_real_tokenizers_preserve_any_text(foreign: Pair, shuffled: Pair) -> None:

@@ -38,10 +38,7 @@ def pair(tiny_pair: TinyPair) -> Iterator[Pair]:
 
 def generate(pair: Pair, **options: Any) -> Trace:
     options = {"router": ROUTER, "sampling": Sampling(0.0), "max_tokens": MAX_TOKENS, "reuse": True, **options}
-    run = pair.chat(QUESTION, **options)
-    for _ in run:
-        pass
-    return run.trace
+    return pair.chat(QUESTION, **options).finish()
 
 
 def check(prediction: Prediction, step: Step) -> None:

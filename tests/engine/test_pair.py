@@ -32,12 +32,6 @@ def pair(tiny_pair: TinyPair) -> Iterator[Pair]:
         yield loaded
 
 
-def finish(run: Run) -> Trace:
-    for _ in run:
-        pass
-    return run.trace
-
-
 def open_pair(files: TinyPair, **options: Any) -> Pair:
     return load_pair(slm=files.slm, llm=files.llm, options=LoadOptions(**options))
 
@@ -101,7 +95,7 @@ def test_the_numbers_of_a_trace_are_consistent(pair: Pair, router: str, temperat
 
 @pytest.mark.parametrize("role", Role)
 def test_one_model_alone_never_evaluates_the_other(pair: Pair, role: Role) -> None:
-    trace = finish(pair.ask(QUESTION, router=role.value, max_tokens=30))
+    trace = pair.ask(QUESTION, router=role.value, max_tokens=30).finish()
     other = Role.LLM if role is Role.SLM else Role.SLM
     assert trace.tokens[role] == 30
     assert trace.usage[other].tokens == [0, 0, 0]
@@ -113,15 +107,15 @@ def test_one_model_alone_never_evaluates_the_other(pair: Pair, role: Role) -> No
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_an_extreme_tau_uses_one_model_only(pair: Pair, tau: str, role: Role, temperature: float) -> None:
     sampling = Sampling(temperature)
-    swapped = finish(pair.ask(QUESTION, router=f"entropy:{tau}", sampling=sampling, max_tokens=40))
-    single = finish(pair.ask(QUESTION, router=role.value, sampling=sampling, max_tokens=40))
+    swapped = pair.ask(QUESTION, router=f"entropy:{tau}", sampling=sampling, max_tokens=40).finish()
+    single = pair.ask(QUESTION, router=role.value, sampling=sampling, max_tokens=40).finish()
     assert tokens(swapped) == tokens(single)
     assert swapped.tokens == single.tokens
     assert (swapped.swaps_up, swapped.swaps_down) == (int(role is Role.LLM), 0)
 
 
 def test_a_medium_tau_uses_both_models(pair: Pair) -> None:
-    trace = finish(pair.ask(QUESTION, router="entropy:0.25", max_tokens=60))
+    trace = pair.ask(QUESTION, router="entropy:0.25", max_tokens=60).finish()
     assert min(trace.tokens.values()) > 5
     assert trace.swaps_up > 2
     for before, step in zip(trace.steps, trace.steps[1:], strict=False):
@@ -134,16 +128,16 @@ def test_a_medium_tau_uses_both_models(pair: Pair) -> None:
 
 def test_the_seed_determines_the_answer(pair: Pair) -> None:
     first, again, other = (
-        tokens(finish(pair.ask(QUESTION, router="slm", sampling=Sampling(1.0), seed=seed, max_tokens=30)))
+        tokens(pair.ask(QUESTION, router="slm", sampling=Sampling(1.0), seed=seed, max_tokens=30).finish())
         for seed in (1, 1, 2)
     )
     assert first == again != other
 
 
 def test_runs_can_be_created_before_others_are_iterated(pair: Pair) -> None:
-    expected = [tokens(finish(pair.ask(text, max_tokens=20))) for text in ("One", "Two and more")]
+    expected = [tokens(pair.ask(text, max_tokens=20).finish()) for text in ("One", "Two and more")]
     runs = [pair.ask(text, max_tokens=20) for text in ("One", "Two and more")]
-    assert [tokens(finish(run)) for run in runs] == expected
+    assert [tokens(run.finish()) for run in runs] == expected
 
 
 def test_answers_use_the_defaults_of_the_pair(tiny_pair: TinyPair, pair: Pair) -> None:
@@ -151,13 +145,13 @@ def test_answers_use_the_defaults_of_the_pair(tiny_pair: TinyPair, pair: Pair) -
     with open_pair(tiny_pair) as other:
         contexts = open_contexts(other.weights, defaults, LoadOptions())
         own = Pair("own", other.weights, contexts, other.bridge, other.renderer.templates, defaults)
-        trace = finish(own.ask("Why?", max_tokens=5))
+        trace = own.ask("Why?", max_tokens=5).finish()
         assert trace.settings["router"] == "entropy:0.25"
         assert trace.settings["sampling"]["temperature"] == 0.5
         assert own.contexts[Role.LLM].n_ctx == 128
-        explicit = finish(
-            pair.ask("Why?\nThink for 9 tokens.", router="entropy:0.25", sampling=Sampling(0.5), max_tokens=5)
-        )
+        explicit = pair.ask(
+            "Why?\nThink for 9 tokens.", router="entropy:0.25", sampling=Sampling(0.5), max_tokens=5
+        ).finish()
         assert tokens(trace) == tokens(explicit)
         for context in own.contexts.values():
             context.close()
@@ -172,7 +166,7 @@ def test_a_system_prompt_comes_first(pair: Pair) -> None:
 
 @pytest.mark.parametrize("limit", [1, 7])
 def test_max_tokens_counts_kept_tokens(pair: Pair, limit: int) -> None:
-    trace = finish(pair.ask(QUESTION, max_tokens=limit))
+    trace = pair.ask(QUESTION, max_tokens=limit).finish()
     assert len(trace.steps) == limit
     assert trace.stop == "length"
 
@@ -181,7 +175,7 @@ def test_max_tokens_counts_kept_tokens(pair: Pair, limit: int) -> None:
 def test_an_answer_can_fill_the_context(tiny_pair: TinyPair, router: str) -> None:
     with open_pair(tiny_pair, context=64) as pair:
         prompt = len(pair.render([{"role": "user", "content": QUESTION}], Role.SLM))
-        trace = finish(pair.ask(QUESTION, router=router))
+        trace = pair.ask(QUESTION, router=router).finish()
         assert trace.stop == "length"
         # The last token needs no cell: it is never evaluated.
         assert len(trace.steps) == 64 - prompt + 1
@@ -191,7 +185,7 @@ def test_an_answer_can_fill_the_context(tiny_pair: TinyPair, router: str) -> Non
 def test_a_prompt_can_fill_the_context_but_not_exceed_it(tiny_pair: TinyPair) -> None:
     with open_pair(tiny_pair, context=64) as pair:
         fixed = len(pair.render([{"role": "user", "content": ""}], Role.SLM))
-        trace = finish(pair.ask("x" * (64 - fixed)))
+        trace = pair.ask("x" * (64 - fixed)).finish()
         assert (len(trace.steps), trace.stop) == (1, "length")
         with pytest.raises(InputError) as caught:
             pair.ask("x" * (65 - fixed))
@@ -207,7 +201,7 @@ def test_the_context_is_limited_to_the_training_context(tmp_path: Path) -> None:
         assert [pair.contexts[role].n_ctx for role in Role] == [48, 512]
         with pytest.raises(InputError, match="the SLM's context holds 48"):
             pair.ask("x" * 60)
-        assert len(finish(pair.ask("x", router="entropy:0.2")).steps) <= 48
+        assert len(pair.ask("x", router="entropy:0.2").finish().steps) <= 48
 
 
 def test_should_stop_ends_the_answer_and_keeps_it(pair: Pair) -> None:
@@ -235,7 +229,7 @@ def test_a_model_can_end_its_turn(tmp_path: Path) -> None:
     files = write_pair(tmp_path, {"answer": "Yes, \\bo{42}\u20ac!"}, {"answer": "No"})
     with open_pair(files) as pair:
         for router, text in (("slm", "Yes, \\bo{42}\u20ac!"), ("llm", "No")):
-            trace = finish(pair.ask(QUESTION, router=router))
+            trace = pair.ask(QUESTION, router=router).finish()
             assert trace.stop == "eog"
             assert trace.text == text
             assert trace.steps[-1].text == ""
@@ -263,7 +257,7 @@ def test_special_tokens_with_other_ids_are_converted(tmp_path: Path) -> None:
     )
     with open_pair(files) as pair:
         run = pair.ask(QUESTION, router="random:0.5", max_tokens=200, sampling=Sampling(0.3))
-        trace = finish(run)
+        trace = run.finish()
         texts = {role: pair.weights[role].token_texts() for role in Role}
         slm, llm = ([texts[role][token] for token in run.trajectory.ids(role)] for role in Role)
         assert slm == llm
@@ -279,7 +273,7 @@ def test_a_special_token_of_one_model_only_is_passed_as_text(tmp_path: Path, rol
     with open_pair(files) as pair:
         for seed in range(20):
             run = pair.ask(QUESTION, router=role.value, max_tokens=200, sampling=Sampling(100.0), seed=seed)
-            if "<tool>" in finish(run).text:
+            if "<tool>" in run.finish().text:
                 break
         assert "<tool>" in run.trace.text
         other = Role.LLM if role is Role.SLM else Role.SLM
@@ -302,7 +296,7 @@ def test_a_conversation_that_a_template_rejects_is_an_input_error(tmp_path: Path
     with open_pair(write_pair(tmp_path, {}, {"template": picky})) as pair:
         with pytest.raises(InputError, match=r"llm\.gguf: No system prompt"):
             pair.ask("Hi", system="Be brief.")
-        assert finish(pair.ask("Hi", max_tokens=3)).stop == "length"
+        assert pair.ask("Hi", max_tokens=3).finish().stop == "length"
 
 
 def test_the_bos_token_is_added_once(tmp_path: Path) -> None:

@@ -36,10 +36,7 @@ def turns(*indexes: int) -> list[dict[str, str]]:
 
 
 def generated(pair: Pair, index: int = 1, **options: object) -> Trace:
-    run = pair.chat(turns(index), **options)  # type: ignore[arg-type]
-    for _ in run:
-        pass
-    return run.trace
+    return pair.chat(turns(index), **options).finish()  # type: ignore[arg-type]
 
 
 def summary(steps: list[Step]) -> list[tuple[int, Role, int, str]]:
