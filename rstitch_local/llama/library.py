@@ -19,6 +19,10 @@ from typing import Any
 import llama_cpp
 from llama_cpp._ggml import libggml
 
+from rstitch_local.llama.binding import require_complete
+
+require_complete(llama_cpp)
+
 log = logging.getLogger("rstitch.llama")
 # Without a handler Python prints warnings to stderr, in the middle of a chat.
 log.addHandler(logging.NullHandler())
@@ -166,7 +170,10 @@ def build() -> Build:
             features.append(key if value.strip() == "1" else f"{key}={value.strip()}")
     return Build(
         binding=f"llama-cpp-python {llama_cpp.__version__}",
-        llama_cpp=llama_cpp.llama_version().decode("utf-8", "replace"),
+        # Bindings before 0.3.35 do not declare it.
+        llama_cpp=llama_cpp.llama_version().decode("utf-8", "replace")
+        if hasattr(llama_cpp, "llama_version")
+        else "unknown",
         features=tuple(features),
         gpu_offload=bool(llama_cpp.llama_supports_gpu_offload()),
         mmap=bool(llama_cpp.llama_supports_mmap()),

@@ -77,7 +77,11 @@ class Weights:
         if params.use_extra_bufts:
             # Extra buffers hold a rearranged copy of the weights. With a memory-mapped file most of it would be
             # resident twice: 2.6 GB instead of 1.95 GB for a pair of 1.6 GB, for 2 s less of loading.
-            params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
+            if hasattr(llama_cpp, "LLAMA_LOAD_MODE_NONE"):
+                params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
+            else:
+                # Bindings before 0.3.35.
+                params.use_mmap = False
         interrupted: list[BaseException] = []
         cancelled = False
 
