@@ -108,6 +108,7 @@ def solve(
         InputError: the problems, the selection or the folder cannot be used.
         UsageError: an argument is invalid.
         ModelError: the pair cannot be loaded, or a learned router does not fit it.
+        EngineError: the pair is closed, or another answer is being generated.
         StorageError: the folder is in use or cannot be written.
     """
     require_positive(samples=samples, limit=limit, max_tokens=max_tokens, parallel=parallel)
@@ -171,13 +172,21 @@ def settings_for(
     max_tokens: int | None,
     stop: str | Sequence[str],
 ) -> Settings:
-    """Return the settings of a run with the defaults of the pair for those that are None."""
+    """Return the settings of a run, with the defaults of the pair for those that are None.
+
+    Raises:
+        UsageError: the prompt or a stop string is empty.
+    """
+    strings = tuple(dict.fromkeys(stop_strings(stop)))
+    if "" in strings:
+        # The trajectory would raise it too, but only after the models are loaded and run.json is written.
+        raise UsageError("Invalid stop string", "stop contains an empty string.", "Use non-empty strings.")
     return Settings(
         router=router,
         sampling=sampling,
         prompt=prompt_of(source.defaults.prompt if prompt is None else prompt, source.defaults.prompt_suffix),
         max_tokens=max_tokens,
-        stop=stop_strings(stop),
+        stop=strings,
     )
 
 
@@ -218,7 +227,7 @@ def _result(job: Job, outcome: Outcome, folder: TemporaryFolder | None) -> Solve
     ]
     return SolveResult(
         answers=[SolvedAnswer.from_row(row, question) for row, question in selected],
-        summary=summary([row for row, _ in selected]),
+        summary={**summary([row for row, _ in selected]), "malformed_rows": len(outcome.bad_rows)},
         total=outcome.total,
         bad_rows=outcome.bad_rows,
         folder=job.out,

@@ -229,6 +229,7 @@ def test_unusual_fields_and_bad_rows(pair: Pair) -> None:
     result = solve(rows, pair, fields={"question": "q", "answer": "target"}, max_tokens=2)
     assert [answer.gold for answer in result.answers] == [str(PROBLEMS[0]["answer"])]
     assert [row.line for row in result.bad_rows] == [2]
+    assert result.summary["malformed_rows"] == 1
     with pytest.raises(InputError, match="row 2"):
         solve(rows, pair, fields={"question": "q"}, strict=True)
 
@@ -240,6 +241,7 @@ def test_unusual_fields_and_bad_rows(pair: Pair) -> None:
         ({"limit": -1}, "limit is -1"),
         ({"max_tokens": 0}, "max_tokens is 0"),
         ({"parallel": 0}, "parallel is 0"),
+        ({"stop": ["END", ""]}, "stop contains an empty string"),
         ({"shard": "5/4"}, "shard="),
         ({"fields": {"colour": "q"}}, "fields="),
         ({"router": "entropi:0.1"}, "Did you mean"),

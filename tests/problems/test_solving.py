@@ -11,27 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from problem_fakes import CountingObserver, FakePair, right_reply, row, write_problems
+from problem_fakes import CountingObserver, FakePair, right_reply, write_problems
 from rich.console import Console
 
-from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
-from rstitch_local.decoding.step import Step
-from rstitch_local.engine.driver import Status
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, InputError, RStitchError, StorageError
-from rstitch_local.problems.answer_writer import regrade
 from rstitch_local.problems.grading import Grader
-from rstitch_local.problems.metrics import summary
-from rstitch_local.problems.observer import RunStart
-from rstitch_local.problems.progress import ConsoleProgress, summary_text
+from rstitch_local.problems.progress import ConsoleProgress
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import Problem
 from rstitch_local.problems.run_folder import RunFolder, read_header
 from rstitch_local.problems.runner import Job, Outcome, run_job
 from rstitch_local.problems.selection import Selection
 from rstitch_local.problems.solving import solve_tasks
-from rstitch_local.problems.tasks import Settings, Task, seed_of, tasks_of
+from rstitch_local.problems.tasks import Settings, seed_of, tasks_of
 
 SETTINGS = Settings("entropy:0.02", Sampling(), prompt_of("plain"))
 
@@ -288,21 +282,6 @@ def test_an_empty_selection_is_refused(tmp_path: Path) -> None:
         _run(_job(tmp_path, count=1, selection=Selection(shard=(2, 2))), FakePair(right_reply))
 
 
-def test_regrading_changes_verdicts_only(tmp_path: Path, grader: Grader) -> None:
-    with RunFolder(tmp_path) as folder:
-        folder.begin({"grader": "old"}, {})
-        wrong = {**row("a", True), "correct": False, "answer": "?"}
-        failed = row("b", False, stop="error", error="Broken logits", text="\\boxed{4}")
-        for answer in (wrong, failed, row("c", None)):
-            folder.append(answer)
-        lines: list[int] = []
-        assert regrade(folder, grader, lines.append) == 1
-        assert lines == [1, 2, 3]
-        assert regrade(folder, grader) == 0
-    with RunFolder(tmp_path) as folder:
-        assert folder.answers == [row("a", True), failed, row("c", None, answer="5")]
-
-
 def test_the_observer_receives_steps_and_answers(tmp_path: Path, grader: Grader) -> None:
     observer = CountingObserver()
     tasks = tasks_of([Problem("q0", "What is 0 + 1?", "1", 1)], 2, 0)
@@ -310,35 +289,6 @@ def test_the_observer_receives_steps_and_answers(tmp_path: Path, grader: Grader)
         assert solve_tasks(FakePair(right_reply).as_pair(), tasks, SETTINGS, grader, folder, observer) == 2
     assert observer.answered == [("q0", 0), ("q0", 1)]
     assert observer.steps == 2 * len(right_reply("What is 0 + 1?").split(" "))
-
-
-def test_the_live_block_escapes_text_from_files() -> None:
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100)
-    task = Task(Problem("[red]evil\x1b[2J", "q", "4", 1), 0, 7)
-    status = Status(9, 16, {Role.SLM: 6, Role.LLM: 3}, 1)
-    progress = ConsoleProgress(console)
-    progress.on_start(RunStart(2, 0, [], lambda: status))
-    progress.on_task(task)
-    progress.on_step(Step(0, Role.LLM, 0, "x", 0.1, 0.9, 1, 1.0))
-    progress.on_answer(task, row("[red]evil\x1b[2J", True))
-    assert progress._display is not None
-    console.print(progress._display.render())
-    progress.on_end()
-    shown = screen.getvalue()
-    assert "9 of 16 sequences active: 6 waiting for the SLM, 3 waiting for the LLM; 1 preempted" in shown
-    assert "\x1b[2J" not in shown
-    assert "\n1/2 done" in shown.replace("\r", "")
-    assert "accuracy 100.0% (20.7% to 100.0%)  LLM 100.0%" in shown
-
-
-def test_summary_text() -> None:
-    rows = [row("a", True), row("b", False, sample=1), row("b", False, stop="error", answer=None)]
-    text = summary_text(summary(rows))
-    assert "2 problems, 3 samples, 1 of 3 answers correct" in text
-    assert "Accuracy 50.0%" in text
-    assert "1 ended in an error" in text
-    assert summary_text(summary([])) == "0 problems"
 
 
 def test_errors_are_rstitch_errors() -> None:
