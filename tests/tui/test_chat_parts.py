@@ -1,4 +1,4 @@
-"""The small parts of the chat: Markdown as models write it, what the LLM alone would have cost, commands by name."""
+"""Small parts of the chat: Markdown of models, the estimate of the LLM alone, commands by name, pacing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_llm_alone_is_estimated_from_measured_times() -> None:
     estimate.learn(little)
     assert estimate.of(little) is None
     estimate.learn(trace(3, Usage([10, 0, 3], [40_000_000, 0, 30_000_000])))
-    # 40 prompt tokens at 3 ms, and 20 written, or the 15 of them that are new, at 10 ms.
+    # 40 prompt tokens at 3 ms; 20 generated tokens, or 15 new ones, at 10 ms.
     assert estimate.of(little) == pytest.approx(40 * 3 + 20 * 10)
     assert estimate.of(trace(20, Usage(), resumed_tokens=5)) == pytest.approx(40 * 3 + 15 * 10)
 
@@ -67,9 +67,9 @@ def test_llm_alone_is_estimated_from_measured_times() -> None:
 def test_calibration_takes_precedence_over_measured_times() -> None:
     model = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 1, 0), decode=(1, 0)), outside_ms=0.5)
     estimate = LlmAlone(PairLatency(slm=model, llm=model))
-    # 40 prompt tokens at 1 ms, two more tokens at 1 ms for every one cached, and half a ms around each.
+    # 40 prompt tokens at 1 ms; two decoded tokens at 1 ms per cached token; 0.5 ms overhead each.
     assert estimate.of(trace(3, Usage())) == pytest.approx(40 + 40 + 41 + 3 * 0.5)
-    # The conversation has 140 tokens: all but 40 and what is new were cached.
+    # The conversation has 140 tokens: all except the 40 prompt tokens and the new ones were cached.
     assert estimate.of(trace(5, Usage(), resumed_tokens=2), 140) == pytest.approx(40 + 137 + 138 + 3 * 0.5)
     assert estimate.of(trace(2, Usage(), resumed_tokens=2)) is None
 
@@ -86,7 +86,7 @@ def test_chat_uses_a_stored_calibration(tmp_path: Path, tiny_pair: TinyPair, mon
     engine.generate(answer)
     while not isinstance(events.get(timeout=60), AnswerEnded):
         pass
-    # The LLM was never asked, and yet it is known: a prompt of one batch and four tokens.
+    # The LLM generated nothing; the estimate is a prompt of one batch and four tokens.
     assert answer.llm_alone_ms == pytest.approx(500 + 4 * 7)
     assert engine.close(60)
 
@@ -122,7 +122,7 @@ def test_drawing_stays_within_its_share(monkeypatch: pytest.MonkeyPatch) -> None
     assert pace.allows()
     now, used = 200.1, 9.02
     assert not pace.allows()
-    now = 200.6  # half a second without a picture is too long, whatever it costs
+    now = 200.6  # after half a second, drawing is always allowed
     assert pace.allows()
     pace.drawn()
     assert not pace.allows()

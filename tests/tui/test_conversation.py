@@ -1,4 +1,4 @@
-"""What the models are sent of a chat."""
+"""The messages of a chat that are sent to the models."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def test_single_turn_pair_gets_only_the_last_question() -> None:
 
 
 def test_chat_settings_override_the_pairs_defaults() -> None:
-    wanted = request(PATH, ChatSettings(top_k=5, seed=3, router="llm"), PAIR)
-    assert wanted.sampling == Sampling(temperature=0.7, top_k=5)
-    assert (wanted.seed, wanted.router, wanted.max_tokens) == (3, "llm", None)
+    result = request(PATH, ChatSettings(top_k=5, seed=3, router="llm"), PAIR)
+    assert result.sampling == Sampling(temperature=0.7, top_k=5)
+    assert (result.seed, result.router, result.max_tokens) == (3, "llm", None)
     assert request(PATH, ChatSettings(router="llm"), PAIR, router="slm", seed=9).router == "slm"
 
 
 def test_resumed_steps_do_not_use_up_max_tokens() -> None:
-    kept = [Step(0, Role.SLM, 7, "a", 0.0, 1.0, 0, 0.0)] * 3
-    assert request(PATH, ChatSettings(max_tokens=10), PAIR, resume_steps=kept).max_tokens == 13
+    steps = [Step(0, Role.SLM, 7, "a", 0.0, 1.0, 0, 0.0)] * 3
+    assert request(PATH, ChatSettings(max_tokens=10), PAIR, resume_steps=steps).max_tokens == 13
 
 
 def test_stop_strings_are_part_of_the_request() -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the whole chat share: the real app on the demo pair, and polling instead of sleeping."""
+"""Shared by the tests of the whole chat: the real app with the demo pair, polled instead of sleeping."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ POLLS = 1500
 
 
 def question(index: int = 0) -> str:
-    """A problem the pair can solve."""
+    """Return a problem that the demo pair can solve."""
     return word_problems.generate(word_problems.EXAMPLES_SEED, index).question
 
 
-def many_turns() -> PairChoice:
-    """The demo pair, told that it knows a conversation."""
+def multi_turn_pair() -> PairChoice:
+    """Return the demo pair with several turns allowed."""
     choice = choose_pair("demo")
     return replace(choice, defaults=replace(choice.defaults, single_turn=False))
 
 
 class Gate:
-    """Holds every answer after so many steps until it is opened or the answer is stopped."""
+    """Holds every answer after `after` steps until the gate is opened or the answer is stopped."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         self.reached = threading.Event()
         self._open = threading.Event()
-        written = Run.__iter__
+        steps_of = Run.__iter__
 
         def held(run: Run) -> Generator[Step, None, None]:
-            for count, step in enumerate(written(run)):
+            for count, step in enumerate(steps_of(run)):
                 yield step
                 if count == after:
                     self.reached.set()
@@ -55,46 +55,45 @@ class Gate:
         monkeypatch.setattr(Run, "__iter__", held)
 
     def open(self) -> None:
-        """Let answers pass."""
         self._open.set()
 
 
 class Chat:
-    """The app under test, and what a user would do with it."""
+    """The app under test and actions of a user."""
 
     def __init__(self, app: ChatApp, pilot: Pilot[None]) -> None:
         self.app = app
         self.pilot = pilot
 
-    async def until(self, condition: Callable[[], object], what: str = "") -> None:
-        """Poll; fails where it never becomes true."""
+    async def until(self, condition: Callable[[], object], message: str = "") -> None:
+        """Poll until a condition is true; fail with `message` if it never is."""
         for _ in range(POLLS):
             await self.pilot.pause(0.005)
             if condition():
                 return
-        raise AssertionError(what or "it never came to be")
+        raise AssertionError(message or "condition never became true")
 
     async def quiet(self) -> None:
-        """Until no answer is being written."""
-        await self.until(lambda: self.app.session.answer is None, "the answer never ended")
+        """Wait until no answer is being generated."""
+        await self.until(lambda: self.app.session.answer is None, "the answer did not end")
         await self.pilot.pause()
 
     async def send(self, text: str) -> None:
-        """Type and send."""
+        """Type a text and press Enter."""
         self.app.chat_screen.composer.set_text(text)
         await self.pilot.press("enter")
         await self.pilot.pause()
 
     async def ask(self, text: str) -> str:
-        """Ask, wait, and give the answer."""
+        """Ask a question and return its answer."""
         before = len(self.app.session.path)
         await self.send(text)
-        await self.until(lambda: len(self.app.session.path) >= before + 2, "the question never got through")
+        await self.until(lambda: len(self.app.session.path) >= before + 2, "the question was not sent")
         await self.quiet()
         return self.app.session.path[-1].text
 
     def screen_text(self) -> str:
-        """Everything on the screen, line by line."""
+        """Return the text on the screen, line by line."""
         screen = self.app.screen
         return "\n".join(
             "".join(segment.text for segment in line) for line in screen._compositor.render_strips(screen.size)
@@ -102,7 +101,7 @@ class Chat:
 
     @property
     def notices(self) -> list[str]:
-        """What the user was told."""
+        """The notifications."""
         return [f"{n.title} {n.message}" for n in self.app._notifications]
 
 
@@ -118,14 +117,14 @@ async def chatting(
     resume: bool = False,
     loaded: bool = True,
 ) -> AsyncIterator[Chat]:
-    """The chat over a database in `folder`, with the demo pair loaded."""
+    """Run the chat on a database in `folder`, with the demo pair loaded."""
     with Store(folder / "chats.sqlite3") as store:
-        start = Start(choice or many_turns(), options or LoadOptions(), router, resume)
+        start = Start(choice or multi_turn_pair(), options or LoadOptions(), router, resume)
         app = ChatApp(store, settings, start)
         async with app.run_test(size=size) as pilot:
             chat = Chat(app, pilot)
             if loaded:
-                await chat.until(lambda: app.models.ready, "the pair was never loaded")
+                await chat.until(lambda: app.models.ready, "the pair was not loaded")
                 await pilot.pause()
             yield chat
             await app.leave()

@@ -1,4 +1,4 @@
-"""The chat as its user meets it: the real app, the real models of the demo pair, one flow a test."""
+"""The whole chat: the real app with the demo pair, one flow per test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from chat_pilot import Chat, Gate, chatting, many_turns, question, run
+from chat_pilot import Chat, Gate, chatting, multi_turn_pair, question, run
 from textual.widgets import TextArea
 
 from rstitch_local import builtin
@@ -36,12 +36,12 @@ def test_answer_equals_the_answer_of_pair_ask(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             assert builtin.GREETING[:40] in chat.screen_text()
-            said = await chat.ask(question())
+            answer = await chat.ask(question())
             with load_pair("demo") as pair:
                 alone = pair.ask(question())
                 for _ in alone:
                     pass
-            assert said == alone.trace.text
+            assert answer == alone.trace.text
             assert "\\boxed{" in chat.screen_text()
             message = chat.app.session.path[-1]
             assert message.stop == "eog"
@@ -64,7 +64,7 @@ def test_next_turn_evaluates_only_new_tokens(tmp_path: Path) -> None:
                 whole = len(pair.render(chat.app.session.request_of(chat.app.session.path[-1]).messages, Role.SLM))
                 alone = len(pair.render([{"role": "user", "content": question(1)}], Role.SLM))
             prompt = second.usage[Role.SLM].tokens[0]
-            # Everything before the new question is in the cache, but for the few tokens that end a turn.
+            # Everything before the new question is cached, except the few tokens that end a turn.
             assert prompt <= alone + 4 < whole
 
     run(flow)
@@ -92,7 +92,7 @@ def test_escape_stops_an_answer_that_continue_resumes(tmp_path: Path, monkeypatc
             trace = chat.app.store.trace(message.id)
             assert trace is not None
             assert trace.resumed_tokens == 21
-            # What it went on from was in the caches: nothing of the prompt was evaluated again.
+            # The resumed steps were cached: no token of the prompt was evaluated again.
             assert trace.usage[Role.LLM].tokens[0] <= 1
 
     run(flow)
@@ -116,7 +116,7 @@ def test_scrolling_up_disables_auto_follow(tmp_path: Path, monkeypatch: pytest.M
             assert log.scroll_y == 0
             await chat.send(question(6))
             await chat.quiet()
-            await chat.until(lambda: log.scroll_y == log.max_scroll_y, "one's own question is not in sight")
+            await chat.until(lambda: log.scroll_y == log.max_scroll_y, "the new question is not visible")
 
     run(flow)
 
@@ -268,7 +268,7 @@ def test_tau_command_keeps_the_routers_rule(tmp_path: Path) -> None:
             await chat.quiet()
             await chat.until(lambda: "Now · window:4:0.001" in chat.screen_text())
             await chat.pilot.press("escape")
-            # Of a rule that has none, tau makes the entropy rule.
+            # For a router without tau, /tau selects the entropy router.
             await chat.send("/router hysteresis:0.5:0.1")
             assert chat.app.chat_screen.query_one(TauSlider).value is None
             await chat.send("/tau 0.02")
@@ -335,7 +335,7 @@ def test_tau_changes_from_the_next_token_on(tmp_path: Path, monkeypatch: pytest.
             trace = chat.app.store.trace(chat.app.session.path[-1].id)
             assert trace is not None
             assert trace.taus == [(11, 0.9)]
-            # The token at hand is the LLM's still: it learns at its end that it is sure enough.
+            # The LLM still generates the current token; control is handed back after it.
             assert all(step.role is Role.LLM for step in trace.steps[:12])
             assert all(step.role is Role.SLM for step in trace.steps[12:])
             assert chat.app.session.settings.router == "entropy:0.9"
@@ -427,13 +427,13 @@ def test_invalid_commands_show_errors(tmp_path: Path) -> None:
 def test_export_never_overwrites_a_file(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
-            said = await chat.ask(question(0))
+            answer = await chat.ask(question(0))
             for kind in ("md", "json", "html"):
                 await chat.send(f"/export {kind} {tmp_path / 'chat'}.{kind}")
                 text = (tmp_path / f"chat.{kind}").read_text(encoding="utf-8")
                 assert "606" in re.sub("<[^>]*>", "", text)
             record = json.loads((tmp_path / "chat.json").read_text(encoding="utf-8"))
-            assert said in json.dumps(record, ensure_ascii=False).replace("\\n", "\n").replace("\\\\", "\\")
+            assert answer in json.dumps(record, ensure_ascii=False).replace("\\n", "\n").replace("\\\\", "\\")
             await chat.send(f"/export md {tmp_path / 'chat.md'}")
             assert any("exists" in notice for notice in chat.notices)
             await chat.send("/export md")
@@ -445,7 +445,7 @@ def test_export_never_overwrites_a_file(tmp_path: Path) -> None:
 def test_chats_are_stored_and_searchable(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
-            said = await chat.ask(question(0))
+            answer = await chat.ask(question(0))
             await chat.send("/rename Stones and [red]markup[/red]")
             assert "[red]markup[/red]" in chat.screen_text()
             await chat.send("/new")
@@ -462,7 +462,7 @@ def test_chats_are_stored_and_searchable(tmp_path: Path) -> None:
             await chat.send("/search markup")
             await chat.pilot.press("down", "enter")
             await chat.until(lambda: chat.app.session.chat is not None and chat.app.session.chat.id == found.id)
-            assert chat.app.session.path[-1].text == said
+            assert chat.app.session.path[-1].text == answer
 
     run(flow)
 
@@ -476,7 +476,7 @@ def test_full_context_offers_to_forget_the_older_half(tmp_path: Path) -> None:
                 if chat.app.screen is not chat.app.chat_screen:
                     break
             else:
-                raise AssertionError("the context never filled up")
+                raise AssertionError("the context was never full")
             assert "context" in chat.screen_text().lower()
             await chat.pilot.press("enter")
             await chat.until(lambda: chat.app.screen is chat.app.chat_screen)
@@ -491,7 +491,7 @@ def test_full_context_offers_to_reload_with_a_larger_one(tmp_path: Path) -> None
     async def flow() -> None:
         async with chatting(tmp_path, options=LoadOptions(context=128, threads=1), router="llm") as chat:
             await chat.send(question(1))
-            await chat.until(lambda: chat.app.screen is not chat.app.chat_screen, "no choice was offered")
+            await chat.until(lambda: chat.app.screen is not chat.app.chat_screen, "no dialog was opened")
             await chat.pilot.press("enter")
             await chat.until(lambda: chat.app.models.loaded and chat.app.models.loaded.context[Role.LLM] == 256)
             await chat.quiet()
@@ -506,7 +506,7 @@ def test_broken_model_file_keeps_the_chat(tmp_path: Path) -> None:
             await chat.ask(question(0))
             broken = tmp_path / "broken.gguf"
             broken.write_bytes(b"GGUF\x03\x00")
-            choice = many_turns()
+            choice = multi_turn_pair()
             chat.app.load(type(choice)("broken", broken, choice.llm, choice.defaults))
             await chat.until(lambda: not chat.app.models.loading)
             assert not chat.app.models.ready

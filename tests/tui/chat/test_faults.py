@@ -1,4 +1,4 @@
-"""Bad input and faults: whatever models, disks, other programs and users do, the chat says so and goes on."""
+"""Bad input and faults of models, disks, other programs and users: the chat shows an error and keeps running."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from chat_pilot import Chat, Gate, chatting, many_turns, question, run
+from chat_pilot import Chat, Gate, chatting, multi_turn_pair, question, run
 from tiny_pair import write_pair
 
 from rstitch_local.decoding.roles import Role
@@ -34,23 +34,23 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def says(monkeypatch: pytest.MonkeyPatch, text: str, pieces: int = 7) -> None:
-    """Have every answer be this text, in so many tokens."""
+def script_answers(monkeypatch: pytest.MonkeyPatch, text: str, pieces: int = 7) -> None:
+    """Make every answer this text, in `pieces` tokens."""
 
-    def told(run: Run) -> Generator[Step, None, None]:
+    def scripted(run: Run) -> Generator[Step, None, None]:
         size = max(1, -(-len(text) // pieces))
-        for place in range(0, len(text), size):
-            step = Step(len(run.trace.steps), Role.SLM, 1, text[place : place + size], 0.1, 0.9, 0, 1.0)
+        for start in range(0, len(text), size):
+            step = Step(len(run.trace.steps), Role.SLM, 1, text[start : start + size], 0.1, 0.9, 0, 1.0)
             run.trace.steps.append(step)
             run.trace.tokens[Role.SLM] += 1
             yield step
         run.trace.stop = "eog"
 
-    monkeypatch.setattr(Run, "__iter__", told)
+    monkeypatch.setattr(Run, "__iter__", scripted)
 
 
 async def to_prompt(chat: Chat) -> None:
-    """Back from wherever one is."""
+    """Close all screens over the chat and focus the prompt."""
     while chat.app.screen is not chat.app.chat_screen:
         await chat.pilot.press("escape")
     chat.app.chat_screen.composer.focus()
@@ -81,7 +81,7 @@ def test_full_disk_during_an_answer_loses_no_text(tmp_path: Path, monkeypatch: p
                 assert len([notice for notice in chat.notices if "Disk full" in notice]) == 1
                 stored = chat.app.store.message(message.id)
                 assert stored.stop is None
-            # There is room again: what was owed is saved before the next answer begins.
+            # The disk has space again: the answer is saved before the next one starts.
             await chat.ask(question(0))
             stored = chat.app.store.message(message.id)
             assert (stored.text, stored.stop) == (message.text, "eog")
@@ -121,8 +121,8 @@ def test_store_errors_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
             await chat.ask(question(0))
         monkeypatch.setattr(Store, broken, disk_full)
         async with chatting(tmp_path, resume=True) as chat:
-            said = await chat.ask(question(1))
-            assert said == chat.app.session.path[-1].text
+            answer = await chat.ask(question(1))
+            assert answer == chat.app.session.path[-1].text
             await chat.pilot.press("escape", "up", "t", "x", "left", "ctrl+t", "f6", "f7", "ctrl+r")
             await chat.quiet()
             for command in ("/tau 0.5", "/theme nord", "/inspect", "/export html", "/new", "/chats"):
@@ -189,7 +189,7 @@ def test_two_apps_use_one_chat(tmp_path: Path) -> None:
     run(flow)
 
 
-# What models say
+# Output of models
 
 HOSTILE = {
     "escapes": "a \x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J b\x00c\x08d\x7f \u202eright\u202c \x1b[?1049l",
@@ -221,7 +221,7 @@ HOSTILE = {
 def test_hostile_model_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, size=(80, 24)) as chat:
-            says(monkeypatch, HOSTILE[kind])
+            script_answers(monkeypatch, HOSTILE[kind])
             await chat.ask(f"Say this: {HOSTILE[kind][:2000]}")
             await chat.pilot.press("escape", "t")
             drawn = chat.screen_text()
@@ -252,20 +252,20 @@ def test_expensive_markdown_is_drawn_as_plain_text(tmp_path: Path, monkeypatch: 
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             for kind in ("table", "list", "numbers", "nested list", "nested quotes", "headings", "code", "brackets"):
-                says(monkeypatch, HOSTILE[kind])
+                script_answers(monkeypatch, HOSTILE[kind])
                 await chat.send("/new")
                 await chat.ask("Go on")
                 widgets = len(chat.app.chat_screen.log_view.query("MarkdownBlock"))
                 assert widgets == 0, kind
             await chat.send("/new")
-            says(monkeypatch, "# One\n\n- two\n- three\n\n|a|b|\n|-|-|\n|1|2|\n")
+            script_answers(monkeypatch, "# One\n\n- two\n- three\n\n|a|b|\n|-|-|\n|1|2|\n")
             await chat.ask("Go on")
             assert len(chat.app.chat_screen.log_view.query("MarkdownBlock")) >= 3
 
     run(flow)
 
 
-# What users do
+# Input of users
 
 
 def test_no_command_crashes_the_app(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_no_command_crashes_the_app(tmp_path: Path) -> None:
     run(flow)
 
 
-WHILE_IT_WRITES = [
+DURING_AN_ANSWER = [
     *(
         "/new",
         "/delete",
@@ -364,10 +364,8 @@ WHILE_IT_WRITES = [
 ]
 
 
-@pytest.mark.parametrize("command", WHILE_IT_WRITES)
+@pytest.mark.parametrize("command", DURING_AN_ANSWER)
 def test_command_during_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """It works, or it is said why not; the answer is kept, and the chat goes on."""
-
     async def flow() -> None:
         async with chatting(tmp_path, router="llm", options=LoadOptions(context=1024, threads=1)) as chat:
             await chat.ask(question(1))
@@ -404,7 +402,7 @@ def test_random_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int)
 
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
-            says(monkeypatch, "Some *words* and `code`.\n\n- a\n- b\n\n```\nx = 1\n```\n", pieces=40)
+            script_answers(monkeypatch, "Some *words* and `code`.\n\n- a\n- b\n\n```\nx = 1\n```\n", pieces=40)
             await chat.ask(question(0))
             for _ in range(60):
                 if chat.app.chat_screen.is_active and not chat.app.models.ready and not chat.app.models.loading:
@@ -439,7 +437,7 @@ def test_question_of_a_megabyte(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, options=LoadOptions(context=128, threads=1)) as chat:
             await chat.send("word " * 200_000)
-            await chat.until(lambda: chat.app.screen is not chat.app.chat_screen, "no choice was offered")
+            await chat.until(lambda: chat.app.screen is not chat.app.chat_screen, "no dialog was opened")
             assert "only the last question is left" in chat.screen_text()
             await to_prompt(chat)
             assert chat.app.session.path[-1].stop == "error"
@@ -471,14 +469,14 @@ def test_unusual_questions(tmp_path: Path, text: str) -> None:
 
 
 class SlowLoad:
-    """Holds the loading of a pair called "slow" until it is cancelled."""
+    """Blocks loading a pair named "slow" until it is cancelled."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun, self.cancelled = threading.Event(), threading.Event()
+        self.started, self.cancelled = threading.Event(), threading.Event()
 
         def held(choice: PairChoice, options: LoadOptions, progress: LoadProgress) -> object:
             if choice.name == "slow":
-                self.begun.set()
+                self.started.set()
                 while progress(Role.SLM, 0.5):
                     threading.Event().wait(0.005)
                 self.cancelled.set()
@@ -489,7 +487,7 @@ class SlowLoad:
 
 
 def slow() -> PairChoice:
-    choice = many_turns()
+    choice = multi_turn_pair()
     return PairChoice("slow", choice.slm, choice.llm, choice.defaults)
 
 
@@ -498,7 +496,7 @@ def test_loading_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     async def flow() -> None:
         load = SlowLoad(monkeypatch)
         async with chatting(tmp_path, choice=slow(), loaded=False) as chat:
-            await chat.until(load.begun.is_set)
+            await chat.until(load.started.is_set)
             await chat.until(lambda: "50%" in chat.screen_text())
             await chat.send(question(0))
             assert any("still loading" in notice for notice in chat.notices)
@@ -508,7 +506,7 @@ def test_loading_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
                 await chat.pilot.press(how)
             await chat.until(load.cancelled.is_set)
             if how == "/pair demo":
-                # Another pair was wanted instead: there is nothing to tell of the first.
+                # Loading was replaced by another pair, so the cancellation is not reported.
                 await chat.until(lambda: chat.app.models.ready)
                 assert not any("cancelled" in notice for notice in chat.notices)
             else:
@@ -527,7 +525,7 @@ def test_quitting_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     async def flow() -> None:
         load = SlowLoad(monkeypatch)
         async with chatting(tmp_path, choice=slow(), loaded=False) as chat:
-            await chat.until(load.begun.is_set)
+            await chat.until(load.started.is_set)
             await chat.pilot.press("ctrl+q")
             await chat.until(lambda: chat.app._exit)
             assert chat.app.ended
@@ -537,12 +535,12 @@ def test_quitting_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("fault", ["missing", "garbage", "too large"])
 def test_pair_that_cannot_be_loaded(tmp_path: Path, fault: str) -> None:
-    choice = many_turns()
+    choice = multi_turn_pair()
     file = tmp_path / "model.gguf"
     if fault == "garbage":
         file.write_bytes(b"GGUF\x03\0\0\0" + random.Random(1).randbytes(500))
     slm = choice.slm if fault == "too large" else file
-    # Terabytes of cache, whatever the machine.
+    # Terabytes of KV cache, more than any machine has.
     options = LoadOptions(context=2_000_000_000 if fault == "too large" else 256, threads=1)
 
     async def flow() -> None:
@@ -583,10 +581,10 @@ def test_tiny_terminals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: t
     run(flow)
 
 
-# The end of the process
+# Killing the process
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has neither these signals nor such terminals")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither these signals nor pseudo-terminals")
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGINT", "SIGKILL", "closed"])
 def test_killing_the_process_keeps_the_text(tmp_path: Path, how: str) -> None:
     import pty
@@ -612,7 +610,7 @@ def test_killing_the_process_keeps_the_text(tmp_path: Path, how: str) -> None:
     database = tmp_path / "home" / "data" / "chats.sqlite3"
     with Store(database) as store:
         deadline = time.monotonic() + 30
-        # While it is at work: the answer is read off the database like another app would. A chat is there a moment
+        # Read the answer from the database while it is generated, as another app would. A chat is stored shortly
         # before its first message.
         while not (found := store.chats()) or not any(m.text[20:] for m in store.path(found[0].id)[-1:]):
             if select.select([terminal], [], [], 0.05)[0]:
@@ -627,7 +625,7 @@ def test_killing_the_process_keeps_the_text(tmp_path: Path, how: str) -> None:
                 try:
                     seen += os.read(terminal, 65536)
                 except OSError:
-                    # Its other side is closed.
+                    # The other side of the terminal is closed.
                     continue
             assert time.monotonic() < deadline
         message = store.path(found[0].id)[-1]

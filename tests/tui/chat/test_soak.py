@@ -1,4 +1,4 @@
-"""A long day with the chat: 200 turns through the real app, after which it needs no more than before."""
+"""200 turns with the real app: memory, database, widgets and threads do not grow."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from rstitch_tui.screens.chat import ChatScreen
 
 TURNS = 200
 SETTLED = 50
-"""Turns after which everything that is made only once has been made."""
+"""Turns after which everything that is created once exists."""
 MIDDLE = 125
 TURNS_A_CHAT = 5
 TOKENS_A_TURN = 24
 MOST_GROWTH = 40 << 20
 MOST_BYTES_A_TOKEN = 250
-"""Of the database, for an answer's token: its figures and text, its share of the question, and the search index."""
+"""Bytes of the database per token of an answer: metrics, text, share of the question, search index."""
 MOST_WIDGETS = 250
 MOST_MORE_ALIVE = 50
 SCREENS = {6: "f1", 12: "ctrl+g", 16: "f4"}
@@ -39,14 +39,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Blocks:
-    """How long the event loop did not come round: the longest time and its turn, and how often it was over 50 ms."""
+    """Blocks of the event loop: the longest with its turn, and the number over 50 ms."""
 
     def __init__(self) -> None:
         self.turn = 0
         self.longest = (0.0, 0)
         self.over = 0
         self.busy = False
-        """The test itself held the loop up."""
+        """Whether the test itself has blocked the loop."""
 
     async def watch(self) -> None:
         while True:
@@ -62,14 +62,14 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Use:
-    """What the app takes up."""
+    """Resources that the app uses."""
 
     resident: int
     database: int
     tokens: int
     threads: int
     alive: int
-    """Widgets in memory, on screen or not."""
+    """Widgets in memory, mounted or not."""
 
     @classmethod
     def of(cls, chat: Chat, tokens: int) -> Use:
@@ -77,26 +77,26 @@ class Use:
         database = chat.app.store._database
         database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         size = database.path.stat().st_size
-        alive = sum(isinstance(found, Widget) for found in gc.get_objects())
-        # Those in which asyncio runs what blocks come as they are needed, up to a number of their own.
+        alive = sum(isinstance(each, Widget) for each in gc.get_objects())
+        # Threads of asyncio for blocking calls are created on demand up to a limit.
         threads = sum(not thread.name.startswith("asyncio") for thread in threading.enumerate())
         return cls(psutil.Process().memory_info().rss, size, tokens, threads, alive)
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Poll without waiting for the process to fall idle, as the pilot does: the loop is being watched all the time."""
+    """Poll without waiting for an idle process as the pilot does, because the event loop is being watched."""
     for _ in range(10_000):
         await asyncio.sleep(0.002)
         if condition():
             return
-    raise AssertionError("it never came to be")
+    raise AssertionError("condition never became true")
 
 
 async def turn_of(chat: Chat, turn: int) -> None:
-    """What somebody does now and then, and a question or, every tenth time, the last one again."""
+    """Do something occasional, then ask a question or, every tenth time, regenerate the last answer."""
     app, session = chat.app, chat.app.session
     if turn % 15 == 4 and turn > 15:
-        # Back to the chat before, for one more turn: after it a new one begins.
+        # Return to the previous chat for one turn.
         await chats.open_chat(app.chat_screen.controller, app.store.chats()[1].id)
     elif turn % TURNS_A_CHAT == 0:
         app.simulate_key("ctrl+n")

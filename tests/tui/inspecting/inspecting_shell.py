@@ -1,4 +1,4 @@
-"""A bare app around one screen, with a real engine thread, and the few moves its tests need."""
+"""A minimal app with a real engine thread, for the tests of single screens."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from rstitch_tui.engine_events import AnswerEnded, Loaded, LoadFailed, Unloaded
 from rstitch_tui.engine_thread import EngineThread
 
 QUESTION = [{"role": "user", "content": "Hello, you two."}]
-# The tiny models' entropies lie around this, so that control passes often.
+# Near the entropies of the tiny models, so that swaps are frequent.
 ROUTER = "entropy:0.2"
 
 
 class Shell(App[None]):
-    """Nothing but an engine thread, and what it reported."""
+    """An engine thread and the messages it posted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,41 +50,40 @@ Body = Callable[[Shell, ShellPilot], Awaitable[None]]
 
 
 async def until(pilot: ShellPilot, condition: Callable[[], object]) -> None:
-    """Let the app work until something is so."""
+    """Poll until a condition is true."""
     for _ in range(3000):
         if condition():
             return
         await pilot.pause()
-    raise AssertionError("it never came to that")
+    raise AssertionError("condition never became true")
 
 
 async def load(shell: Shell, pilot: ShellPilot, pair: TinyPair, context: int = 256) -> None:
-    """Load a pair."""
     before = len(shell.seen)
     shell.engine.load(PairChoice("tiny", pair.slm, pair.llm), LoadOptions(context=context))
     await until(pilot, lambda: len(shell.seen) > before)
 
 
 async def answer(shell: Shell, pilot: ShellPilot, **options: Any) -> tuple[Request, Trace]:
-    """Have an answer written, greedily unless told otherwise."""
+    """Generate an answer, greedily by default."""
     request = request_for(**options)
-    wanted = Answer(request)
-    shell.engine.generate(wanted)
-    await until(pilot, lambda: wanted in shell.seen)
-    assert wanted.error is None
-    assert wanted.trace is not None
-    return request, wanted.trace
+    new = Answer(request)
+    shell.engine.generate(new)
+    await until(pilot, lambda: new in shell.seen)
+    assert new.error is None
+    assert new.trace is not None
+    return request, new.trace
 
 
 def request_for(**options: Any) -> Request:
-    """A request for the question of these tests."""
+    """Return a request for QUESTION."""
     return Request(QUESTION, **{"router": ROUTER, "max_tokens": 60, "sampling": Sampling(0.0), **options})
 
 
 def run(body: Body, pair: TinyPair | None = None, size: tuple[int, int] = (140, 45)) -> None:
-    """Run a test in an app of its own, with a pair loaded if one is given."""
+    """Run a test in a new app, with `pair` loaded if it is given."""
 
-    async def whole() -> None:
+    async def main() -> None:
         shell = Shell()
         try:
             async with shell.run_test(size=size) as pilot:
@@ -94,12 +93,12 @@ def run(body: Body, pair: TinyPair | None = None, size: tuple[int, int] = (140, 
         finally:
             assert shell.engine.close(10)
 
-    asyncio.run(whole())
+    asyncio.run(main())
 
 
 @contextmanager
-def held_up(shell: Shell) -> Iterator[None]:
-    """The engine's thread does nothing meanwhile; what is asked of it waits."""
+def engine_blocked(shell: Shell) -> Iterator[None]:
+    """Block the engine thread; its jobs wait."""
     import threading
 
     gate = threading.Event()
@@ -117,7 +116,7 @@ __all__ = [
     "Shell",
     "ShellPilot",
     "answer",
-    "held_up",
+    "engine_blocked",
     "load",
     "request_for",
     "run",

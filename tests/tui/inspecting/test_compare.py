@@ -1,4 +1,4 @@
-"""Two answers side by side, on the tiny pair: what is shown while the new one is written, and what is said of both."""
+"""Two answers side by side with the tiny pair, and the verdict on them."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def texts(screen: CompareScreen) -> list[str]:
     return ["".join(step.text for step in view.steps) for view in screen.query(TokenView)]
 
 
-async def written(
+async def generated(
     shell: Shell, pilot: ShellPilot, screen: CompareScreen, *, extend: bool = True, **options: Any
 ) -> Answer:
-    """Have the new answer written, and hand it on as the chat does."""
+    """Generate the new answer and pass it to the screen as the app does."""
     new = Answer(request_for(router=NEW, **options))
     shell.engine.generate(new)
     for _ in range(3000):
@@ -62,10 +62,10 @@ def test_both_answers_are_shown_and_compared(tiny_pair: TinyPair, extend: bool) 
         await shell.push_screen(screen)
         assert texts(screen) == [old.text, ""]
         assert "tau 0.6: generating" in verdict_line(screen)
-        new = await written(shell, pilot, screen, extend=extend)
+        new = await generated(shell, pilot, screen, extend=extend)
         assert new.trace is not None
         assert new.trace.text != old.text
-        # Also what nobody handed on is there at the end.
+        # All steps are drawn at the end, also without calls of `show` before.
         assert texts(screen) == [old.text, new.trace.text]
         assert verdict_line(screen).startswith("tau 0.6: ")
         assert f"{new.trace.llm_share:.0%} instead of {old.llm_share:.0%} LLM tokens" in verdict_line(screen)
@@ -150,7 +150,7 @@ def test_layout_by_terminal_size(tiny_pair: TinyPair, size: tuple[int, int], bes
         _, old = await answer(shell, pilot)
         screen = CompareScreen(old, NEW, shell.engine.stop)
         await shell.push_screen(screen)
-        await written(shell, pilot, screen)
+        await generated(shell, pilot, screen)
         one, other = (scroll.region for scroll in screen.query(VerticalScroll))
         assert (one.y == other.y) is beside
         assert (one.x == other.x) is not beside
@@ -193,13 +193,13 @@ def test_equal_final_answers(tmp_path: Path) -> None:
         assert old.stop == "eog"
         screen = CompareScreen(old, NEW, shell.engine.stop)
         await shell.push_screen(screen)
-        await written(shell, pilot, screen)
+        await generated(shell, pilot, screen)
         assert verdict_line(screen).endswith("same final answer (43).")
 
     run(body, write_pair(tmp_path, {"answer": "=43"}, {"answer": "=43"}))
 
 
-# What is said of two traces
+# The verdict
 
 
 def trace_of(

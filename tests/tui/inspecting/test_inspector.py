@@ -1,4 +1,4 @@
-"""The inspector on the tiny pair: walking, what is shown of a place, branching, and what can go wrong."""
+"""The inspector with the tiny pair: navigation, candidates, branching and errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inspecting_shell import Shell, ShellPilot, answer, held_up, load, request_for, run, until
+from inspecting_shell import Shell, ShellPilot, answer, engine_blocked, load, request_for, run, until
 from textual.geometry import Region
 from tiny_pair import END, TinyPair, write_pair
 
@@ -32,7 +32,7 @@ SIZES = [(140, 45), (80, 24), (40, 10)]
 
 
 class Inspected:
-    """An inspector that is open, and what it was left with."""
+    """An open inspector and its results."""
 
     def __init__(self, shell: Shell, pilot: ShellPilot, request: Request, trace: Trace) -> None:
         self.shell, self.pilot, self.trace = shell, pilot, trace
@@ -58,7 +58,7 @@ class Inspected:
         await self.settle()
 
     async def settle(self) -> None:
-        """Until what is shown is of the place, or there is an error."""
+        """Wait until the candidates of the selected position or an error are shown."""
         problem = self.screen.query_one("#problem")
         await until(self.pilot, lambda: self.table(Role.SLM).view is not None or problem.display)
         await self.pilot.pause()
@@ -113,7 +113,7 @@ def test_moving_by_rows_keeps_the_column(tiny_pair: TinyPair) -> None:
         at = await Inspected(shell, pilot, request, trace).open()
         await at.press("home", "right")
         assert at.step.text == "ghijkl\n"
-        # The second row is too short, but the column is kept; a token of three rows is passed in one step.
+        # The second row is shorter, but the column is kept; a token of three rows is one step.
         for key, text in [("down", "mn\n"), ("down", "o" * 90), ("down", "rstuvw"), ("down", "rstuvw")]:
             await at.press(key)
             assert at.step.text == text
@@ -186,11 +186,11 @@ def test_fast_moves_evaluate_only_the_latest_position(tiny_pair: TinyPair) -> No
         at = await inspected(shell, pilot)
         await at.press("home")
         at.asked.clear()
-        with held_up(shell):
+        with engine_blocked(shell):
             await pilot.press(*["right"] * 12)
             assert at.screen.index == 12
             assert at.asked == [1]
-            # What is shown is of another place, and nothing can be chosen from it.
+            # The candidates belong to another position and cannot be chosen.
             assert at.table(Role.SLM).view is None
             await pilot.press("enter", "enter")
             assert at.results == []
@@ -206,15 +206,15 @@ def test_late_evaluation_is_ignored(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         await at.press("home")
-        with held_up(shell):
+        with engine_blocked(shell):
             await pilot.press("right", "left", "enter", "down", "down")
             await until(pilot, lambda: at.table(at.step.role).cursor == 2)
         await until(pilot, lambda: len(at.screen._predictions) == 3)
         assert at.table(at.step.role).cursor == 2
-        with held_up(shell):
+        with engine_blocked(shell):
             await pilot.press("end", "escape")
             await until(pilot, lambda: at.results == [None])
-        # The engine is as it was.
+        # The engine still works.
         _, again = await answer(shell, pilot)
         assert [step.token for step in again.steps] == [step.token for step in at.trace.steps]
 
@@ -231,7 +231,7 @@ def test_engine_survives_an_app_that_ends_during_evaluation(tiny_pair: TinyPair)
         async with shell.run_test() as pilot:
             await load(shell, pilot, tiny_pair)
             at = await inspected(shell, pilot)
-            gate.enter_context(held_up(shell))
+            gate.enter_context(engine_blocked(shell))
             await pilot.press("home")
             assert at.asked[-1] == 0
 
@@ -239,7 +239,7 @@ def test_engine_survives_an_app_that_ends_during_evaluation(tiny_pair: TinyPair)
         asyncio.run(whole())
     (shell,) = shells
     shell.engine._jobs.put(lambda: done.append(True))
-    # Its last event, that the pair is freed, has nobody to go to either, as when the program ends.
+    # Its last message, Unloaded, has no receiver either, as when the program ends.
     shell.engine._post = lambda _: None
     assert shell.engine.close(10)
     assert done == [True]
@@ -248,7 +248,7 @@ def test_engine_survives_an_app_that_ends_during_evaluation(tiny_pair: TinyPair)
 def test_engine_thread_survives_a_screen_without_an_app(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = Inspected(shell, pilot, *await answer(shell, pilot, max_tokens=3))
-        # Never shown: whoever hands it something is told that there is no app.
+        # The screen was never mounted: posting to it raises NoActiveAppError.
         shell.engine.inspect(request_for(), [], lambda views: at.screen._post_safely(at.screen.Evaluated(0, views)))
         _, trace = await answer(shell, pilot, max_tokens=3)
         assert len(trace.steps) == 3
@@ -272,7 +272,7 @@ def test_branch(tiny_pair: TinyPair, keys: list[str], row: int, size: tuple[int,
         at = await inspected(shell, pilot)
         await at.press("p")
         index = at.screen.index
-        # Without a tab it is the table of the model that wrote the token.
+        # Without Tab: the table of the model that generated the token.
         tabs = keys.count("tab")
         role = list(Role)[tabs - 1] if tabs else at.step.role
         view = at.table(role).view
@@ -326,7 +326,7 @@ def test_selected_candidate_is_visible_on_small_terminals(tiny_pair: TinyPair) -
                     await pilot.pause()
                 place = at.table(table).content_region
                 assert room.content_region.contains_region(Region(place.x, place.y + 1 + row, 1, 1))
-        # Back on the answer, the reason can be read again.
+        # With the focus on the answer, the reason is visible again.
         await at.press("shift+tab", "shift+tab", "left")
         for _ in range(5):
             await pilot.pause()
@@ -360,7 +360,7 @@ def test_unloaded_models_are_reported_in_the_panel(tiny_pair: TinyPair) -> None:
         await until(pilot, lambda: problem.display)
         assert "No pair of models is loaded" in str(problem.render())
         assert not at.screen.query_one("#candidates").display
-        # What was seen before is still there, and so are the facts of the record.
+        # Candidates evaluated before and the recorded facts are still shown.
         await at.press("end", "p") if place != len(at.trace.steps) - 1 else await at.press("end")
         await until(pilot, lambda: at.screen.index == place)
         await until(pilot, lambda: not problem.display)
@@ -397,7 +397,7 @@ def test_end_token_has_a_name(tmp_path: Path) -> None:
         assert at.table(at.step.role).view.candidates[0].text == END  # type: ignore[union-attr]
         await at.press("left")
         assert at.facts().startswith("k ")
-        # Above a token without text, too, one can walk rows.
+        # Moving by rows works from a token without text.
         await at.press("end", "up", "down")
         assert at.screen.index == len(at.trace.steps) - 1
 
@@ -442,7 +442,7 @@ def test_branch_shows_the_chosen_token(tiny_pair: TinyPair) -> None:
         assert "wrote its no. 3" in str(branch.table(Role.LLM).render())
         await branch.press("left")
         assert "written by" in branch.facts()
-        # By which tau is not in this record: it was another answer.
+        # The tau of resumed steps is not recorded.
         assert "tau" not in branch.facts()
 
     run(body, tiny_pair)
@@ -465,13 +465,13 @@ def test_model_with_few_candidates(tiny_pair: TinyPair) -> None:
     ("token", "text", "row"),
     [
         (5, "a", 0),
-        # A special token has another id in the other model, and its own id may be another token there.
+        # A special token has another id in the other model, where its own id may be another token.
         (7, "<end>", 2),
         (5, "<end>", 2),
-        # Parts of characters all look alike.
+        # Incomplete characters all have the same text.
         (9, "\ufffd", 3),
         (8, "\ufffd", None),
-        # Of one that is not among the writer's own ten only what it added to the text is known.
+        # Only the added text is known of a token outside the top ten of its model.
         (9, "", 3),
         (5, "", None),
         (1, "z", None),
@@ -541,7 +541,7 @@ def test_reason_with_the_entropy_router() -> None:
     )
     assert why(trace, 3).endswith("The LLM was sure (0.0200), so control goes back to the SLM.")
     assert "entropy <0.0001, not above" in why(trace, 4)
-    # Of the last token nobody knows what would have come.
+    # The last token has no successor, so nothing is said about handing back.
     assert why(trace_of(step(LLM, 0.3, 0.084)), 0).endswith("so the LLM wrote it.")
 
 
@@ -550,7 +550,7 @@ def test_reason_uses_the_tau_in_effect() -> None:
     trace = trace_of(*steps, resumed_tokens=2, taus=[(4, 0.5), (6, 0.1), (6, 0.2)])
     assert [tau_at(trace, index) for index in range(9)] == [None, None, 0.02, 0.02, 0.5, 0.5, 0.2, 0.2, 0.2]
     assert "not above tau 0.5," in why(trace, 5)
-    # What was taken over was written by rules that are not in this record.
+    # The router of resumed steps is not recorded.
     assert "tau" not in why(trace, 1)
     assert tau_at(trace_of(*steps, router="confidence:0.8"), 3) is None
 

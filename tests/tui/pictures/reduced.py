@@ -1,6 +1,6 @@
-"""A screenshot reduced to what can be read of it: its characters, and their styles line by line.
+"""Reduces a screenshot to its characters and their styles, line by line.
 
-Textual names styles by numbers that differ from run to run, and its pictures are large. Nothing of that is kept.
+Textual's SVG is large and numbers its styles differently in every run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from itertools import groupby
 from xml.etree import ElementTree
 
 CELL = 12.2
-"""Width of a character in Textual's pictures."""
+"""Width of a character in Textual's SVG."""
 _RULE = re.compile(r"\.terminal-\d+-(r\d+) \{([^}]*)\}")
 _CLIP = re.compile(r"line-(\d+)\)")
 _LINE = 24.4
@@ -18,11 +18,12 @@ _SVG = "{http://www.w3.org/2000/svg}"
 
 
 def reduced(svg: str, width: int, height: int) -> str:
-    """The characters of a picture, and below them what each line's look is from which column on.
+    """Return the characters of a screenshot, and below them the styles of each line by column.
 
     Args:
-        svg: as `App.export_screenshot` gives it.
-        width: columns; height: rows.
+        svg: from `App.export_screenshot`.
+        width: columns of the terminal.
+        height: rows of the terminal.
     """
     rules = {name: _look(rule) for name, rule in _RULE.findall(svg)}
     text = [[" "] * width for _ in range(height)]
@@ -45,7 +46,7 @@ def reduced(svg: str, width: int, height: int) -> str:
 
 
 def _looks(text: list[str], front: list[str], back: list[str]) -> str:
-    """Where each look of a line begins; a space without a line under it goes with what is before it."""
+    """Return the columns where the styles of a line change; spaces without underline continue the style before."""
     cells: list[tuple[str, str]] = []
     for character, look, ground in zip(text, front, back, strict=True):
         unseen = character == " " and "underline" not in look
@@ -59,6 +60,6 @@ def _looks(text: list[str], front: list[str], back: list[str]) -> str:
 
 
 def _look(rule: str) -> str:
-    """A CSS rule in a few words: colour, bold, underline."""
+    """Return a CSS rule in a few words: color, bold, underline."""
     parts = dict(part.split(":", 1) for part in rule.replace(" ", "").split(";") if part)
     return " ".join(value for name, value in parts.items() if value not in ("normal", "none") or name == "fill")

@@ -1,6 +1,6 @@
-"""A made-up chat that looks the same on every machine: no models, no clock, no memory, no folders.
+"""A chat that looks the same on every machine: no models, clock, memory or folders of the machine.
 
-What the engine would do is done at once and with made-up figures; everything else is the real app.
+The engine is replaced by fixed results; everything else is the real app.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SECOND = "And four of each?"
 
 
 def steps_of(text: str) -> list[Step]:
-    """Words as tokens, every one with entropies of its own; where the SLM's is above tau the LLM writes."""
+    """Return the words of a text as tokens with varying entropies; above tau they are the LLM's."""
     words = [word + " " for word in text.split(" ")]
     words[-1] = words[-1][:-1]
     steps: list[Step] = []
@@ -67,7 +67,7 @@ def steps_of(text: str) -> list[Step]:
 
 
 def trace_of(text: str, router: str, stop: str = "eog") -> Trace:
-    """A record of an answer, with round figures."""
+    """Return a record of an answer with round numbers."""
     settings = {"pair": "demo", "router": router, "tau": TAU, "opens_thinking": False}
     trace = Trace(seed=0, settings=settings, steps=steps_of(text), stop=stop, wall_ms=1234.0, ttft_ms=56.0)
     for step in trace.steps:
@@ -80,7 +80,7 @@ def trace_of(text: str, router: str, stop: str = "eog") -> Trace:
 
 
 class Clock:
-    """Stands until it is moved."""
+    """Returns a time that changes only when it is set."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -90,7 +90,7 @@ class Clock:
 
 
 def fill(store: Store, clock: Clock) -> int:
-    """Three chats; gives the last one, which has thinking, Markdown, two branches and an answer that was stopped."""
+    """Store three chats; return the last one, with thinking, Markdown, two branches and a stopped answer."""
     for title, days in (("Notes on the mean of two samples", 40), ("Why is the sky blue?", 1)):
         clock.now = NOW - days * 86_400
         _answer(store, store.add_user(store.new_chat(ChatSettings(pair="demo"), title).id, None, title).id, "So.")
@@ -107,13 +107,13 @@ def fill(store: Store, clock: Clock) -> int:
 
 def _answer(store: Store, question: int, text: str, router: str = f"entropy:{TAU:g}", stop: str = "eog") -> int:
     trace = trace_of(text, router, stop)
-    begun = store.begin_answer(store.message(question).chat_id, question, "", dict(trace.settings))
-    store.finish_answer(begun.id, trace)
-    return begun.id
+    message = store.begin_answer(store.message(question).chat_id, question, "", dict(trace.settings))
+    store.finish_answer(message.id, trace)
+    return message.id
 
 
 def _views(step: Step) -> dict[Role, Prediction]:
-    """The LLM likes what was written best, the SLM least."""
+    """Return predictions in which the token is the LLM's first candidate and the SLM's last."""
     words = [step.text, " dollars", " each", "\n", " 48", " 72", "<|im_end|>", " trousers", ",", " of"]
     tokens = [step.token, *range(900, 909)]
     llm = [Candidate(tokens[row], word, 0.97 * 0.02**row) for row, word in enumerate(words)]
@@ -122,12 +122,12 @@ def _views(step: Step) -> dict[Role, Prediction]:
 
 
 def _state(entry: PairEntry) -> PairState:
-    """The first pair half there, the second whole, the others not."""
+    """Return one pair on disk, one half downloaded, the others missing."""
 
     def file(each: ModelFile, status: FileStatus) -> FileState:
         size = each.size or 1_000_000_000
         here = {FileStatus.ON_DISK: size, FileStatus.PARTIAL: size // 2}.get(status, 0)
-        # A path that reads the same on every system, though none would be opened by it.
+        # A path that looks the same on every system; it is never opened.
         place = cast(Path, PurePosixPath("/models") / each.file)
         return FileState(each, place, status, here, each.size)
 
@@ -139,7 +139,7 @@ def _state(entry: PairEntry) -> PairState:
 
 
 def hold_still(monkeypatch: pytest.MonkeyPatch, folder: Path) -> PairChoice:
-    """Nothing depends on this machine and this moment any more; gives the pair that is as good as loaded."""
+    """Replace everything that depends on the machine and the time; return the pair that seems loaded."""
     choice = choose_pair("demo")
 
     def load(engine: EngineThread, choice: PairChoice, options: LoadOptions | None = None) -> None:
@@ -169,24 +169,24 @@ def hold_still(monkeypatch: pytest.MonkeyPatch, folder: Path) -> PairChoice:
 
 @dataclass
 class Still:
-    """The app with its chat open."""
+    """The app with an open chat."""
 
     app: ChatApp
     pilot: Pilot[None]
 
     async def until(self, condition: Callable[[], Any]) -> None:
-        """Poll; fails where it never becomes true."""
+        """Poll until a condition is true."""
         for _ in range(1000):
             if condition():
                 await self.pilot.pause()
                 return
             await self.pilot.pause(0.005)
-        raise AssertionError("it never came to be")
+        raise AssertionError("condition never became true")
 
 
 @asynccontextmanager
 async def standing(folder: Path, choice: PairChoice, size: tuple[int, int]) -> AsyncIterator[Still]:
-    """The chat that `fill` makes, open in the app."""
+    """Run the app with the chat of `fill`."""
     clock = Clock()
     with Store(folder / "chats.sqlite3", clock=clock) as store:
         store.set_state("chat", str(fill(store, clock)))

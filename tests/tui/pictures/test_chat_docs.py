@@ -1,6 +1,6 @@
-"""The tables of docs/chat.md say what the program says, and its pictures are there.
+"""The tables of docs/chat.md match the program, and its screenshots exist.
 
-After a change of keys, commands or settings, RSTITCH_RENEW=1 in the environment writes the tables anew.
+After a change of keys, commands or settings, set RSTITCH_RENEW=1 to rewrite the tables.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def commands() -> str:
 
 def settings() -> str:
     rows = []
-    # Which themes there are depends on the Textual that is installed.
+    # The list of themes depends on the installed version of Textual.
     themes = ", ".join(BUILTIN_THEMES)
     for name, field in AppSettings.model_fields.items():
         default = "not set" if field.default is None else f"`{json.dumps(field.default)}`"
-        said = (field.description or "").replace(themes, "one of Textual's themes, which `/theme` lists")
-        rows.append((f"`{name}`", default, said))
+        description = (field.description or "").replace(themes, "one of Textual's themes, which `/theme` lists")
+        rows.append((f"`{name}`", default, description))
     return table(("field", "default", "meaning"), *rows)
 
 
@@ -58,12 +58,12 @@ TABLES = {"keys": keys, "commands": commands, "settings": settings}
 @pytest.mark.parametrize("name", TABLES)
 def test_table_matches_the_program(name: str) -> None:
     text = DOCS.read_text(encoding="utf-8")
-    place = re.compile(rf"(<!-- {name}: [^\n]* -->\n)(.*?)(<!-- /{name} -->)", re.DOTALL)
-    assert len(place.findall(text)) == 1
-    wanted = place.sub(lambda match: f"{match[1]}\n{TABLES[name]()}\n\n{match[3]}", text)
+    section = re.compile(rf"(<!-- {name}: [^\n]* -->\n)(.*?)(<!-- /{name} -->)", re.DOTALL)
+    assert len(section.findall(text)) == 1
+    expected = section.sub(lambda match: f"{match[1]}\n{TABLES[name]()}\n\n{match[3]}", text)
     if os.environ.get(RENEW):
-        DOCS.write_text(wanted, encoding="utf-8", newline="\n")
-    assert DOCS.read_text(encoding="utf-8") == wanted, f"{RENEW}=1 writes the table anew"
+        DOCS.write_text(expected, encoding="utf-8", newline="\n")
+    assert DOCS.read_text(encoding="utf-8") == expected, f"set {RENEW}=1 to rewrite the table"
 
 
 @pytest.mark.parametrize("page", [DOCS, ROOT / "README.md"], ids=lambda page: page.name)

@@ -1,6 +1,6 @@
-"""The main screens look as they did: characters and styles, compared with the files in snapshots/.
+"""The main screens match the files in snapshots/: characters and styles.
 
-A screen that is meant to look different is looked at and then kept with RSTITCH_RENEW=1 in the environment.
+After an intended change, set RSTITCH_RENEW=1 to rewrite the snapshots, and look at them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def tokens(still: Still) -> None:
 
 
 async def inspector(still: Still) -> None:
-    """At a place where the LLM took over, in the answer with thinking."""
+    """Inspect a swap to the LLM in the answer with thinking."""
     await still.pilot.press("escape", "up", "up", "i")
     screen = still.app.screen
     assert isinstance(screen, InspectorScreen)
@@ -90,7 +90,7 @@ def test_screen_matches_its_snapshot(
             await POSES[name](still)
             await still.pilot.pause()
             for field in (*still.app.screen.query(TextArea), *still.app.screen.query(Input)):
-                # It would be there or not by chance.
+                # Whether the cursor is drawn depends on the time.
                 field.cursor_blink = False
             await still.pilot.pause()
             return still.app.export_screenshot()
@@ -99,10 +99,10 @@ def test_screen_matches_its_snapshot(
 
 
 def compare(file: Path, now: str) -> None:
-    """Fails where a file does not hold this text, and shows how they differ; or writes the file, if that is wanted."""
+    """Fail with a diff if a file does not contain this text; rewrite the file if RSTITCH_RENEW is set."""
     if os.environ.get(RENEW):
         file.write_text(now, encoding="utf-8", newline="\n")
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     if before != now:
         changes = difflib.unified_diff(before.splitlines(), now.splitlines(), "before", "now", n=0, lineterm="")
-        pytest.fail("\n".join([f"{file.name} looks different; {RENEW}=1 keeps what is there now.", *changes]), False)
+        pytest.fail("\n".join([f"{file.name} differs; set {RENEW}=1 to rewrite it.", *changes]), False)

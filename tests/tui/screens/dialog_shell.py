@@ -1,4 +1,4 @@
-"""A bare app under one dialogue, and the few moves its tests need."""
+"""A minimal app with one dialog, for the tests of dialogs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Static
 
-# Control characters in words, an escape sequence, and markup that must not be parsed.
-STRANGE = "[red]x[/red] \x1b[31my\x1b[0m [/] \u202ez"
+# Markup that must not be parsed, an escape sequence and other control characters.
+UNTRUSTED = "[red]x[/red] \x1b[31my\x1b[0m [/] \u202ez"
 SIZES = [(80, 24), (140, 45), (40, 10)]
 _TEXT = re.compile(r'<text[^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>(.*?)</text>')
 _CELL = 12.2
 
 
 class Shell(App[None]):
-    """Opens a dialogue and keeps what it gave back."""
+    """Opens a dialog and records its result."""
 
     def __init__(self, dialog: Callable[[], Screen[Any]]) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ Body = Callable[[Shell, Pilot[None]], Awaitable[None]]
 def run(
     dialog: Callable[[], Screen[Any]], body: Body, *, size: tuple[int, int] = (80, 24), app: Shell | None = None
 ) -> None:
-    """Open a dialogue and do something to it."""
+    """Open a dialog and run the steps of a test."""
 
     async def main() -> None:
         shell = app or Shell(dialog)
@@ -52,31 +52,31 @@ def run(
     asyncio.run(main())
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], object], what: str = "") -> None:
-    """Let the app work until something is so."""
+async def until(pilot: Pilot[None], condition: Callable[[], object], message: str = "") -> None:
+    """Poll until a condition is true."""
     for _ in range(300):
         if condition():
             return
         await pilot.pause()
-    raise AssertionError(what or "it never came to that")
+    raise AssertionError(message or "condition never became true")
 
 
 async def result(shell: Shell, pilot: Pilot[None]) -> Any:
-    """What the dialogue gave back, once it has."""
-    await until(pilot, lambda: shell.results, "the dialogue stays")
+    """Wait for the result of the dialog and return it."""
+    await until(pilot, lambda: shell.results, "the dialog was not closed")
     assert len(shell.results) == 1
     return shell.results[0]
 
 
 def seen(shell: App[Any]) -> str:
-    """The characters on the screen, line by line."""
+    """Return the text on the screen, line by line."""
     lines: dict[float, dict[int, str]] = {}
     for x, y, text in _TEXT.findall(shell.export_screenshot()):
         lines.setdefault(float(y), {})[round(float(x) / _CELL)] = html.unescape(text).replace("\xa0", " ")
-    found = []
+    result = []
     for y in sorted(lines):
         line = ""
         for column, text in sorted(lines[y].items()):
             line = line.ljust(column) + text
-        found.append(line)
-    return "\n".join(found)
+        result.append(line)
+    return "\n".join(result)

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from dialog_shell import SIZES, STRANGE, Shell, result, run, seen, until
+from dialog_shell import SIZES, UNTRUSTED, Shell, result, run, seen, until
 from pydantic import ValidationError
 from textual import events
 from textual.pilot import Pilot
@@ -356,4 +356,4 @@ def test_untrusted_text_is_drawn_as_plain_text() -> None:
         await pilot.press("ctrl+g")
         assert await result(shell, pilot) == {"seed": 5}
 
-    run(lambda: form(ChatSettings(system=STRANGE)), body)
+    run(lambda: form(ChatSettings(system=UNTRUSTED)), body)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dialog_shell import SIZES, STRANGE, Shell, result, run, seen, until
+from dialog_shell import SIZES, UNTRUSTED, Shell, result, run, seen, until
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -240,8 +240,8 @@ def test_untrusted_text_is_drawn_as_plain_text(tmp_path: Path, size: tuple[int, 
 
     with Store(tmp_path / "strange.db") as strange:
         chat = strange.new_chat(ChatSettings(), "")
-        strange.add_user(chat.id, None, f"needle {STRANGE}")
-        strange.rename(chat.id, STRANGE)
+        strange.add_user(chat.id, None, f"needle {UNTRUSTED}")
+        strange.rename(chat.id, UNTRUSTED)
         run(lambda: ChatsScreen(strange, [], "needle"), body, size=size)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from dialog_shell import SIZES, STRANGE, Shell, result, run, seen, until
+from dialog_shell import SIZES, UNTRUSTED, Shell, result, run, seen, until
 from textual import events
 from textual.pilot import Pilot
 
@@ -47,7 +47,7 @@ def test_buttons_are_reached_by_keys() -> None:
 
 
 def test_unchanged_text_is_returned_exactly() -> None:
-    strange = f"tab\there\r\n{STRANGE}\x0b\u2028end\r\n"
+    strange = f"tab\there\r\n{UNTRUSTED}\x0b\u2028end\r\n"
 
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("x", "backspace", "ctrl+g")
@@ -127,7 +127,7 @@ def test_untrusted_text_is_drawn_as_plain_text(size: tuple[int, int]) -> None:
         await until(pilot, lambda: asked(shell))
         assert "Discard your changes?" in seen(shell)
 
-    run(lambda: EditScreen(STRANGE, STRANGE), body, size=size)
+    run(lambda: EditScreen(UNTRUSTED, UNTRUSTED), body, size=size)
 
 
 def test_very_long_line() -> None:
@@ -145,4 +145,4 @@ def test_confirm_screen(keys: list[str], answer: bool) -> None:
         await pilot.press(*keys)
         assert await result(shell, pilot) is answer
 
-    run(lambda: ConfirmScreen(STRANGE, "[b]Yes[/b]", "No"), body)
+    run(lambda: ConfirmScreen(UNTRUSTED, "[b]Yes[/b]", "No"), body)
