@@ -22,7 +22,7 @@ from rstitch_tui import slash
 from rstitch_tui.answer import Answer, Request
 from rstitch_tui.engine_events import AnswerEnded
 from rstitch_tui.engine_thread import EngineThread
-from rstitch_tui.estimate import LlmAlone
+from rstitch_tui.estimate import LlmAloneEstimator
 from rstitch_tui.markdown import parser
 from rstitch_tui.pacing import Pace
 
@@ -54,24 +54,24 @@ def trace(tokens: int, llm: Usage, resumed_tokens: int = 0) -> Trace:
 
 
 def test_llm_alone_is_estimated_from_measured_times() -> None:
-    estimate = LlmAlone()
+    estimator = LlmAloneEstimator()
     little = trace(20, Usage([10, 5, 7], [20_000_000, 9, 70_000_000]))
-    estimate.learn(little)
-    assert estimate.of(little) is None
-    estimate.learn(trace(3, Usage([10, 0, 3], [40_000_000, 0, 30_000_000])))
+    estimator.record(little)
+    assert estimator.estimate(little) is None
+    estimator.record(trace(3, Usage([10, 0, 3], [40_000_000, 0, 30_000_000])))
     # 40 prompt tokens at 3 ms; 20 generated tokens, or 15 new ones, at 10 ms.
-    assert estimate.of(little) == pytest.approx(40 * 3 + 20 * 10)
-    assert estimate.of(trace(20, Usage(), resumed_tokens=5)) == pytest.approx(40 * 3 + 15 * 10)
+    assert estimator.estimate(little) == pytest.approx(40 * 3 + 20 * 10)
+    assert estimator.estimate(trace(20, Usage(), resumed_tokens=5)) == pytest.approx(40 * 3 + 15 * 10)
 
 
 def test_calibration_takes_precedence_over_measured_times() -> None:
     model = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 1, 0), decode=(1, 0)), outside_ms=0.5)
-    estimate = LlmAlone(PairLatency(slm=model, llm=model))
+    estimator = LlmAloneEstimator(PairLatency(slm=model, llm=model))
     # 40 prompt tokens at 1 ms; two decoded tokens at 1 ms per cached token; 0.5 ms overhead each.
-    assert estimate.of(trace(3, Usage())) == pytest.approx(40 + 40 + 41 + 3 * 0.5)
+    assert estimator.estimate(trace(3, Usage())) == pytest.approx(40 + 40 + 41 + 3 * 0.5)
     # The conversation has 140 tokens: all except the 40 prompt tokens and the new ones were cached.
-    assert estimate.of(trace(5, Usage(), resumed_tokens=2), 140) == pytest.approx(40 + 137 + 138 + 3 * 0.5)
-    assert estimate.of(trace(2, Usage(), resumed_tokens=2)) is None
+    assert estimator.estimate(trace(5, Usage(), resumed_tokens=2), 140) == pytest.approx(40 + 137 + 138 + 3 * 0.5)
+    assert estimator.estimate(trace(2, Usage(), resumed_tokens=2)) is None
 
 
 def test_chat_uses_a_stored_calibration(tmp_path: Path, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:

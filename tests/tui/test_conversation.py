@@ -40,9 +40,9 @@ def test_system_prompt_suffix_and_dropped_turns() -> None:
     assert contents(ChatSettings(system="Be brief."))[:2] == ["Be brief.", "First?"]
     assert contents(ChatSettings(system=" \n"))[0] == "First?"
     assert contents(ChatSettings(system="Be brief.", first=3)) == ["Be brief.", "Second?", "Two.", "Third?"]
-    asked = replace(PAIR, prompt_suffix="Think briefly.")
-    assert contents(ChatSettings(first=5), asked) == ["Third?\nThink briefly."]
-    assert contents(ChatSettings(), asked)[0] == "First?\nThink briefly."
+    with_suffix = replace(PAIR, prompt_suffix="Think briefly.")
+    assert contents(ChatSettings(first=5), with_suffix) == ["Third?\nThink briefly."]
+    assert contents(ChatSettings(), with_suffix)[0] == "First?\nThink briefly."
 
 
 def test_single_turn_pair_gets_only_the_last_question() -> None:

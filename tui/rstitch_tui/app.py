@@ -48,7 +48,7 @@ _QUIT_S = 0.8
 
 @dataclass(frozen=True)
 class Start:
-    """What the command line asked for."""
+    """Options of the command line."""
 
     choice: PairChoice | None = None
     options: LoadOptions = field(default_factory=LoadOptions)
@@ -62,7 +62,7 @@ class ChatApp(App[None]):
     Args:
         store: the chats.
         settings: the user's settings file.
-        start: what the command line asked for.
+        start: options of the command line.
 
     Attributes:
         ended: whether the engine thread has ended; if not, the process must exit without freeing anything.

@@ -33,7 +33,7 @@ from rstitch_tui.engine_events import (
     Loading,
     Unloaded,
 )
-from rstitch_tui.estimate import LlmAlone
+from rstitch_tui.estimate import LlmAloneEstimator
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class EngineThread:
         self._pair: Pair | None = None
         self._answer: Answer | None = None
         self._cancel_load = threading.Event()
-        self._estimate = LlmAlone()
+        self._estimator = LlmAloneEstimator()
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
@@ -132,7 +132,7 @@ class EngineThread:
             if cancel is self._cancel_load:
                 self._post(LoadFailed(choice, _unexpected(error)))
         else:
-            self._estimate = LlmAlone(stored_latency(pair))
+            self._estimator = LlmAloneEstimator(stored_latency(pair))
             context = {role: pair.contexts[role].n_ctx for role in Role}
             limit = min(weights.n_ctx_train for weights in pair.weights.values())
             seconds = time.monotonic() - started
@@ -162,8 +162,8 @@ class EngineThread:
         finally:
             self._answer = None
             if self._pair is not None and answer.trace is not None:
-                self._estimate.learn(answer.trace)
-                answer.llm_alone_ms = self._estimate.of(answer.trace, answer.llm_length)
+                self._estimator.record(answer.trace)
+                answer.llm_alone_ms = self._estimator.estimate(answer.trace, answer.llm_length)
             answer.ended = True
             self._post(AnswerEnded(answer))
 

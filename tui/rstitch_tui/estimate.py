@@ -10,7 +10,7 @@ _MIN_DECODED = 8
 """Single tokens the LLM must have decoded before its measured pace is used."""
 
 
-class LlmAlone:
+class LlmAloneEstimator:
     """Estimates with the calibration of the pair, or else with the LLM's measured pace in earlier answers.
 
     Args:
@@ -21,13 +21,13 @@ class LlmAlone:
         self._latency = latency
         self._spent = {"prompt": (0, 0.0), "decode": (0, 0.0)}
 
-    def learn(self, trace: Trace) -> None:
+    def record(self, trace: Trace) -> None:
         """Add the LLM's evaluations of a finished answer to the measured pace."""
         for kind, (tokens, ms) in self._spent.items():
             new_tokens, new_ms = trace.spent(Role.LLM, kind)
             self._spent[kind] = (tokens + new_tokens, ms + new_ms)
 
-    def of(self, trace: Trace, length: int = 0) -> float | None:
+    def estimate(self, trace: Trace, length: int = 0) -> float | None:
         """Return the estimated milliseconds; None for an empty answer or without enough measurements.
 
         Without a calibration, the prompt counts at the LLM's measured prefill pace and each generated token at its

@@ -50,10 +50,10 @@ def cell_of(tokens: TokenView, index: int) -> tuple[int, int]:
 
 def token_by_rows(tokens: TokenView, index: int, row: int, column: int, by: int) -> int:
     """Return the token `by` rows below (positive) or above `row`, at or left of `column`; `index` if there is none."""
-    found = index
+    token = index
     # A long token covers several rows.
-    while found == index and 0 <= row + by < tokens.size.height:
+    while token == index and 0 <= row + by < tokens.size.height:
         row += by
         cells = (tokens.token_at(x, row) for x in range(min(column, tokens.size.width - 1), -1, -1))
-        found = next((token for token in cells if token is not None), found)
-    return found
+        token = next((each for each in cells if each is not None), token)
+    return token

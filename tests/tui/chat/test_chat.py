@@ -458,10 +458,10 @@ def test_chats_are_stored_and_searchable(tmp_path: Path) -> None:
             assert chat.app.session.path[0].text == question(1)
         async with chatting(tmp_path, resume=True) as chat:
             assert chat.app.session.path[0].text == question(1)
-            (found,) = chat.app.store.chats("stones")
+            (row,) = chat.app.store.chats("stones")
             await chat.send("/search markup")
             await chat.pilot.press("down", "enter")
-            await chat.until(lambda: chat.app.session.chat is not None and chat.app.session.chat.id == found.id)
+            await chat.until(lambda: chat.app.session.chat is not None and chat.app.session.chat.id == row.id)
             assert chat.app.session.path[-1].text == answer
 
     run(flow)

@@ -372,8 +372,8 @@ def test_command_during_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             gate = Gate(monkeypatch, after=30)
             await chat.send(question(2))
             await chat.until(gate.reached.is_set)
-            writing = chat.app.session.answer_message
-            assert writing is not None
+            open_message = chat.app.session.answer_message
+            assert open_message is not None
             await chat.send(command)
             for _ in range(3):
                 await chat.pilot.press("escape")
@@ -381,7 +381,7 @@ def test_command_during_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             await chat.quiet()
             await chat.until(lambda: not chat.app.models.loading)
             await to_prompt(chat)
-            message = chat.app.store.message(writing.id)
+            message = chat.app.store.message(open_message.id)
             assert message.stop is not None
             assert len(message.text) > 30
             if not chat.app.models.ready:
@@ -612,7 +612,7 @@ def test_killing_the_process_keeps_the_text(tmp_path: Path, how: str) -> None:
         deadline = time.monotonic() + 30
         # Read the answer from the database while it is generated, as another app would. A chat is stored shortly
         # before its first message.
-        while not (found := store.chats()) or not any(m.text[20:] for m in store.path(found[0].id)[-1:]):
+        while not (rows := store.chats()) or not any(m.text[20:] for m in store.path(rows[0].id)[-1:]):
             if select.select([terminal], [], [], 0.05)[0]:
                 seen += os.read(terminal, 65536)
             assert time.monotonic() < deadline
@@ -628,7 +628,7 @@ def test_killing_the_process_keeps_the_text(tmp_path: Path, how: str) -> None:
                     # The other side of the terminal is closed.
                     continue
             assert time.monotonic() < deadline
-        message = store.path(found[0].id)[-1]
+        message = store.path(rows[0].id)[-1]
     if how != "closed":
         os.close(terminal)
     assert message.stop == "interrupted"

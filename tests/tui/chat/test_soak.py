@@ -125,7 +125,7 @@ def test_two_hundred_turns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         blocks = Blocks()
         uses: list[Use] = []
         tokens = widgets = 0
-        begun = time.monotonic()
+        started = time.monotonic()
         async with chatting(tmp_path, router="entropy:0.02", size=(100, 30)) as chat:
             watching = asyncio.create_task(blocks.watch())
             chat.app.session.set_defaults(max_tokens=TOKENS_A_TURN)
@@ -149,7 +149,7 @@ def test_two_hundred_turns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ]
         with capsys.disabled():
             print(
-                f"\n{TURNS} turns, {tokens} tokens in {time.monotonic() - begun:.0f} s; resident memory "
+                f"\n{TURNS} turns, {tokens} tokens in {time.monotonic() - started:.0f} s; resident memory "
                 f"{settled.resident / 1e6:.0f} MB after {SETTLED} turns, {end.resident / 1e6:.0f} MB at the end; "
                 f"database {growth[0]:.0f}, then {growth[1]:.0f} bytes a token; {widgets} widgets at most, "
                 f"{settled.alive} and then {end.alive} in memory; "

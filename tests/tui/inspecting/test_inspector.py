@@ -37,11 +37,11 @@ class Inspected:
     def __init__(self, shell: Shell, pilot: ShellPilot, request: Request, trace: Trace) -> None:
         self.shell, self.pilot, self.trace = shell, pilot, trace
         self.results: list[Any] = []
-        self.asked: list[int] = []
+        self.evaluated: list[int] = []
         ask = shell.engine.inspect
 
         def noted(request: Request, steps: list[Step], done: Callable[[Any], object]) -> None:
-            self.asked.append(len(steps))
+            self.evaluated.append(len(steps))
             ask(request, steps, done)
 
         shell.engine.inspect = noted  # type: ignore[method-assign, assignment]
@@ -83,13 +83,13 @@ def test_move_by_tokens_and_swaps(tiny_pair: TinyPair, size: tuple[int, int]) ->
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         last = len(at.trace.steps) - 1
-        places = swaps(at.trace)
-        assert len(places) > 5
-        assert at.screen.index == places[-1]
+        swap_indices = swaps(at.trace)
+        assert len(swap_indices) > 5
+        assert at.screen.index == swap_indices[-1]
         await at.press("p", "p")
-        assert at.screen.index == places[-3]
+        assert at.screen.index == swap_indices[-3]
         await at.press("n")
-        assert at.screen.index == places[-2]
+        assert at.screen.index == swap_indices[-2]
         await at.press("home")
         assert at.screen.index == 0
         await at.press("left")
@@ -133,10 +133,10 @@ def test_click_selects_a_token(tiny_pair: TinyPair) -> None:
         at = await inspected(shell, pilot)
         view = at.screen.query_one(TokenView)
         await at.press("home")
-        wanted = view.token_at(12, 0)
-        assert wanted
+        token = view.token_at(12, 0)
+        assert token
         assert await pilot.click(TokenView, offset=(12, 0))
-        await until(pilot, lambda: at.screen.index == wanted)
+        await until(pilot, lambda: at.screen.index == token)
 
     run(body, tiny_pair)
 
@@ -171,12 +171,12 @@ def test_positions_are_evaluated_once(tiny_pair: TinyPair) -> None:
         at = await inspected(shell, pilot)
         await at.press("home")
         await at.press("right")
-        at.asked.clear()
+        at.evaluated.clear()
         await at.press("left")
         await at.press("right")
-        assert at.asked == []
+        assert at.evaluated == []
         await at.press("right")
-        assert at.asked == [2]
+        assert at.evaluated == [2]
 
     run(body, tiny_pair)
 
@@ -185,17 +185,17 @@ def test_fast_moves_evaluate_only_the_latest_position(tiny_pair: TinyPair) -> No
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
         await at.press("home")
-        at.asked.clear()
+        at.evaluated.clear()
         with engine_blocked(shell):
             await pilot.press(*["right"] * 12)
             assert at.screen.index == 12
-            assert at.asked == [1]
+            assert at.evaluated == [1]
             # The candidates belong to another position and cannot be chosen.
             assert at.table(Role.SLM).view is None
             await pilot.press("enter", "enter")
             assert at.results == []
         await at.settle()
-        await until(pilot, lambda: at.asked == [1, 12])
+        await until(pilot, lambda: at.evaluated == [1, 12])
         await at.settle()
         assert at.table(at.step.role).view.candidates[0].token == at.step.token  # type: ignore[union-attr]
 
@@ -233,7 +233,7 @@ def test_engine_survives_an_app_that_ends_during_evaluation(tiny_pair: TinyPair)
             at = await inspected(shell, pilot)
             gate.enter_context(engine_blocked(shell))
             await pilot.press("home")
-            assert at.asked[-1] == 0
+            assert at.evaluated[-1] == 0
 
     with ExitStack() as gate:
         asyncio.run(whole())
@@ -316,7 +316,7 @@ def test_leave_without_branching(tiny_pair: TinyPair, key: str) -> None:
 def test_selected_candidate_is_visible_on_small_terminals(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
-        room = at.screen.query_one("#details")
+        details = at.screen.query_one("#details")
         for table, key in ((Role.SLM, "tab"), (Role.LLM, "tab")):
             await at.press(key)
             assert at.screen.focused is at.table(table)
@@ -324,13 +324,13 @@ def test_selected_candidate_is_visible_on_small_terminals(tiny_pair: TinyPair) -
                 await at.press(digit)
                 for _ in range(5):
                     await pilot.pause()
-                place = at.table(table).content_region
-                assert room.content_region.contains_region(Region(place.x, place.y + 1 + row, 1, 1))
+                region = at.table(table).content_region
+                assert details.content_region.contains_region(Region(region.x, region.y + 1 + row, 1, 1))
         # With the focus on the answer, the reason is visible again.
         await at.press("shift+tab", "shift+tab", "left")
         for _ in range(5):
             await pilot.pause()
-        assert at.screen.query_one(TokenFacts).region.y == room.content_region.y
+        assert at.screen.query_one(TokenFacts).region.y == details.content_region.y
 
     run(body, tiny_pair, (40, 10))
 
@@ -353,7 +353,7 @@ def test_candidate_tables_by_terminal_width(tiny_pair: TinyPair, width: int, bes
 def test_unloaded_models_are_reported_in_the_panel(tiny_pair: TinyPair) -> None:
     async def body(shell: Shell, pilot: ShellPilot) -> None:
         at = await inspected(shell, pilot)
-        place = at.screen.index
+        index = at.screen.index
         shell.engine.unload()
         await at.press("home")
         problem = at.screen.query_one("#problem")
@@ -361,14 +361,14 @@ def test_unloaded_models_are_reported_in_the_panel(tiny_pair: TinyPair) -> None:
         assert "No pair of models is loaded" in str(problem.render())
         assert not at.screen.query_one("#candidates").display
         # Candidates evaluated before and the recorded facts are still shown.
-        await at.press("end", "p") if place != len(at.trace.steps) - 1 else await at.press("end")
-        await until(pilot, lambda: at.screen.index == place)
+        await at.press("end", "p") if index != len(at.trace.steps) - 1 else await at.press("end")
+        await until(pilot, lambda: at.screen.index == index)
         await until(pilot, lambda: not problem.display)
         assert at.table(at.step.role).view is not None
         assert at.screen.query_one("#candidates").display
         await pilot.press("enter", "enter")
         await until(pilot, lambda: at.results)
-        assert at.results[0][0] == place
+        assert at.results[0][0] == index
 
     run(body, tiny_pair)
 

@@ -50,8 +50,8 @@ def test_memory_now() -> None:
 def test_needed_bytes_from_the_catalog_or_the_files() -> None:
     files = [ModelFile(file=f"{name}.gguf", path=name) for name in ("a", "b")]
 
-    def state(file: ModelFile, size: int, wanted: int | None) -> FileState:
-        return FileState(file, Path(file.file), FileStatus.MISSING, size, wanted)
+    def state(file: ModelFile, size: int, expected: int | None) -> FileState:
+        return FileState(file, Path(file.file), FileStatus.MISSING, size, expected)
 
     entry = PairEntry(name="x", slm=files[0], llm=files[1])
     pair = PairState(state(files[0], 5, None), state(files[1], 0, 7))

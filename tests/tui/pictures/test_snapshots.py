@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from reduced import reduced
-from still_life import Still, hold_still, standing
+from fixed_chat import FixedChat, fix_environment, fixed_chat
+from screenshot_text import screenshot_text
 from textual.widgets import Input, TextArea
 
 from rstitch_local.decoding.roles import Role
@@ -26,47 +26,47 @@ RENEW = "RSTITCH_RENEW"
 SIZES = [(80, 24), (140, 45)]
 
 
-async def chat(still: Still) -> None:
-    await still.app.chat_screen.controller.show_chat()
+async def chat(chat: FixedChat) -> None:
+    await chat.app.chat_screen.controller.show_chat()
 
 
-async def tokens(still: Still) -> None:
-    await still.app.chat_screen.controller.show_chat()
-    await still.pilot.press("ctrl+t")
+async def tokens(chat: FixedChat) -> None:
+    await chat.app.chat_screen.controller.show_chat()
+    await chat.pilot.press("ctrl+t")
 
 
-async def inspector(still: Still) -> None:
+async def inspector(chat: FixedChat) -> None:
     """Inspect a swap to the LLM in the answer with thinking."""
-    await still.pilot.press("escape", "up", "up", "i")
-    screen = still.app.screen
+    await chat.pilot.press("escape", "up", "up", "i")
+    screen = chat.app.screen
     assert isinstance(screen, InspectorScreen)
-    await still.pilot.press("p")
-    await still.until(lambda: screen.index in screen._predictions)
+    await chat.pilot.press("p")
+    await chat.until(lambda: screen.index in screen._predictions)
 
 
-async def models(still: Still) -> None:
-    await still.pilot.press("f3", "down")
+async def models(chat: FixedChat) -> None:
+    await chat.pilot.press("f3", "down")
 
 
-async def chats(still: Still) -> None:
-    await still.pilot.press("ctrl+o")
-    assert isinstance(still.app.screen, ChatsScreen)
-    await still.pilot.press("down", "down")
+async def chats(chat: FixedChat) -> None:
+    await chat.pilot.press("ctrl+o")
+    assert isinstance(chat.app.screen, ChatsScreen)
+    await chat.pilot.press("down", "down")
 
 
-async def settings(still: Still) -> None:
-    await still.pilot.press("f4")
+async def settings(chat: FixedChat) -> None:
+    await chat.pilot.press("f4")
 
 
-async def help_screen(still: Still) -> None:
-    await still.pilot.press("f1")
+async def help_screen(chat: FixedChat) -> None:
+    await chat.pilot.press("f1")
 
 
-async def context_full(still: Still) -> None:
-    still.app.push_screen(ContextFullScreen({Role.SLM: (1024, 1024), Role.LLM: (1010, 1024)}, 4096, can_forget=True))
+async def context_full(chat: FixedChat) -> None:
+    chat.app.push_screen(ContextFullScreen({Role.SLM: (1024, 1024), Role.LLM: (1010, 1024)}, 4096, can_forget=True))
 
 
-POSES: dict[str, Callable[[Still], Awaitable[None]]] = {
+SCREENS: dict[str, Callable[[FixedChat], Awaitable[None]]] = {
     "chat": chat,
     "tokens": tokens,
     "inspector": inspector,
@@ -79,23 +79,23 @@ POSES: dict[str, Callable[[Still], Awaitable[None]]] = {
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize("name", POSES)
+@pytest.mark.parametrize("name", SCREENS)
 def test_screen_matches_its_snapshot(
     name: str, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choice = hold_still(monkeypatch, tmp_path)
+    choice = fix_environment(monkeypatch, tmp_path)
 
-    async def picture() -> str:
-        async with standing(tmp_path, choice, size) as still:
-            await POSES[name](still)
-            await still.pilot.pause()
-            for field in (*still.app.screen.query(TextArea), *still.app.screen.query(Input)):
+    async def screenshot() -> str:
+        async with fixed_chat(tmp_path, choice, size) as chat:
+            await SCREENS[name](chat)
+            await chat.pilot.pause()
+            for field in (*chat.app.screen.query(TextArea), *chat.app.screen.query(Input)):
                 # Whether the cursor is drawn depends on the time.
                 field.cursor_blink = False
-            await still.pilot.pause()
-            return still.app.export_screenshot()
+            await chat.pilot.pause()
+            return chat.app.export_screenshot()
 
-    compare(SNAPSHOTS / f"{name}-{size[0]}x{size[1]}.txt", reduced(asyncio.run(picture()), *size))
+    compare(SNAPSHOTS / f"{name}-{size[0]}x{size[1]}.txt", screenshot_text(asyncio.run(screenshot()), *size))
 
 
 def compare(file: Path, now: str) -> None:

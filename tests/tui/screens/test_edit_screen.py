@@ -16,7 +16,7 @@ def editor(shell: Shell) -> Editor:
     return shell.screen.query_one(Editor)
 
 
-def asked(shell: Shell) -> bool:
+def confirming(shell: Shell) -> bool:
     return isinstance(shell.screen, ConfirmScreen)
 
 
@@ -68,9 +68,9 @@ def test_escape_closes_without_changes() -> None:
 def test_escape_confirms_before_discarding_changes(go: list[str]) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("x", "escape")
-        await until(pilot, lambda: asked(shell))
+        await until(pilot, lambda: confirming(shell))
         await pilot.press(*go)
-        await until(pilot, lambda: not asked(shell))
+        await until(pilot, lambda: not confirming(shell))
         if len(go) == 1:
             assert shell.results == []
             await pilot.press("y", "ctrl+g")
@@ -84,7 +84,7 @@ def test_confirmed_changes_are_discarded(how: str) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         await pilot.press("x")
         await pilot.click("#cancel")
-        await until(pilot, lambda: asked(shell))
+        await until(pilot, lambda: confirming(shell))
         if how == "keys":
             await pilot.press("left", "enter")
         else:
@@ -124,7 +124,7 @@ def test_untrusted_text_is_drawn_as_plain_text(size: tuple[int, int]) -> None:
         assert "^g Continue" in screen
         assert "esc Cancel" in screen
         await pilot.press("x", "escape")
-        await until(pilot, lambda: asked(shell))
+        await until(pilot, lambda: confirming(shell))
         assert "Discard your changes?" in seen(shell)
 
     run(lambda: EditScreen(UNTRUSTED, UNTRUSTED), body, size=size)

@@ -90,7 +90,7 @@ def export(host: ChatHost, arguments: str) -> None:
         host: the chat.
         arguments: format and path, both optional.
     """
-    kind, _, place = arguments.partition(" ")
+    kind, _, destination = arguments.partition(" ")
     kind = kind.lower() or "md"
     if kind not in FORMATS:
         raise UsageError("Unknown export format", f"{one_line(kind, 20)!r} is not a format.", "Use md, json or html.")
@@ -105,12 +105,12 @@ def export(host: ChatHost, arguments: str) -> None:
         question = next(message for message in session.path if message.id == answer.parent)
         trace = recorded_trace(host, answer)
         text = exports.to_html(chat, question, answer, trace)
-    host.notice(f"Written to {_write_new(place, session.title, kind, text)}")
+    host.notice(f"Written to {_write_new(destination, session.title, kind, text)}")
 
 
-def _write_new(place: str, title: str, kind: str, text: str) -> Path:
-    if place.strip():
-        path = paths.expanded(place.strip()).absolute()
+def _write_new(destination: str, title: str, kind: str, text: str) -> Path:
+    if destination.strip():
+        path = paths.expanded(destination.strip()).absolute()
     else:
         stem = re.sub(r"[^\w-]+", "-", title.lower()).strip("-")[:40] or "chat"
         path = Path.cwd() / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}.{kind}"

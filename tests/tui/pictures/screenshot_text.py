@@ -17,7 +17,7 @@ _LINE = 24.4
 _SVG = "{http://www.w3.org/2000/svg}"
 
 
-def reduced(svg: str, width: int, height: int) -> str:
+def screenshot_text(svg: str, width: int, height: int) -> str:
     """Return the characters of a screenshot, and below them the styles of each line by column.
 
     Args:

@@ -128,8 +128,8 @@ def _state(entry: PairEntry) -> PairState:
         size = each.size or 1_000_000_000
         here = {FileStatus.ON_DISK: size, FileStatus.PARTIAL: size // 2}.get(status, 0)
         # A path that looks the same on every system; it is never opened.
-        place = cast(Path, PurePosixPath("/models") / each.file)
-        return FileState(each, place, status, here, each.size)
+        path = cast(Path, PurePosixPath("/models") / each.file)
+        return FileState(each, path, status, here, each.size)
 
     if entry.name in ("demo", "qwen3-8b"):
         return PairState(file(entry.slm, FileStatus.ON_DISK), file(entry.llm, FileStatus.ON_DISK))
@@ -138,7 +138,7 @@ def _state(entry: PairEntry) -> PairState:
     return PairState(file(entry.slm, FileStatus.MISSING), file(entry.llm, FileStatus.MISSING))
 
 
-def hold_still(monkeypatch: pytest.MonkeyPatch, folder: Path) -> PairChoice:
+def fix_environment(monkeypatch: pytest.MonkeyPatch, folder: Path) -> PairChoice:
     """Replace everything that depends on the machine and the time; return the pair that seems loaded."""
     choice = choose_pair("demo")
 
@@ -162,13 +162,13 @@ def hold_still(monkeypatch: pytest.MonkeyPatch, folder: Path) -> PairChoice:
     monkeypatch.setattr(catalog_store, "state", _state)
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setattr(time, "localtime", time.gmtime)
-    for name, place in (("data_dir", "/data/rstitch"), ("settings_file", "/config/rstitch/settings.toml")):
-        monkeypatch.setattr(paths, name, lambda place=place: PurePosixPath(place))
+    for name, path in (("data_dir", "/data/rstitch"), ("settings_file", "/config/rstitch/settings.toml")):
+        monkeypatch.setattr(paths, name, lambda path=path: PurePosixPath(path))
     return choice
 
 
 @dataclass
-class Still:
+class FixedChat:
     """The app with an open chat."""
 
     app: ChatApp
@@ -185,15 +185,15 @@ class Still:
 
 
 @asynccontextmanager
-async def standing(folder: Path, choice: PairChoice, size: tuple[int, int]) -> AsyncIterator[Still]:
+async def fixed_chat(folder: Path, choice: PairChoice, size: tuple[int, int]) -> AsyncIterator[FixedChat]:
     """Run the app with the chat of `fill`."""
     clock = Clock()
     with Store(folder / "chats.sqlite3", clock=clock) as store:
         store.set_state("chat", str(fill(store, clock)))
         app = ChatApp(store, AppSettings(theme="textual-dark"), Start(choice, resume=True))
         async with app.run_test(size=size) as pilot:
-            still = Still(app, pilot)
-            await still.until(lambda: app.models.ready)
+            chat = FixedChat(app, pilot)
+            await chat.until(lambda: app.models.ready)
             app.chat_screen.composer.cursor_blink = False
-            yield still
+            yield chat
             await app.leave()
