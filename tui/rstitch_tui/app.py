@@ -122,6 +122,8 @@ class ChatApp(App[None]):
         elif self.models.load_first_available(names):
             self.chat_screen.controller.show_settings()
         else:
+            self.models.on_unavailable()
+            self.chat_screen.controller.show_settings()
             self.dialogs.open_models()
 
     # Models
@@ -151,7 +153,7 @@ class ChatApp(App[None]):
         self.chat_screen.log_view.greet("\n\n".join([*example, _NOT_LOSSLESS, _GREETING]))
 
     def on_load_failed(self, event: LoadFailed) -> None:
-        self.models.on_load_failed()
+        self.models.on_unavailable()
         self.chat_screen.controller.show_settings()
         show_error(self, event.error)
 

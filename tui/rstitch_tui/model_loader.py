@@ -113,13 +113,14 @@ class ModelLoader:
     def on_loaded(self, pair: LoadedPair) -> None:
         self.loaded, self.loading, self._unavailable = pair, "", False
 
-    def on_load_failed(self) -> None:
+    def on_unavailable(self) -> None:
+        """No pair can be loaded, or loading one failed or was cancelled."""
         self.loaded, self.loading, self._unavailable = None, "", True
 
     def on_unloaded(self) -> None:
         # Another pair may be loading already.
         if not self.loading:
-            self.on_load_failed()
+            self.on_unavailable()
 
 
 def larger_context(used: Mapping[Role, tuple[int, int]], limit: int) -> int | None:

@@ -22,7 +22,7 @@ async def send(host: ChatHost, text: str) -> bool:
     """Ask a question; returns whether its answer was requested."""
     if host.models.ready:
         return await host.request_answer(lambda: host.session.ask(text))
-    host.notice("The models are still loading." if host.models.loading else host.models.status)
+    host.notice("The models are still loading." if host.models.loading else "No models loaded. Choose a pair: /models")
     return False
 
 
