@@ -15,7 +15,7 @@ from rstitch_tui.pacing import Pace, collect_garbage_between_answers
 from rstitch_tui.session import Session
 from rstitch_tui.store.records import Message
 from rstitch_tui.widgets.message_log import MessageLog
-from rstitch_tui.widgets.routing import Routing
+from rstitch_tui.widgets.routing_panel import RoutingPanel
 
 
 class AnswerDisplay:
@@ -34,8 +34,8 @@ class AnswerDisplay:
         return self._screen.query_one(MessageLog)
 
     @property
-    def _routing(self) -> Routing:
-        return self._screen.query_one(Routing)
+    def _routing(self) -> RoutingPanel:
+        return self._screen.query_one(RoutingPanel)
 
     async def show_branch(self) -> None:
         """Draw the messages of the branch."""
@@ -50,12 +50,12 @@ class AnswerDisplay:
     def show_status(self) -> None:
         """Draw the state of the models, unless an answer is being generated."""
         if self._session.answer is None:
-            self._routing.show_busy(self._models.status)
+            self._routing.show_status(self._models.status)
 
     def begin_answer(self) -> None:
         """Clear the panel for an answer that is about to start."""
         self._log.current = None
-        self._routing.begin()
+        self._routing.clear()
 
     def start_pace(self) -> None:
         """Start measuring how much time drawing takes."""
@@ -82,7 +82,7 @@ class AnswerDisplay:
             view.opens_thinking = bool(answer.trace and answer.trace.settings.get("opens_thinking"))
             await view.extend(steps)
         waiting = "" if answer.trace and answer.trace.steps else "…"
-        self._routing.grow(steps, answer.trace, answer.context_used, busy=waiting)
+        self._routing.extend(steps, answer.trace, answer.context_used, status=waiting)
 
     async def finish(self, answer: Answer, message: Message, steps: Sequence[Step]) -> None:
         """Draw an answer that has ended.
@@ -93,6 +93,6 @@ class AnswerDisplay:
             steps: steps not drawn yet.
         """
         if answer.trace is not None:
-            self._routing.grow(steps, answer.trace, answer.context_used, answer.llm_alone_ms, self._models.status)
+            self._routing.extend(steps, answer.trace, answer.context_used, answer.llm_alone_ms, self._models.status)
         async with self._lock:
             await self._log.finish(message, answer.trace)

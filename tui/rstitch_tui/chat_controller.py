@@ -23,7 +23,7 @@ from rstitch_tui.session import Session
 from rstitch_tui.store.records import Message
 from rstitch_tui.widgets.composer import Composer
 from rstitch_tui.widgets.message_log import MessageLog
-from rstitch_tui.widgets.routing import Routing
+from rstitch_tui.widgets.routing_panel import RoutingPanel
 
 _PROMPTS = 200
 """Earlier prompts that the Up key recalls."""
@@ -33,7 +33,7 @@ class ChatController:
     """Draws the session on the chat screen and starts its answers.
 
     Args:
-        screen: the chat screen, with widgets of the types Composer, MessageLog and Routing and a Static #title.
+        screen: the chat screen, with widgets of the types Composer, MessageLog and RoutingPanel and a Static #title.
         session: the open chat.
         models: the state of the models.
         dialogs: opens the other screens.
@@ -75,7 +75,7 @@ class ChatController:
         rest = f"  ·  {one_line(self.models.pair_name or 'no models', 40)}  ·  {session.router}"
         title = one_line(session.title or "New chat", max(8, min(60, self._screen.size.width - len(rest) - 2)))
         self._screen.query_one("#title", Static).update(Content(title + rest))
-        self._screen.query_one(Routing).set_tau(session.tau, live=session.answer is not None)
+        self._screen.query_one(RoutingPanel).set_tau(session.tau, live=session.answer is not None)
         self.display.show_status()
 
     def show_selected_routing(self) -> None:

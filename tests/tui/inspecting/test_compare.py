@@ -19,8 +19,8 @@ from rstitch_local.trace.record import Trace
 from rstitch_tui.answer import Answer
 from rstitch_tui.comparison import final_answer, same_answer, verdict
 from rstitch_tui.screens.compare import CompareScreen
+from rstitch_tui.widgets.answer_metrics import AnswerMetrics
 from rstitch_tui.widgets.entropy_strip import EntropyStrip
-from rstitch_tui.widgets.figures import Figures
 from rstitch_tui.widgets.token_view import TokenView
 
 NEW = "entropy:0.6"
@@ -75,7 +75,7 @@ def test_both_answers_are_shown_and_compared(tiny_pair: TinyPair, extend: bool) 
         assert [strip.tau for strip in screen.query(EntropyStrip)] == [0.2, 0.6]
         assert [
             f"swaps ▲{trace.swaps_up} ▼{trace.swaps_down}" in str(figures.content)
-            for trace, figures in zip((old, new.trace), screen.query(Figures), strict=True)
+            for trace, figures in zip((old, new.trace), screen.query(AnswerMetrics), strict=True)
         ] == [True, True]
         await pilot.press("escape")
         await until(pilot, lambda: shell.screen is not screen)

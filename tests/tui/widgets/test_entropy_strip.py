@@ -13,14 +13,14 @@ from textual.pilot import Pilot
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
+from rstitch_tui.widgets.contrast import GRAPHICS_CONTRAST, contrast_ratio
 from rstitch_tui.widgets.entropy_strip import EntropyStrip
-from rstitch_tui.widgets.shades import GRAPHICS_CONTRAST, contrast
 
 SLM, LLM = Role.SLM, Role.LLM
 
 
-def step(entropy: float, role: Role = SLM, unsure: float | None = None) -> Step:
-    return Step(0, role, 7, "x", entropy, 0.9, 1, 1.0, unsure)
+def step(entropy: float, role: Role = SLM, swap_entropy: float | None = None) -> Step:
+    return Step(0, role, 7, "x", entropy, 0.9, 1, 1.0, swap_entropy)
 
 
 class Host(App[None]):
@@ -65,17 +65,17 @@ def test_bars_scale_and_marks() -> None:
     run(check)
 
 
-def test_a_token_at_which_control_passed_has_the_entropy_it_passed_for() -> None:
+def test_at_a_swap_the_bar_is_the_entropy_of_the_slm() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:  # noqa: ARG001
         host.strip.extend([step(0.0, LLM, 0.5)])
-        with_unsure = lines(host.strip)
+        with_swap_entropy = lines(host.strip)
         host.strip.show([step(0.5, LLM)])
-        assert [line.replace("━", "▲") for line in lines(host.strip)] == with_unsure
+        assert [line.replace("━", "▲") for line in lines(host.strip)] == with_swap_entropy
 
     run(check)
 
 
-def test_tau_is_a_line_that_moves() -> None:
+def test_the_line_of_tau_follows_tau() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         for tau, row in ((1.0, 0), (0.3, 0), (0.02, 1), (0.001, 2), (0.0, 2)):
             host.strip.tau = tau
@@ -87,14 +87,14 @@ def test_tau_is_a_line_that_moves() -> None:
     run(check)
 
 
-def test_the_last_tokens_that_fit_are_shown() -> None:
+def test_the_last_tokens_that_fit_are_drawn() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         host.strip.extend([step(0.0)] * 100 + [step(1.0)] * 3)
         assert lines(host.strip)[2] == "          │" + "▁" * 26 + "███"
         await pilot.resize_terminal(33, 10)
         await pilot.pause()
         assert lines(host.strip)[2] == "          │" + "▁" * 19 + "███"
-        # Without room for it, the scale is left out.
+        # Narrow strips have no scale.
         await pilot.resize_terminal(12, 10)
         await pilot.pause()
         assert lines(host.strip)[2] == "▁" * 9 + "███"
@@ -108,10 +108,10 @@ def test_the_last_tokens_that_fit_are_shown() -> None:
 def test_any_height(height: int) -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:  # noqa: ARG001
         host.strip.extend([step(1.0), step(1.0, LLM, 1.0), step(0.0)])
-        shown = lines(host.strip)
-        assert len(shown) == height
-        assert sum(line[11:12] == "█" for line in shown) == max(1, height - 1)
-        assert ("▲▼" in shown[-1]) == (height > 1)
+        drawn = lines(host.strip)
+        assert len(drawn) == height
+        assert sum(line[11:12] == "█" for line in drawn) == max(1, height - 1)
+        assert ("▲▼" in drawn[-1]) == (height > 1)
         underlined = [s.text for s in host.strip.render_line(0) if s.style is not None and s.style.underline]
         assert underlined == (["█"] if height == 1 else [])
 
@@ -119,7 +119,7 @@ def test_any_height(height: int) -> None:
 
 
 @pytest.mark.parametrize("theme", ["textual-dark", "textual-light", "nord"])
-def test_the_two_models_have_colours_that_stand_out(theme: str) -> None:
+def test_the_models_have_different_colors_with_enough_contrast(theme: str) -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         host.theme = theme
         host.strip.extend([step(1.0), step(1.0, LLM)])
@@ -130,8 +130,8 @@ def test_the_two_models_have_colours_that_stand_out(theme: str) -> None:
         for style in styles:
             assert style.color is not None
             assert style.bgcolor is not None
-            on, ground = Color.from_rich_color(style.color), Color.from_rich_color(style.bgcolor)
-            assert contrast(on, ground) >= GRAPHICS_CONTRAST
+            color, background = Color.from_rich_color(style.color), Color.from_rich_color(style.bgcolor)
+            assert contrast_ratio(color, background) >= GRAPHICS_CONTRAST
 
     run(check)
 
@@ -141,41 +141,43 @@ STEPS = st.lists(st.builds(step, st.floats(0, 1), st.sampled_from(Role), st.none
 
 @settings(max_examples=20, deadline=None)
 @given(STEPS, st.integers(0, 60), st.integers(1, 50))
-def test_tokens_may_come_singly_or_at_once(steps: list[Step], cut: int, width: int) -> None:
+def test_appending_one_by_one_draws_the_same(steps: list[Step], cut: int, width: int) -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:  # noqa: ARG001
         host.strip.extend(steps[:cut])
         for one in steps[cut:]:
             host.strip.extend([one])
-        singly = [host.strip.render_line(y) for y in range(4)]
-        assert all(strip.cell_length == width for strip in singly)
+        one_by_one = [host.strip.render_line(y) for y in range(4)]
+        assert all(strip.cell_length == width for strip in one_by_one)
         host.strip.show(steps)
-        assert [host.strip.render_line(y) for y in range(4)] == singly
+        assert [host.strip.render_line(y) for y in range(4)] == one_by_one
 
     run(check, size=(width, 10))
 
 
-def test_control_that_came_back_before_the_first_token_drawn() -> None:
+def test_a_swap_before_the_first_drawn_token() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:  # noqa: ARG001
         host.strip.extend([step(0.1, LLM)] + [step(0.1)] * 1000)
-        marked = host.strip._bars[0].mark
+        mark = host.strip._bars[0].mark
         host.strip.show([step(0.1)] * 1001)
-        assert (marked, host.strip._bars[0].mark) == ("▼", " ")
+        assert (mark, host.strip._bars[0].mark) == ("▼", " ")
 
     run(check)
 
 
-def test_a_long_answer_costs_no_more_per_token_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_answer_keeps_only_the_tokens_it_can_draw(capsys: pytest.CaptureFixture[str]) -> None:
+    """Prints the times."""
+
     async def check(host: Host, pilot: Pilot[None]) -> None:  # noqa: ARG001
         one = [step(0.01)]
         started = time.perf_counter()
         for _ in range(20_000):
             host.strip.extend(one)
-        took = time.perf_counter() - started
+        extend_s = time.perf_counter() - started
         started = time.perf_counter()
         assert len(lines(host.strip)) == 4
-        drawn = time.perf_counter() - started
+        draw_s = time.perf_counter() - started
         assert len(host.strip._bars) <= 1000
         with capsys.disabled():
-            print(f"\nextended by 20,000 tokens in {took * 1e3:.0f} ms; drawn in {drawn * 1e3:.1f} ms")
+            print(f"\nextended by 20,000 tokens in {extend_s * 1e3:.0f} ms; drawn in {draw_s * 1e3:.1f} ms")
 
     run(check, size=(140, 10))

@@ -12,7 +12,7 @@ from textual.containers import VerticalScroll
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from rstitch_tui.widgets.entropy_scale import LEAST, place_of, stepped, tau_text, value_at
+from rstitch_tui.widgets.entropy_scale import SCALE_MIN, entropy_at, format_tau, position_of, stepped
 from rstitch_tui.widgets.tau_slider import TauSlider
 
 
@@ -56,10 +56,10 @@ def line(slider: TauSlider) -> str:
     ("value", "text"),
     [
         (0.02, "τ 0.020   ├──────●───────┤"),
-        (LEAST, "τ 0.00050 ├●─────────────┤"),
+        (SCALE_MIN, "τ 0.00050 ├●─────────────┤"),
         (1.0, "τ 1 (off) ├─────────────●┤"),
         (0.35, "τ 0.35    ├───────────●──┤"),
-        # What was set by hand may lie outside the track.
+        # A value set by a command may be outside the track.
         (0.0, "τ 0       ├●─────────────┤"),
         (-1.0, "τ -1      ├●─────────────┤"),
         (None, "τ –       ├──────────────┤"),
@@ -73,16 +73,16 @@ def test_one_line(value: float | None, text: str) -> None:
     run(check, value, size=(28, 10))
 
 
-def test_keys_move_it_and_say_so() -> None:
+def test_keys_move_the_knob_and_post_changes() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         await pilot.press("right", "left", "left", "shift+right", "shift+left", "pageup", "pagedown", "home", "left")
         await pilot.press("end", "right")
-        assert host.changes == [0.022, 0.02, 0.018, 0.032, 0.018, 0.032, 0.018, LEAST, 1.0]
+        assert host.changes == [0.022, 0.02, 0.018, 0.032, 0.018, 0.032, 0.018, SCALE_MIN, 1.0]
 
     run(check, 0.02)
 
 
-def test_set_from_outside_it_says_nothing() -> None:
+def test_assigning_the_value_posts_no_change() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         host.slider.value = 0.35
         await pilot.pause()
@@ -92,7 +92,7 @@ def test_set_from_outside_it_says_nothing() -> None:
     run(check, 0.02)
 
 
-def test_without_a_tau_nothing_moves() -> None:
+def test_without_tau_the_slider_is_disabled() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         assert not host.slider.has_focus
         await pilot.click(host.slider, offset=(30, 0))
@@ -103,20 +103,20 @@ def test_without_a_tau_nothing_moves() -> None:
         await pilot.pause()
         assert host.slider.has_focus
         await pilot.mouse_down(host.slider, offset=(30, 0))
-        taken = list(host.changes)
-        assert len(taken) == 1
-        # A router without tau is chosen while the knob is held.
+        changes = list(host.changes)
+        assert len(changes) == 1
+        # A router without tau is chosen during a drag.
         host.slider.value = None
         await pilot.pause()
         assert host.mouse_captured is None
         assert not host.slider.has_focus
         await pilot.hover(host.slider, offset=(12, 0))
-        assert (host.slider.value, host.changes) == (None, taken)
+        assert (host.slider.value, host.changes) == (None, changes)
 
     run(check, None)
 
 
-def test_the_mouse_drags_it() -> None:
+def test_the_mouse_drags_the_knob() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         end = host.slider.size.width - 1
         await pilot.mouse_down(host.slider, offset=(end - 1, 0))
@@ -127,9 +127,9 @@ def test_the_mouse_drags_it() -> None:
         await pilot.mouse_up(host.slider, offset=(0, 0))
         await pilot.hover(host.slider, offset=(30, 0))
         assert host.changes[0] == 1.0
-        assert LEAST < host.changes[1] < 0.02
-        assert host.changes[2:] == [LEAST]
-        # The figure is no part of the track.
+        assert SCALE_MIN < host.changes[1] < 0.02
+        assert host.changes[2:] == [SCALE_MIN]
+        # The value is not part of the track.
         host.slider.value = 0.5
         await pilot.click(host.slider, offset=(3, 0))
         assert len(host.changes) == 3
@@ -137,7 +137,7 @@ def test_the_mouse_drags_it() -> None:
     run(check, 0.02)
 
 
-def test_a_click_on_the_knob_leaves_tau_as_it_is() -> None:
+def test_a_click_on_the_knob_does_not_change_tau() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         await pilot.click(host.slider, offset=(line(host.slider).index("●"), 0))
         assert host.changes == []
@@ -148,7 +148,7 @@ def test_a_click_on_the_knob_leaves_tau_as_it_is() -> None:
     run(check, 0.0213)
 
 
-def test_the_wheel_moves_tau_and_not_the_page() -> None:
+def test_the_wheel_moves_the_knob_and_does_not_scroll() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         for turn in (events.MouseScrollUp, events.MouseScrollDown, events.MouseScrollDown):
             host.slider.post_message(turn(host.slider, 20, 0, 0, 0, 0, False, False, False))
@@ -160,9 +160,9 @@ def test_the_wheel_moves_tau_and_not_the_page() -> None:
 
 
 @pytest.mark.parametrize(("width", "text"), [(19, "τ 0.020   ├──●──┤"), (12, "τ 0.020"), (4, "τ 0.020")])
-def test_a_narrow_place(width: int, text: str) -> None:
+def test_narrow_sliders(width: int, text: str) -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
-        # Two columns are the scroll bar's.
+        # The scrollbar takes two columns.
         assert line(host.slider) == text
         await pilot.resize_terminal(40, 10)
         await pilot.pause()
@@ -172,19 +172,19 @@ def test_a_narrow_place(width: int, text: str) -> None:
 
 
 @pytest.mark.parametrize("theme", ["textual-dark", "textual-light", "ansi-dark"])
-def test_the_two_sides_of_the_knob_differ(theme: str) -> None:
+def test_the_two_sides_of_the_knob_have_different_colors(theme: str) -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         host.theme = theme
         await pilot.pause()
-        colours = [s.style.color for s in host.slider.render_line(0) if s.style is not None and "─" in s.text]
-        assert len(set(colours)) == 2
+        colors = [s.style.color for s in host.slider.render_line(0) if s.style is not None and "─" in s.text]
+        assert len(set(colors)) == 2
 
     run(check, 0.02)
 
 
 @given(st.floats(0, 1), st.integers(1, 6))
-def test_a_step_back_leads_to_where_one_came_from(place: float, steps: int) -> None:
-    start = stepped(value_at(place), 1)
+def test_a_step_back_returns_to_the_same_value(position: float, steps: int) -> None:
+    start = stepped(entropy_at(position), 1)
     up = stepped(start, steps)
     assert up >= start
     assert stepped(up, -steps) == start or up == 1.0
@@ -192,13 +192,13 @@ def test_a_step_back_leads_to_where_one_came_from(place: float, steps: int) -> N
 
 
 @given(st.floats(0, 1))
-def test_values_are_readable_and_lie_on_the_scale(place: float) -> None:
-    value = value_at(place)
-    assert LEAST <= value <= 1
+def test_values_have_two_digits_and_are_on_the_scale(position: float) -> None:
+    value = entropy_at(position)
+    assert SCALE_MIN <= value <= 1
     assert float(f"{value:.2g}") == value
-    assert float(tau_text(value)) == value
-    assert place_of(value) == pytest.approx(place, abs=0.01)
+    assert float(format_tau(value)) == value
+    assert position_of(value) == pytest.approx(position, abs=0.01)
 
 
-def test_the_scale_shows_small_and_large_entropies() -> None:
-    assert [round(place_of(value), 2) for value in (0.0, LEAST, 0.02, 0.5, 1.0, 3.0)] == [0, 0, 0.49, 0.91, 1, 1]
+def test_positions_of_small_and_large_entropies() -> None:
+    assert [round(position_of(value), 2) for value in (0.0, SCALE_MIN, 0.02, 0.5, 1.0, 3.0)] == [0, 0, 0.49, 0.91, 1, 1]

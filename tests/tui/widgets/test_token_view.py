@@ -17,7 +17,7 @@ from textual.pilot import Pilot
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
-from rstitch_tui.widgets.shades import GRAPHICS_CONTRAST, TEXT_CONTRAST, contrast, legible, tinted
+from rstitch_tui.widgets.contrast import GRAPHICS_CONTRAST, TEXT_CONTRAST, contrast_ratio, tinted, with_contrast
 from rstitch_tui.widgets.token_text import TokenText
 from rstitch_tui.widgets.token_view import TokenView
 from rstitch_tui.widgets.wrapping import joins_previous
@@ -25,8 +25,10 @@ from rstitch_tui.widgets.wrapping import joins_previous
 SLM, LLM = Role.SLM, Role.LLM
 
 
-def step(text: str, role: Role = SLM, entropy: float = 0.001, unsure: float | None = None, position: int = 0) -> Step:
-    return Step(position, role, 7, text, entropy, 0.83, 1, 1.0, unsure)
+def step(
+    text: str, role: Role = SLM, entropy: float = 0.001, swap_entropy: float | None = None, position: int = 0
+) -> Step:
+    return Step(position, role, 7, text, entropy, 0.83, 1, 1.0, swap_entropy)
 
 
 def steps_of(*texts: str) -> list[Step]:
@@ -34,7 +36,7 @@ def steps_of(*texts: str) -> list[Step]:
 
 
 class Host(App[None]):
-    """A scrolled column, as the chat has, with a token view inside a box in it."""
+    """A token view inside a box inside a scrolling column, as in the chat."""
 
     CSS = "Vertical { height: auto; padding: 1; } TokenView { width: 1fr; }"
 
@@ -74,8 +76,8 @@ def rows(view: TokenView) -> list[str]:
     return [view.render_line(y).text.rstrip() for y in range(view.size.height)]
 
 
-def look(view: TokenView, text: str) -> Style:
-    """The style of the first piece that is drawn as exactly this text."""
+def style_of(view: TokenView, text: str) -> Style:
+    """Return the style of the first segment with exactly this text."""
     for y in range(view.size.height):
         for segment in view.render_line(y):
             if segment.text == text:
@@ -89,7 +91,7 @@ def color(rich: RichColor | None) -> Color:
     return Color.from_rich_color(rich)
 
 
-def test_the_text_is_drawn_in_rows_as_high_as_it_is() -> None:
+def test_the_height_is_the_number_of_rows() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         assert rows(host.view) == ["one two three four five six seven", "eight", "", "nine"]
         host.view.extend(steps_of("\nten"))
@@ -99,7 +101,7 @@ def test_the_text_is_drawn_in_rows_as_high_as_it_is() -> None:
     run(check, steps_of("one two three", " four five six", " seven eight\n", "\nnine"))
 
 
-def test_a_token_within_the_last_row_is_drawn_without_a_new_layout() -> None:
+def test_a_token_in_the_last_row_is_drawn_without_a_layout() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         host.view.extend(steps_of(" two"))
         await pilot.pause()
@@ -109,7 +111,7 @@ def test_a_token_within_the_last_row_is_drawn_without_a_new_layout() -> None:
     run(check, steps_of("one"))
 
 
-def test_resizing_breaks_the_rows_anew() -> None:
+def test_resizing_wraps_the_text_again() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         assert rows(host.view) == ["one two three four"]
         await pilot.resize_terminal(14, 20)
@@ -128,44 +130,44 @@ def test_a_small_terminal() -> None:
     run(check, steps_of(*["word, "] * 200), size=(40, 10))
 
 
-def test_who_wrote_it_is_seen_by_colour_and_by_underline() -> None:
+def test_llm_tokens_are_colored_and_underlined() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
-        ours, theirs = look(host.view, "small"), look(host.view, " large")
-        assert theirs.underline
-        assert not ours.underline
-        assert ours.color != theirs.color
-        host.view.coloured = False
+        slm, llm = style_of(host.view, "small"), style_of(host.view, " large")
+        assert llm.underline
+        assert not slm.underline
+        assert slm.color != llm.color
+        host.view.colored = False
         await pilot.pause()
-        plain, other = look(host.view, "small"), look(host.view, " large")
+        plain, other = style_of(host.view, "small"), style_of(host.view, " large")
         assert (plain.color, plain.bgcolor, plain.underline) == (other.color, other.bgcolor, other.underline)
 
     run(check, [step("small"), step(" large", LLM)])
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_the_less_sure_the_deeper(role: Role) -> None:
+def test_the_background_is_stronger_the_higher_the_entropy(role: Role) -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
-        ground = color(look(host.view, "a").bgcolor)
-        depths = [contrast(color(look(host.view, letter).bgcolor), ground) for letter in "abcdef"]
-        assert depths[:5] == sorted(set(depths))
-        # From tau on, nothing is any stronger.
-        assert depths[4] == depths[5]
+        background = color(style_of(host.view, "a").bgcolor)
+        contrasts = [contrast_ratio(color(style_of(host.view, letter).bgcolor), background) for letter in "abcdef"]
+        assert contrasts[:5] == sorted(set(contrasts))
+        # From tau on, the strength does not increase.
+        assert contrasts[4] == contrasts[5]
         host.view.tau = 0.5
         await pilot.pause()
-        assert contrast(color(look(host.view, "e").bgcolor), ground) < depths[4]
+        assert contrast_ratio(color(style_of(host.view, "e").bgcolor), background) < contrasts[4]
 
     entropies = zip("abcdef", (0.0, 0.001, 0.004, 0.01, 0.02, 0.9), strict=True)
     run(check, [step(letter, role, entropy) for letter, entropy in entropies])
 
 
 @pytest.mark.parametrize("theme", ["textual-dark", "textual-light", "solarized-light", "nord", "dracula"])
-def test_every_token_can_be_read(theme: str) -> None:
+def test_every_token_has_enough_contrast(theme: str) -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         host.theme = theme
         await pilot.pause()
         for letter in "abcdef":
-            style = look(host.view, letter)
-            assert contrast(color(style.color), color(style.bgcolor)) >= TEXT_CONTRAST
+            style = style_of(host.view, letter)
+            assert contrast_ratio(color(style.color), color(style.bgcolor)) >= TEXT_CONTRAST
 
     run(
         check,
@@ -173,17 +175,17 @@ def test_every_token_can_be_read(theme: str) -> None:
     )
 
 
-def test_another_theme_has_other_colours() -> None:
+def test_colors_follow_the_theme_and_the_background() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
-        before = look(host.view, "a")
+        before = style_of(host.view, "a")
         host.theme = "textual-light"
         await pilot.pause()
-        after = look(host.view, "a")
+        after = style_of(host.view, "a")
         assert before.color != after.color
         assert before.bgcolor != after.bgcolor
         host.query_one(Vertical).styles.background = "#400000"
         await pilot.pause()
-        assert look(host.view, "a").bgcolor != after.bgcolor
+        assert style_of(host.view, "a").bgcolor != after.bgcolor
         host.theme = "ansi-dark"
         await pilot.pause()
         assert "a" in rows(host.view)
@@ -191,7 +193,7 @@ def test_another_theme_has_other_colours() -> None:
     run(check, steps_of("a"))
 
 
-def test_what_a_model_writes_is_neither_markup_nor_a_command() -> None:
+def test_text_of_models_is_neither_markup_nor_control_sequences() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:  # noqa: ARG001
         assert rows(host.view) == ["[red]x[/red] [/] [31m$accent]0;title"]
         assert "\x1b" not in host.export_screenshot()
@@ -214,11 +216,11 @@ def test_a_drag_selects_and_picks_nothing() -> None:
         await pilot.hover(host.view, offset=(36, 1))
         await pilot.mouse_up(host.view, offset=(36, 1))
         await pilot.pause()
-        # What was one line is copied as one.
+        # Breaks between rows are not copied.
         assert host.screen.get_selected_text() == "two " + "x" * 35 + "yy"
         selected = [s.style.bgcolor for s in host.view.render_line(0) if s.style and s.text.strip()]
         assert len(set(selected)) > 1
-        # The terminal reports a click at the end of a drag as well.
+        # The terminal also reports a click at the end of a drag.
         host.view.post_message(events.Click(host.view, 0, 0, 0, 0, 1, False, False, False, *host.view.region.offset))
         await pilot.pause()
         assert host.picked == []
@@ -230,7 +232,7 @@ def test_a_drag_selects_and_picks_nothing() -> None:
     run(check, steps_of("one ", "two ", "x" * 35, "yyy", "z"), size=(41, 12))
 
 
-def test_all_is_copied_as_it_was_written() -> None:
+def test_the_copied_text_has_no_breaks_between_rows() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         host.view.text_select_all()
         await pilot.pause()
@@ -242,13 +244,13 @@ def test_all_is_copied_as_it_was_written() -> None:
     run(check, steps_of("a\tb\n", "\ncafe", "\u0301 ", *["long "] * 30))
 
 
-def test_resting_on_a_token_tells_of_it() -> None:
+def test_the_tooltip_describes_the_token_under_the_pointer() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         await pilot.hover(host.view, offset=(1, 0))
-        assert str(host.view.tooltip) == "token 1, written by the SLM\nentropy 0.0010\ntop probability 0.83"
+        assert str(host.view.tooltip) == "token 1, generated by the SLM\nentropy 0.0010\ntop probability 0.83"
         await pilot.hover(host.view, offset=(5, 0))
-        assert "written by the LLM" in str(host.view.tooltip)
-        assert str(host.view.tooltip).endswith("control passed here: SLM entropy 0.0800")
+        assert "generated by the LLM" in str(host.view.tooltip)
+        assert str(host.view.tooltip).endswith("swap to the LLM: SLM entropy 0.0800")
         host.view.tau = 0.02
         await pilot.hover(host.view, offset=(1, 0))
         await pilot.hover(host.view, offset=(5, 0))
@@ -259,49 +261,49 @@ def test_resting_on_a_token_tells_of_it() -> None:
     run(check, [step("one"), step(" two", LLM, 0.5, 0.08)])
 
 
-def test_the_cursor_marks_a_token_and_brings_it_into_view() -> None:
+def test_the_cursor_highlights_a_token_and_scrolls_it_into_view() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         scroll = host.query_one(VerticalScroll)
         for index in (180, 0, 199, 3):
-            before = look(host.view, f"t{index} ")
+            before = style_of(host.view, f"t{index} ")
             host.view.cursor = index
             await pilot.pause()
-            assert look(host.view, f"t{index} ").bgcolor != before.bgcolor
+            assert style_of(host.view, f"t{index} ").bgcolor != before.bgcolor
             row = next(y for y in range(host.view.size.height) if f"t{index} " in host.view.render_line(y).text)
             on_screen = host.view.region.y + row
             assert scroll.region.y <= on_screen < scroll.region.bottom
         host.view.cursor = None
         await pilot.pause()
-        assert look(host.view, "t3 ").bgcolor == look(host.view, "t5 ").bgcolor
+        assert style_of(host.view, "t3 ").bgcolor == style_of(host.view, "t5 ").bgcolor
 
     run(check, steps_of(*[f"t{i} " for i in range(200)]), size=(40, 10), above=15)
 
 
 def test_the_cursor_on_a_token_without_text() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
-        def marked() -> list[str]:
+        def highlighted() -> list[str]:
             line = host.view.render_line(0)
             return [s.text for s in line if s.style is not None and s.style.bold]
 
         for index, text in ((0, "o"), (1, "one"), (2, " "), (3, "你"), (4, " ")):
             host.view.cursor = index
             await pilot.pause()
-            assert marked() == [text], index
+            assert highlighted() == [text], index
         host.view.extend(steps_of("x"))
         await pilot.pause()
-        assert marked() == ["x"]
-        # It may wait for a token that is still to come.
+        assert highlighted() == ["x"]
+        # The cursor may be on a token that has not been generated yet.
         host.view.cursor = 6
         await pilot.pause()
-        assert marked() == []
+        assert highlighted() == []
         host.view.extend(steps_of(""))
         await pilot.pause()
-        assert marked() == [" "]
+        assert highlighted() == [" "]
 
     run(check, steps_of("", "one", " ", "你", ""))
 
 
-def test_a_cursor_that_stands_nowhere_is_harmless() -> None:
+def test_a_cursor_out_of_range_is_ignored() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:
         for index in (5, -1, 0):
             host.view.cursor = index
@@ -318,7 +320,7 @@ def test_a_cursor_that_stands_nowhere_is_harmless() -> None:
     run(check, steps_of("old"))
 
 
-def test_tokens_that_end_a_character_begun_before_are_drawn_with_it() -> None:
+def test_the_end_of_a_character_is_drawn_with_its_start() -> None:
     async def check(host: Host, pilot: Pilot[None]) -> None:  # noqa: ARG001
         assert [s.text for s in host.view.render_line(0) if s.text.strip()] == ["cafe\u0301", "👩\u200d🔬", " \ufffd"]
 
@@ -337,29 +339,29 @@ def test_a_line_of_a_hundred_thousand_characters() -> None:
 
 
 def test_twenty_thousand_tokens(capsys: pytest.CaptureFixture[str]) -> None:
-    """One more token draws one more row, however many there are; what it took is printed."""
+    """A new token draws only the last row. Prints the times."""
 
     async def check(host: Host, pilot: Pilot[None]) -> None:
         view = host.view
-        took = 0.0
+        extend_s = 0.0
         for count in range(0, 20_000, 100):
             batch = [step(" word,", LLM if i % 7 == 0 else SLM, i / 100) for i in range(100)]
             started = time.perf_counter()
             for one in batch:
                 view.extend([one])
-            took += time.perf_counter() - started
+            extend_s += time.perf_counter() - started
             if count % 2000 == 0:
                 await pilot.pause()
         host.query_one(VerticalScroll).scroll_end(animate=False)
         await pilot.pause()
         drawn: list[int] = []
-        build = view._build_row
-        view._build_row = lambda y: (drawn.append(y), build(y))[1]  # type: ignore[func-returns-value, method-assign]
+        build = view._rows.build
+        view._rows.build = lambda y, look: (drawn.append(y), build(y, look))[1]  # type: ignore[func-returns-value, method-assign]
         view.extend([step("!")])
         await pilot.pause()
         view.render_line(view.size.height - 1)
         assert set(drawn) == {view.size.height - 1}
-        # What has not changed is not put together again either.
+        # Unchanged rows come from the cache.
         drawn.clear()
         view.refresh()
         await pilot.pause()
@@ -367,10 +369,10 @@ def test_twenty_thousand_tokens(capsys: pytest.CaptureFixture[str]) -> None:
         started = time.perf_counter()
         await pilot.resize_terminal(60, 20)
         await pilot.pause()
-        resized = time.perf_counter() - started
+        resize_s = time.perf_counter() - started
         assert len(view.steps) == 20_001
         with capsys.disabled():
-            print(f"\nextended by 20,000 tokens in {took * 1e3:.0f} ms; resized in {resized * 1e3:.0f} ms")
+            print(f"\nextended by 20,000 tokens in {extend_s * 1e3:.0f} ms; resized in {resize_s * 1e3:.0f} ms")
 
     run(check, [])
 
@@ -381,43 +383,43 @@ PIECES = st.lists(
 
 
 @given(PIECES, st.integers(1, 12))
-def test_every_character_belongs_to_the_token_that_wrote_it(pieces: list[str], width: int) -> None:
+def test_every_character_belongs_to_its_token(pieces: list[str], width: int) -> None:
     text = TokenText(width)
     for one in steps_of(*pieces):
         text.extend([one])
     whole = "".join(pieces).replace("\x1b", "")
     assert text.text == whole
-    drawn = [part for row in range(text.row_count) for part in text.parts(row)]
-    assert "".join(part for _, _, part in drawn) == whole
-    for token, start, part in drawn:
-        begin, end = text.span(token)
-        assert whole.startswith(part, start)
-        for place in range(start, start + len(part)):
-            assert begin <= place < end or joins_previous(whole, place)
-        assert text.rows_of((start, start + 1))
+    spans = [span for row in range(text.row_count) for span in text.spans(row)]
+    assert "".join(span.text for span in spans) == whole
+    for span in spans:
+        assert whole.startswith(span.text, span.start)
+        for index in range(span.start, span.start + len(span.text)):
+            assert index in text.characters_of(span.token) or joins_previous(whole, index)
+    for row in range(text.row_count):
+        assert all(row in text.rows_of(span.token) for span in text.spans(row))
 
 
 @given(PIECES, st.integers(0, 20), st.integers(1, 12))
-def test_tokens_may_come_singly_or_at_once(pieces: list[str], cut: int, width: int) -> None:
-    at_once, parts = TokenText(width), TokenText(width)
-    at_once.extend(steps_of(*pieces))
-    parts.extend(steps_of(*pieces[:cut]))
-    first = parts.extend(steps_of(*pieces[cut:]))
-    assert [list(at_once.parts(y)) for y in range(at_once.row_count)] == [
-        list(parts.parts(y)) for y in range(parts.row_count)
+def test_appending_in_pieces_gives_the_same_rows(pieces: list[str], cut: int, width: int) -> None:
+    whole, two_parts = TokenText(width), TokenText(width)
+    whole.extend(steps_of(*pieces))
+    two_parts.extend(steps_of(*pieces[:cut]))
+    first = two_parts.extend(steps_of(*pieces[cut:]))
+    assert [list(whole.spans(row)) for row in range(whole.row_count)] == [
+        list(two_parts.spans(row)) for row in range(two_parts.row_count)
     ]
     assert first >= TokenText(width).extend(steps_of(*pieces[:cut])) - 1
 
 
-def test_colours_are_made_to_stand_out() -> None:
+def test_contrast() -> None:
     white, black, orange = Color(255, 255, 255), Color(0, 0, 0), Color.parse("#ffa62b")
-    assert contrast(white, black) == pytest.approx(21)
-    assert contrast(orange, orange) == 1
-    assert contrast(legible(orange, white), white) >= TEXT_CONTRAST
-    assert contrast(legible(orange, white, GRAPHICS_CONTRAST), white) >= GRAPHICS_CONTRAST
-    assert legible(orange, black) == orange
+    assert contrast_ratio(white, black) == pytest.approx(21)
+    assert contrast_ratio(orange, orange) == 1
+    assert contrast_ratio(with_contrast(orange, white), white) >= TEXT_CONTRAST
+    assert contrast_ratio(with_contrast(orange, white, GRAPHICS_CONTRAST), white) >= GRAPHICS_CONTRAST
+    assert with_contrast(orange, black) == orange
     assert tinted(white, black, 0) == white
-    assert contrast(tinted(white, orange, 0.5), orange) < contrast(white, orange)
-    terminal = Color.parse("ansi_green")
-    assert legible(terminal, white) == terminal
-    assert tinted(terminal, white, 0.5) == terminal
+    assert contrast_ratio(tinted(white, orange, 0.5), orange) < contrast_ratio(white, orange)
+    ansi_green = Color.parse("ansi_green")
+    assert with_contrast(ansi_green, white) == ansi_green
+    assert tinted(ansi_green, white, 0.5) == ansi_green

@@ -28,7 +28,7 @@ from rstitch_tui.widgets.footer import KeyFooter
 from rstitch_tui.widgets.hints import Hints
 from rstitch_tui.widgets.message_log import MessageLog
 from rstitch_tui.widgets.message_view import MessageView
-from rstitch_tui.widgets.routing import Routing
+from rstitch_tui.widgets.routing_panel import RoutingPanel
 from rstitch_tui.widgets.tau_slider import TauSlider
 
 _TICK_S = 1 / 12
@@ -85,9 +85,9 @@ class ChatScreen(Screen[None]):
         yield Static(id="title", markup=False)
         log = MessageLog(self._steps_of, id="log")
         log.unfolded = not self._app_settings.fold_thinking
-        log.coloured = self._app_settings.coloured_tokens
+        log.colored = self._app_settings.coloured_tokens
         yield log
-        yield Routing()
+        yield RoutingPanel()
         yield Hints()
         yield Composer(id="composer")
         yield KeyFooter(compact=True, show_command_palette=False)

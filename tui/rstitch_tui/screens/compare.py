@@ -15,8 +15,8 @@ from textual.widgets import Footer, Static
 from rstitch_local.sanitize import safe_text
 from rstitch_local.trace.record import Trace
 from rstitch_tui.comparison import router_label, tau_of, verdict
+from rstitch_tui.widgets.answer_metrics import AnswerMetrics
 from rstitch_tui.widgets.entropy_strip import EntropyStrip
-from rstitch_tui.widgets.figures import Figures
 from rstitch_tui.widgets.token_view import TokenView
 
 
@@ -34,7 +34,7 @@ class _Side(Vertical):
         with VerticalScroll():
             yield TokenView()
         yield EntropyStrip()
-        yield Figures()
+        yield AnswerMetrics()
 
     @property
     def _router_heading(self) -> str:
@@ -54,7 +54,7 @@ class _Side(Vertical):
         if follows:
             scroll.scroll_end(animate=False)
         self.query_one(EntropyStrip).extend(steps)
-        self.query_one(Figures).show(trace)
+        self.query_one(AnswerMetrics).show(trace)
         resumed = f" ({trace.resumed_tokens:,} resumed)" if trace.resumed_tokens else ""
         summary = f"{len(trace.steps):,} tokens{resumed} · {_duration(trace.wall_ms)}"
         self.query_one(".heading", Static).update(Content(f"{self._router_heading} · {summary}"))
@@ -84,11 +84,11 @@ class CompareScreen(Screen[None]):
         & .heading { height: 1; color: $text; text-style: bold; }
         & VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
         & EntropyStrip { height: 4; background: $surface; }
-        & Figures { height: auto; }
-        &.-wide Figures { min-height: 2; }
+        & AnswerMetrics { height: auto; }
+        &.-wide AnswerMetrics { min-height: 2; }
         & #verdict { height: auto; background: $panel; color: $text; padding: 0 1; }
         &.-short EntropyStrip { height: 2; }
-        &.-tiny EntropyStrip, &.-tiny Figures { display: none; }
+        &.-tiny EntropyStrip, &.-tiny AnswerMetrics { display: none; }
         &.-narrow #sides { layout: vertical; }
         &.-narrow _Side.-new { border-left: none; }
         &.-narrow EntropyStrip { height: 1; }

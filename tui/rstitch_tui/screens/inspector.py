@@ -26,7 +26,8 @@ from rstitch_tui.answer import Request
 from rstitch_tui.engine_thread import EngineThread
 from rstitch_tui.inspecting import cell_of, row_of, swaps, token_by_rows
 from rstitch_tui.widgets.candidates import Candidates
-from rstitch_tui.widgets.token_facts import TokenFacts, tau_at
+from rstitch_tui.widgets.routing_reason import tau_at
+from rstitch_tui.widgets.token_details import TokenDetails
 from rstitch_tui.widgets.token_view import TokenView
 
 
@@ -104,7 +105,7 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         with _Answer(id="answer"):
             yield TokenView(self._trace.steps)
         with VerticalScroll(id="details", can_focus=False):
-            yield TokenFacts(id="about")
+            yield TokenDetails(id="about")
             yield Static(id="problem", markup=False)
             with Container(id="candidates"):
                 for role in Role:
@@ -173,7 +174,7 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
                 f"{trace.swaps_up:,} swaps up, {trace.swaps_down:,} down"
             )
         )
-        self.query_one(TokenFacts).show(trace, self.index, self._token_text())
+        self.query_one(TokenDetails).show(trace, self.index, self._token_text())
 
     def _token_text(self) -> str:
         """Return the token as visible text; special tokens by their names in the vocabulary."""
@@ -229,7 +230,7 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         text = step.text if taken is None else candidates[taken].text
         rows = {step.role: taken, step.role.other: row_of(step.token, text, others)}
         for table in self.query(Candidates):
-            table.show(predictions[table.role], rows[table.role], wrote=table.role is step.role)
+            table.show(predictions[table.role], rows[table.role], generated=table.role is step.role)
 
     def _show_error(self, error: RStitchError) -> None:
         for table in self.query(Candidates):

@@ -1,6 +1,6 @@
-"""The likeliest tokens of one model at one place, with their probabilities, to look at and to choose from.
+"""The most likely tokens of one model at one position, with probabilities, to choose from.
 
-Knows one model's view of one place; nothing of answers, of the engine or of what a choice leads to.
+Independent of the engine and of the answer.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from rstitch_local.sanitize import visible
 from rstitch_local.trace.prediction import Prediction
 
 ROWS = 10
-"""Candidates that are shown."""
+"""Number of candidates that are shown."""
 
-_PARTS = " ▏▎▍▌▋▊▉█"
-_TOKEN_CELLS = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_MAX_TOKEN_CELLS = 20
 
 
-def entropy_text(entropy: float) -> str:
-    """A normalised entropy in figures."""
+def format_entropy(entropy: float) -> str:
+    """Return a normalized entropy with four decimals."""
     return "<0.0001" if 0 < entropy < 0.00005 else f"{entropy:.4f}"
 
 
-def bar(share: float, cells: int) -> str:
-    """A bar of blocks for a share from 0 to 1, to an eighth of a cell."""
-    eighths = round(max(0.0, min(1.0, share)) * cells * 8)
-    return "█" * (eighths // 8) + _PARTS[eighths % 8].strip()
+def probability_bar(probability: float, cells: int) -> str:
+    """Return a bar of block characters, rounded to an eighth of a cell; `cells` is its length at probability 1."""
+    eighths = round(max(0.0, min(1.0, probability)) * cells * 8)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
 class Candidates(Widget, can_focus=True):
-    """A heading and ten rows: which token, how likely, and whether it is the one that was taken.
+    """A heading and ten rows with a token each, its probability, and a mark on the token of the answer.
 
     Args:
-        role: whose candidates.
+        role: the model.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -53,7 +53,7 @@ class Candidates(Widget, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "candidates--heading",
-        "candidates--taken",
+        "candidates--in-answer",
         "candidates--cursor",
         "candidates--bar",
         "candidates--quiet",
@@ -62,7 +62,7 @@ class Candidates(Widget, can_focus=True):
     Candidates {
         height: 11;
         & > .candidates--heading { color: $text-primary; text-style: bold; }
-        & > .candidates--taken { text-style: bold; }
+        & > .candidates--in-answer { text-style: bold; }
         & > .candidates--cursor {
             color: $block-cursor-foreground; background: $block-cursor-background; text-style: bold;
         }
@@ -74,10 +74,10 @@ class Candidates(Widget, can_focus=True):
     """
 
     cursor: reactive[int] = reactive(0)
-    """The row that Enter chooses, from 0."""
+    """Index of the selected row."""
 
     class Chosen(Event):
-        """The user wants the answer to go on with this token."""
+        """The user chose a token to branch from."""
 
         def __init__(self, role: Role, token: int) -> None:
             super().__init__()
@@ -87,129 +87,127 @@ class Candidates(Widget, can_focus=True):
     def __init__(self, role: Role, *, id: str | None = None) -> None:
         super().__init__(id=id, classes=f"-{role.value}")
         self.role = role
-        self._view: Prediction | None = None
-        self._taken: int | None = None
-        self._wrote = False
-        self._old = False
+        self._prediction: Prediction | None = None
+        self._answer_row: int | None = None
+        self._generated = False
+        self._outdated = False
 
     @property
-    def view(self) -> Prediction | None:
-        """What is shown of the place; None while that is not known."""
-        return None if self._old else self._view
+    def prediction(self) -> Prediction | None:
+        """The prediction shown; None while it is being evaluated."""
+        return None if self._outdated else self._prediction
 
-    def show(self, view: Prediction, taken: int | None, *, wrote: bool) -> None:
-        """Show a place.
+    def show(self, prediction: Prediction, answer_row: int | None, *, generated: bool) -> None:
+        """Show a prediction.
 
         Args:
-            view: what the model makes of it.
-            taken: the row of the token that stands there in the answer, None where it is none of them.
-            wrote: this model wrote that token.
+            prediction: entropy and candidates of the model.
+            answer_row: row of the token in the answer; None if it is not among the candidates.
+            generated: whether this model generated that token.
         """
-        self._view, self._taken, self._wrote, self._old = view, taken, wrote, False
-        self.cursor = taken or 0
+        self._prediction, self._answer_row, self._generated, self._outdated = prediction, answer_row, generated, False
+        self.cursor = answer_row or 0
         self.refresh()
 
     def wait(self) -> None:
-        """What is shown is of another place: it fades until there is better."""
-        self._old = True
+        """Dim the prediction, which belongs to another position, until there is a new one."""
+        self._outdated = True
         self.refresh()
 
     def clear(self) -> None:
-        """Show nothing."""
-        self._view = None
+        """Remove the prediction."""
+        self._prediction = None
         self.refresh()
 
     def select(self, row: int) -> None:
-        """Move to a row, if it is there."""
-        if self._view is not None and 0 <= row < len(self._view.candidates[:ROWS]):
+        """Select a row, if it exists."""
+        if self._prediction is not None and 0 <= row < len(self._prediction.candidates[:ROWS]):
             self.cursor = row
 
     # Drawing
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002
-        """A heading and the rows."""
         return 1 + ROWS
 
     def render(self) -> Content:
-        """The heading and the rows."""
         width = self.content_size.width
         return Content("\n").join([self._heading(width), *(self._row(row, width) for row in range(ROWS))])
 
     def _heading(self, width: int) -> Content:
         name = self.role.name
-        if self._view is None or self._old:
+        if self._prediction is None or self._outdated:
             return self._styled(f"{name} …", "heading")
-        head = self._styled(name, "heading") + self._styled(f"  entropy {entropy_text(self._view.entropy)}", "quiet")
-        if self._taken is None:
-            note = "wrote none of these" if self._wrote else "not in its top ten"
+        entropy = self._styled(f"  entropy {format_entropy(self._prediction.entropy)}", "quiet")
+        heading = self._styled(name, "heading") + entropy
+        if self._answer_row is None:
+            note = "not in its top ten"
         else:
-            note = f"{'wrote its' if self._wrote else 'ranks it'} no. {self._taken + 1}"
-        gap = width - head.cell_length - len(note)
-        return head if gap < 2 else head + " " * gap + self._styled(note, "quiet")
+            note = f"{'generated' if self._generated else 'ranked'} no. {self._answer_row + 1}"
+        gap = width - heading.cell_length - len(note)
+        return heading if gap < 2 else heading + " " * gap + self._styled(note, "quiet")
 
     def _row(self, row: int, width: int) -> Content:
-        if self._view is None or row >= len(self._view.candidates):
+        if self._prediction is None or row >= len(self._prediction.candidates):
             return Content("")
-        candidate = self._view.candidates[row]
-        taken = row == self._taken
-        # Half of what digit and probability leave is the token's, the rest the bar's.
-        token_cells = max(1, min(_TOKEN_CELLS, (width - 10) // 2))
+        candidate = self._prediction.candidates[row]
+        in_answer = row == self._answer_row
+        # 10 cells are for the digit and the probability; token and bar share the rest.
+        token_cells = max(1, min(_MAX_TOKEN_CELLS, (width - 10) // 2))
         token = Content(visible(candidate.text)).truncate(token_cells, ellipsis=True).truncate(token_cells, pad=True)
         share = "<0.1%" if candidate.probability < 0.0005 else f"{candidate.probability:.1%}".replace("100.0", "100")
-        line = Content(f"{'●' if taken else ' '}{(row + 1) % 10} ") + token + f"{share:>6}"
-        blocks = bar(candidate.probability, width - line.cell_length - 1)
-        if self._old:
-            return self._styled(f"{line.plain} {blocks}", "quiet")
-        if taken:
-            line = line.stylize(self._look("taken"))
+        line = Content(f"{'●' if in_answer else ' '}{(row + 1) % 10} ") + token + f"{share:>6}"
+        bar = probability_bar(candidate.probability, width - line.cell_length - 1)
+        if self._outdated:
+            return self._styled(f"{line.plain} {bar}", "quiet")
+        if in_answer:
+            line = line.stylize(self._style("in-answer"))
         if row == self.cursor and self.has_focus:
-            return line.stylize(self._look("cursor")) + " " + self._styled(blocks, "bar")
-        return line + " " + self._styled(blocks, "bar")
+            line = line.stylize(self._style("cursor"))
+        return line + " " + self._styled(bar, "bar")
 
-    def _look(self, part: str) -> Style:
+    def _style(self, part: str) -> Style:
         return self.get_visual_style(f"candidates--{part}")
 
     def _styled(self, text: str, part: str) -> Content:
-        return Content.styled(text, self._look(part))
+        return Content.styled(text, self._style(part))
 
     def watch_cursor(self) -> None:
-        """See that the row is in view."""
         if self.has_focus:
             self.call_after_refresh(self._reveal_cursor)
 
     def on_focus(self) -> None:
-        """See that the row is in view."""
         self.call_after_refresh(self._reveal_cursor)
 
     def _reveal_cursor(self) -> None:
-        place = self.content_region.offset
         for ancestor in self.ancestors:
             if isinstance(ancestor, Widget) and ancestor.max_scroll_y > 0:
-                offset = place - ancestor.content_region.offset + ancestor.scroll_offset
-                room = ancestor.size.height
-                # From the heading on, as long as the row is in view then.
-                fits = self.cursor + 2 <= room
-                rows = Region(0, 0, 1, min(room, 1 + ROWS)) if fits else Region(0, self.cursor + 1, 1, 1)
+                offset = self.content_region.offset - ancestor.content_region.offset + ancestor.scroll_offset
+                visible_rows = ancestor.size.height
+                if self.cursor + 2 <= visible_rows:
+                    # Heading and cursor fit: scroll to the heading.
+                    rows = Region(0, 0, 1, min(visible_rows, 1 + ROWS))
+                else:
+                    rows = Region(0, self.cursor + 1, 1, 1)
                 ancestor.scroll_to_region(rows.translate(offset), animate=False, force=True)
                 break
 
     # Choosing
 
     def action_move(self, by: int) -> None:
-        """Go to another row."""
+        """Move the cursor by a number of rows."""
         self.select(self.cursor + by)
 
     def action_choose(self) -> None:
-        """Take the row the cursor is on."""
-        if self.view is not None and self.cursor < len(self.view.candidates):
-            self.post_message(self.Chosen(self.role, self.view.candidates[self.cursor].token))
+        """Choose the selected row."""
+        if self.prediction is not None and self.cursor < len(self.prediction.candidates):
+            self.post_message(self.Chosen(self.role, self.prediction.candidates[self.cursor].token))
 
     def on_click(self, event: events.Click) -> None:
-        """A click goes to a row, a second one on it chooses it."""
-        place = event.get_content_offset(self)
-        if place is None or not 1 <= place.y <= ROWS:
+        """Select the row; a double click chooses it."""
+        offset = event.get_content_offset(self)
+        if offset is None or not 1 <= offset.y <= ROWS:
             return
-        if self.cursor == place.y - 1 and event.chain > 1:
+        if self.cursor == offset.y - 1 and event.chain > 1:
             self.action_choose()
         else:
-            self.select(place.y - 1)
+            self.select(offset.y - 1)

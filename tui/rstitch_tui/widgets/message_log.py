@@ -58,8 +58,8 @@ class MessageLog(VerticalScroll, can_focus=False):
         """The message that had the focus last."""
         self.as_tokens = False
         self.unfolded = False
-        self.coloured = True
-        """Whether tokens are coloured where they are shown."""
+        self.colored = True
+        """Whether tokens are colored where they are shown."""
 
     def compose(self) -> list[Static]:
         """What stands above the first message."""
@@ -173,7 +173,7 @@ class MessageLog(VerticalScroll, can_focus=False):
             finished=not message.unfinished,
         )
         view.tau = message.settings.get("tau")
-        view.coloured = self.coloured
+        view.colored = self.colored
         if message.role == "assistant" and not message.unfinished and (self.as_tokens or _thinks(message)):
             view.steps = self._steps_of(message.id)
         view.set_reactive(MessageView.as_tokens, self.as_tokens)

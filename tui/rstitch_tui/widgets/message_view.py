@@ -117,7 +117,7 @@ class MessageView(Vertical, can_focus=True):
         self.steps: list[Step] = []
         self.opens_thinking = opens_thinking
         self.finished = finished
-        self.coloured = True
+        self.colored = True
         self.tau: float | None = None
         """The threshold it was written at: uncertainty from there on is drawn at full strength."""
         self._shown = ""
@@ -177,7 +177,7 @@ class MessageView(Vertical, can_focus=True):
                 await self._draw_plain(safe_text(self.prefix))
             self._tokens = TokenView()
             self._tokens.tau = self.tau
-            self._tokens.coloured = self.coloured
+            self._tokens.colored = self.colored
             await self._put(self._tokens, before=self._notice)
             self._tokens.show(self.steps)
             self._draw_thinking("", 0)
@@ -211,7 +211,7 @@ class MessageView(Vertical, can_focus=True):
             if self._body is not None:
                 await self._body.remove()
             self._body = TokenView(classes="plain")
-            self._body.coloured = False
+            self._body.colored = False
             await self._put(self._body, before=self._notice)
             self._shown = ""
         if said.startswith(self._shown):
@@ -245,7 +245,7 @@ class MessageView(Vertical, can_focus=True):
                 self._thought = None
         elif self._thought is None:
             self._thought = TokenView(classes="thought")
-            self._thought.coloured = False
+            self._thought.colored = False
             await self._put(self._thought, after=self._thinking)
             self._thought.show(_as_steps(thinking))
         elif thinking.startswith(self._thought.text):

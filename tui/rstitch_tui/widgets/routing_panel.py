@@ -1,6 +1,6 @@
-"""What the routing did and how it is steered: the strip of entropies, the slider of tau, the figures.
+"""The routing of one answer: the strip of entropies, the slider of tau and the metrics.
 
-Knows how the three belong together; nothing of chats, or of where a trace comes from.
+Independent of chats and of where a trace comes from.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from textual.containers import Vertical
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.trace.record import Trace
+from rstitch_tui.widgets.answer_metrics import AnswerMetrics
 from rstitch_tui.widgets.entropy_strip import EntropyStrip
-from rstitch_tui.widgets.figures import Figures
 from rstitch_tui.widgets.tau_slider import TauSlider
 
 
-class Routing(Vertical):
-    """Shows one answer's routing: the one being written, or one that was."""
+class RoutingPanel(Vertical):
+    """The routing of the answer that is being generated, or of a finished one."""
 
     DEFAULT_CSS = """
-    Routing {
+    RoutingPanel {
         height: auto;
         padding: 0 1;
         background: $surface;
         & EntropyStrip { height: 4; }
         & TauSlider { height: 1; max-width: 60; }
-        & Figures { height: auto; }
+        & AnswerMetrics { height: auto; }
     }
     """
 
@@ -37,48 +37,48 @@ class Routing(Vertical):
         self._trace: Trace | None = None
 
     def compose(self) -> ComposeResult:
-        """The strip over the slider, axis over track."""
+        # The strip's scale is above the slider's label: both have the same width.
         yield EntropyStrip()
         yield TauSlider()
-        yield Figures()
+        yield AnswerMetrics()
 
     def set_tau(self, tau: float | None, *, live: bool) -> None:
-        """The chat's threshold; `live` where an answer is being written that goes by it from now on."""
+        """Show the chat's tau; `live` if an answer that uses it is being generated."""
         self.query_one(TauSlider).value = tau
         if live or self._trace is None:
-            # An answer that was written stands by the threshold it was written with.
+            # The strip of a finished answer keeps the tau of that answer.
             self.query_one(EntropyStrip).tau = tau
 
-    def begin(self) -> None:
-        """An answer begins: nothing is known of it yet."""
+    def clear(self) -> None:
+        """Remove the answer."""
         self._trace = None
         strip = self.query_one(EntropyStrip)
         strip.clear()
         strip.tau = self.query_one(TauSlider).value
 
-    def grow(
+    def extend(
         self,
         steps: Sequence[Step],
         trace: Trace | None,
         context_used: Mapping[Role, tuple[int, int]],
-        llm_only_ms: float | None = None,
-        busy: str = "",
+        llm_alone_ms: float | None = None,
+        status: str = "",
     ) -> None:
-        """Steps that were written since, and the record they belong to."""
+        """Append steps of an answer; the other arguments are those of `AnswerMetrics.show`."""
         self._trace = trace
         self.query_one(EntropyStrip).extend(steps)
-        self.query_one(Figures).show(trace, context_used=context_used, llm_only_ms=llm_only_ms, busy=busy)
+        self.query_one(AnswerMetrics).show(trace, context_used=context_used, llm_alone_ms=llm_alone_ms, status=status)
 
-    def show(self, trace: Trace | None, busy: str = "") -> None:
-        """An answer that was written, or none."""
-        self.begin()
+    def show(self, trace: Trace | None, status: str = "") -> None:
+        """Show a finished answer; None for no answer."""
+        self.clear()
         self._trace = trace
         if trace is not None:
             strip = self.query_one(EntropyStrip)
             strip.tau = trace.taus[-1][1] if trace.taus else trace.settings.get("tau")
             strip.extend(trace.steps)
-        self.show_busy(busy)
+        self.show_status(status)
 
-    def show_busy(self, busy: str) -> None:
-        """What the engine does besides answering, before the figures that are shown."""
-        self.query_one(Figures).show(self._trace, busy=busy)
+    def show_status(self, status: str) -> None:
+        """Show what the engine is doing before the metrics."""
+        self.query_one(AnswerMetrics).show(self._trace, status=status)
