@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check docs package format clean
+.PHONY: setup demo test coverage check docs package format clean
 
 setup: .venv/installed
 
@@ -13,8 +13,16 @@ setup: .venv/installed
 demo: setup
 	$(BIN)/python scripts/demo.py
 
+# One process per core. Tests use one thread of llama.cpp each, so that they do not disturb each other.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
+
+# The same with line coverage of the package, in two steps, because the workers write files of their own.
+coverage: setup
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses auto
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 check: setup
 	$(BIN)/ruff check .

@@ -40,5 +40,5 @@ def require_complete(binding: ModuleType) -> None:
         raise EngineError(
             "Unsupported llama-cpp-python",
             f"llama-cpp-python {version} lacks {', '.join(missing[:3])}{more}.",
-            f"Install version {OLDEST_BINDING} or later: pip install --upgrade llama-cpp-python",
+            f"Install version {OLDEST_BINDING} or later: `pip install --upgrade llama-cpp-python`.",
         )
