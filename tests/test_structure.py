@@ -25,20 +25,18 @@ MAY_IMPORT = {
     "files": {"errors"},
     "plotting": {"errors"},
     "builtin": set[str](),
-    "llama": {"errors", "paths"},
+    "llama": {"errors"},
     "decoding": {"errors"},
     "routing": {"decoding", "builtin", "errors", "files"},
     "trace": {"routing", "decoding", "llama", "errors", "sanitize"},
     "catalog": {"errors", "files", "paths", "sanitize"},
     # `load_pair("name")` looks the name up in the catalog.
     "engine": {"trace", "routing", "llama", "decoding", "catalog", "errors", "paths", "sanitize"},
-    "costs": {"engine", "trace", "routing", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize"},
-    "problems": {
-        "engine", "trace", "catalog", "routing", "decoding", "errors", "files", "interrupts", "paths", "sanitize",
-    },
+    "costs": {"engine", "trace", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize"},
+    "problems": {"engine", "trace", "catalog", "routing", "decoding", "errors", "files", "interrupts", "sanitize"},
     "study": {
-        "problems", "costs", "engine", "trace", "llama", "catalog", "routing", "decoding", "builtin", "plotting",
-        "errors", "files", "interrupts", "paths", "sanitize",
+        "problems", "engine", "trace", "llama", "routing", "decoding", "plotting", "errors", "files", "interrupts",
+        "sanitize",
     },
     # The chat does not call llama.cpp: it shows the engine's steps and traces.
     "rstitch_tui": {
@@ -46,8 +44,7 @@ MAY_IMPORT = {
         "sanitize",
     },
     "learning": {
-        "problems", "costs", "engine", "trace", "llama", "catalog", "routing", "decoding", "builtin", "plotting",
-        "errors", "files", "paths",
+        "problems", "costs", "engine", "catalog", "routing", "decoding", "plotting", "errors", "files",
     },
 }  # fmt: skip
 
