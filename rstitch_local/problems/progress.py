@@ -6,6 +6,7 @@ A terminal shows a live block, any other output one line per answer. Text from f
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -57,11 +58,44 @@ class ConsoleProgress(Observer):
             self._display.close()
 
 
-class _Display:
-    """The live block of a run that has started, or its lines."""
+class LiveDisplay(ABC):
+    """A block that is redrawn on a terminal from `open` to `close`; lines of text on any other output."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live: Live | None = None
+
+    @abstractmethod
+    def render(self) -> RenderableType:
+        """Return the block as it is now; called from Rich's refresh thread as well."""
+
+    def open(self) -> None:
+        if self.console.is_terminal:
+            self._live = Live(
+                console=self.console,
+                get_renderable=self.render,
+                refresh_per_second=_REFRESH_PER_SECOND,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start(refresh=True)
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def print_line(self, text: str) -> None:
+        """Print a line unless the output is a terminal."""
+        if not self.console.is_terminal:
+            _print(self.console, text)
+
+
+class _Display(LiveDisplay):
+    """The progress of a run that has started."""
 
     def __init__(self, console: Console, start: RunStart) -> None:
-        self._console = console
+        super().__init__(console)
         self._total = start.total
         self._done_before = start.done
         self._status = start.status
@@ -70,22 +104,6 @@ class _Display:
         self._started = time.monotonic()
         self._tokens = {"slm": 0, "llm": 0}
         self._accuracy = self._accuracy_text()
-        self._live = Live(
-            console=console,
-            get_renderable=self.render,
-            refresh_per_second=_REFRESH_PER_SECOND,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-
-    def open(self) -> None:
-        if self._console.is_terminal:
-            self._live.start(refresh=True)
-
-    def close(self) -> None:
-        if self._live.is_started:
-            self._live.stop()
 
     def count_token(self, step: Step) -> None:
         self._tokens[step.role] += 1
@@ -94,8 +112,7 @@ class _Display:
         self._done += 1
         self._answers[task.key] = answer
         self._accuracy = self._accuracy_text()
-        if not self._console.is_terminal:
-            _print(self._console, self._line(answer))
+        self.print_line(self._line(answer))
 
     def render(self) -> RenderableType:
         seconds = max(time.monotonic() - self._started, 1e-9)
@@ -110,7 +127,7 @@ class _Display:
         )
         # A ProgressBar does not end its line; rows of a grid do.
         block = Table.grid()
-        block.add_row(ProgressBar(total=max(self._total, 1), completed=done, width=min(60, self._console.width)))
+        block.add_row(ProgressBar(total=max(self._total, 1), completed=done, width=min(60, self.console.width)))
         for line in lines:
             block.add_row(Text(line, no_wrap=True, overflow="ellipsis"))
         return block

@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from rstitch_local.problems.metrics import accuracy
-from rstitch_local.problems.progress import print_bad_rows
+from rstitch_local.problems.progress import LiveDisplay, print_bad_rows
 from rstitch_local.problems.reading import ProblemFile
 from rstitch_local.problems.run_folder import Answer, Key
 from rstitch_local.problems.tasks import Task
@@ -26,8 +25,6 @@ from rstitch_local.study.statistics import total_ratio
 
 if TYPE_CHECKING:
     from rstitch_local.decoding.step import Step
-
-_REFRESH_PER_SECOND = 4
 
 
 class ConsoleBenchProgress(BenchObserver):
@@ -61,12 +58,12 @@ class ConsoleBenchProgress(BenchObserver):
             self._display.close()
 
 
-class _Display:
-    """The live block of a bench that has started, or its lines."""
+class _Display(LiveDisplay):
+    """The progress of a bench that has started."""
 
     def __init__(self, console: Console, start: BenchStart) -> None:
+        super().__init__(console)
         self.tokens = 0
-        self._console = console
         self._total, self._done = start.total, start.done
         self._router = BASELINE
         self._problem = ""
@@ -79,22 +76,6 @@ class _Display:
             TimeRemainingColumn(), TextColumn("remaining"),
         )  # fmt: skip
         self._bar_task = self._bar.add_task("", total=self._total, completed=self._done)
-        self._live = Live(
-            console=console,
-            get_renderable=self.render,
-            refresh_per_second=_REFRESH_PER_SECOND,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-
-    def open(self) -> None:
-        if self._console.is_terminal:
-            self._live.start(refresh=True)
-
-    def close(self) -> None:
-        if self._live.is_started:
-            self._live.stop()
 
     def start_answer(self, router: str, task: Task) -> None:
         self._router, self._problem, self.tokens = router, one_line(task.problem.id, 30), 0
@@ -104,8 +85,7 @@ class _Display:
         self._bar.update(self._bar_task, completed=self._done)
         self._answers[router][task.key] = answer
         self._cells[router] = self._router_cells(router)
-        if not self._console.is_terminal:
-            self._console.print(self._line(router, answer), markup=False, highlight=False, soft_wrap=True)
+        self.print_line(self._line(router, answer))
 
     def render(self) -> RenderableType:
         table = Table("router", box=None, pad_edge=False)
