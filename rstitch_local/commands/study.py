@@ -18,7 +18,6 @@ from rstitch_local.commands.interrupts import resumable
 from rstitch_local.commands.jobs import model_settings
 from rstitch_local.commands.options import ModelOptions, ProblemOptions, ProblemsArgument, SamplingOptions
 from rstitch_local.commands.signature import Only, Without, with_option_groups
-from rstitch_local.errors import InputError
 
 if TYPE_CHECKING:
     from rstitch_local.engine.choice import PairChoice
@@ -135,9 +134,7 @@ def _job(
 
     fields = problems.fields()
     problem_file = read_problems(file, fields)
-    selected = problems.selection().of(problem_file.problems)
-    if not selected:
-        raise InputError("No problems selected", f"The options select no problem of {file}.")
+    selected = problems.selection().of_file(problem_file)
     if problem_file.bad_rows:
         print_bad_rows(make_console(stderr=True), problem_file)
     return StudyJob(

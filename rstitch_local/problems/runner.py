@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import rstitch_local
 from rstitch_local.catalog.checksums import sha256_of
-from rstitch_local.errors import InputError
 from rstitch_local.problems.grading import Grader, grader_identity
 from rstitch_local.problems.metrics import summary
 from rstitch_local.problems.observer import Observer, RunStart
@@ -107,9 +106,7 @@ def run_job(
     problem_file = read_problems(job.source, job.fields, strict=job.strict)
     if problem_file.bad_rows:
         observer.on_bad_rows(problem_file)
-    problems = job.selection.of(problem_file.problems)
-    if not problems:
-        raise InputError("No problems selected", f"The selection matches none of the problems of {problem_file.name}.")
+    problems = job.selection.of_file(problem_file)
     with RunFolder(job.out) as folder:
         folder.begin(settings_of(job, problem_file), information_of(job, problem_file))
         tasks = tasks_of(problems, job.samples, job.seed, folder.done())

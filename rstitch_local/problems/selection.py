@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from rstitch_local.errors import InputError, UsageError
-from rstitch_local.problems.reading import Problem
+from rstitch_local.problems.reading import Problem, ProblemFile
 from rstitch_local.sanitize import shown_list
 
 _SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
@@ -54,6 +54,18 @@ class Selection:
         if self.shard is not None:
             index, shards = self.shard
             selected = selected[index - 1 :: shards]
+        return selected
+
+    def of_file(self, problem_file: ProblemFile) -> list[Problem]:
+        """Return the selected problems of a file.
+
+        Raises:
+            InputError: there is no problem with one of the ids, or no problem is selected.
+        """
+        selected = self.of(problem_file.problems)
+        if not selected:
+            message = f"The selection matches none of the problems of {problem_file.name}."
+            raise InputError("No problems selected", message)
         return selected
 
 
