@@ -137,7 +137,8 @@ def solve(
     )
     warn_identical_samples(job)
     result = _result(job, _run(job, source, parallel, progress), temporary)
-    _warn_incomplete(result)
+    errors = [answer.error for answer in result.answers if answer.stop == "error"]
+    warn_incomplete(len(result.answers), result.total, errors)
     return result
 
 
@@ -250,9 +251,9 @@ def warn_identical_samples(job: Job) -> None:
         warnings.warn(f"At temperature 0 all {job.samples} samples of a problem are the same.", stacklevel=3)
 
 
-def _warn_incomplete(result: SolveResult) -> None:
-    if not result.finished:
-        warnings.warn(f"Interrupted after {len(result.answers)} of {result.total} answers.", stacklevel=3)
-    errors = [answer.error for answer in result.answers if answer.stop == "error"]
+def warn_incomplete(done: int, total: int, errors: Sequence[str | None]) -> None:
+    """Warn the caller of `solve` or `bench` of an interruption and of answers that failed."""
+    if done < total:
+        warnings.warn(f"Interrupted after {done} of {total} answers.", stacklevel=3)
     if errors:
         warnings.warn(f"{len(errors)} answers ended in an error. The first one: {errors[0]}", stacklevel=3)

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rstitch_local.errors import InputError
 from rstitch_local.problems.progress import summary_text
 from rstitch_local.problems.rows import BadRow
 from rstitch_local.problems.run_folder import Answer
@@ -129,11 +128,7 @@ class SolveResult:
         Raises:
             InputError: there is no such answer, it failed before its first token, or the file is damaged.
         """
-        traces = RunTraces(self.folder)
-        key = (str(identifier), sample)
-        if key not in traces:
-            raise InputError("No such answer", f"There is no trace of sample {sample} of the problem {identifier}.")
-        return traces[key].trace
+        return RunTraces(self.folder).trace(identifier, sample)
 
     def traces(self) -> Iterator[tuple[SolvedAnswer, Trace]]:
         """Return each answer with its trace; answers that failed before their first token are left out.

@@ -94,6 +94,17 @@ class RunTraces:
                 "Unreadable traces", f"The trace of {one_line(key[0])} in {self.path} is damaged."
             ) from error
 
+    def trace(self, identifier: object, sample: int) -> Trace:
+        """Return the trace of an answer; the id is converted to a string.
+
+        Raises:
+            InputError: there is no such trace, or as for `[]`.
+        """
+        key = (str(identifier), sample)
+        if key not in self:
+            raise InputError("No such answer", f"There is no trace of sample {sample} of the problem {identifier}.")
+        return self[key].trace
+
 
 def _record(line: bytes) -> dict[str, Any] | None:
     try:

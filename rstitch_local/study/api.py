@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +20,7 @@ from rstitch_local.problems.api import (
     selection_of,
     settings_for,
     warn_identical_samples,
+    warn_incomplete,
 )
 from rstitch_local.problems.pair_source import PairSource
 from rstitch_local.problems.reading import Fields
@@ -139,7 +139,7 @@ def bench(
     result = BenchResult(metrics, outcome, job.out, temporary)
     if out is not None:
         result.write()
-    _warn_incomplete(result)
+    warn_incomplete(outcome.done, outcome.total, [failure.error for each in metrics for failure in each.failures])
     return result
 
 
@@ -198,11 +198,3 @@ def _model_files(source: PairSource) -> Mapping[Role, Path]:
         return {role: weights.path for role, weights in source.pair.weights.items()}
     assert source.choice is not None
     return source.choice.files
-
-
-def _warn_incomplete(result: BenchResult) -> None:
-    if not result.finished:
-        warnings.warn(f"Interrupted after {result.outcome.done} of {result.outcome.total} answers.", stacklevel=3)
-    failures = [failure for metrics in result.routers for failure in metrics.failures]
-    if failures:
-        warnings.warn(f"{len(failures)} answers ended in an error. The first one: {failures[0].error}", stacklevel=3)

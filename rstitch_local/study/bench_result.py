@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rstitch_local.errors import InputError, UsageError
+from rstitch_local.errors import UsageError
 from rstitch_local.problems.results import SolvedAnswer
 from rstitch_local.problems.rows import BadRow
 from rstitch_local.problems.traces import RunTraces
@@ -89,11 +89,7 @@ class BenchResult:
             InputError: there is no such answer, it failed before its first token, or the file is damaged.
         """
         self._require_router(router)
-        traces = RunTraces(self.folder / folder_name(router))
-        key = (str(identifier), sample)
-        if key not in traces:
-            raise InputError("No such answer", f"There is no trace of sample {sample} of the problem {identifier}.")
-        return traces[key].trace
+        return RunTraces(self.folder / folder_name(router)).trace(identifier, sample)
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return one flat dict per router, for `pandas.DataFrame(result.to_records())` and the like.
