@@ -109,13 +109,7 @@ def check_answers(pair: Pair) -> list[Trace]:
         from rstitch_local.builtin.word_problems import generate
 
         questions = [generate(_CHECK_SEED, index).question for index in range(len(_QUESTIONS))]
-    traces = []
-    for seed, question in enumerate(questions):
-        run = pair.ask(question, seed=seed, max_tokens=_CHECK_TOKENS)
-        for _ in run:
-            pass
-        traces.append(run.trace)
-    return traces
+    return [pair.ask(question, seed=seed, max_tokens=_CHECK_TOKENS).finish() for seed, question in enumerate(questions)]
 
 
 def _report(latency: PairLatency, traces: list[Trace], check: Check) -> list[str]:

@@ -272,9 +272,8 @@ def _outside_ms(pair: Pair, role: Role, budget: _TimeBudget) -> float:
             max_tokens=_OUTSIDE_TOKENS,
             should_stop=budget.should_stop,
         )
-        # An empty loop: the caller's work between two tokens counts as wall time.
-        for _ in run:
-            pass
-        outside = (run.trace.wall_ms - run.trace.model_ms) / max(1, len(run.trace.steps))
+        # Not iterated here: work between two tokens would count as wall time.
+        trace = run.finish()
+        outside = (trace.wall_ms - trace.model_ms) / max(1, len(trace.steps))
     budget.tick()
     return max(0.0, outside)

@@ -96,8 +96,7 @@ def _generate(pair: Pair, role: Role, job: StudyJob, problem: Problem, grader: G
     try:
         run = pair.chat(messages, router=role.value, sampling=Sampling(), max_tokens=job.max_tokens)
         trace = run.trace
-        for _ in run:
-            pass
+        run.finish()
         if score:
             scored = score_answer(pair, role.other, messages, [step.token for step in trace.steps])
     except (InputError, EngineError, ModelError) as failure:

@@ -142,10 +142,9 @@ def continuation_check(
             limit = None if max_tokens is None else max_tokens + prefix_tokens
             steps = resume_steps(row, prefix_tokens)
             run = pair.chat(messages, router="llm", sampling=Sampling(), max_tokens=limit, resume_steps=steps)
-            for _ in run:
-                pass
-            correct = bool(grader.grade(row["gold"], run.trace.text).correct)
-            continuation = Continuation(correct, len(run.trace.steps) - prefix_tokens, run.trace.stop or "")
+            trace = run.finish()
+            correct = bool(grader.grade(row["gold"], trace.text).correct)
+            continuation = Continuation(correct, len(trace.steps) - prefix_tokens, trace.stop or "")
             store.add(row["id"], prefix_tokens, continuation)
         return continuation.correct
 

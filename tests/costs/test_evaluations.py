@@ -15,7 +15,6 @@ from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine.loading import load_pair
 from rstitch_local.engine.pair import Pair
-from rstitch_local.engine.run import Run
 from rstitch_local.llama.batch import KINDS, BatchSlice, Usage
 from rstitch_local.llama.context import Context
 from rstitch_local.trace.record import Trace
@@ -58,12 +57,6 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     return calls
 
 
-def finish(run: Run) -> Trace:
-    for _ in run:
-        pass
-    return run.trace
-
-
 def counted(found: Sequence[Evaluation], role: Role) -> list[int]:
     sums = dict.fromkeys(KINDS, 0)
     for evaluation in found:
@@ -88,7 +81,7 @@ def check(trace: Trace, recorded: Recorded) -> None:
 @pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_every_evaluation_is_recovered(tiny: Pair, recorded: Recorded, router: str, temperature: float) -> None:
-    trace = finish(tiny.chat(QUESTION, router=router, sampling=Sampling(temperature), seed=3, max_tokens=60))
+    trace = tiny.chat(QUESTION, router=router, sampling=Sampling(temperature), seed=3, max_tokens=60).finish()
     check(trace, recorded)
     assert len(recorded) >= 60
 
@@ -97,12 +90,12 @@ def test_every_evaluation_is_recovered(tiny: Pair, recorded: Recorded, router: s
 def test_answers_of_the_demo_pair(demo: Pair, recorded: Recorded, router: str) -> None:
     for index in range(8):
         recorded.clear()
-        check(finish(demo.ask(generate(3, index).question, router=router, max_tokens=120)), recorded)
+        check(demo.ask(generate(3, index).question, router=router, max_tokens=120).finish(), recorded)
 
 
 def interrupted_steps(pair: Pair) -> list[Step]:
     """Return steps ending with the SLM's: it is evaluated next, and with some seeds swaps at once."""
-    steps = finish(pair.chat(QUESTION, router="random:0.5", max_tokens=20)).steps
+    steps = pair.chat(QUESTION, router="random:0.5", max_tokens=20).finish().steps
     while steps[-1].role is Role.LLM:
         steps.pop()
     return steps
@@ -113,7 +106,7 @@ def interrupted_steps(pair: Pair) -> list[Step]:
 def test_resumed_answers(tiny: Pair, recorded: Recorded, router: str, seed: int) -> None:
     steps = interrupted_steps(tiny)
     recorded.clear()
-    trace = finish(tiny.chat(QUESTION, router=router, seed=seed, max_tokens=50, resume_steps=steps))
+    trace = tiny.chat(QUESTION, router=router, seed=seed, max_tokens=50, resume_steps=steps).finish()
     check(trace, recorded)
 
 
@@ -121,7 +114,7 @@ def test_resumed_answers(tiny: Pair, recorded: Recorded, router: str, seed: int)
 def test_resumed_answers_with_a_cached_prompt(tiny: Pair, recorded: Recorded, seed: int) -> None:
     steps = interrupted_steps(tiny)
     recorded.clear()
-    trace = finish(tiny.chat(QUESTION, router="random:0.6", seed=seed, max_tokens=50, resume_steps=steps, reuse=True))
+    trace = tiny.chat(QUESTION, router="random:0.6", seed=seed, max_tokens=50, resume_steps=steps, reuse=True).finish()
     assert trace.usage[Role.SLM].tokens[0] == 0
     found = evaluations(trace)
     # The number of tokens cached before is not in a trace: n_kv counts from there.
@@ -140,7 +133,7 @@ def test_interrupted_answers(tiny: Pair, recorded: Recorded, count: int) -> None
         polls += 1
         return polls > count
 
-    trace = finish(tiny.chat(QUESTION, router="random:0.5", max_tokens=60, should_stop=should_stop))
+    trace = tiny.chat(QUESTION, router="random:0.5", max_tokens=60, should_stop=should_stop).finish()
     assert trace.stop == "interrupted"
     found = evaluations(trace)
     assert {role: counted(found, role) for role in Role} == {role: trace.usage[role].tokens for role in Role}
@@ -155,14 +148,14 @@ def test_answers_that_fill_the_context(tiny_pair: TinyPair, recorded: Recorded) 
     with load_pair(slm=tiny_pair.slm, llm=tiny_pair.llm, options=LoadOptions(context=100)) as small:
         for seed in range(6):
             recorded.clear()
-            trace = finish(small.chat(QUESTION, router="random:0.5", seed=seed))
+            trace = small.chat(QUESTION, router="random:0.5", seed=seed).finish()
             assert trace.stop == "length"
             check(trace, recorded)
 
 
 @pytest.mark.parametrize("router", ROUTERS)
 def test_totals_give_an_approximation(tiny: Pair, router: str) -> None:
-    trace = finish(tiny.chat(QUESTION, router=router, sampling=Sampling(1.0), seed=5, max_tokens=80))
+    trace = tiny.chat(QUESTION, router=router, sampling=Sampling(1.0), seed=5, max_tokens=80).finish()
     exact, coarse = evaluations(trace), evaluations_of_totals(trace.totals())
     for role in Role:
         assert counted(coarse, role) == counted(exact, role)
@@ -177,7 +170,7 @@ def test_totals_give_an_approximation(tiny: Pair, router: str) -> None:
 
 
 def test_a_trace_without_steps_uses_its_totals(tiny: Pair) -> None:
-    trace = finish(tiny.chat(QUESTION, router="random:0.5", max_tokens=30))
+    trace = tiny.chat(QUESTION, router="random:0.5", max_tokens=30).finish()
     coarse = evaluations_of_totals(trace.totals())
     trace.steps = []
     assert evaluations(trace) == coarse

@@ -60,8 +60,7 @@ def test_latency_is_that_of_an_answer_generated_alone(sampler: RolloutSampler) -
                 problem.question, router=SampledRouter(policy, seed_of(1, problem.id, sample)), max_tokens=120
             )
             lengths = {role: len(run.trajectory.ids(role)) for role in Role}
-            for _ in run:
-                pass
+            run.finish()
             for context in single.contexts.values():
                 context.truncate(0, 0)
             if run.trace.stop == "eog":

@@ -50,12 +50,10 @@ def test_the_prediction_is_the_token_the_model_would_generate(pair: Pair) -> Non
 
 
 def test_scoring_does_not_change_the_totals_of_the_answer(pair: Pair) -> None:
-    run = pair.chat(MESSAGES, router="slm")
-    for _ in run:
-        pass
-    before = run.trace.totals()
-    score_answer(pair, Role.SLM, MESSAGES, [step.token for step in run.trace.steps])
-    assert run.trace.totals() == before
+    trace = pair.chat(MESSAGES, router="slm").finish()
+    before = trace.totals()
+    score_answer(pair, Role.SLM, MESSAGES, [step.token for step in trace.steps])
+    assert trace.totals() == before
 
 
 def test_a_full_context_ends_the_scoring(tiny_pair: TinyPair) -> None:
