@@ -293,14 +293,14 @@ class Pair(LoadedModels):
         """Generate many answers concurrently, as many at the same time as the pair has sequences.
 
         Args:
-            runs: new runs of this pair. The next one is taken when there is room for it, so a generator may create
+            runs: new runs of this pair. The next one is taken when a sequence is free, so a generator may create
                 them one by one.
             should_stop: polled between evaluations; True ends all answers as `interrupted`. The runs' own `should_stop`
                 is ignored.
 
         Yields:
             Every kept token with its run, and None for a run that ended without one. A run has ended when its trace
-            has a stop reason; one that ended by an error of its own has an `error`.
+            has a stop reason; one that failed while the others continued has an `error`.
 
         Raises:
             EngineError: llama.cpp failed, a run was iterated before, the pair is closed, or another answer is being

@@ -1,4 +1,4 @@
-"""Runs: single answers as their caller sees them, and the iteration over one or many of them."""
+"""Runs: the answers that callers of `Pair` iterate over, one at a time or many concurrently."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Run:
 
     @property
     def error(self) -> EngineError | None:
-        """The error that ended this answer, if it was one of its own (broken logits, a router that failed)."""
+        """The error that ended this answer alone, such as broken logits or a failed router; None without one."""
         return self.sequence.error
 
     @property
@@ -177,7 +177,7 @@ class Run:
         return self._cancelled or (self._should_stop is not None and self._should_stop())
 
     async def _async_steps(self) -> AsyncGenerator[Step, None]:
-        # A thread of its own, so that closing waits for the evaluation that is running.
+        # A separate thread, so that closing waits for the evaluation that is running.
         worker = ThreadPoolExecutor(1, thread_name_prefix="rstitch-run")
         loop = asyncio.get_running_loop()
         steps = self._new_iterator()

@@ -87,9 +87,9 @@ def split_hidden(
 ) -> tuple[bool, Sequence[int]]:
     """Decide whether the next batch computes hidden states, and which trajectories it serves.
 
-    With hidden states on, every token of a batch is an output, so requests for them get batches of their own, in turns
-    with the others. A short catch-up fits into such a batch as a whole; a longer one is evaluated without hidden
-    states up to its last token.
+    With hidden states on, every token of a batch is an output, so requests for them get separate batches, which
+    alternate with the others. A short catch-up fits into such a batch as a whole; a longer one is evaluated without
+    hidden states up to its last token.
 
     Args:
         hidden: whether each trajectory requests a hidden state.

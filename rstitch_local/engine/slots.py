@@ -83,7 +83,7 @@ class ActiveSequence:
             trace.tokens[role] = trajectory.tokens(role)
 
     def fail(self, error: EngineError) -> None:
-        """End the trajectory with an error of its own."""
+        """End this trajectory with an error; the others continue."""
         self.error = error
         self.trace.error = f"{error.title}: {error.message}"
         self.trajectory.stop("error")
@@ -102,7 +102,7 @@ class ActiveSequence:
 
 
 class Slots:
-    """The trajectories that are live, those that wait for capacity, and what both may take of the KV caches.
+    """The live trajectories, the preempted ones, and their KV cells.
 
     Args:
         contexts: the contexts of both models.
@@ -110,7 +110,8 @@ class Slots:
     Attributes:
         count: how many trajectories can be live at the same time.
         active: the live trajectories, in order of admission.
-        preempted: trajectories that gave up their slot, or did not fit yet; they are admitted before new ones.
+        preempted: trajectories without a slot, for lack of KV cells or because another one runs alone; they are
+            admitted before new ones.
     """
 
     def __init__(self, contexts: Mapping[Role, Context]) -> None:
@@ -193,7 +194,7 @@ class Slots:
         self._longest_answer = max(self._longest_answer, sequence.trajectory.position)
 
     def reserve(self, role: Role, tokens: int) -> None:
-        """Make room for the tokens of a batch by evicting what ended trajectories left in the cache.
+        """Free cells for the tokens of a batch by evicting what ended trajectories left in the cache.
 
         Raises:
             CacheFullError: the live trajectories leave too few cells.
@@ -209,7 +210,7 @@ class Slots:
             raise CacheFullError("KV cache full", f"{context.used_cells} of {context.kv_cells} cells are in use.")
 
     def preempt_youngest(self) -> None:
-        """Free the cells of the trajectory admitted last; it resumes where it is when there is room again."""
+        """Free the cells of the trajectory admitted last; it resumes at its position when cells are free again."""
         sequence = self.active.pop()
         for context in self._contexts.values():
             context.truncate(sequence.sequence, 0)

@@ -16,7 +16,7 @@ _TOTALS = ("stop", "seed", "tokens", "swaps", "evaluated", "ms", "wall_ms", "bus
 
 
 class AnswerWriter:
-    """Grades and writes answers in a thread of its own, so that grading does not delay decoding. Use it in `with`.
+    """Grades and writes answers in a separate thread, so that grading does not delay decoding. Use it in `with`.
 
     Leaving the block drops the answers whose grading has not started; call `finish` to wait for them.
     """

@@ -19,7 +19,7 @@ MEMORY_LIMIT_BYTES = 4 * 1024**3
 def main() -> None:
     """Reply to each `{"gold", "text", "answer"}` with `{"answer", "correct"}` or `{"failure"}` until stdin ends."""
     limit_seconds = float(sys.argv[1])
-    # Libraries may print to stdout, so the replies get a stream of their own.
+    # Libraries may print to stdout, so the replies get a separate stream.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)

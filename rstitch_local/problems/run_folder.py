@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import NoneType, TracebackType
+from types import NoneType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -81,9 +81,7 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -164,7 +162,7 @@ class RunFolder:
     def append_trace(self, key: Key, question: str, columns: Mapping[str, Any]) -> None:
         """Append the tokens of an answer to traces.jsonl. Call this before the answer itself is appended.
 
-        Tokens have a file of their own because answers are held in memory and rewritten by regrading, and tokens take
+        Tokens have a separate file because answers are held in memory and rewritten by regrading, and tokens take
         ten times as much space. If an answer is retried, its last line counts.
 
         Args:

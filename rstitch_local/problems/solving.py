@@ -36,7 +36,7 @@ def solve_tasks(
         pair: generates the answers.
         tasks: started in this order, written in the order in which they end.
         settings: router, sampling, prompt and limits of every answer.
-        grader: compares the answers with the gold answers, in a thread of its own.
+        grader: compares the answers with the gold answers, in a separate thread.
         folder: receives each answer as soon as it is graded.
         observer: receives events of tasks, steps and answers.
         should_stop: polled between evaluations; True ends the loop.

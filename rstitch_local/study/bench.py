@@ -1,7 +1,7 @@
 """Solve the same problems with several routers in turn, so that a change of the machine's speed affects all alike.
 
-Independent of metrics' meaning and display. In the folder of a bench every router has a run folder as
-`rstitch solve` writes it; bench.json holds what concerns all of them.
+In the folder of a bench every router has a run folder as `rstitch solve` writes it; bench.json holds what concerns
+all of them. Metrics are computed in router_metrics.py; nothing is displayed here.
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ def run_bench(
     problem_file = read_problems(job.source, job.fields, strict=job.strict)
     if problem_file.bad_rows:
         observer.on_bad_rows(problem_file)
-    problems = job.selection.of(problem_file.problems)
-    if not problems:
-        raise InputError("No problems selected", f"The selection matches none of the problems of {problem_file.name}.")
+    problems = job.selection.of_file(problem_file)
     return run_bench_on(problem_file, problems, job, routers, load, observer, should_stop)
 
 

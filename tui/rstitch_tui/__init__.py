@@ -1,1 +1,1 @@
-"""The Textual chat: screens and widgets over an engine in one thread and chats in one database."""
+"""The Textual chat: screens and widgets, a thread that runs the engine, and a database of chats."""

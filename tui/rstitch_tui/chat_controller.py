@@ -1,4 +1,4 @@
-"""What commands do to the chat screen: the implementation of `chat_host.ChatHost`."""
+"""The implementation of `chat_host.ChatHost`: operations on the session, drawn on the chat screen."""
 
 from __future__ import annotations
 

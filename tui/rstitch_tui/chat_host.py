@@ -1,4 +1,4 @@
-"""What commands may use of the chat, so that they need to import neither the app nor a screen."""
+"""The interface of the chat for actions, so that they import neither the app nor a screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the form of chat settings offers: number fields with their ranges, kinds of routers, thinking, stop strings."""
+"""The fields of the chat settings form: numbers with their ranges, kinds of routers, thinking, stop strings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the inspector looks up in an answer: swaps, rows of tokens, a token in the other model's candidates."""
+"""Lookups of the inspector in an answer: swaps, rows of tokens, a token in the other model's candidates."""
 
 from __future__ import annotations
 

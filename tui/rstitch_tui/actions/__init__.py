@@ -1,1 +1,1 @@
-"""What commands, keys and the command palette do to the chat, one function per action."""
+"""The actions of slash commands, keys and the command palette, one function each."""

@@ -45,7 +45,7 @@ def forget_older_half(host: ChatHost) -> None:
 
 
 def offer_more_context(host: ChatHost, message: Message, used: Mapping[Role, tuple[int, int]]) -> None:
-    """Let the user choose what to do about a full context, then continue the answer that met it.
+    """Let the user choose what to do about a full context, then resume the answer that was cut off.
 
     Args:
         host: the chat.

@@ -1,1 +1,1 @@
-"""The screens of the chat: each puts widgets together for one purpose."""
+"""The screens and dialogs of the chat, composed of widgets."""
