@@ -150,7 +150,7 @@ class ChatApp(App[None]):
         if event.pair.notice is not None:
             self.notify(event.pair.notice, markup=False, timeout=10)
         example = [f"{builtin.GREETING} {_EXAMPLE}"] if choice.slm == builtin.SLM_FILE else []
-        self.chat_screen.log_view.greet("\n\n".join([*example, _NOT_LOSSLESS, _GREETING]))
+        self.chat_screen.log_view.set_greeting("\n\n".join([*example, _NOT_LOSSLESS, _GREETING]))
 
     def on_load_failed(self, event: LoadFailed) -> None:
         self.models.on_unavailable()

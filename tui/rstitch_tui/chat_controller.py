@@ -65,7 +65,7 @@ class ChatController:
     # What is shown
 
     async def show_chat(self) -> None:
-        self.composer.sent_before = self.session.store.prompts(_PROMPTS)
+        self.composer.sent_messages = self.session.store.prompts(_PROMPTS)
         await self.display.show_branch()
         self.show_settings()
         self.display.show_routing(self.selected_answer())
@@ -135,7 +135,7 @@ class ChatController:
         self.display.begin_answer()
         # The answer starts even if drawing fails.
         with self.errors_shown():
-            self.composer.sent_before = self.session.store.prompts(_PROMPTS)
+            self.composer.sent_messages = self.session.store.prompts(_PROMPTS)
             await self.display.show_branch()
             self.scroll_to_end()
             self.show_settings()

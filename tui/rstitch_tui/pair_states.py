@@ -61,14 +61,14 @@ class PairStates:
         loaded = entry.name == self.loaded
         return PairView(
             entry=entry,
-            found=files,
+            disk=files,
             download=download,
             loaded=loaded,
-            needed=needed,
+            needed_bytes=needed,
             fit=Fit.FITS if loaded else machine_fit.fit(needed, memory, freed=freed),
-            needs=_memory_used(needed) if loaded else machine_fit.describe_fit(needed, memory, freed=freed),
+            memory_text=_memory_used(needed) if loaded else machine_fit.describe_fit(needed, memory, freed=freed),
             checking=entry.name == self.checking,
-            problem=self._errors.get(entry.name),
+            error=self._errors.get(entry.name),
         )
 
     def begin_check(self, name: str) -> None:

@@ -210,10 +210,10 @@ def test_state_of_each_pair_is_listed(home: Path, size: tuple[int, int]) -> None
 
         for name, words in {
             "ships": ["built in", "fits", "Ships 1M + 2M"],
-            "gone": ["2.3 MB", "not here", "fits", "Gone 1B + 2B"],
+            "gone": ["2.3 MB", "missing", "fits", "Gone 1B + 2B"],
             "here": ["on disk", "fits"],
             "half": ["4 kB", "partial 38%", "tight"],
-            "nowhere": ["not here", "too large"],
+            "nowhere": ["missing", "too large"],
             "unsized": ["5 MB+", "size unknown"],
         }.items():
             for word in words:
@@ -232,16 +232,16 @@ def test_details_of_a_pair(home: Path) -> None:
             await pilot.pause()
             return app.details
 
-        assert "Ships with the program." in await details_of("ships")
+        assert "Included in rstitch." in await details_of("ships")
         gone = await details_of("gone")
-        for words in ("Not here: 2.3 MB to download.", "Needs 3.00 GB of memory, which fits.", "small.gguf", "MIT"):
+        for words in ("Not on disk: 2.3 MB to download.", "Needs 3.00 GB of memory, which fits.", "small.gguf", "MIT"):
             assert words in gone
         assert "Apache-2.0" in gone
-        assert "1.5 kB of 4 kB here." in await details_of("half")
+        assert "1.5 kB of 4 kB on disk." in await details_of("half")
         assert "nearly all of the free memory" in await details_of("half")
         assert "more than this machine has" in await details_of("nowhere")
-        assert "Not here: more than 5 MB to download." in await details_of("unsized")
-        assert "names no place to download it from" in await details_of("nowhere")
+        assert "Not on disk: more than 5 MB to download." in await details_of("unsized")
+        assert "has no source to download it from" in await details_of("nowhere")
 
     run(flow)
 
@@ -366,7 +366,7 @@ def test_download_progress_is_drawn(home: Path) -> None:
         downloads.progress["gone"] = DownloadState("gone", done=1_000_000, total=4_000_000, state=Stage.CANCELLED)
         app.models.update_views()
         await pilot.pause()
-        assert "Cancelled. 1 MB stay here, and a download goes on from there." in app.details
+        assert "Cancelled. 1 MB are kept; the next download resumes there." in app.details
         assert not bar.display
         downloads.progress["unsized"] = DownloadState("unsized", "u.gguf", 2_000_000, None, 0.0, Stage.RUNNING)
         app.go_to("unsized")

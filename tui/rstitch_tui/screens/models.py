@@ -27,7 +27,7 @@ from rstitch_tui.pair_states import PairStates
 from rstitch_tui.screens.dialog import Dialog
 from rstitch_tui.screens.two_files import TwoFilesScreen
 from rstitch_tui.widgets.pair_details import PairDetails
-from rstitch_tui.widgets.pair_view import PairView, Row
+from rstitch_tui.widgets.pair_view import PairRow, PairView
 
 _REFRESH_S = 0.25
 """Interval at which the progress of downloads is drawn."""
@@ -117,9 +117,9 @@ class ModelsScreen(Dialog[PairChoice | None]):
     def on_mount(self) -> None:
         self._views = self._make_views()
         pairs = self._list
-        pairs.add_options([Option(Row(view, short=self._short)) for view in self._views])
+        pairs.add_options([Option(PairRow(view, short=self._short)) for view in self._views])
         first = next((view for view in self._views if view.loaded), None)
-        first = first or next((view for view in self._views if view.found.ready), None)
+        first = first or next((view for view in self._views if view.disk.ready), None)
         pairs.highlighted = self._views.index(first) if first is not None else (0 if self._views else None)
         pairs.focus()
         self.set_class(self._states.loaded is None, "-first")
@@ -137,7 +137,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
         before, self._views = self._views, self._make_views()
         for index, (old, new) in enumerate(zip(before, self._views, strict=True)):
             if old != new:
-                self._list.replace_option_prompt_at_index(index, Row(new, short=self._short))
+                self._list.replace_option_prompt_at_index(index, PairRow(new, short=self._short))
         self._draw_details()
 
     @property
@@ -168,7 +168,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
         if short is not self._short:
             self._short = short
             for index, view in enumerate(self._views):
-                self._list.replace_option_prompt_at_index(index, Row(view, short=short))
+                self._list.replace_option_prompt_at_index(index, PairRow(view, short=short))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Offer only what is possible with the highlighted pair."""
@@ -181,11 +181,11 @@ class ModelsScreen(Dialog[PairChoice | None]):
             return False
         stage = view.download.state if view.download is not None else None
         return {
-            "pair_load": view.found.ready and not view.at_work,
+            "pair_load": view.disk.ready and not view.downloading,
             "pair_download": view.can_download and stage not in (Stage.PAUSED, Stage.FAILED),
-            "pair_pause": view.at_work,
+            "pair_pause": view.downloading,
             "pair_resume": view.can_download and stage in (Stage.PAUSED, Stage.FAILED),
-            "pair_cancel": view.at_work or stage in (Stage.PAUSED, Stage.FAILED),
+            "pair_cancel": view.downloading or stage in (Stage.PAUSED, Stage.FAILED),
         }[action]
 
     def action_pair_download(self) -> None:

@@ -22,7 +22,7 @@ from rstitch_local.errors import ModelError, RStitchError
 from rstitch_local.sanitize import one_line, safe_text
 from rstitch_tui.screens.dialog import Dialog
 from rstitch_tui.widgets.line_input import LineInput
-from rstitch_tui.widgets.pair_view import trouble
+from rstitch_tui.widgets.pair_view import error_text
 
 _MAGIC = b"GGUF"
 
@@ -113,7 +113,7 @@ class TwoFilesScreen(Dialog[PairChoice | None]):
                 _require_gguf(field.value.strip())
             except RStitchError as error:
                 message = self.query_one("#error", Static)
-                message.update(trouble(error))
+                message.update(error_text(error))
                 message.display = True
                 field.focus()
                 return

@@ -1,1 +1,1 @@
-"""The widgets of the chat, one a file: they show what they are given and say what was done to them."""
+"""The widgets of the chat, one per file. They do not import screens or the app."""

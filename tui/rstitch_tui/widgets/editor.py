@@ -1,7 +1,4 @@
-"""A text area that no control character gets into.
-
-Knows text and its changes; nothing of what the text is for.
-"""
+"""A text area that removes control characters."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from rstitch_local.sanitize import safe_text
 
 
 class Editor(TextArea):
-    """A text area for words of strangers: what commands a terminal does not get in, by whatever way.
+    """A text area whose text has no control characters, however it is inserted.
 
     Args:
-        text: what is there at first, the cursor at its end.
-        placeholder: what is shown while nothing is.
+        text: the initial text; the cursor is at its end.
+        placeholder: text shown while the area is empty.
     """
 
     DEFAULT_CSS = """
@@ -30,23 +27,23 @@ class Editor(TextArea):
     def __init__(self, text: str = "", *, placeholder: str = "", id: str | None = None) -> None:
         super().__init__(safe_text(text), id=id, placeholder=Content(placeholder), highlight_cursor_line=False)
         self.move_cursor(self.document.end)
-        self._given, self._loaded = text, self.text
+        self._original, self._initial = text, self.text
 
     @property
     def changed(self) -> bool:
-        """Whether it is not what it was given."""
-        return self.text != self._loaded
+        """Whether the user changed the text."""
+        return self.text != self._initial
 
     @property
     def result(self) -> str:
-        """The text; to the last character as it was given where nothing was changed."""
-        return self.text if self.changed else self._given
+        """The text; the original one with its control characters if it was not changed."""
+        return self.text if self.changed else self._original
 
     def render_line(self, y: int) -> Strip:
-        """A row; nothing where a terminal leaves it no cell to draw in."""
+        # TextArea fails if it has no width, as in a tiny terminal.
         return super().render_line(y) if self.content_size.width > 0 else Strip([])
 
     def edit(self, edit: Edit) -> EditResult:
-        """Typed, pasted or brought back: every change comes through here."""
+        # Typing, pasting and undo all pass through here.
         edit.text = safe_text(edit.text)
         return super().edit(edit)

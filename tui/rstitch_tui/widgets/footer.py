@@ -1,7 +1,4 @@
-"""The footer of the chat: Textual's, of which the keys that are gone let go.
-
-Knows how Textual keeps who follows a reactive; nothing of the keys.
-"""
+"""The footer of the chat: Textual's footer without its memory leak."""
 
 from __future__ import annotations
 
@@ -11,14 +8,14 @@ from textual.widgets import Footer
 
 
 class KeyFooter(Footer):
-    """Textual's footer for a screen that stays.
+    """Textual's footer for a screen that is never closed.
 
-    Every change of focus makes its keys anew. Each of them follows the footer's `compact`, and Textual 8.2 forgets
-    those that are gone only when that changes, which it never does here: two or three widgets a turn would stay.
+    Every change of focus recreates the key widgets. Each of them watches the footer's `compact`, and Textual 8.2
+    removes the watchers of deleted widgets only when `compact` changes, which it never does here: two or three widgets
+    per message would stay in memory.
     """
 
     async def recompose(self) -> None:
-        """Make the keys anew, and forget those before."""
         await super().recompose()
-        followers: list[tuple[Any, Any]] = getattr(self, "__watchers", {}).get("compact", [])
-        followers[:] = [(key, call) for key, call in followers if key.is_attached]
+        watchers: list[tuple[Any, Any]] = getattr(self, "__watchers", {}).get("compact", [])
+        watchers[:] = [(key, callback) for key, callback in watchers if key.is_attached]

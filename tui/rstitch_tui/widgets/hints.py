@@ -1,7 +1,4 @@
-"""The commands that begin like what is typed, in a few lines over the prompt.
-
-Knows names and sentences; nothing of what a command does.
-"""
+"""Completions of the command that is being typed, in a few lines above the prompt."""
 
 from __future__ import annotations
 
@@ -10,11 +7,11 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widgets import Static
 
-_MOST = 6
+_MAX_LINES = 6
 
 
 class Hints(Static):
-    """Shown while there is something to hint at."""
+    """Matching commands; hidden if there are none."""
 
     DEFAULT_CSS = """
     Hints {
@@ -23,10 +20,10 @@ class Hints(Static):
     }
     """
 
-    def show(self, found: Sequence[tuple[str, str]]) -> None:
-        """Usage and title of each command, the likeliest first; none hides it."""
-        lines = [Content.assemble((f"{usage:<28}", "bold"), title) for usage, title in found[:_MOST]]
-        if len(found) > _MOST:
-            lines.append(Content(f"{len(found) - _MOST} more: type on, or F1"))
+    def show(self, commands: Sequence[tuple[str, str]]) -> None:
+        """Show usage and title of each command."""
+        lines = [Content.assemble((f"{usage:<28}", "bold"), title) for usage, title in commands[:_MAX_LINES]]
+        if len(commands) > _MAX_LINES:
+            lines.append(Content(f"{len(commands) - _MAX_LINES} more: keep typing, or press F1"))
         self.update(Content("\n").join(lines))
-        self.set_class(bool(found), "-shown")
+        self.set_class(bool(commands), "-shown")

@@ -40,14 +40,14 @@ class PairDetails(VerticalScroll):
         drawn, self._drawn = self._drawn, view
         self.query_one("#headline", Static).update(pair_view.headline(view))
         self.query_one("#about", Static).update(pair_view.about(view))
-        error, message = view.problem, self.query_one("#error", Static)
+        error, message = view.error, self.query_one("#error", Static)
         if error is None and view.download is not None:
             error = view.download.error
         message.display = error is not None
         if error is not None:
-            message.update(pair_view.trouble(error))
+            message.update(pair_view.error_text(error))
         bar = self.query_one(ProgressBar)
-        bar.display = view.at_work or (view.download is not None and view.download.state is Stage.PAUSED)
+        bar.display = view.downloading or (view.download is not None and view.download.state is Stage.PAUSED)
         if bar.display and view.download is not None:
             bar.update(total=view.download.total, progress=view.download.done)
         if drawn is None or drawn.entry is not view.entry:

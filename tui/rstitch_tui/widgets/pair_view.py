@@ -1,6 +1,6 @@
-"""A pair of the catalog in words: its row in the list and the text beside it.
+"""What the chat shows about a pair of the catalog: its entry in the list, and the texts of its details.
 
-Knows what is said of a pair and how it is laid out; nothing of keys, clicks or downloads at work.
+Independent of keys and clicks, and of running downloads: the owner passes the current state.
 """
 
 from __future__ import annotations
@@ -24,84 +24,88 @@ _FIT_STYLES = {
     Fit.TOO_LARGE: "$text-error",
     Fit.UNKNOWN: "dim",
 }
-_ROOM_FOR_COLUMNS = 44
-"""From this width on what is here stands in a column of its own."""
+_MIN_WIDTH_FOR_WIDE_STATUS = 44
 
 
 @dataclass(frozen=True)
 class PairView:
-    """All that is shown of a pair at one moment.
+    """The state of a pair at one moment.
 
     Attributes:
-        found: what of it is on this disk; download: what is being done about the rest.
-        needed: memory it takes, in bytes; needs is the same in a sentence.
-        checking: whether its files are being looked at before it is loaded.
-        problem: why it could not be loaded.
+        entry: the pair's entry in the catalog.
+        disk: its files on this disk.
+        download: its download, if there is one.
+        loaded: whether it is loaded.
+        needed_bytes: memory it needs; None if unknown.
+        fit: whether it fits into memory.
+        memory_text: a sentence about the memory it needs or uses.
+        checking: whether its files are being checked before loading.
+        error: why it could not be loaded.
     """
 
     entry: PairEntry
-    found: PairState
+    disk: PairState
     download: DownloadState | None
     loaded: bool
-    needed: int | None
+    needed_bytes: int | None
     fit: Fit
-    needs: str
+    memory_text: str
     checking: bool = False
-    problem: RStitchError | None = None
+    error: RStitchError | None = None
 
     @property
     def files(self) -> tuple[FileState, FileState]:
-        """SLM first, LLM second."""
-        return (self.found.slm, self.found.llm)
+        """The files of SLM and LLM."""
+        return (self.disk.slm, self.disk.llm)
 
     @property
-    def ships(self) -> bool:
-        """Whether it comes with the program."""
+    def built_in(self) -> bool:
+        """Whether it is part of the package."""
         return all(file.file.builtin for file in self.files)
 
     @property
-    def at_work(self) -> bool:
-        """Whether a download runs or waits."""
+    def downloading(self) -> bool:
+        """Whether a download is running or queued."""
         return self.download is not None and self.download.active
 
     @property
     def can_download(self) -> bool:
-        """Whether something is missing that can be had."""
+        """Whether files are missing that can be downloaded."""
         missing = [file.file for file in self.files if file.status is not FileStatus.ON_DISK]
-        return bool(missing) and not self.at_work and all(store.fetchable(file) for file in missing)
+        return bool(missing) and not self.downloading and all(store.fetchable(file) for file in missing)
 
     @property
-    def here(self) -> int:
-        """Bytes on this disk."""
+    def bytes_on_disk(self) -> int:
+        """Bytes of both files on this disk."""
         return self.download.done if self.download is not None else sum(file.size for file in self.files)
 
     @property
-    def total(self) -> int | None:
-        """Bytes in all; None while a size is not known."""
+    def total_bytes(self) -> int | None:
+        """Bytes of both complete files; None while a size is unknown."""
         if self.download is not None and self.download.total is not None:
             return self.download.total
-        sizes = [file.expected_size or (file.size if file.status is FileStatus.ON_DISK else 0) for file in self.files]
+        sizes = [_size_of(file) for file in self.files]
         return sum(sizes) if all(sizes) else None
 
     @property
     def size(self) -> str:
-        """The size for people; `+` where one of the files comes on top."""
-        known = self.total or sum(file.expected_size or 0 for file in self.files)
-        return f"{human_bytes(known)}{'' if self.total else '+'}" if known else "?"
+        """The size in readable units, with a `+` while the size of one file is unknown."""
+        known = self.total_bytes or sum(file.expected_size or 0 for file in self.files)
+        return f"{human_bytes(known)}{'' if self.total_bytes else '+'}" if known else "?"
 
     @property
     def status(self) -> tuple[str, str]:
-        """What there is of it in a word or two, and the style of that."""
-        share = f" {self.here / self.total:.0%}" if self.total else ""
+        """A short status and its style."""
         if self.checking:
             return "checking", "$text-accent"
         if self.loaded:
             return "loaded", "bold $text-success"
-        if self.found.ready and not self.at_work:
-            return ("built in" if self.ships else "on disk"), "$text-success"
+        if self.disk.ready and not self.downloading:
+            return ("built in" if self.built_in else "on disk"), "$text-success"
+        share = f" {self.bytes_on_disk / self.total_bytes:.0%}" if self.total_bytes else ""
         match self.download.state if self.download is not None else None:
             case Stage.RUNNING:
-                return f"↓{share or f' {human_bytes(self.here)}'}", "bold $text-accent"
+                return f"↓{share or f' {human_bytes(self.bytes_on_disk)}'}", "bold $text-accent"
             case Stage.CHECKING:
                 return "checking", "$text-accent"
             case Stage.WAITING:
@@ -110,93 +114,100 @@ class PairView:
                 return f"paused{share}", "$text-warning"
             case Stage.FAILED:
                 return "failed", "$text-error"
-        states = {file.status for file in self.files}
-        if FileStatus.WRONG_SIZE in states:
+        if any(file.status is FileStatus.WRONG_SIZE for file in self.files):
             return "damaged", "$text-error"
-        if self.here:
+        if self.bytes_on_disk:
             return f"partial{share}", "$text-warning"
-        return "not here", "dim"
+        return "missing", "dim"
 
 
-class Row(ReflowedText):
-    """A pair in the list: name, size and what is here; under it what it is and whether it fits."""
+class PairRow(ReflowedText):
+    """A pair in the list: name, size and status; below them title and fit, unless it is `short`."""
 
     def __init__(self, view: PairView, *, short: bool) -> None:
         self._view, self._short = view, short
 
     def content(self, width: int) -> Content:
-        """One line or two at a width."""
         view = self._view
         status, style = view.status
         mark = ("● ", "$text-success") if view.loaded else "  "
         name = Content.assemble(mark, (view.entry.name, "bold"))
-        column = 12 if width >= _ROOM_FOR_COLUMNS else 8
-        first = _apart(name, Content.assemble((view.size, "dim"), "  ", (f"{status:>{column}}", style)), width)
+        column = 12 if width >= _MIN_WIDTH_FOR_WIDE_STATUS else 8
+        first = _justified(name, Content.assemble((view.size, "dim"), "  ", (f"{status:>{column}}", style)), width)
         if self._short:
             return first
         title = Content.styled(f"  {one_line(view.entry.title, 200)}", "dim")
         fit = Content.styled(str(view.fit), _FIT_STYLES[view.fit])
-        needs = Content.styled(f"needs {human_bytes(view.needed or 0)}  ", "dim") + fit
-        roomy = view.needed is not None and title.cell_length + needs.cell_length < width
-        return Content("\n").join([first, _apart(title, needs if roomy else fit, width)])
+        if view.needed_bytes is not None:
+            long_fit = Content.styled(f"needs {human_bytes(view.needed_bytes)}  ", "dim") + fit
+            fit = long_fit if title.cell_length + long_fit.cell_length < width else fit
+        return Content("\n").join([first, _justified(title, fit, width)])
 
 
 def headline(view: PairView) -> Content:
-    """What it is called, and where it stands."""
+    """Return the title of a pair and a sentence about its state."""
     title = one_line(view.entry.title, 200) or view.entry.name
-    return Content("\n").join([Content.styled(title, "bold $text-primary"), Content(_standing(view))])
+    return Content("\n").join([Content.styled(title, "bold $text-primary"), Content(_state_sentence(view))])
 
 
-def _standing(view: PairView) -> str:
+def _state_sentence(view: PairView) -> str:
     download = view.download
     if view.checking:
-        return "Checking its files before they are loaded."
+        return "Checking the files before loading."
     if view.loaded:
         return "Loaded: you can chat with it."
-    if download is not None and not (download.state is Stage.CANCELLED and view.found.ready):
-        match download.state:
-            case Stage.RUNNING:
-                return flow(download)
-            case Stage.CHECKING:
-                share = f": {download.checked:.0%}" if download.checked else ""
-                return f"Checking what is here{share}"
-            case Stage.WAITING:
-                return "Waits for the download before it."
-            case Stage.PAUSED:
-                return f"Paused at {_of(view)}." if view.here else "Paused before anything came."
-            case Stage.FAILED:
-                return f"Stopped at {_of(view)}." if view.here else "Stopped before anything came."
-            case Stage.CANCELLED:
-                return f"Cancelled. {human_bytes(view.here)} stay here, and a download goes on from there."
-    if view.found.ready:
-        return "Ships with the program." if view.ships else f"On this disk, {view.size}."
+    cancelled = download is not None and download.state is Stage.CANCELLED
+    sentence = "" if download is None or (cancelled and view.disk.ready) else _download_sentence(view, download)
+    if sentence:
+        return sentence
+    if view.disk.ready:
+        return "Included in rstitch." if view.built_in else f"On this disk, {view.size}."
     if view.can_download:
-        return f"{_of(view)} here." if view.here else f"Not here: {_total(view)} to download."
-    return "Not here, and it names no place to download it from."
+        return f"{_progress(view)} on disk." if view.bytes_on_disk else f"Not on disk: {_total(view)} to download."
+    return "Not on disk, and the catalog has no source to download it from."
 
 
-def _of(view: PairView) -> str:
-    return f"{human_bytes(view.here)} of {_total(view)}"
+def _download_sentence(view: PairView, download: DownloadState) -> str:
+    """Return a sentence about a download; "" for a complete one."""
+    match download.state:
+        case Stage.RUNNING:
+            return progress_text(download)
+        case Stage.CHECKING:
+            share = f": {download.checked:.0%}" if download.checked else ""
+            return f"Checking the downloaded data{share}"
+        case Stage.WAITING:
+            return "Waiting for another download."
+        case Stage.PAUSED:
+            return f"Paused at {_progress(view)}." if view.bytes_on_disk else "Paused before the first byte."
+        case Stage.FAILED:
+            return f"Stopped at {_progress(view)}." if view.bytes_on_disk else "Stopped before the first byte."
+        case Stage.CANCELLED:
+            return f"Cancelled. {human_bytes(view.bytes_on_disk)} are kept; the next download resumes there."
+    return ""
+
+
+def _progress(view: PairView) -> str:
+    return f"{human_bytes(view.bytes_on_disk)} of {_total(view)}"
 
 
 def _total(view: PairView) -> str:
     if view.size == "?":
-        return "a size not known yet"
-    return view.size if view.total else f"more than {view.size.rstrip('+')}"
+        return "an unknown size"
+    return view.size if view.total_bytes else f"more than {view.size.rstrip('+')}"
 
 
-def flow(download: DownloadState) -> str:
-    """A download at work in figures."""
-    words = [human_bytes(download.done) + (f" of {human_bytes(download.total)}" if download.total else "")]
+def progress_text(download: DownloadState) -> str:
+    """Return size, speed and remaining time of a running download."""
+    parts = [human_bytes(download.done) + (f" of {human_bytes(download.total)}" if download.total else "")]
     if download.bytes_per_second:
-        words.append(f"{human_bytes(int(download.bytes_per_second))}/s")
+        parts.append(f"{human_bytes(int(download.bytes_per_second))}/s")
     if download.seconds_left is not None:
-        words.append(f"{duration(download.seconds_left)} left")
-    return " · ".join(words)
+        parts.append(f"{duration(download.seconds_left)} left")
+    return " · ".join(parts)
 
 
 def duration(seconds: float) -> str:
-    """A time to wait: 40 s, 3 min 20 s, 2 h 05 min."""
+    """Return a time as 40 s, 3 min 20 s or 2 h 05 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -205,8 +216,8 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def trouble(error: RStitchError) -> Content:
-    """An error: what, where and why, what to do."""
+def error_text(error: RStitchError) -> Content:
+    """Return title, message and hint of an error."""
     hint = safe_text(error.hint)
     return Content.assemble(
         (f"{safe_text(error.title)}\n", "bold $text-error"),
@@ -216,12 +227,12 @@ def trouble(error: RStitchError) -> Content:
 
 
 def about(view: PairView) -> Content:
-    """The rest that is worth knowing."""
+    """Return memory, description, files, context, router and folders of a pair."""
     entry = view.entry
-    parts = [Content.assemble((view.needs, _FIT_STYLES[view.fit]))]
+    parts = [Content.assemble((view.memory_text, _FIT_STYLES[view.fit]))]
     if entry.description:
         parts.append(Content(safe_text(entry.description)))
-    parts += [_file("Small model (SLM)", view.found.slm), _file("Large model (LLM)", view.found.llm)]
+    parts += [_file_text("Small model (SLM)", view.disk.slm), _file_text("Large model (LLM)", view.disk.llm)]
     router = one_line(entry.router) if entry.router else f"tau {entry.tau:g}"
     parts.append(Content.styled(f"Context of {entry.context:,} tokens · {router}", "dim"))
     folders = dict.fromkeys(str(file.path.parent) for file in view.files)
@@ -229,23 +240,28 @@ def about(view: PairView) -> Content:
     return Content("\n\n").join(parts)
 
 
-def _file(role: str, file: FileState) -> Content:
-    size = file.expected_size or (file.size if file.status is FileStatus.ON_DISK else 0)
-    facts = [
-        human_bytes(size) if size else "size not known yet",
+def _file_text(role: str, file: FileState) -> Content:
+    size = _size_of(file)
+    properties = [
+        human_bytes(size) if size else "unknown size",
         str(file.status),
-        file.file.licence or "licence unknown",
+        file.file.licence or "unknown licence",
     ]
     return Content("\n").join(
         [
             Content.styled(role, "bold"),
             Content(file.file.file),
-            Content.styled(safe_text(" · ".join(facts)), "dim"),
+            Content.styled(safe_text(" · ".join(properties)), "dim"),
         ]
     )
 
 
-def _apart(left: Content, right: Content, width: int) -> Content:
-    """Two texts at the two ends of a line; the left one gives way."""
-    room = max(1, width - right.cell_length - 1)
-    return left.truncate(room, ellipsis=True, pad=True) + " " + right
+def _size_of(file: FileState) -> int:
+    """Return the size of the complete file; 0 if it is unknown."""
+    return file.expected_size or (file.size if file.status is FileStatus.ON_DISK else 0)
+
+
+def _justified(left: Content, right: Content, width: int) -> Content:
+    """Return two texts at the ends of a line; the left one is truncated if needed."""
+    space = max(1, width - right.cell_length - 1)
+    return left.truncate(space, ellipsis=True, pad=True) + " " + right
