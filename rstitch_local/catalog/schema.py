@@ -116,12 +116,7 @@ class PairEntry(_Strict):
         names = [file.licence or "?" for file in self.files]
         return " + ".join(dict.fromkeys(names))
 
-    def suffix(self, think_tokens: int | None = None) -> str:
-        """Return the text that follows the question; may be empty.
-
-        Args:
-            think_tokens: number of thinking tokens to request; None for that of the pair.
-        """
-        count = think_tokens if think_tokens is not None else self.think_tokens
+    def suffix(self) -> str:
+        """Return the text that follows the question; may be empty."""
         # Not str.format, because a suffix may contain other braces (\boxed{}).
-        return self.prompt_suffix.replace("{think_tokens}", str(count))
+        return self.prompt_suffix.replace("{think_tokens}", str(self.think_tokens))

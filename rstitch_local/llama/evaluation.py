@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.errors import CancelledError
 from rstitch_local.llama.batch import BatchSlice
 from rstitch_local.llama.context import Context
 
@@ -44,21 +43,17 @@ class Output(NamedTuple):
     hidden: NDArray[np.float32] | None
 
 
-def evaluate(
-    context: Context, spans: Sequence[TokenSpan], *, should_stop: Callable[[], bool] | None = None
-) -> Iterator[Output]:
+def evaluate(context: Context, spans: Sequence[TokenSpan]) -> Iterator[Output]:
     """Evaluate spans of different sequences in as few batches as `context.n_batch` allows.
 
     Args:
         context: the model and its KV cache.
         spans: the tokens.
-        should_stop: called between two batches.
 
     Yields:
         One Output per span, as soon as it is computed. Copy its arrays to use them after the next one.
 
     Raises:
-        CancelledError: `should_stop` returned True; the cache keeps what was evaluated.
         CacheFullError, EngineError: see `Context.decode`.
     """
     # With hidden states enabled every token of a batch is an output, so only the last tokens are evaluated that way.
@@ -66,8 +61,6 @@ def evaluate(
     last = [(i, len(span.ids) - 1, 1) for i, span in enumerate(spans) if span.hidden]
     for hidden, parts in ((False, first), (True, last)):
         for chunk in _chunks(parts, context.n_batch):
-            if should_stop is not None and should_stop():
-                raise CancelledError("Evaluation stopped", "The evaluation was stopped between two batches.")
             ends = [index for index, start, count in chunk if start + count == len(spans[index].ids)]
             slices = [
                 BatchSlice(spans[index].sequence, spans[index].ids[start : start + count], outputs=int(index in ends))

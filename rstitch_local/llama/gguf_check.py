@@ -29,12 +29,6 @@ _BLOCKS = {
     26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
     40: (64, 36), 41: (128, 18),
 }
-_FILE_TYPES = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
-    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
-    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
-    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4", 39: "NVFP4", 40: "Q1_0",
-}
 _ENCODERS = (
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3",
     "eurobert", "gemma-embedding", "llama-embed", "t5encoder",
@@ -60,27 +54,19 @@ class GgufSummary:
         architecture: llama.cpp's name, such as "qwen2".
         name: name of the model; may be empty.
         file_size: size of this file in bytes.
-        quantization: such as "Q4_K_M"; empty if missing or unknown.
         context_length: context length the model was trained with, in tokens; None if missing.
-        tokenizer_model: such as "gpt2"; empty if missing.
         vocabulary_size: tokens in the vocabulary; 0 if missing.
         block_count: layers, without the output layer; 0 if missing.
         kv_bytes_per_token: bytes of one token in an f16 KV cache; 0 if the header has too little information.
-        split_count: number of files of a split model, else 1.
     """
 
     architecture: str
     name: str
     file_size: int
-    tensor_count: int
-    quantization: str
     context_length: int | None
-    tokenizer_model: str
     vocabulary_size: int
     block_count: int
     kv_bytes_per_token: int
-    has_chat_template: bool
-    split_count: int
 
 
 class _InvalidHeaderError(Exception):
@@ -133,15 +119,10 @@ def _check(path: Path, data: mmap.mmap) -> GgufSummary:
         architecture=arch,
         name=_text(values, "general.name"),
         file_size=len(data),
-        tensor_count=tensor_count,
-        quantization=_FILE_TYPES.get(_integer(values, "general.file_type", -1), ""),
         context_length=_integer(values, f"{arch}.context_length", 0) or None,
-        tokenizer_model=_text(values, "tokenizer.ggml.model"),
         vocabulary_size=lengths.get("tokenizer.ggml.tokens", 0),
         block_count=_integer(values, f"{arch}.block_count", 0),
         kv_bytes_per_token=_kv_bytes_per_token(values, arch),
-        has_chat_template=bool(_text(values, "tokenizer.chat_template").strip()),
-        split_count=max(1, _integer(values, "split.count", 1)),
     )
 
 

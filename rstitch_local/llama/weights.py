@@ -205,19 +205,18 @@ class Weights:
         """Return a token's text, also of a control token, for chat templates; empty for a negative id."""
         return "" if token < 0 else self._to_piece(token, special=True).decode("utf-8", "replace")
 
-    def tokenize(self, text: str, *, parse_special: bool, add_special: bool = False) -> list[int]:
-        """Return the token ids of a text.
+    def tokenize(self, text: str, *, parse_special: bool) -> list[int]:
+        """Return the token ids of a text, without a beginning-of-text token.
 
         Args:
             text: any text.
             parse_special: parse special tokens such as `<|im_end|>`; False tokenizes their letters.
-            add_special: start with the beginning-of-text token if the model uses one.
         """
         data = text.encode("utf-8", "replace")
         capacity = len(data) + 2
         while True:
             ids = (llama_cpp.llama_token * capacity)()
-            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), ids, capacity, add_special, parse_special)
+            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), ids, capacity, False, parse_special)
             if count >= 0:
                 return list(ids[:count])
             capacity = -count

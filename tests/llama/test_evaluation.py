@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llama_helpers import N_CTX, TOLERANCE, Decodes, last_logits, reference_logits, text
 from numpy.typing import NDArray
 
-from rstitch_local.errors import CancelledError, EngineError
+from rstitch_local.errors import EngineError
 from rstitch_local.llama.context import Context
 from rstitch_local.llama.evaluation import TokenSpan, evaluate
 from rstitch_local.llama.weights import Weights
@@ -142,21 +142,6 @@ def test_hidden_states_of_one_batch_belong_to_their_spans(weights: Weights) -> N
         assert together is not None
         np.testing.assert_allclose(together, output.hidden, atol=TOLERANCE)
         single.close()
-
-
-def test_should_stop_is_polled_between_batches_and_keeps_finished_ones(
-    weights: Weights, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ids = text(30)
-    decodes = Decodes(monkeypatch)
-    context = Context(weights, n_ctx=N_CTX, n_batch=8)
-    with pytest.raises(CancelledError):
-        list(evaluate(context, [TokenSpan(0, ids)], should_stop=lambda: len(decodes.sizes) == 2))
-    assert decodes.sizes == [8, 8]
-    assert context.length() == 16
-    assert context.tokens() == ids[:16]
-    (logits,) = last_logits(context, [TokenSpan(0, ids[16:])])
-    np.testing.assert_allclose(logits, reference_logits(weights, ids), atol=TOLERANCE)
 
 
 def test_full_cache_in_a_later_batch_keeps_the_earlier_ones(weights: Weights) -> None:

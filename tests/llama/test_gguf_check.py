@@ -64,23 +64,16 @@ def test_summary_of_a_valid_file(good: Path) -> None:
         architecture="qwen2",
         name="Tiny",
         file_size=good.stat().st_size,
-        tensor_count=2,
-        quantization="Q8_0",
         context_length=128,
-        tokenizer_model="gpt2",
         vocabulary_size=40,
         block_count=3,
         kv_bytes_per_token=2 * 3 * 2 * (16 + 16),
-        has_chat_template=True,
-        split_count=1,
     )
 
 
-def test_tables_match_the_gguf_package() -> None:
+def test_block_sizes_match_the_gguf_package() -> None:
     for kind, sizes in gguf.GGML_QUANT_SIZES.items():
         assert gguf_check._BLOCKS[int(kind)] == sizes, kind
-    for number, name in gguf_check._FILE_TYPES.items():
-        assert name in gguf.LlamaFileType(number).name
 
 
 def test_large_vocabulary_is_skipped_without_a_call_per_string(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +241,7 @@ def test_split_model_is_opened_by_its_first_file(tmp_path: Path) -> None:
     first = write_gguf(tmp_path / "m-00001-of-00002.gguf", more=split(0))
     assert "m-00002-of-00002.gguf" in refusal(first).message
     second = write_gguf(tmp_path / "m-00002-of-00002.gguf", more=split(1))
-    assert check_gguf(first).split_count == 2
+    assert check_gguf(first).file_size == first.stat().st_size
     assert "use the first one: m-00001-of-00002.gguf" in refusal(second).message
 
 
@@ -259,7 +252,7 @@ def test_unknown_tensor_type_is_accepted(good: Path, tmp_path: Path) -> None:
     content[place : place + 4] = struct.pack("<I", 99)
     path = tmp_path / "unknown.gguf"
     path.write_bytes(content[:-100])
-    assert check_gguf(path).tensor_count == 2
+    assert check_gguf(path).name == "Tiny"
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

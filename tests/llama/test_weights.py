@@ -200,6 +200,6 @@ def test_pieces_longer_than_the_buffer_are_complete(tmp_path: Path) -> None:
     loaded.close()
 
 
-def test_bos_is_added_if_the_model_uses_it(weights: Weights) -> None:
+def test_add_bos_is_that_of_the_header(weights: Weights) -> None:
     assert not weights.add_bos
-    assert weights.tokenize("a", parse_special=False, add_special=True) == [ord("a")]
+    assert weights.tokenize("a", parse_special=False) == [ord("a")]

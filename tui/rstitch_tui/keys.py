@@ -129,14 +129,12 @@ def _key_name(key: str) -> str:
     return key if len(key) == 1 else "-".join(_DISPLAY_NAMES.get(part, part.capitalize()) for part in key.split("+"))
 
 
-def binding(action_id: str, action: str = "", *, show: bool | None = None, priority: bool | None = None) -> Binding:
+def binding(action_id: str, action: str = "") -> Binding:
     """Return the Textual binding of an action, which follows the user's keymap.
 
     Args:
         action_id: id of the action.
         action: Textual's action ("screen.pair_load"), if its name is not the id.
-        show: whether the footer shows it, if not as in the table.
-        priority: whether it takes precedence over the focused widget and works above every dialog.
     """
     row = _BY_ID[action_id]
     of_textual = row.id in _OF_TEXTUAL
@@ -144,8 +142,9 @@ def binding(action_id: str, action: str = "", *, show: bool | None = None, prior
         row.keys,
         action or (f"app.{row.id}" if of_textual else row.id),
         row.title,
-        show=row.shown if show is None else show,
-        priority=of_textual if priority is None else priority,
+        show=row.shown,
+        # Takes precedence over the focused widget, and works above every dialog.
+        priority=of_textual,
         tooltip=row.help,
         id=row.id,
     )
