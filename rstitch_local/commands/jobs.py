@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rstitch_local.commands.console import make_console
 from rstitch_local.commands.options import ModelOptions, ProblemOptions, SamplingOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rstitch_local.engine.choice import PairChoice
+    from rstitch_local.problems.reading import Problem, ProblemFile
     from rstitch_local.problems.runner import Job
 
 
@@ -48,6 +50,16 @@ def make_job(
         seed=sampling.seed,
         strict=problems.strict,
     )
+
+
+def read_selected(file: Path, problems: ProblemOptions) -> tuple[ProblemFile, list[Problem]]:
+    """Return a problem file and the selected problems, at least one; report skipped rows on stderr."""
+    from rstitch_local.problems.progress import print_bad_rows
+    from rstitch_local.problems.reading import read_problems
+
+    problem_file = read_problems(file, problems.fields())
+    print_bad_rows(make_console(stderr=True), problem_file)
+    return problem_file, problems.selection().of_file(problem_file)
 
 
 def model_settings(choice: PairChoice, models: ModelOptions) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import typer
 
 from rstitch_local.commands.console import make_console, progress_bars
 from rstitch_local.commands.interrupts import resumable
-from rstitch_local.commands.jobs import model_settings
+from rstitch_local.commands.jobs import model_settings, read_selected
 from rstitch_local.commands.options import ModelOptions, ProblemOptions, ProblemsArgument, SamplingOptions
 from rstitch_local.commands.signature import Only, Without, with_option_groups
 
@@ -128,15 +128,9 @@ def _job(
     file: Path, out: Path, choice: PairChoice, models: ModelOptions, problems: ProblemOptions, sampling: SamplingOptions
 ) -> StudyJob:
     """Read the problems and return the job; report malformed rows on stderr."""
-    from rstitch_local.problems.progress import print_bad_rows
-    from rstitch_local.problems.reading import read_problems
     from rstitch_local.study.study_job import StudyJob
 
-    fields = problems.fields()
-    problem_file = read_problems(file, fields)
-    selected = problems.selection().of_file(problem_file)
-    if problem_file.bad_rows:
-        print_bad_rows(make_console(stderr=True), problem_file)
+    problem_file, selected = read_selected(file, problems)
     return StudyJob(
         problem_file=problem_file,
         problems=selected,
@@ -145,7 +139,7 @@ def _job(
         pair_name=choice.name,
         model_settings=model_settings(choice, models),
         max_tokens=sampling.max_tokens,
-        fields=fields,
+        fields=problems.fields(),
         command=_command_line(),
     )
 

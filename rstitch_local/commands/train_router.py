@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rstitch_local.commands.console import make_console
+from rstitch_local.commands.jobs import read_selected
 from rstitch_local.commands.options import (
     PROBLEMS,
     ModelOptions,
@@ -110,10 +111,9 @@ def train_router(
     from rstitch_local.learning.reward import AnswerChecker
     from rstitch_local.learning.rollouts import RolloutSampler
     from rstitch_local.learning.training import Training
-    from rstitch_local.problems.reading import read_problems
     from rstitch_local.routing.policy_file import write_policy
 
-    selected = problems.selection().of(read_problems(file, problems.fields()).problems)
+    _, selected = read_selected(file, problems)
     training_set, validation_set = split_problems(selected)
     choice = models.choose()
     settings = options.settings(choice.defaults, sampling.seed)

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from rstitch_local.builtin.word_problems import generate
+from rstitch_local.commands.jobs import read_selected
 from rstitch_local.commands.main import app
+from rstitch_local.commands.options import ProblemOptions
 from rstitch_local.commands.train_router import parse_latency_penalty, require_torch, split_problems
 from rstitch_local.costs.fitting import Formula
 from rstitch_local.costs.latency import ModelLatency, PairLatency
@@ -86,3 +88,12 @@ def test_a_trained_router_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -
     assert CliRunner().invoke(app, solve).exit_code == 0
     out.write_bytes(out.read_bytes().replace(b'\\"format\\": 1', b'\\"format\\": 2'))
     assert CliRunner().invoke(app, solve).exit_code != 0
+
+
+def test_skipped_rows_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "problems.jsonl"
+    file.write_text('{"question": "1 + 1?", "answer": "2"}\n{"answer": "3"}\n', encoding="utf-8")
+    problem_file, selected = read_selected(file, ProblemOptions())
+    assert [problem.question for problem in selected] == ["1 + 1?"]
+    assert problem_file.problems == selected
+    assert "problems.jsonl, line 2 is skipped" in capsys.readouterr().err
