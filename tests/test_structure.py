@@ -103,6 +103,11 @@ def test_imports_go_one_way() -> None:
     assert wrong == []
 
 
+def test_every_allowed_import_is_used() -> None:
+    used = {(part, part_of(name)) for _, part, names in modules() for name in names}
+    assert {(part, other) for part, others in MAY_IMPORT.items() for other in others} - used == set()
+
+
 def test_the_allowed_imports_have_no_circle() -> None:
     assert {part for part in MAY_IMPORT if part in reachable(MAY_IMPORT, part)} == set()
 

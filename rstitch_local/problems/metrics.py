@@ -22,11 +22,11 @@ def wilson(share: float, trials: float) -> tuple[float, float]:
     if trials <= 0:
         return 0.0, 1.0
     z2 = Z95 * Z95
-    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    center = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z95 * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials * trials)) / (1 + z2 / trials)
     # For shares of 0 and 1 one bound equals the share; rounding must not move it past the share.
-    low = 0.0 if share <= 0 else min(max(centre - half, 0.0), share)
-    high = 1.0 if share >= 1 else max(min(centre + half, 1.0), share)
+    low = 0.0 if share <= 0 else min(max(center - half, 0.0), share)
+    high = 1.0 if share >= 1 else max(min(center + half, 1.0), share)
     return low, high
 
 
