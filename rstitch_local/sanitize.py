@@ -50,6 +50,13 @@ def shown_list(items: Iterable[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def human_seconds(seconds: float) -> str:
+    """Return a duration as text: 12.3 s, 45 ms, 2.1 ms."""
+    if seconds >= 0.9995:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1e3:.0f} ms" if seconds >= 0.00995 else f"{seconds * 1e3:.1f} ms"
+
+
 def human_bytes(count: int) -> str:
     """Return a size in decimal units, as the Hub shows them: 491 MB, 1.12 GB."""
     value = float(count)

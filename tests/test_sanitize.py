@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rstitch_local.sanitize import human_bytes, one_line, safe_text, shown_list
+from rstitch_local.sanitize import human_bytes, human_seconds, one_line, safe_text, shown_list
 
 
 def test_safe_text_removes_control_characters() -> None:
@@ -31,3 +31,10 @@ def test_list_shows_its_first_items() -> None:
 )
 def test_human_bytes(count: int, shown: str) -> None:
     assert human_bytes(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.0, "0.0 ms"), (0.0021, "2.1 ms"), (0.045, "45 ms"), (0.9996, "1.0 s"), (12.34, "12.3 s")]
+)
+def test_human_seconds(seconds: float, shown: str) -> None:
+    assert human_seconds(seconds) == shown

@@ -29,7 +29,7 @@ _DEMO_ONLY = (
 
 @with_option_groups
 def ask(
-    question: Annotated[str, typer.Argument(help="The question; - reads it from stdin.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question; - reads it from stdin.")],
     *,
     models: Annotated[ModelOptions, Without("parallel")],
     router: RouterOption = None,

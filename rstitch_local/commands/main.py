@@ -7,6 +7,7 @@ Command modules import heavy packages when a command runs, so that `rstitch --he
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -60,6 +61,11 @@ for function in (
     app.command()(function)
 app.add_typer(pairs.group)
 app.add_typer(study.study)
+for group in (app, pairs.group, study.study):
+    for command in group.registered_commands:
+        # Typer keeps the line breaks of a docstring, which do not fit the width of the terminal.
+        paragraphs = inspect.cleandoc(command.callback.__doc__ or "" if command.callback else "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _show_version(requested: bool) -> None:

@@ -42,8 +42,8 @@ def _list_unless_subcommand(context: typer.Context, as_json: JsonOption = False)
 
 @group.command()
 def check(
-    first: Annotated[str, typer.Argument(metavar="A", help="GGUF file of the small model, or name of a pair.")],
-    second: Annotated[str | None, typer.Argument(metavar="[B]", help="GGUF file of the large model.")] = None,
+    first: Annotated[str, typer.Argument(metavar="SLM", help="GGUF file of the small model, or name of a pair.")],
+    second: Annotated[str | None, typer.Argument(metavar="LLM", help="GGUF file of the large model.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Report whether two models share their tokens, how other tokens are mapped, and what a swap costs.

@@ -67,9 +67,9 @@ def speed_up(latency: PairLatency, share: float, workload: Workload | None = Non
 
 
 def break_even_share(latency: PairLatency, workload: Workload | None = None) -> float | None:
-    """Return the LLM share above which both models are slower than the LLM alone; None if they are never faster.
+    """Return the LLM share above which stitching is slower than the LLM alone; None if it is never faster.
 
-    Rounded to 0.01. Below this share both models are not always faster.
+    Rounded to 0.01. Below this share stitching is not always faster.
     """
     shares = [i / 100 for i in range(1, 100)]
     faster = [share for share in shares if speed_up(latency, share, workload) > 1]
@@ -89,12 +89,12 @@ def describe(latency: PairLatency, workload: Workload | None = None) -> list[str
         lines.append(f"  {role.name}   " + "".join(f"{_duration(cost):>10}" for cost in costs))
     share = break_even_share(latency, workload)
     if share is None:
-        lines.append("For answers of equal length, both models are slower than the LLM alone on this machine.")
+        lines.append("For answers of equal length, stitching is slower than the LLM alone on this machine.")
     elif share >= 0.99:
-        lines.append("For answers of equal length, both models are faster than the LLM alone at any LLM share.")
+        lines.append("For answers of equal length, stitching is faster than the LLM alone at any LLM share.")
     else:
         lines.append(
-            f"For answers of equal length, both models are slower than the LLM alone above an LLM share of {share:.0%}."
+            f"For answers of equal length, stitching is slower than the LLM alone above an LLM share of {share:.0%}."
         )
     speed_ups = ", ".join(f"{speed_up(latency, share, workload):.2f}x at {share:.0%}" for share in SHARES)
     lines.append(f"Expected speed-up over the LLM alone, by LLM share: {speed_ups}.")

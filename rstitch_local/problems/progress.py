@@ -21,7 +21,7 @@ from rstitch_local.problems.observer import Observer, RunStart
 from rstitch_local.problems.reading import ProblemFile
 from rstitch_local.problems.run_folder import Answer, Key
 from rstitch_local.problems.tasks import Task
-from rstitch_local.sanitize import one_line
+from rstitch_local.sanitize import human_seconds, one_line
 
 if TYPE_CHECKING:
     from rstitch_local.decoding.step import Step
@@ -139,7 +139,7 @@ class _Display(LiveDisplay):
         position = f"{self._done_before + self._done}/{self._total}"
         return (
             f"{position}  {one_line(answer['id'], 40)}{sample}: {_verdict(answer)}; "
-            f"{slm + llm} tokens{llm_share}, {(answer['wall_ms'] or 0) / 1000:.1f} s; {self._accuracy}"
+            f"{slm + llm} tokens{llm_share}, {human_seconds((answer['wall_ms'] or 0) / 1e3)}; {self._accuracy}"
         )
 
     def _accuracy_text(self) -> str:
@@ -196,12 +196,12 @@ def _cost_lines(summary: Mapping[str, Any]) -> list[str]:
     if seconds["mean"] is not None:
         rate = summary["tokens_per_second"]
         lines.append(
-            f"{seconds['mean']:.1f} s per problem (median {seconds['median']:.1f})"
+            f"{human_seconds(seconds['mean'])} per problem (median {human_seconds(seconds['median'])})"
             + (f", {rate:.1f} tok/s" if rate else "")
         )
     if summary.get("llm_alone_seconds"):
         llm_seconds = summary["llm_alone_seconds"] / summary["problems"]
-        lines.append(f"Estimate for the LLM alone, same tokens: {llm_seconds:.1f} s per problem (calibration)")
+        lines.append(f"Estimate for the LLM alone, same tokens: {human_seconds(llm_seconds)} per problem (calibration)")
     return lines
 
 

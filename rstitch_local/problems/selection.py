@@ -78,7 +78,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     match = _SHARD.fullmatch(text.strip())
     index, shards = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= index <= shards:
-        raise UsageError("Invalid shard", f"`--shard {text}` is invalid.", "Use `--shard 1/4` to `--shard 4/4`.")
+        raise UsageError("Invalid shard", f"`--shard {text}` is invalid.", "Use `--shard I/N` with I from 1 to N.")
     return index, shards
 
 

@@ -125,8 +125,8 @@ def metadata_of(outcome: BenchOutcome) -> dict[str, str]:
 
 def _model_text(model: Mapping[str, Any]) -> str:
     return (
-        f"{model['file']} ({model['description']}), context {model['context']}, {model['threads']} threads, "
-        f"{model['gpu_layers']} GPU layers, KV cache {model['kv_type']}"
+        f"{model['file']} ({model['description']}), context {model['context']}, threads {model['threads']}, "
+        f"GPU layers {model['gpu_layers']}, KV cache {model['kv_type']}"
     )
 
 

@@ -156,4 +156,4 @@ def _describe(harm: HarmSearch, row: Answer) -> str:
             "recovered": "the LLM answers correctly after the whole answer",
         }[harm.outcome]
     text = one_line(row["pieces"][harm.position], 20)
-    return f"token {harm.position + 1} of {len(row['answer_tokens'])} ({text})"
+    return f"token {harm.position + 1} of {len(row['answer_tokens'])}: {text!r}"

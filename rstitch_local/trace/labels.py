@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rstitch_local.decoding.roles import Role
-from rstitch_local.sanitize import one_line
+from rstitch_local.sanitize import human_seconds, one_line
 from rstitch_local.trace.record import Trace
 
 STOP_REASONS = {
@@ -58,9 +58,10 @@ def settings_of(trace: Trace) -> dict[str, str]:
 def summary_line(trace: Trace) -> str:
     """Return one line: tokens by model, swaps, catch-up tokens, tokens per second, seconds."""
     slm, llm = trace.tokens.values()
+    speed = f"{trace.tokens_per_second:.1f} tok/s · {human_seconds(trace.wall_ms / 1e3)}"
     return (
         f"SLM {slm} + LLM {llm} tokens ({trace.llm_share:.0%} LLM) · {trace.swaps_up} up, {trace.swaps_down} down · "
-        f"{trace.catch_up_tokens} catch-up tokens · {trace.tokens_per_second:.1f} tok/s · {trace.wall_ms / 1e3:.1f} s"
+        f"{trace.catch_up_tokens} catch-up tokens · {speed}"
     )
 
 

@@ -70,7 +70,7 @@ class Trace:
     def __repr__(self) -> str:
         counts = ", ".join(f"{self.tokens[role]} {role.name}" for role in Role)
         return (
-            f"<Trace: {sum(self.tokens.values())} tokens ({counts}), {self.swaps_up} swaps to the LLM, "
+            f"<Trace: {sum(self.tokens.values())} tokens ({counts}), swaps to the LLM: {self.swaps_up}, "
             f"router={self.settings.get('router')!r}, seed={self.seed}, stop={self.stop!r}>"
         )
 

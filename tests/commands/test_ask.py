@@ -32,7 +32,7 @@ from rstitch_local.trace.columns import STORED_NAMES
 QUESTION = "What is the inner thing?"
 SUMMARY = re.compile(
     r"SLM (\d+) \+ LLM (\d+) tokens \((\d+)% LLM\) · (\d+) up, (\d+) down · "
-    r"(\d+) catch-up tokens · [\d.]+ tok/s · [\d.]+ s"
+    r"(\d+) catch-up tokens · [\d.]+ tok/s · [\d.]+ m?s"
 )
 # Characters that control a terminal; each byte appears once, so that a tiny model can generate them.
 UNSAFE = "A\x1b[31m\x07\u202eB\tC\x9bD"

@@ -37,6 +37,11 @@ def test_version() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"rstitch {__version__}\n", "")
 
 
+def test_help_wraps_the_paragraphs_of_a_docstring() -> None:
+    help_text = CliRunner().invoke(main.app, ["tune", "--help"], env={"COLUMNS": "200"}).stdout
+    assert "run the same command again to resume." in help_text
+
+
 def test_help_lists_commands_and_exit_codes() -> None:
     done = run("-h")
     assert done.returncode == 0

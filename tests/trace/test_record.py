@@ -194,7 +194,7 @@ def test_an_edited_record_is_read_or_refused(trace: Trace, data: st.DataObject) 
 def test_the_repr_has_the_main_numbers() -> None:
     trace = Trace(3, {"router": "entropy:0.02"}, tokens={Role.SLM: 6, Role.LLM: 2}, swaps_up=2, stop="eog")
     assert repr(trace) == (
-        "<Trace: 8 tokens (6 SLM, 2 LLM), 2 swaps to the LLM, router='entropy:0.02', seed=3, stop='eog'>"
+        "<Trace: 8 tokens (6 SLM, 2 LLM), swaps to the LLM: 2, router='entropy:0.02', seed=3, stop='eog'>"
     )
 
 

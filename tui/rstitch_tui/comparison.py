@@ -50,7 +50,9 @@ def verdict(old: Trace, new: Trace) -> str:
         else:
             change = f"{ratio:.1f}x faster" if ratio > 1 else f"{1 / ratio:.1f}x slower"
             parts.append(f"{change} ({_pace(new_ms)} instead of {_pace(old_ms)} ms per token)")
-    parts.append(f"{new.llm_share:.0%} instead of {old.llm_share:.0%} LLM tokens")
+    new_share, old_share = (f"{trace.llm_share:.0%}" for trace in (new, old))
+    same = new_share == old_share
+    parts.append(f"{new_share} LLM tokens in both" if same else f"{new_share} instead of {old_share} LLM tokens")
     summary = f"{router_label(str(new.settings.get('router', '')))}: {', '.join(parts)}; "
     unfinished = [name for name, trace in (("new", new), ("old", old)) if trace.stop not in ("eog", "stop")]
     if unfinished:

@@ -11,6 +11,7 @@ from rstitch_local.routing.spec import usable_spec
 from rstitch_local.sanitize import one_line
 from rstitch_tui.actions import answers, chats, models, settings
 from rstitch_tui.chat_host import ChatHost
+from rstitch_tui.chat_setting_fields import NUMBERS
 from rstitch_tui.chat_settings import stop_strings_from_arguments
 
 Action = Callable[[ChatHost, str], Awaitable[None] | None]
@@ -85,17 +86,18 @@ def find(name: str) -> SlashCommand:
     raise UsageError("Unknown command", f"There is no command /{one_line(name, 30)}.", hint)
 
 
-def _number_setting(field: str, kind: Callable[[str], object]) -> Action:
+def _number_setting(name: str) -> Action:
+    field = next(field for field in NUMBERS if field.name == name)
+
     def action(host: ChatHost, text: str) -> None:
         value: object = None
         if text not in ("", "auto"):
             try:
-                value = kind(text)
-            except ValueError:
-                raise UsageError(
-                    "Not a number", f"{field} must be a number or auto, not {one_line(text, 30)!r}."
-                ) from None
-        settings.change(host, **{field: value})
+                value = field.parse(text)
+            except ValueError as error:
+                message = f"{one_line(text, 30)!r} is not a value of /{name}."
+                raise UsageError("Invalid number", message, f"{error} auto resets it.") from None
+        settings.change(host, **{name: value})
 
     return action
 
@@ -171,11 +173,11 @@ _ALL = (
     SlashCommand("system", "System prompt", _system, takes="TEXT"),
     SlashCommand("router", "Router", _router, takes="SPEC"),
     SlashCommand("tau", "Entropy threshold", _tau, takes="NUMBER"),
-    SlashCommand("temperature", "Sampling: temperature", _number_setting("temperature", float), takes="NUMBER"),
-    SlashCommand("top_p", "Sampling: top-p", _number_setting("top_p", float), takes="NUMBER"),
-    SlashCommand("top_k", "Sampling: top-k", _number_setting("top_k", int), takes="NUMBER"),
-    SlashCommand("min_p", "Sampling: min-p", _number_setting("min_p", float), takes="NUMBER"),
-    SlashCommand("max_tokens", "Maximum tokens per answer", _number_setting("max_tokens", int), takes="NUMBER"),
+    SlashCommand("temperature", "Sampling: temperature", _number_setting("temperature"), takes="NUMBER"),
+    SlashCommand("top_p", "Sampling: top-p", _number_setting("top_p"), takes="NUMBER"),
+    SlashCommand("top_k", "Sampling: top-k", _number_setting("top_k"), takes="NUMBER"),
+    SlashCommand("min_p", "Sampling: min-p", _number_setting("min_p"), takes="NUMBER"),
+    SlashCommand("max_tokens", "Maximum tokens per answer", _number_setting("max_tokens"), takes="NUMBER"),
     SlashCommand("seed", "Random seed", _seed, needs="NUMBER"),
     SlashCommand("stop_strings", "Strings that end an answer", _stop_strings, takes="STRINGS"),
     SlashCommand("think", "Turn thinking on or off", _think, takes="on, off, auto"),

@@ -173,6 +173,25 @@ def test_regenerate_at_another_tau_side_by_side(tmp_path: Path) -> None:
     run(flow)
 
 
+def test_another_tau_starts_from_the_tau_of_the_answer(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="entropy:0.4") as chat:
+            await chat.ask(question(1))
+            await chat.send("/again 0.2")
+            await chat.quiet()
+            await chat.pilot.press("escape")
+            await chat.until(lambda: chat.app.screen is chat.app.chat_screen)
+            answer = chat.app.store.trace(chat.app.session.path[-1].id)
+            assert answer is not None
+            expected = "0.8" if answer.llm_share > 0.2 else "0.05"
+            await chat.send("/again")
+            await chat.quiet()
+            await chat.until(lambda: f"Now · tau {expected} " in chat.screen_text())
+            assert "Before · tau 0.2 " in chat.screen_text()
+
+    run(flow)
+
+
 def test_branch_from_the_inspector(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
@@ -410,7 +429,8 @@ def test_invalid_commands_show_errors(tmp_path: Path) -> None:
                 ("/rename", "needs an argument"),
                 ("/export pdf", "is not a format"),
                 ("/retry", "no answer yet"),
-                ("/temperature -1", "greater than or equal"),
+                ("/temperature -1", "Must be between 0 and 100"),
+                ("/top_p 2", "'2' is not a value of /top_p. Must be between 0 and 1. auto resets it."),
                 ("/context 5", "must be between"),
                 ("/undo", "No chat was deleted"),
                 ("/pair nobody", "no pair 'nobody'"),

@@ -10,6 +10,7 @@ from rstitch_local.routing.spec import one_spelling, with_tau
 from rstitch_local.sanitize import one_line
 from rstitch_local.trace.record import Trace
 from rstitch_tui.chat_host import Branch, ChatHost
+from rstitch_tui.comparison import tau_of
 from rstitch_tui.store.records import Message
 
 _CODE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -48,7 +49,7 @@ async def regenerate_at(host: ChatHost, tau: float | None = None) -> None:
     host.session.require_idle()
     trace = recorded_trace(host, answer)
     if tau is None:
-        tau = host.session.tau or _DEFAULT_TAU
+        tau = _tau_of_answer(host, trace) or host.session.tau or _DEFAULT_TAU
         tau = float(f"{tau * (4 if trace.llm_share > _MOSTLY_LLM else 0.25):.2g}")
     router = with_tau(host.session.router, tau)
     one_spelling(router)
@@ -56,6 +57,13 @@ async def regenerate_at(host: ChatHost, tau: float | None = None) -> None:
     close = await host.dialogs.open_comparison(trace, router)
     if not await host.request_answer(lambda: host.session.regenerate(answer, router=router)):
         close()
+
+
+def _tau_of_answer(host: ChatHost, trace: Trace) -> float | None:
+    """Return the tau an answer was generated at; None if its router is another rule than that of the chat."""
+    router = str(trace.settings.get("router", ""))
+    tau = tau_of(router)
+    return tau if tau is not None and with_tau(host.session.router, tau) == one_spelling(router) else None
 
 
 async def continue_answer(host: ChatHost) -> None:
