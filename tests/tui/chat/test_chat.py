@@ -201,7 +201,7 @@ def test_branch_from_the_inspector(tmp_path: Path) -> None:
             await chat.pilot.press("ctrl+g")
             await chat.until(lambda: "entropy" in chat.screen_text())
             await chat.pilot.press("home", *["right"] * 6)
-            await chat.until(lambda: " no. " in chat.screen_text())
+            await chat.until(lambda: " rank " in chat.screen_text())
             await chat.pilot.press("enter", "down", "enter")
             await chat.until(lambda: chat.app.screen is chat.app.chat_screen)
             await chat.quiet()

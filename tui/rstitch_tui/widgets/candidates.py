@@ -142,7 +142,7 @@ class Candidates(Widget, can_focus=True):
         if self._answer_row is None:
             note = "not in its top ten"
         else:
-            note = f"{'generated' if self._generated else 'ranked'} no. {self._answer_row + 1}"
+            note = f"{'generated, ' if self._generated else ''}rank {self._answer_row + 1}"
         gap = width - heading.cell_length - len(note)
         return heading if gap < 2 else heading + " " * gap + self._styled(note, "quiet")
 

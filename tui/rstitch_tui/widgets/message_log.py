@@ -1,6 +1,6 @@
 """The messages of a chat in a scrolling column; old ones are drawn only on request.
 
-Independent of the store: the owner passes the messages.
+Independent of the database: the owner passes the messages.
 """
 
 from __future__ import annotations
