@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from rstitch_local.decoding.roles import Role
@@ -59,19 +60,19 @@ class Form:
         name: the first part of the spec.
         numbers: the numbers that follow it.
         usual: an example value for each number, as text.
-        make: creates the router from the numbers and a seed.
-        rule: the class that `make` returns.
+        rule: the class of the router, or a function that creates it; called with the numbers.
         attributes: the router's attributes that hold the numbers, so that a spec can be read off a router.
         optional: a further number, 0 if it is omitted.
+        seeded: whether `rule` takes a seed after the numbers.
     """
 
     name: str
     numbers: tuple[Number, ...]
     usual: tuple[str, ...]
-    make: Callable[[Sequence[float], int], Router]
-    rule: type[Router]
+    rule: Callable[..., Router]
     attributes: tuple[str, ...] = ()
     optional: Number | None = None
+    seeded: bool = False
 
     @property
     def spelling(self) -> str:
@@ -120,6 +121,10 @@ class Form:
             raise ValueError("has a LOW above its HIGH")
         return self._without_zero_option(values)
 
+    def router(self, numbers: Sequence[float], seed: int) -> Router:
+        """Create the router from the numbers of `parse`."""
+        return self.rule(*numbers, seed) if self.seeded else self.rule(*numbers)
+
     def spec_of(self, router: Router) -> str:
         """Return the spec of a router of this kind."""
         values = self._without_zero_option([getattr(router, name) for name in self.attributes])
@@ -135,62 +140,26 @@ _TOKENS_HIGH = 10_000
 _DRAFT_HIGH = 32
 
 _ALL = (
-    Form("entropy", (TAU,), ("0.02",), lambda n, _: EntropyRouter(n[0]), EntropyRouter, ("tau",)),
-    Form(
-        "window",
-        (Number("K", 1, _TOKENS_HIGH, whole=True), TAU),
-        ("8", "0.003"),
-        lambda n, _: WindowRouter(int(n[0]), n[1]),
-        WindowRouter,
-        ("length", "tau"),
-    ),
-    Form(
-        "hysteresis",
-        (Number("HIGH"), Number("LOW")),
-        ("0.03", "0.01"),
-        lambda n, _: HysteresisRouter(n[0], n[1]),
-        HysteresisRouter,
-        ("high", "low"),
-    ),
-    Form(
-        "momentum",
-        # At a BETA of 1 the first entropy would decide about the whole answer.
-        (Number("BETA", 0, 0.999), TAU),
-        ("0.7", "0.01"),
-        lambda n, _: MomentumRouter(n[0], n[1]),
-        MomentumRouter,
-        ("beta", "tau"),
-    ),
-    Form(
-        "stay",
-        (Number("N", 1, _TOKENS_HIGH, whole=True), TAU),
-        ("4", "0.02"),
-        lambda n, _: StayRouter(int(n[0]), n[1]),
-        StayRouter,
-        ("shortest", "tau"),
-    ),
-    Form("one", (TAU,), ("0.02",), lambda n, _: OneTokenRouter(n[0]), OneTokenRouter, ("tau",)),
-    Form("margin", (Number("M", 0, 1),), ("0.3",), lambda n, _: MarginRouter(n[0]), MarginRouter, ("threshold",)),
-    Form(
-        "confidence",
-        (Number("T", 0, 1),),
-        ("0.6",),
-        lambda n, _: ConfidenceRouter(n[0]),
-        ConfidenceRouter,
-        ("threshold",),
-    ),
-    Form("random", (Number("P", 0, 1),), ("0.2",), lambda n, seed: RandomRouter(n[0], seed), RandomRouter, ("share",)),
+    Form("entropy", (TAU,), ("0.02",), EntropyRouter, ("tau",)),
+    Form("window", (Number("K", 1, _TOKENS_HIGH, whole=True), TAU), ("8", "0.003"), WindowRouter, ("length", "tau")),
+    Form("hysteresis", (Number("HIGH"), Number("LOW")), ("0.03", "0.01"), HysteresisRouter, ("high", "low")),
+    # At a BETA of 1 the first entropy would decide about the whole answer.
+    Form("momentum", (Number("BETA", 0, 0.999), TAU), ("0.7", "0.01"), MomentumRouter, ("beta", "tau")),
+    Form("stay", (Number("N", 1, _TOKENS_HIGH, whole=True), TAU), ("4", "0.02"), StayRouter, ("shortest", "tau")),
+    Form("one", (TAU,), ("0.02",), OneTokenRouter, ("tau",)),
+    Form("margin", (Number("M", 0, 1),), ("0.3",), MarginRouter, ("threshold",)),
+    Form("confidence", (Number("T", 0, 1),), ("0.6",), ConfidenceRouter, ("threshold",)),
+    Form("random", (Number("P", 0, 1),), ("0.2",), RandomRouter, ("share",), seeded=True),
     Form(
         "spec",
         (Number("N", 1, _DRAFT_HIGH, whole=True),),
         ("4",),
-        lambda n, _: SpeculativeRouter(int(n[0]), *n[1:]),
         SpeculativeRouter,
         ("length", "threshold"),
         Number("P", 0, 1),
     ),
-    Form("slm", (), (), lambda _, __: FixedRouter(Role.SLM), FixedRouter),
-    Form("llm", (), (), lambda _, __: FixedRouter(Role.LLM), FixedRouter),
+    Form("slm", (), (), partial(FixedRouter, Role.SLM)),
+    Form("llm", (), (), partial(FixedRouter, Role.LLM)),
 )
 FORMS = {form.name: form for form in _ALL}
 """Every built-in kind of router by its name."""

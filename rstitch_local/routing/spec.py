@@ -38,7 +38,7 @@ def router_from_spec(spec: str, *, seed: int = 0) -> Router:
     if custom is not None:
         return custom_router(custom, seed=seed)
     form, numbers = _parse(spec)
-    return form.make(numbers, seed)
+    return form.router(numbers, seed)
 
 
 def one_spelling(spec: str) -> str:
