@@ -34,7 +34,7 @@ from rstitch_local.files import write_json
 from rstitch_local.sanitize import one_line
 
 POLL_S = 0.25
-"""Seconds between two looks at a running pip."""
+"""Seconds between two polls of a running pip."""
 BLOCK_BYTES = 1 << 20
 MAX_PART_BYTES = 4 << 30
 """Limit of a part, so that a malicious zip archive cannot fill the disk."""

@@ -134,4 +134,4 @@ class PartialFile:
 def check_stop(should_stop: ShouldStop) -> None:
     """Raise CancelledError if the download should stop."""
     if should_stop():
-        raise CancelledError("Download stopped", "The next download of the file resumes here.")
+        raise CancelledError("Download stopped", "The next download of the file resumes from there.")
