@@ -18,7 +18,7 @@ _MAX_NAME = 30
 
 
 def pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Pairs of the catalog.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Pairs of the catalog.")],
 ) -> None:
     """Download the files of a pair, or resume an interrupted download."""
     # Imported here to keep `rstitch --help` fast: pydantic and rich.progress take 0.2 s.

@@ -143,7 +143,8 @@ def _parameter(name: str, parameter: inspect.Parameter, kind: type, info: Option
     required = parameter.default is parameter.empty
     default = info.show_default if isinstance(info.show_default, str) else parameter.default
     if isinstance(info, ArgumentInfo):
-        names: tuple[str, ...] = (info.metavar or name.upper(),)
+        repeated = "..." if get_origin(get_args(parameter.annotation)[0]) is list else ""
+        names: tuple[str, ...] = ((info.metavar or name.upper()) + repeated,)
     else:
         # In Annotated, Typer stores the first name in `default`.
         names = (str(info.default), *(info.param_decls or ()))
