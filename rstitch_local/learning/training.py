@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -124,20 +124,22 @@ class Training:
         problems = self._problems(0)
         self.latency_penalty = self._choose_latency_penalty(problems)
         untrained = network.policy()
+        # Of a small file the problems of the penalty are used again.
+        available = islice(chain(problems, self._problems(0)), len(self.train))
         if settings.warm_start == "rule":
             rollouts = self.sampler.sample(
-                list(islice(problems, _RULE_PROBLEMS)), lambda _: EntropyRuleRouter(untrained, settings.warm_tau)
+                list(islice(available, _RULE_PROBLEMS)), lambda _: EntropyRuleRouter(untrained, settings.warm_tau)
             )
         else:
             rollouts = self.sampler.sample(
-                list(islice(problems, _DIFFERENCE_PROBLEMS)), lambda _: ComparingRouter(untrained)
+                list(islice(available, _DIFFERENCE_PROBLEMS)), lambda _: ComparingRouter(untrained)
             )
         decisions = [decision for rollout in rollouts for decision in rollout.decisions]
         if not decisions:
             raise InputError(
                 "Nothing to decide",
                 f"The SLM's entropy is never above tau_ask, {settings.tau_ask:g}.",
-                "Use a smaller tau_ask.",
+                "Use a smaller tau_ask (`--tau-ask`).",
             )
         if settings.warm_start == "rule":
             agreement = imitate(network, decisions)

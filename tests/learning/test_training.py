@@ -79,6 +79,15 @@ def test_a_warm_start_from_differences(sampler: RolloutSampler, tmp_path: Path) 
     assert trained.history[0]["imitated"] > 0
 
 
+def test_a_warm_start_with_fewer_problems_than_the_automatic_penalty_uses(
+    sampler: RolloutSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_module, "_PENALTY_PROBLEMS", 100)
+    trained = training(sampler, tmp_path / "t", replace(SETTINGS, steps=1, latency_penalty=None))
+    trained.run()
+    assert trained.history[0]["decisions"] > 0
+
+
 def test_another_seed_gives_another_training(sampler: RolloutSampler, tmp_path: Path) -> None:
     settings = replace(SETTINGS, steps=1, latency_penalty=None)
     rewards = []

@@ -171,7 +171,7 @@ class InspectorScreen(Screen[tuple[int, Role, int] | None]):
         self.query_one("#title", Static).update(
             Content(
                 f"{len(trace.steps):,} tokens  ·  {trace.llm_share:.0%} by the LLM  ·  "
-                f"{trace.swaps_up:,} swaps up, {trace.swaps_down:,} down"
+                f"{trace.swaps_up:,} swap{'' if trace.swaps_up == 1 else 's'} up, {trace.swaps_down:,} down"
             )
         )
         self.query_one(TokenDetails).show(trace, self.index, self._token_text())
