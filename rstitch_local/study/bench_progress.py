@@ -17,7 +17,7 @@ from rstitch_local.problems.progress import LiveDisplay, print_bad_rows
 from rstitch_local.problems.reading import ProblemFile
 from rstitch_local.problems.run_folder import Answer, Key
 from rstitch_local.problems.tasks import Task
-from rstitch_local.sanitize import one_line
+from rstitch_local.sanitize import human_seconds, one_line
 from rstitch_local.study.bench_observer import BenchObserver, BenchStart
 from rstitch_local.study.formats import MISSING
 from rstitch_local.study.router_metrics import BASELINE, paired_ms
@@ -105,7 +105,7 @@ class _Display(LiveDisplay):
         seconds = (answer["wall_ms"] or 0) / 1e3
         return (
             f"{self._done}/{self._total}  {one_line(answer['id'], 40)}{sample}, {router}: {verdict}; "
-            f"{sum(answer['tokens'].values())} tokens, {seconds:.1f} s"
+            f"{sum(answer['tokens'].values())} tokens, {human_seconds(seconds)}"
         )
 
     def _router_cells(self, router: str) -> list[str]:
