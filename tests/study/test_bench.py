@@ -226,7 +226,7 @@ def test_progress_on_a_terminal_and_in_a_file(file: Path) -> None:
     run_bench(bench_job(file, file.parent / "again"), ["slm"], pair.load, lines_only)
     lines = plain.getvalue().splitlines()
     assert len(lines) == 12
-    assert any(line.endswith("q1, slm: wrong; 8 tokens, 0.1 s") for line in lines)
+    assert any(line.endswith("q1, slm: wrong; 8 tokens, 100 ms") for line in lines)
     with RunFolder(file.parent / "out" / "slm") as slm, RunFolder(file.parent / "out" / "llm") as llm:
         start = BenchStart(12, 12, {"llm": llm.answers, "slm": slm.answers})
     block = StringIO()
