@@ -45,7 +45,7 @@ def test_it_measures_stores_and_reports(home: Path, tiny_pair: TinyPair) -> None
     for words in (
         "Decoding one token after 256 cached tokens:",
         "Catch-up at a swap, by number of tokens:",
-        "For answers of equal length, both models are ",
+        "For answers of equal length, stitching is ",
         "Expected speed-up over the LLM alone, by LLM share: ",
         "x at 5%, ",
         "is used",
