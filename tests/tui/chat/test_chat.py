@@ -70,6 +70,21 @@ def test_next_turn_evaluates_only_new_tokens(tmp_path: Path) -> None:
     run(flow)
 
 
+def test_metrics_of_a_finished_answer_include_contexts_and_the_llm_alone(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="llm", size=(200, 40)) as chat:
+            await chat.ask(question())
+            await chat.until(lambda: "context SLM " in chat.screen_text())
+            assert "LLM alone" in chat.screen_text()
+            # The state of the models is redrawn without losing them.
+            chat.app.chat_screen.controller.show_settings()
+            await chat.pilot.pause()
+            assert "context SLM " in chat.screen_text()
+            assert "LLM alone" in chat.screen_text()
+
+    run(flow)
+
+
 def test_escape_stops_an_answer_that_continue_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="llm") as chat:

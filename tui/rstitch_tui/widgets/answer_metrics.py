@@ -70,6 +70,11 @@ class AnswerMetrics(Static):
         self._llm_alone_ms, self._status = llm_alone_ms, status
         self._redraw()
 
+    def show_status(self, status: str) -> None:
+        """Show other words before the same metrics."""
+        self._status = status
+        self._redraw()
+
     def on_resize(self, event: events.Resize) -> None:  # noqa: ARG002
         self._redraw()
 

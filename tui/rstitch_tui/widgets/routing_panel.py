@@ -77,8 +77,8 @@ class RoutingPanel(Vertical):
             strip = self.query_one(EntropyStrip)
             strip.tau = trace.taus[-1][1] if trace.taus else trace.settings.get("tau")
             strip.extend(trace.steps)
-        self.show_status(status)
+        self.query_one(AnswerMetrics).show(trace, status=status)
 
     def show_status(self, status: str) -> None:
-        """Show what the engine is doing before the metrics."""
-        self.query_one(AnswerMetrics).show(self._trace, status=status)
+        """Show what the engine is doing before the metrics, which stay."""
+        self.query_one(AnswerMetrics).show_status(status)
