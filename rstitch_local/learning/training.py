@@ -139,7 +139,7 @@ class Training:
             raise InputError(
                 "Nothing to decide",
                 f"The SLM's entropy is never above tau_ask, {settings.tau_ask:g}.",
-                "Use a smaller tau_ask (`--tau-ask`).",
+                "Use a smaller tau_ask.",
             )
         if settings.warm_start == "rule":
             agreement = imitate(network, decisions)
