@@ -67,16 +67,17 @@ def install_binding(python: Path, requirement: str) -> None:
     if is_installed(python):
         return
     command = [str(python), "-m", "pip", "install", "--verbose", requirement]
-    if os.environ.get("CMAKE_ARGS"):
+    own_build = bool(os.environ.get("CMAKE_ARGS"))
+    if own_build:
         # The user asks for a build of their own, for example with CUDA.
         command += ["--no-cache-dir", "--no-binary", BINDING]
-    elif has_wheel(python, requirement):
+    if own_build or not has_wheel(python, requirement):
+        require_compiler(os.environ)
+        minutes = COMPILE_CPU_SECONDS / (os.cpu_count() or 1) / 60
+        print(f"Compiling llama.cpp: about {max(1, round(minutes))} min on an idle machine, more with a GPU backend")
+    else:
+        # Still with the arguments and the progress of a compile: pip may find that wheel unsuitable.
         print(f"Installing {BINDING} from a wheel")
-        pip(python, "install", requirement)
-        return
-    require_compiler(os.environ)
-    minutes = COMPILE_CPU_SECONDS / (os.cpu_count() or 1) / 60
-    print(f"Compiling llama.cpp: about {max(1, round(minutes))} min on an idle machine, more with a GPU backend")
     started = time.monotonic()
     environment = {**os.environ, "CMAKE_ARGS": cmake_args(os.environ)}
     tail: deque[str] = deque(maxlen=60)
@@ -88,7 +89,7 @@ def install_binding(python: Path, requirement: str) -> None:
     if process.returncode:
         sys.stderr.writelines(tail)
         sys.exit(f"{BINDING} could not be installed; the end of pip's output is above. See docs/install.md.")
-    print(f"Compiled in {time.monotonic() - started:.0f} s")
+    print(f"Installed {BINDING} in {time.monotonic() - started:.0f} s")
 
 
 def show_progress(lines: Iterable[str], started: float, tail: deque[str]) -> None:
