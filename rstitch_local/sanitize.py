@@ -24,6 +24,11 @@ def safe_text(text: str) -> str:
     return "".join(c for c in text if c in _ALLOWED or not commands_terminal(c))
 
 
+def unix_lines(text: str) -> str:
+    r"""Return the text with \n at the end of each line, also where it was \r\n or \r, as terminals send on a paste."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def visible(text: str) -> str:
     """Return a short text, such as a token, with symbols for white space and code points for control characters."""
     # Imported here: the command line's help does not need it.

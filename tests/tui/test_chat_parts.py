@@ -23,8 +23,10 @@ from rstitch_tui.answer import Answer, Request
 from rstitch_tui.engine_events import AnswerEnded
 from rstitch_tui.engine_thread import EngineThread
 from rstitch_tui.estimate import LlmAloneEstimator
+from rstitch_tui.keys import ACTIONS
 from rstitch_tui.markdown import parser
 from rstitch_tui.pacing import Pace
+from rstitch_tui.slash_table import COMMANDS
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_commands_are_found_by_name_and_prefix() -> None:
 
 
 def test_every_command_has_usage_and_title() -> None:
-    for name, command in slash.COMMANDS.items():
+    for name, command in COMMANDS.items():
         assert command.name == name
         assert command.usage.startswith(f"/{name}")
         assert command.title
@@ -128,3 +130,36 @@ def test_drawing_stays_within_its_share(monkeypatch: pytest.MonkeyPatch) -> None
     assert not pace.allows()
     now = 201.0
     assert pace.allows()
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("retry", "retry"),
+        ("quit", "quit"),
+        ("exit", "quit"),
+        ("continue", "continue"),
+        ("inspect", "inspect"),
+        ("Regenerate", "retry"),
+        ("html", "export"),
+        ("clear", "new"),
+        ("download", "models"),
+        ("side by side", "again"),
+        ("system", "system"),
+        ("tau", "tau"),
+    ],
+)
+def test_search_finds_the_command_first(words: str, name: str) -> None:
+    assert slash.ranked(words)[0].name == name
+
+
+def test_search_without_words_lists_all_and_nonsense_none() -> None:
+    assert [command.name for command in slash.ranked("")] == list(COMMANDS)
+    assert slash.ranked("xyzzy") == []
+
+
+def test_names_and_aliases_are_unique_and_keys_exist() -> None:
+    names = [name for command in COMMANDS.values() for name in command.names]
+    assert len(set(names)) == len(names)
+    ids = {action.id for action in ACTIONS}
+    assert all(command.key in ids for command in COMMANDS.values() if command.key)

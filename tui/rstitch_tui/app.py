@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
 from rich.text import Text
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.binding import BindingType
-from textual.screen import Screen
 
 from rstitch_local import builtin
 from rstitch_local.catalog.catalog import load_catalog
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.loading import LoadOptions
 from rstitch_local.errors import StorageError
-from rstitch_tui import slash
 from rstitch_tui.app_settings import AppSettings
 from rstitch_tui.app_state import AppState
 from rstitch_tui.dialogs import ChatDialogs
@@ -69,9 +66,11 @@ class ChatApp(App[None]):
     """
 
     TITLE = "rstitch"
+    # The chat has a palette of its own, which finds the commands by name.
+    ENABLE_COMMAND_PALETTE = False
     # At the top, where notifications cover neither the prompt nor the routing panel.
     CSS = "ToastRack { dock: top; align: right top; }"
-    BINDINGS: ClassVar[list[BindingType]] = [binding("command_palette"), binding("quit")]
+    BINDINGS: ClassVar[list[BindingType]] = [binding("quit")]
 
     def __init__(self, store: Store, settings: AppSettings | None = None, start: Start | None = None) -> None:
         super().__init__()
@@ -176,19 +175,6 @@ class ChatApp(App[None]):
         self.dialogs.update_comparison(event.answer)
 
     # The app itself
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
-        """List the slash commands in the command palette."""
-        if screen is not self.chat_screen:
-            return
-        for command in slash.COMMANDS.values():
-            yield SystemCommand(command.title, command.usage, partial(self._run_command, command))
-
-    async def _run_command(self, command: slash.SlashCommand) -> None:
-        if command.needs:
-            self.chat_screen.composer.set_text(f"/{command.name} ")
-        else:
-            await self.chat_screen.action_slash(command.name)
 
     def action_help_quit(self) -> None:
         """Ctrl-C without a selection: stop the answer or the loading, but do not quit."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import groupby
 from typing import Any
 
 from textual.content import Content
@@ -53,6 +55,8 @@ class ChatController:
         self.ended_at = 0.0
         """When the last answer ended, by `time.monotonic`."""
         self._screen = screen
+        # With the time, newest first, like the prompts of the store.
+        self._commands: list[tuple[float, str]] = []
 
     @property
     def composer(self) -> Composer:
@@ -65,7 +69,7 @@ class ChatController:
     # What is shown
 
     async def show_chat(self) -> None:
-        self.composer.sent_messages = self.session.store.prompts(_PROMPTS)
+        self._show_history()
         await self.display.show_branch()
         self.show_settings()
         self.display.show_routing(self.selected_answer())
@@ -83,6 +87,16 @@ class ChatController:
         if self.session.answer is None:
             with self.errors_shown():
                 self.display.show_routing(self.selected_answer())
+
+    def remember_command(self, text: str) -> None:
+        """Add a command to the history of the prompt, until the chat is quit."""
+        self._commands.insert(0, (time.time(), text))
+        self._show_history()
+
+    def _show_history(self) -> None:
+        with self.errors_shown():
+            sent = heapq.merge(self.session.store.prompts(_PROMPTS), self._commands, reverse=True)
+            self.composer.sent_messages = [text for text, _ in groupby(text for _, text in sent)]
 
     def scroll_to_end(self) -> None:
         self.log_view.follow()
@@ -108,6 +122,9 @@ class ChatController:
 
     def notice(self, text: str, *, seconds: float = 4) -> None:
         self._screen.app.notify(text, markup=False, timeout=seconds)
+
+    def show_error(self, error: Exception) -> None:
+        show_error(self._screen.app, error)
 
     def errors_shown(self) -> AbstractContextManager[None]:
         return errors_shown(self._screen.app)
@@ -135,7 +152,7 @@ class ChatController:
         self.display.begin_answer()
         # The answer starts even if drawing fails.
         with self.errors_shown():
-            self.composer.sent_messages = self.session.store.prompts(_PROMPTS)
+            self._show_history()
             await self.display.show_branch()
             self.scroll_to_end()
             self.show_settings()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -43,8 +43,14 @@ class Dialogs(Protocol):
     ) -> None:
         """Offer what to do about a full context; the result is "forget" or "reload"."""
 
+    def open_palette(self, done: Callable[[str | None], Awaitable[None]]) -> None:
+        """Search the slash commands; the result is the name of the chosen one."""
+
     def open_help(self) -> None:
         """Show keys and commands."""
+
+    def themes(self) -> Sequence[str]:
+        """Return the names of the themes."""
 
     def choose_theme(self, name: str) -> None:
         """Change the theme, or open the list of themes if `name` is empty; raises UsageError for an unknown one."""
@@ -64,6 +70,9 @@ class ChatHost(Protocol):
 
     def notice(self, text: str, *, seconds: float = 4) -> None:
         """Show a notification."""
+
+    def show_error(self, error: Exception) -> None:
+        """Show an error as a notification."""
 
     def errors_shown(self) -> AbstractContextManager[None]:
         """Show errors that leave the block as notifications."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from textual.app import App
@@ -26,6 +26,7 @@ from rstitch_tui.screens.edit import EditScreen
 from rstitch_tui.screens.help import HelpScreen
 from rstitch_tui.screens.inspector import InspectorScreen
 from rstitch_tui.screens.models import ModelsScreen
+from rstitch_tui.screens.palette import PaletteScreen
 from rstitch_tui.session import Session
 
 
@@ -103,6 +104,12 @@ class ChatDialogs:
 
     def open_help(self) -> None:
         self._app.push_screen(HelpScreen(self._keymap))
+
+    def open_palette(self, done: Callable[[str | None], Awaitable[None]]) -> None:
+        self._app.push_screen(PaletteScreen(self._keymap), done)
+
+    def themes(self) -> Sequence[str]:
+        return sorted(self._app.available_themes)
 
     def choose_theme(self, name: str) -> None:
         if not name:

@@ -104,7 +104,7 @@ ACTIONS: Sequence[KeyAction] = (
 
 _BY_ID = {action.id: action for action in ACTIONS}
 # Textual's own actions: they work above every dialog. An app binds them in place of Textual's bindings without an id.
-_OF_TEXTUAL = ("quit", "command_palette")
+_OF_TEXTUAL = ("quit",)
 _MODIFIERS = {"alt", "ctrl", "hyper", "meta", "shift", "super"}
 # Terminals cannot distinguish Ctrl-M from Enter; Textual reports the first name only.
 _ALIASES = {alias: name for name, aliases in KEY_ALIASES.items() for alias in aliases}
@@ -220,9 +220,9 @@ def _is_printable(key: str) -> bool:
 
 
 def _editing_keys() -> set[str]:
-    from textual.widgets import TextArea
+    from rstitch_tui.widgets.editor import Editor
 
-    return {"tab", "shift+tab", *(made.key for made in Binding.make_bindings(TextArea.BINDINGS))}
+    return {"tab", "shift+tab", *(made.key for made in Binding.make_bindings(Editor.BINDINGS))}
 
 
 def _refuse_conflicts(rows: Sequence[KeyAction]) -> None:

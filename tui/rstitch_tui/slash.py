@@ -1,44 +1,34 @@
-"""The slash commands, which are also the entries of the command palette: names, arguments and actions."""
+"""Finds, completes and runs slash commands."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rstitch_local.errors import UsageError
-from rstitch_local.routing.spec import usable_spec
 from rstitch_local.sanitize import one_line
-from rstitch_tui.actions import answers, chats, models, settings
 from rstitch_tui.chat_host import ChatHost
-from rstitch_tui.chat_setting_fields import NUMBERS
-from rstitch_tui.chat_settings import stop_strings_from_arguments
+from rstitch_tui.slash_table import COMMANDS, SlashCommand
 
-Action = Callable[[ChatHost, str], Awaitable[None] | None]
+_BY_NAME = {name: command for command in COMMANDS.values() for name in command.names}
 
 
 @dataclass(frozen=True)
-class SlashCommand:
-    """A command.
+class Completion:
+    """A completion of the text in the prompt.
 
     Attributes:
-        name: what is typed after the slash.
-        title: what it does, for the palette, the help and the documentation.
-        action: called with the chat and the arguments as typed.
-        needs: name of a required argument.
-        takes: description of an optional argument.
+        text: the whole prompt after completion.
+        label: what the list shows.
+        title: explanation beside it.
+        complete: whether the text can be sent; otherwise an argument is missing.
     """
 
-    name: str
+    text: str
+    label: str
     title: str
-    action: Action
-    needs: str = ""
-    takes: str = ""
-
-    @property
-    def usage(self) -> str:
-        """The command with its arguments, such as "/rename TITLE"."""
-        return f"/{self.name} {self.needs}{f'[{self.takes}]' if self.takes else ''}".rstrip()
+    complete: bool
 
 
 def is_command(text: str) -> bool:
@@ -46,155 +36,98 @@ def is_command(text: str) -> bool:
     return text.startswith("/") and not text.startswith("//")
 
 
-async def run(host: ChatHost, text: str) -> None:
-    """Run a command line; errors are shown as notifications."""
+async def run(host: ChatHost, text: str) -> bool:
+    """Run a command line; errors are shown as notifications.
+
+    Returns:
+        False if the command or its arguments are invalid, so that the user wants to correct the text.
+    """
     name, _, arguments = text.strip().removeprefix("/").partition(" ")
-    name = name or "help"
     with host.errors_shown():
-        command = find(name)
-        if command.needs and not arguments.strip():
-            raise UsageError("Missing argument", f"/{command.name} needs an argument.", f"Usage: {command.usage}")
-        result = command.action(host, arguments.strip())
-        if result is not None:
-            await result
-
-
-def starting_with(prefix: str) -> list[SlashCommand]:
-    """Return the commands whose names start with `prefix`."""
-    return [command for name, command in COMMANDS.items() if name.startswith(prefix)]
-
-
-def completions(text: str) -> list[SlashCommand]:
-    """Return the commands that complete a text; none once an argument is typed."""
-    typing_name = is_command(text) and not any(character.isspace() for character in text)
-    return starting_with(text[1:]) if typing_name else []
+        command = None
+        try:
+            command = find(name or "help")
+            if command.needs and not arguments.strip():
+                raise UsageError("Missing argument", f"/{command.name} needs an argument.", f"Usage: {command.usage}")
+            result = command.action(host, arguments.strip())
+            if result is not None:
+                await result
+        except UsageError as error:
+            host.show_error(error)
+            return False
+    return True
 
 
 def find(name: str) -> SlashCommand:
-    """Return the command of that name, or the only one whose name starts with it.
+    """Return the command of that name or alias, or the only one with a name that starts with it.
 
     Raises:
         UsageError: there is none, or there are several.
     """
-    if name in COMMANDS:
-        return COMMANDS[name]
-    matches = [command.name for command in starting_with(name)] if name else []
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    prefixed = [other for other in _BY_NAME if name and other.startswith(name)]
+    matches = list({_BY_NAME[other].name: other for other in reversed(prefixed)}.values())[::-1]
     if len(matches) == 1:
-        return COMMANDS[matches[0]]
-    suggestions = matches or difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.5)
-    hint = f"Did you mean {', '.join('/' + each for each in suggestions)}?" if suggestions else "/help lists all."
-    raise UsageError("Unknown command", f"There is no command /{one_line(name, 30)}.", hint)
+        return _BY_NAME[matches[0]]
+    suggestions = matches or difflib.get_close_matches(name, _BY_NAME, n=3, cutoff=0.5)
+    hint = f"Did you mean {', '.join('/' + each for each in suggestions)}? " if suggestions else "/help lists all. "
+    message = f"There is no command /{one_line(name, 30)}."
+    raise UsageError("Unknown command", message, f"{hint}A question that starts with a slash needs two: //.")
 
 
-def _number_setting(name: str) -> Action:
-    field = next(field for field in NUMBERS if field.name == name)
+def ranked(words: str) -> list[SlashCommand]:
+    """Return the commands that match, best first.
 
-    def action(host: ChatHost, text: str) -> None:
-        value: object = None
-        if text not in ("", "auto"):
-            try:
-                value = field.parse(text)
-            except ValueError as error:
-                message = f"{one_line(text, 30)!r} is not a value of /{name}."
-                raise UsageError("Invalid number", message, f"{error} auto resets it.") from None
-        settings.change(host, **{name: value})
-
-    return action
+    A match of a whole name comes before the beginning of a name, a part of a name, the beginning of words of the title
+    and a part of the title. Aliases count as names. Ties keep the order of the table; no words match all commands.
+    """
+    wanted = words.lower().strip().removeprefix("/")
+    ranks = {name: _rank(command, wanted) for name, command in COMMANDS.items()}
+    return sorted(
+        (command for name, command in COMMANDS.items() if ranks[name] < _NO_MATCH), key=lambda each: ranks[each.name]
+    )
 
 
-def _system(host: ChatHost, text: str) -> None:
-    settings.show_or_change(host, "system", text)
+_NO_MATCH = 9
 
 
-def _think(host: ChatHost, text: str) -> None:
-    values = {"on": True, "off": False, "auto": None, "": None}
-    if text not in values:
-        raise UsageError(
-            "Invalid argument", f"{one_line(text, 30)!r} is not a value of /think.", "Use on, off or auto."
-        )
-    settings.change(host, thinking=values[text])
+def _rank(command: SlashCommand, wanted: str) -> int:
+    title = command.title.lower()
+    if wanted in command.names:
+        return 0
+    if command.name.startswith(wanted):
+        return 1
+    if any(name.startswith(wanted) for name in command.names):
+        return 2
+    if title.startswith(wanted):
+        return 3
+    if any(word.startswith(wanted) for word in title.split()) or f" {wanted}" in title:
+        return 4
+    if any(wanted in name for name in command.names):
+        return 5
+    if wanted in title or wanted in command.takes.lower():
+        return 6
+    return 7 if wanted and all(word in f"{command.names} {title}" for word in wanted.split()) else _NO_MATCH
 
 
-def _seed(host: ChatHost, text: str) -> None:
-    try:
-        seed = int(text)
-    except ValueError:
-        raise UsageError("Not a number", f"seed must be a whole number, not {one_line(text, 30)!r}.") from None
-    settings.change(host, seed=seed)
-
-
-def _router(host: ChatHost, text: str) -> None:
-    if text not in ("", "auto"):
-        # Creates the router once: a missing file or module is reported now, not by the next answer.
-        usable_spec(text)
-    settings.show_or_change(host, "router", text)
-
-
-def _stop_strings(host: ChatHost, text: str) -> None:
-    if text:
-        settings.change(host, stop=() if text == "auto" else stop_strings_from_arguments(text))
-    else:
-        settings.show_or_change(host, "stop", "")
-
-
-def _tau(host: ChatHost, text: str) -> None:
-    if text:
-        settings.set_tau(host, _number(text))
-    else:
-        tau = host.session.tau
-        host.notice(f"The router {host.session.router} has no threshold." if tau is None else f"tau: {tau:g}")
-
-
-def _again(host: ChatHost, text: str) -> Awaitable[None]:
-    return answers.regenerate_at(host, _number(text) if text else None)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError("Not a number", f"tau must be a number, not {one_line(text, 30)!r}.") from None
-
-
-_ALL = (
-    SlashCommand("new", "New chat", lambda h, _: chats.new_chat(h)),
-    SlashCommand("chats", "Open, rename or delete a chat", chats.list_chats, takes="words to search for"),
-    SlashCommand("search", "Search all chats", chats.list_chats, needs="WORDS"),
-    SlashCommand("rename", "Rename this chat", chats.rename, needs="TITLE"),
-    SlashCommand("delete", "Delete this chat", lambda h, _: chats.delete(h)),
-    SlashCommand("undo", "Restore the chat deleted last", lambda h, _: chats.restore(h)),
-    SlashCommand("export", "Export to a file", chats.export, takes="md, json or html, and a path"),
-    SlashCommand("models", "Load, download or switch models", lambda h, _: h.dialogs.open_models()),
-    SlashCommand("pair", "Load a pair by name", models.load_pair, needs="NAME"),
-    SlashCommand("unload", "Unload the models to free their memory", lambda h, _: models.unload(h)),
-    SlashCommand("context", "Reload the models with another context size", models.set_context, needs="TOKENS"),
-    SlashCommand("drop", "Forget the older half of the chat", lambda h, _: models.forget_older_half(h)),
-    SlashCommand("chat", "Settings of this chat", lambda h, _: settings.open_form(h)),
-    SlashCommand("system", "System prompt", _system, takes="TEXT"),
-    SlashCommand("router", "Router", _router, takes="SPEC"),
-    SlashCommand("tau", "Entropy threshold", _tau, takes="NUMBER"),
-    SlashCommand("temperature", "Sampling: temperature", _number_setting("temperature"), takes="NUMBER"),
-    SlashCommand("top_p", "Sampling: top-p", _number_setting("top_p"), takes="NUMBER"),
-    SlashCommand("top_k", "Sampling: top-k", _number_setting("top_k"), takes="NUMBER"),
-    SlashCommand("min_p", "Sampling: min-p", _number_setting("min_p"), takes="NUMBER"),
-    SlashCommand("max_tokens", "Maximum tokens per answer", _number_setting("max_tokens"), takes="NUMBER"),
-    SlashCommand("seed", "Random seed", _seed, needs="NUMBER"),
-    SlashCommand("stop_strings", "Strings that end an answer", _stop_strings, takes="STRINGS"),
-    SlashCommand("think", "Turn thinking on or off", _think, takes="on, off, auto"),
-    SlashCommand("retry", "Regenerate the answer", lambda h, _: answers.regenerate(h)),
-    SlashCommand("again", "Regenerate at another tau, side by side", _again, takes="TAU"),
-    SlashCommand("edit", "Edit the last question or a stopped answer", lambda h, _: answers.edit(h)),
-    SlashCommand("continue", "Continue a stopped answer", lambda h, _: answers.continue_answer(h)),
-    SlashCommand("inspect", "Inspect an answer token by token", lambda h, _: answers.inspect(h)),
-    SlashCommand("tokens", "Show answers as tokens or as Markdown", lambda h, _: h.toggle_tokens()),
-    SlashCommand("thinking", "Fold or unfold the thinking", lambda h, _: h.toggle_thinking()),
-    SlashCommand("copy", "Copy the answer", lambda h, _: answers.copy(h)),
-    SlashCommand("code", "Copy the last code block", lambda h, _: answers.copy_code(h)),
-    SlashCommand("theme", "Change the theme", lambda h, name: h.dialogs.choose_theme(name), takes="NAME"),
-    SlashCommand("settings", "Create the settings file", lambda h, _: settings.write_settings_file(h)),
-    SlashCommand("help", "Keys and commands", lambda h, _: h.dialogs.open_help()),
-    SlashCommand("quit", "Quit", lambda h, _: h.quit()),
-)
-
-COMMANDS = {command.name: command for command in _ALL}
-"""All commands by name."""
+def completions(host: ChatHost, text: str) -> Sequence[Completion]:
+    """Return the completions of the text in the prompt: commands, or the known arguments of a command."""
+    if not is_command(text) or "\n" in text:
+        return []
+    name, space, argument = text[1:].partition(" ")
+    if not space:
+        return [
+            Completion(
+                f"/{command.name}" if command.complete else f"/{command.name} ",
+                command.usage,
+                command.description,
+                command.complete,
+            )
+            for command in ranked(name)
+        ]
+    command = _BY_NAME.get(name)
+    if command is None or command.values is None:
+        return []
+    lines = [f"/{name} {value}" for value in command.values(host) if value.startswith(argument) and value != argument]
+    return [Completion(line, line, "", complete=True) for line in lines]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from chat_pilot import Chat, Gate, chatting, multi_turn_pair, question, run
+from textual import events
 from textual.widgets import TextArea
 
 from rstitch_local import builtin
@@ -149,6 +150,74 @@ def test_up_recalls_earlier_prompts(tmp_path: Path) -> None:
             assert composer.text == question(0)
             await chat.pilot.press(*["down"] * 9)
             assert composer.text == "a draft"
+
+    run(flow)
+
+
+def test_history_holds_commands_and_a_mistyped_one_is_kept(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            composer = chat.app.chat_screen.composer
+            await chat.ask(question(0))
+            await chat.send("/tau 0.04")
+            await chat.send("/sytem You are terse.")
+            await chat.until(lambda: composer.text == "/sytem You are terse.")
+            assert any("/system" in notice for notice in chat.notices)
+            composer.set_text("")
+            await chat.pilot.press("up", "up")
+            assert composer.text == "/tau 0.04"
+            await chat.pilot.press("up")
+            assert composer.text == question(0)
+
+    run(flow)
+
+
+def test_commands_are_chosen_from_the_list(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, loaded=False) as chat:
+            composer = chat.app.chat_screen.composer
+            await chat.pilot.press("slash", "t", "e", "tab")
+            assert composer.text == "/temperature"
+            composer.set_text("/re")
+            await chat.pilot.pause()
+            await chat.pilot.press("down", "down", "up", "down", "enter")
+            # The second match needs an argument.
+            assert composer.text == "/rename "
+            composer.set_text("/think o")
+            await chat.pilot.pause()
+            await chat.pilot.press("down", "down", "enter")
+            await chat.until(lambda: chat.app.session.settings.thinking is False)
+            composer.set_text("/theme nor")
+            await chat.pilot.pause()
+            await chat.pilot.press("tab", "enter")
+            await chat.until(lambda: chat.app.theme == "nord")
+
+    run(flow)
+
+
+def test_palette_runs_the_command_that_is_named(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.ask(question(0))
+            await chat.pilot.press("ctrl+p", *"retry", "enter")
+            await chat.until(lambda: chat.app.session.branch_positions())
+            await chat.quiet()
+            assert chat.app.models.ready
+            await chat.pilot.press("ctrl+p", *"rename", "enter")
+            await chat.until(lambda: chat.app.chat_screen.composer.text == "/rename ")
+            await chat.pilot.press("ctrl+p", *"xyzzy", "enter", "escape")
+            assert len(chat.app.screen_stack) == 2
+
+    run(flow)
+
+
+def test_pasted_carriage_returns_are_line_ends(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, loaded=False) as chat:
+            composer = chat.app.chat_screen.composer
+            composer.post_message(events.Paste("one\rtwo\r\nthree\n"))
+            await chat.until(lambda: composer.text)
+            assert composer.text == "one\ntwo\nthree\n"
 
     run(flow)
 

@@ -24,6 +24,7 @@ from rstitch_local.errors import CancelledError, StorageError
 from rstitch_tui import engine_thread, slash
 from rstitch_tui.chat_settings import ChatSettings
 from rstitch_tui.keys import ACTIONS
+from rstitch_tui.slash_table import COMMANDS
 from rstitch_tui.store.database import Database
 from rstitch_tui.store.store import Store
 
@@ -310,7 +311,7 @@ def test_no_command_crashes_the_app(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path) as chat:
             await chat.ask(question(0))
-            for name in slash.COMMANDS:
+            for name in COMMANDS:
                 if name == "quit":
                     continue
                 for word in dice.sample(words, 5):

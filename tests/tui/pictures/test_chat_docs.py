@@ -15,9 +15,9 @@ import screenshots
 from test_snapshots import RENEW
 from textual.theme import BUILTIN_THEMES
 
-from rstitch_tui.app_settings import AppSettings
+from rstitch_tui.app_settings import AppSettings, load
 from rstitch_tui.keys import ACTIONS, PLACES, key_names
-from rstitch_tui.slash import COMMANDS
+from rstitch_tui.slash_table import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs" / "chat.md"
@@ -37,7 +37,7 @@ def keys() -> str:
 
 
 def commands() -> str:
-    rows = [(f"`{command.usage}`", command.title) for command in COMMANDS.values()]
+    rows = [(f"`{command.usage}`", command.description) for command in COMMANDS.values()]
     return table(("command", "what it does"), *rows)
 
 
@@ -50,6 +50,13 @@ def settings() -> str:
         description = (field.description or "").replace(themes, "one of Textual's themes, which `/theme` lists")
         rows.append((f"`{name}`", default, description))
     return table(("field", "default", "meaning"), *rows)
+
+
+@pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL))
+def test_settings_example_is_valid(example: str, tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(example, encoding="utf-8")
+    assert load(path).keymap
 
 
 TABLES = {"keys": keys, "commands": commands, "settings": settings}

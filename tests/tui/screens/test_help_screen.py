@@ -6,7 +6,7 @@ from textual.pilot import Pilot
 
 from rstitch_tui.keys import ACTIONS, PLACES, key_names, resolve
 from rstitch_tui.screens.help import HelpScreen, TopicRows, topics
-from rstitch_tui.slash import COMMANDS
+from rstitch_tui.slash_table import COMMANDS
 
 
 def test_help_is_complete() -> None:
@@ -15,7 +15,7 @@ def test_help_is_complete() -> None:
     for action in ACTIONS:
         assert (key_names(action.keys), action.help) in rows
     for command in COMMANDS.values():
-        assert (command.usage, f"{command.title}.") in rows
+        assert (command.usage, f"{command.description}.") in rows
     assert [topic.heading for topic in help_topics if topic.heading in PLACES.values()] == list(PLACES.values())
     about = " ".join(text for _, text in help_topics[0].rows)
     assert len(help_topics[0].rows) == 5

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
+from rstitch_local.catalog.catalog import load_catalog
 from rstitch_local.decoding.roles import Role
 from rstitch_local.errors import UsageError
 from rstitch_local.sanitize import one_line
 from rstitch_tui.chat_host import ChatHost
 from rstitch_tui.model_loader import larger_context
 from rstitch_tui.store.records import Message
+
+
+def pair_names() -> Sequence[str]:
+    """Return the names of the pairs of the catalog."""
+    return load_catalog().names
 
 
 def load_pair(host: ChatHost, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import on
@@ -23,6 +24,7 @@ from rstitch_tui.chat_host import Dialogs
 from rstitch_tui.keys import binding
 from rstitch_tui.model_loader import ModelLoader
 from rstitch_tui.session import Session
+from rstitch_tui.slash_table import COMMANDS
 from rstitch_tui.widgets.composer import Composer
 from rstitch_tui.widgets.footer import KeyFooter
 from rstitch_tui.widgets.hints import Hints
@@ -54,6 +56,7 @@ class ChatScreen(Screen[None]):
         binding("tau_up", "tau(1)"),
         binding("again_at_another_tau", "slash('again')"),
         binding("edit_last", "slash('edit')"),
+        binding("command_palette", "palette"),
     ]
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-short"), (30, "-tall")]  # noqa: RUF012  declared as in Textual
 
@@ -79,6 +82,7 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self.controller = ChatController(self, session, models, dialogs)
         self._app_settings = app_settings
+        self._completions: Sequence[slash.Completion] = ()
         self.set_class(not app_settings.show_strip, "-no-strip")
 
     def compose(self) -> ComposeResult:
@@ -123,7 +127,9 @@ class ChatScreen(Screen[None]):
     @on(Composer.Sent)
     async def _sent(self, event: Composer.Sent) -> None:
         if slash.is_command(event.text):
-            await slash.run(self.controller, event.text)
+            self.controller.remember_command(event.text)
+            if not await slash.run(self.controller, event.text) and not self.composer.text:
+                self.composer.set_text(event.text)
             return
         text = event.text.removeprefix("/") if event.text.startswith("//") else event.text
         if not await answers.send(self.controller, text) and not self.composer.text:
@@ -131,9 +137,16 @@ class ChatScreen(Screen[None]):
 
     @on(Composer.Changed)
     def _show_hints(self) -> None:
-        commands = slash.completions(self.composer.text)
-        self.query_one(Hints).show([(command.usage, command.title) for command in commands])
-        self.composer.completion = f"/{commands[0].name} " if commands else ""
+        self._completions = slash.completions(self.controller, self.composer.text)
+        self.composer.set_completions([(each.text, each.complete) for each in self._completions])
+        self._draw_hints(None)
+
+    @on(Composer.CompletionSelected)
+    def _completion_selected(self, event: Composer.CompletionSelected) -> None:
+        self._draw_hints(event.index)
+
+    def _draw_hints(self, selected: int | None) -> None:
+        self.query_one(Hints).show([(each.label, each.title) for each in self._completions], selected)
 
     @on(Composer.Focused)
     def _prompt_focused(self) -> None:
@@ -161,6 +174,20 @@ class ChatScreen(Screen[None]):
     async def action_slash(self, text: str) -> None:
         """Run a slash command."""
         await slash.run(self.controller, text)
+
+    def action_palette(self) -> None:
+        """Search the commands."""
+
+        async def done(name: str | None) -> None:
+            if name is None:
+                return
+            command = COMMANDS[name]
+            if command.complete:
+                await slash.run(self.controller, f"/{name}")
+            else:
+                self.controller.focus_prompt(f"/{name} ")
+
+        self.controller.dialogs.open_palette(done)
 
     def action_stop(self) -> None:
         """Stop the answer or the loading; otherwise move between the prompt and the messages."""

@@ -18,7 +18,7 @@ from rstitch_local import paths
 from rstitch_local.sanitize import one_line, safe_text
 from rstitch_tui.keys import PLACES, key_names, remapped
 from rstitch_tui.screens.dialog import Dialog
-from rstitch_tui.slash import COMMANDS
+from rstitch_tui.slash_table import COMMANDS
 from rstitch_tui.widgets.line_input import LineInput
 from rstitch_tui.widgets.reflowed_text import ReflowedText
 
@@ -56,7 +56,7 @@ def topics(keymap: Mapping[str, str]) -> list[Topic]:
         for place, heading in PLACES.items()
     ]
     about = [sentence.format(data=paths.data_dir(), settings=paths.settings_file()) for sentence in _ABOUT]
-    commands = [(command.usage, f"{command.title}.") for command in COMMANDS.values()]
+    commands = [(command.usage, f"{command.description}.") for command in COMMANDS.values()]
     return [
         Topic("About", [("", safe_text(sentence)) for sentence in about]),
         *keys,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from itertools import groupby, islice
 from sqlite3 import Connection, Row
 from typing import Any
 
@@ -89,13 +88,14 @@ class Messages:
             if not changed.rowcount:
                 raise not_found("message", message_id)
 
-    def prompts(self, limit: int = 100) -> list[str]:
-        """Return the latest user messages of all chats, newest first, without consecutive repetitions."""
+    def prompts(self, limit: int = 100) -> list[tuple[float, str]]:
+        """Return the latest user messages of all chats with their times, newest first."""
         with self._database.cursor(
-            "SELECT text FROM messages JOIN chats ON chats.id = messages.chat"
-            " WHERE role = 'user' AND text <> '' AND deleted IS NULL ORDER BY messages.id DESC"
+            "SELECT messages.created, text FROM messages JOIN chats ON chats.id = messages.chat"
+            " WHERE role = 'user' AND text <> '' AND deleted IS NULL ORDER BY messages.id DESC LIMIT ?",
+            (limit,),
         ) as rows:
-            return [text for text, _ in islice(groupby(row["text"] for row in rows), limit)]
+            return [(row["created"], row["text"]) for row in rows]
 
     def trace(self, message_id: int) -> Trace | None:
         """Return the trace of an answer with its steps; None for a user's message.

@@ -24,7 +24,8 @@ class Composer(Editor):
 
     Attributes:
         sent_messages: messages sent before, newest first.
-        completion: text that Tab inserts; "" for none.
+        completions: whole texts that complete the text, and whether each can be sent as it is. Tab inserts the selected
+            or first one; up and down select, and Enter takes the selected one.
     """
 
     # Some terminals do not distinguish Shift-Enter and Ctrl-Enter from Enter; all distinguish Ctrl-J.
@@ -50,13 +51,21 @@ class Composer(Editor):
             super().__init__()
             self.text = text
 
+    class CompletionSelected(Message):
+        """The user selected a completion; `index` is None for none."""
+
+        def __init__(self, index: int | None) -> None:
+            super().__init__()
+            self.index = index
+
     class Focused(Message):
         """The prompt got the focus."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, placeholder="Ask a question; / for commands")
         self.sent_messages: Sequence[str] = ()
-        self.completion = ""
+        self.completions: Sequence[tuple[str, bool]] = ()
+        self._selected: int | None = None
         # Index in the history; None while the user's own draft is shown.
         self._history_index: int | None = None
         self._draft = ""
@@ -74,7 +83,12 @@ class Composer(Editor):
         self.insert("\n")
 
     def action_send(self) -> None:
-        """Send the text unless it is blank."""
+        """Send the text, or the selected completion, unless it is blank or lacks an argument."""
+        if self._selected is not None:
+            text, complete = self.completions[self._selected]
+            self.set_text(text)
+            if not complete:
+                return
         if self.text.strip():
             text = self.text
             self._history_index = None
@@ -85,15 +99,15 @@ class Composer(Editor):
         # Wrapped rows: the cursor moves through all rows of a long line before Up and Down change to the history.
         row = self.wrapped_document.location_to_offset(self.cursor_location).y
         last = self.wrapped_document.height - 1
-        if (event.key == "up" and row == 0 and self._recall(1)) or (
-            event.key == "down" and row == last and self._recall(-1)
+        if (event.key == "up" and row == 0 and (self._select(-1) or self._recall(1))) or (
+            event.key == "down" and row == last and (self._select(1) or self._recall(-1))
         ):
             event.stop()
             event.prevent_default()
-        elif event.key == "tab" and self.completion:
+        elif event.key == "tab" and self.completions:
             event.stop()
             event.prevent_default()
-            self.set_text(self.completion)
+            self.set_text(self.completions[self._selected or 0][0])
         elif (
             (bound := self.screen.active_bindings.get(event.key)) is not None
             and bound.node is self
@@ -105,6 +119,22 @@ class Composer(Editor):
             await self.run_action(bound.binding.action)
         else:
             await super()._on_key(event)
+
+    def set_completions(self, completions: Sequence[tuple[str, bool]]) -> None:
+        """Set the completions of the present text; none is selected."""
+        self.completions, self._selected = completions, None
+
+    def _select(self, by: int) -> bool:
+        """Select the completion below (1) or above (-1); returns whether there are completions to move in.
+
+        While earlier messages are recalled, the keys stay with them.
+        """
+        if not self.completions or self._history_index is not None or (by < 0 and self._selected is None):
+            return False
+        index = (-1 if self._selected is None else self._selected) + by
+        self._selected = None if index < 0 else min(index, len(self.completions) - 1)
+        self.post_message(self.CompletionSelected(self._selected))
+        return True
 
     def _recall(self, by: int) -> bool:
         """Show an older (1) or newer (-1) message; return whether there was one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.widgets import Input
 
-from rstitch_local.sanitize import safe_text
+from rstitch_local.sanitize import safe_text, unix_lines
 
 
 class LineInput(Input):
@@ -23,4 +23,4 @@ class LineInput(Input):
 
     def validate_value(self, value: str) -> str:
         # Typed, pasted and assigned text all passes through here.
-        return safe_text(value).replace("\n", " ")
+        return safe_text(unix_lines(value)).replace("\n", " ")
