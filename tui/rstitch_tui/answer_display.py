@@ -48,8 +48,8 @@ class AnswerDisplay:
         self._routing.show(trace, self._models.status)
 
     def show_status(self) -> None:
-        """Draw the state of the models, unless an answer is being generated."""
-        if self._session.answer is None:
+        """Draw the state of the models, unless an answer is being generated or the chat is closing."""
+        if self._session.answer is None and self._screen.is_running:
             self._routing.show_status(self._models.status)
 
     def begin_answer(self) -> None:

@@ -75,6 +75,9 @@ class ChatController:
         self.display.show_routing(self.selected_answer())
 
     def show_settings(self) -> None:
+        if not self._screen.is_running:
+            # The app is quitting while models are loaded; the widgets are gone.
+            return
         session = self.session
         rest = f"  ·  {one_line(self.models.pair_name or 'no models', 40)}  ·  {session.router}"
         title = one_line(session.title or "New chat", max(8, min(60, self._screen.size.width - len(rest) - 2)))

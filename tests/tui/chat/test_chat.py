@@ -215,7 +215,7 @@ def test_pasted_carriage_returns_are_line_ends(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, loaded=False) as chat:
             composer = chat.app.chat_screen.composer
-            composer.post_message(events.Paste("one\rtwo\r\nthree\n"))
+            chat.app.post_message(events.Paste("one\rtwo\r\nthree\n"))
             await chat.until(lambda: composer.text)
             assert composer.text == "one\ntwo\nthree\n"
 
