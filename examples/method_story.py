@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rstitch_local import Role, inspect_all, load_pair
 from rstitch_local.builtin.word_problems import generate
-from rstitch_local.problems.answers import last_boxed
+from rstitch_local.problems.boxes import last_boxed
 
 SEED = 11  # problems that were not used for training
 PROBLEMS = 20

@@ -28,7 +28,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.loading import LoadOptions, load_pair
 from rstitch_local.engine.pair import Pair
-from rstitch_local.problems.answers import last_boxed
+from rstitch_local.problems.boxes import last_boxed
 
 # Methods of ForeignBridge that take its time.
 _TIMED = ("retokenize", "continuations")

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.decoding.thinking import strip_thinking
 from rstitch_local.problems import notation
-from rstitch_local.problems.answers import last_boxed
+from rstitch_local.problems.answers import final_answer
 from rstitch_local.problems.grading import Grader
 
 AUTOMATIC_PENALTY = 0.3
@@ -79,7 +78,7 @@ class AnswerChecker:
         Raises:
             GraderError: the grading process was needed and cannot be started.
         """
-        answer = last_boxed(strip_thinking(text))
+        answer = final_answer(text, gold)
         if answer is not None:
             normalized = notation.normal_form(gold)
             if normalized and normalized == notation.normal_form(answer):

@@ -10,34 +10,12 @@ from fractions import Fraction
 
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-from rstitch_local.decoding.thinking import strip_thinking
 from rstitch_local.problems import notation
-from rstitch_local.problems.answers import hash_marked, last_boxed, stated_answer
 
 LONGEST_ANSWER = 2000
 """In characters. A longer answer is compared by spelling only, not parsed."""
-_TAIL = 4000
 _RELATIVE_TOLERANCE = Fraction(1, 10**6)
 _CONFIG = (LatexExtractionConfig(), ExprExtractionConfig())
-
-
-def extract(text: str) -> str | None:
-    r"""Return the final answer of a text, reasoning excluded: its last box, `#### 18`, or the last expression."""
-    body = strip_thinking(text)
-    boxed = last_boxed(body)
-    if boxed is not None:
-        return boxed
-    marked = hash_marked(body)
-    if marked is not None:
-        return marked
-    tail = body[-_TAIL:]
-    if len(body) > _TAIL:
-        # A cut inside `$...$` would swap the inside and outside of all following pairs of dollars.
-        tail = tail.partition("\n")[2] or tail
-    parsed = parse(tail, extraction_config=_CONFIG, parsing_timeout=None)
-    if len(parsed) > 1 and isinstance(parsed[-1], str) and parsed[-1].strip():
-        return parsed[-1].strip()
-    return stated_answer(tail)
 
 
 def equivalent(gold: str, answer: str) -> bool:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from rstitch_local.problems.answers import last_boxed
+from rstitch_local.problems.boxes import last_boxed
 
 ANSWER_FIELDS = ("answer", "final_answer")
 SOLUTION_FIELD = "solution"

@@ -1,6 +1,6 @@
 """Grading in a separate process with a time limit: the client.
 
-Starts the grading process (grading_worker.py), and restarts it if it hangs or dies. Extracts boxed answers itself;
+Starts the grading process (grading_worker.py), and restarts it if it hangs or dies. Extracts the answers itself;
 everything mathematical happens in the grading process.
 """
 
@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rstitch_local
-from rstitch_local.decoding.thinking import strip_thinking
 from rstitch_local.errors import RStitchError
-from rstitch_local.problems.answers import last_boxed
+from rstitch_local.problems.answers import final_answer
 
 RULES_VERSION = 2
 """Increased whenever a change of extraction or equivalence changes a verdict, so that runs can be told apart."""
@@ -81,9 +80,10 @@ class Grader:
         Raises:
             GraderError: the grading process cannot be started.
         """
-        text = text[-_LONGEST_TEXT:]
-        boxed = last_boxed(strip_thinking(text))
-        return self._request(gold, {"gold": gold, "text": text if boxed is None else "", "answer": boxed}, boxed)
+        answer = final_answer(text[-_LONGEST_TEXT:], gold)
+        if gold is None or answer is None:
+            return Verdict(answer, None if gold is None else False)
+        return self._compare(gold, answer)
 
     def close(self) -> None:
         """Kill the process."""
@@ -103,10 +103,9 @@ class Grader:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def _request(self, gold: str | None, job: dict[str, str | None], answer: str | None) -> Verdict:
-        wrong = None if gold is None else False
+    def _compare(self, gold: str, answer: str) -> Verdict:
         self._await_ready()
-        line = json.dumps(job).encode("ascii") + b"\n"
+        line = json.dumps({"gold": gold, "answer": answer}).encode("ascii") + b"\n"
         try:
             assert self._process.stdin is not None
             self._process.stdin.write(line)
@@ -114,16 +113,16 @@ class Grader:
             reply = self._replies.get(timeout=self._time_limit_seconds)
         except queue.Empty:
             self._restart()
-            return Verdict(answer, wrong, f"grading took longer than {self._time_limit_seconds:g} s")
+            return Verdict(answer, False, f"grading took longer than {self._time_limit_seconds:g} s")
         except OSError:
             reply = None
         if reply is None:
             self._restart()
-            return Verdict(answer, wrong, "the grading process died")
+            return Verdict(answer, False, "the grading process died")
         message = json.loads(reply)
         if "failure" in message:
-            return Verdict(answer, wrong, f"not gradable ({message['failure']})")
-        return Verdict(message["answer"], message["correct"])
+            return Verdict(answer, False, f"not gradable ({message['failure']})")
+        return Verdict(answer, message["correct"])
 
     def _await_ready(self) -> None:
         if self._ready:

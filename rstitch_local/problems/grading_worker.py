@@ -17,7 +17,7 @@ MEMORY_LIMIT_BYTES = 4 * 1024**3
 
 
 def main() -> None:
-    """Reply to each `{"gold", "text", "answer"}` with `{"answer", "correct"}` or `{"failure"}` until stdin ends."""
+    """Reply to each `{"gold", "answer"}` with `{"correct"}` or `{"failure"}` until stdin ends."""
     limit_seconds = float(sys.argv[1])
     # Libraries may print to stdout, so the replies get a separate stream.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
@@ -26,7 +26,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     _limit_memory()
     try:
-        from rstitch_local.problems.equivalence import equivalent, extract
+        from rstitch_local.problems.equivalence import equivalent
     except ImportError as error:
         _reply(replies, {"fatal": str(error)})
         return
@@ -38,10 +38,7 @@ def main() -> None:
         with open(os.devnull, "w") as nowhere:  # noqa: PTH123
             faulthandler.dump_traceback_later(limit_seconds + 5, exit=True, file=nowhere)
             try:
-                answer = extract(job["text"]) if job["answer"] is None else job["answer"]
-                gold = job["gold"]
-                correct = None if gold is None else answer is not None and equivalent(gold, answer)
-                verdict: dict[str, object] = {"answer": answer, "correct": correct}
+                verdict: dict[str, object] = {"correct": equivalent(job["gold"], job["answer"])}
             except (Exception, RecursionError, MemoryError) as error:
                 # Parsers raise all kinds of exceptions on unusual text; none of it is a correct answer.
                 verdict = {"failure": type(error).__name__}

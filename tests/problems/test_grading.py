@@ -24,6 +24,8 @@ def test_verdicts(grader: Grader) -> None:
     assert grader.grade("0.5", "so it is 0.25") == Verdict("0.25", False)
     assert grader.grade(None, "so \\boxed{3}") == Verdict("3", None)
     assert grader.grade("3", "") == Verdict(None, False)
+    assert grader.grade("E", "\\boxed{\\text{(E) } 7}") == Verdict("E", True)
+    assert grader.grade("9500", "The profit is $9{,}500.") == Verdict("9500", True)
     assert grader.grade("é", "\\boxed{é}\u2028") == Verdict("é", True)
 
 
@@ -64,7 +66,7 @@ def test_a_crash_costs_one_verdict() -> None:
 def test_output_of_libraries_is_not_read_as_a_verdict() -> None:
     noisy = (
         "import sys, rstitch_local.problems.equivalence as e; from rstitch_local.problems.grading_worker import main;"
-        "quiet = e.extract; e.extract = lambda text: print('{}', flush=True) or quiet(text);"
+        "quiet = e.equivalent; e.equivalent = lambda *texts: print('{}', flush=True) or quiet(*texts);"
         "sys.argv = ['worker', '30']; main()"
     )
     with Grader(30, [*PYTHON, noisy]) as grader:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import re
-
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.thinking import strip_thinking
 from rstitch_local.errors import RStitchError
-from rstitch_local.problems.answers import hash_marked, last_boxed
+from rstitch_local.problems import answers
 from rstitch_local.problems.notation import normal_form, number
 from rstitch_local.routing.spec import tau_of_spec
 from rstitch_local.sanitize import one_line
 from rstitch_local.trace.record import Trace
 
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _LONGEST_ANSWER = 200
 _SAME_PACE = 0.05
 """Relative difference below which two paces count as equal; repeated runs of one answer differ as much."""
 
 
 def final_answer(text: str) -> str:
-    r"""Return the last `\boxed{}` or `####` of an answer, else its last number, else the whole text."""
-    answer = strip_thinking(text)
-    marked = last_boxed(answer) or hash_marked(answer)
-    if marked is not None:
-        return marked.strip()
-    numbers = _NUMBER.findall(answer)
-    return numbers[-1] if numbers else " ".join(answer.split())
+    """Return the final answer of a text as grading finds it, else the whole text without its reasoning."""
+    return answers.final_answer(text) or " ".join(strip_thinking(text).split())
 
 
 def same_answer(first: str, second: str) -> bool:
