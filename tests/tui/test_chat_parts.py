@@ -1,4 +1,4 @@
-"""Small parts of the chat: Markdown of models, the estimate of the LLM alone, commands by name, pacing."""
+"""Small parts of the chat: the estimate of the LLM alone, commands by name, pacing."""
 
 from __future__ import annotations
 
@@ -24,28 +24,8 @@ from rstitch_tui.engine_events import AnswerEnded
 from rstitch_tui.engine_thread import EngineThread
 from rstitch_tui.estimate import LlmAloneEstimator
 from rstitch_tui.keys import ACTIONS
-from rstitch_tui.markdown import parser
 from rstitch_tui.pacing import Pace
 from rstitch_tui.slash_table import COMMANDS
-
-
-@pytest.mark.parametrize(
-    ("source", "html"),
-    [
-        ("26*5=130\n68*6=408", "<p>26*5=130<br />\n68*6=408</p>"),
-        ("(2+3)*(4)", "<p>(2+3)*(4)</p>"),
-        ("*so* and **so** 3 * 4", "<p><em>so</em> and <strong>so</strong> 3 * 4</p>"),
-        (r"\(a_1*b_2*c\) and \[x\]", "<p><code>a_1*b_2*c</code> and <code>x</code></p>"),
-        ("\\[\n12 + 30\n\\]", "<p><code>12 + 30</code></p>"),
-        ("$$a*b$$ costs $5 or $6", "<p><code>a*b</code> costs $5 or $6</p>"),
-        (r"\[ never closed", "<p>[ never closed</p>"),
-        ("`\\[a\\]`", "<p><code>\\[a\\]</code></p>"),
-        ("```\n2*3*4\n\\[x\\]\n```", "<pre><code>2*3*4\n\\[x\\]\n</code></pre>"),
-        ("<b>x</b>", "<p>&lt;b&gt;x&lt;/b&gt;</p>"),
-    ],
-)
-def test_markdown_preserves_mathematics(source: str, html: str) -> None:
-    assert parser().render(source).strip() == html
 
 
 def trace(tokens: int, llm: Usage, resumed_tokens: int = 0) -> Trace:

@@ -5,6 +5,7 @@ Independent of the store, the engine and other messages.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ from rstitch_local.decoding.step import Step
 from rstitch_local.decoding.thinking import split_thinking, thinking_steps
 from rstitch_local.sanitize import safe_text
 from rstitch_tui.keys import binding
-from rstitch_tui.widgets.message_body import MessageBody, is_fast_markdown
+from rstitch_tui.widgets.message_body import MessageBody
 from rstitch_tui.widgets.plain_text import as_steps
 from rstitch_tui.widgets.thinking_view import ThinkingView
 
@@ -113,6 +114,7 @@ class MessageView(Vertical, can_focus=True):
         self.finished = finished
         self.colored = True
         self.tau: float | None = None
+        self._drawing = asyncio.Lock()
         self._title = Static(classes="title", markup=False)
         self._thinking = ThinkingView()
         self._body = MessageBody()
@@ -125,7 +127,7 @@ class MessageView(Vertical, can_focus=True):
         yield self._notice
 
     async def on_mount(self) -> None:
-        await self.redraw()
+        await self._draw()
 
     def set_title(self, title: Content | str) -> None:
         """Set the line above the text."""
@@ -141,44 +143,34 @@ class MessageView(Vertical, can_focus=True):
         """Append tokens and draw them."""
         self.steps += steps
         self.text += safe_text("".join(step.text for step in steps))
-        if self._body.shows_tokens:
-            self._body.extend_tokens(steps)
-        elif self.is_mounted and self._is_drawn_as_tokens():
-            await self.redraw()
-        elif self.is_mounted:
-            await self._draw_text()
+        if self.is_mounted:
+            await self._draw()
 
     async def finish(self, text: str, steps: Sequence[Step]) -> None:
-        """Set the complete answer and draw it again as a whole."""
+        """Set the complete answer and draw it."""
         self.text, self.steps, self.finished = safe_text(text), list(steps), True
-        await self.redraw()
+        await self._draw()
 
-    async def redraw(self) -> None:
-        """Draw the whole message, unless it was removed: an answer may end after the user has changed the branch."""
-        if not self.is_attached:
-            return
-        if self._is_drawn_as_tokens():
-            await self._thinking.show("", tokens=0, seconds=0.0, unfolded=False)
-            prefix = safe_text(self.prefix)
-            await self._body.show_tokens(prefix, self.steps, tau=self.tau, colored=self.colored)
-        else:
-            await self._body.clear()
-            await self._draw_text()
+    async def _draw(self) -> None:
+        """Draw what has changed, unless the message was removed: an answer may end after a change of the branch."""
+        # The app draws new tokens while this widget handles keys: of two drawings at a time, one would be lost.
+        async with self._drawing:
+            if not self.is_attached:
+                return
+            if self.role == "user":
+                await self._body.show_plain_text(self.text)
+            elif self.as_tokens and self.steps:
+                await self._thinking.show("", tokens=0, seconds=0.0, unfolded=False)
+                await self._body.show_tokens(safe_text(self.prefix), self.steps, tau=self.tau, colored=self.colored)
+            else:
+                await self._draw_answer()
 
-    def _is_drawn_as_tokens(self) -> bool:
-        return self.role == "assistant" and self.as_tokens and bool(self.steps)
-
-    async def _draw_text(self) -> None:
-        if not self.is_attached:
-            return
-        if self.role == "user":
-            await self._body.show_text(self.text, markdown=False)
-            return
+    async def _draw_answer(self) -> None:
         thinking, answer = split_thinking(self.text, self.opens_thinking, finished=self.finished)
         tokens = self._thinking_tokens() if thinking else 0
         seconds = sum(step.ms for step in self.steps[:tokens]) / 1e3
         await self._thinking.show(thinking, tokens=tokens, seconds=seconds, unfolded=self.unfolded)
-        await self._body.show_text(answer, markdown=is_fast_markdown(answer))
+        await self._body.show_text(answer)
 
     def _thinking_tokens(self) -> int:
         """Return the number of tokens in the thinking, without those of the prefix."""
@@ -205,8 +197,8 @@ class MessageView(Vertical, can_focus=True):
 
     async def watch_as_tokens(self) -> None:
         if self.is_mounted:
-            await self.redraw()
+            await self._draw()
 
     async def watch_unfolded(self) -> None:
-        if self.is_mounted and not self._body.shows_tokens:
-            await self._draw_text()
+        if self.is_mounted:
+            await self._draw()
