@@ -24,6 +24,7 @@ PYTHON_ARGUMENTS = {
     "--shard": "shard=...",
     "--slm": "slm=...",
     "--strict": "strict=...",
+    "--trust-models": "LoadOptions(trust_models=True)",
 }
 """The Python argument for each command-line option that appears in a message or hint outside `commands`."""
 

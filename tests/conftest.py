@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from tiny_pair import TinyPair, write_pair
 
 from rstitch_local import LoadOptions, Pair, load_pair
+from rstitch_local.engine.tried_files import FilesOnTrial
 from rstitch_local.llama.weights import Weights
 
 
@@ -17,6 +18,15 @@ def ctrl_c() -> None:
     """Restore Python's handler: shells start background jobs with Ctrl-C ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_trials() -> Iterator[Callable[[FilesOnTrial], bool]]:
+    """Load new files without a trial, which takes a second. Yields the replaced method, for tests of trials."""
+    were_tried = FilesOnTrial.were_tried
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FilesOnTrial, "were_tried", lambda _files: True)
+        yield were_tried
 
 
 @pytest.fixture(scope="session")

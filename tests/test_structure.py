@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "paths": set[str](),
     "sanitize": set[str](),
     "interrupts": set[str](),
+    "workers": set[str](),
     "files": {"errors"},
     "plotting": {"errors"},
     "builtin": set[str](),
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     "trace": {"routing", "decoding", "llama", "errors", "sanitize"},
     "catalog": {"errors", "files", "paths", "sanitize"},
     # `load_pair("name")` looks the name up in the catalog.
-    "engine": {"trace", "routing", "llama", "decoding", "catalog", "errors", "paths", "sanitize"},
+    "engine": {"trace", "routing", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize", "workers"},
     "costs": {"engine", "trace", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize"},
     "problems": {"engine", "trace", "catalog", "routing", "decoding", "errors", "files", "interrupts", "sanitize"},
     "study": {

@@ -22,10 +22,14 @@ def open_pair(choice: PairChoice, options: LoadOptions) -> Pair:
         tasks = {role: bars.add_task(f"Loading {role.name}", total=1.0) for role in Role}
 
         def report(role: Role, share: float) -> bool:
-            bars.update(tasks[role], completed=share)
+            bars.update(tasks[role], description=f"Loading {role.name}", completed=share)
             return True
 
-        pair = load_choice(choice, options, report)
+        def report_trial(role: Role) -> bool:
+            bars.update(tasks[role], description=f"Checking {role.name} once")
+            return True
+
+        pair = load_choice(choice, options, report, report_trial)
     if pair.notice is not None:
         screen.print(pair.notice, style="dim", soft_wrap=True)
     return pair

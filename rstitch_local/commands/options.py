@@ -40,6 +40,14 @@ RouterOption = Annotated[
         show_default="from the pair",
     ),
 ]
+TrustModelsOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-models",
+        help="Load files that this machine has never loaded without trying them in another process first.",
+        rich_help_panel=MODELS,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -109,6 +117,7 @@ class ModelOptions:
     kv_type: Annotated[
         str, typer.Option("--kv-type", help="KV cache precision: f16, q8_0 or q4_0.", rich_help_panel=MODELS)
     ] = "f16"
+    trust_models: TrustModelsOption = False
 
     def __post_init__(self) -> None:
         if self.kv_type not in KV_TYPES:
@@ -132,6 +141,7 @@ class ModelOptions:
             kv_type=cast("KvType", self.kv_type),
             sequences=sequences,
             swaps=swaps,
+            trust_models=self.trust_models,
         )
 
     def open_pair(self, choice: PairChoice, *, sequences: int | None = 1, swaps: bool = True) -> Pair:

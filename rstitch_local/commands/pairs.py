@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rstitch_local.commands.console import make_console, safe_json
-from rstitch_local.commands.options import JsonOption
+from rstitch_local.commands.options import JsonOption, TrustModelsOption
 from rstitch_local.errors import ModelError, UsageError
 from rstitch_local.sanitize import safe_text
 
@@ -44,6 +44,7 @@ def _list_unless_subcommand(context: typer.Context, as_json: JsonOption = False)
 def check(
     first: Annotated[str, typer.Argument(metavar="SLM", help="GGUF file of the small model, or name of a pair.")],
     second: Annotated[str | None, typer.Argument(metavar="LLM", help="GGUF file of the large model.")] = None,
+    trust_models: TrustModelsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Report whether two models share their tokens, how other tokens are mapped, and what a swap costs.
@@ -59,7 +60,7 @@ def check(
             "Missing large model", f"{first} is only one of two files.", "Add the file of the large model."
         )
     choice = choose_pair(first) if second is None else choose_pair(slm=Path(first), llm=Path(second))
-    report = check_pair(choice)
+    report = check_pair(choice, trust_models=trust_models)
     costs = swap_ms(choice, report)
     if as_json:
         typer.echo(safe_json({**report.to_dict(), "swap_ms": swap_ms_to_dict(costs)}))

@@ -11,6 +11,7 @@ from rstitch_local.engine.contexts import open_contexts
 from rstitch_local.engine.machine import Demand, fit_layers, free_gpu_bytes
 from rstitch_local.engine.options import LoadOptions
 from rstitch_local.engine.pair import Pair
+from rstitch_local.engine.trial import OnTrial, open_trial
 from rstitch_local.engine.vocabularies import bridge_of, template_of
 from rstitch_local.errors import UsageError
 from rstitch_local.llama import library
@@ -31,6 +32,7 @@ def load_pair(
     llm: Path | str | None = None,
     options: LoadOptions | None = None,
     progress: LoadProgress | None = None,
+    on_trial: OnTrial | None = None,
 ) -> Pair:
     """Load a pair of the catalog by its name, or any two GGUF files.
 
@@ -40,6 +42,8 @@ def load_pair(
         llm: the large model's GGUF file, together with `slm`.
         options: how to load them: GPU layers, threads, context and others.
         progress: called during loading; may cancel it.
+        on_trial: called several times a second while a file that this machine has never loaded is tried in another
+            process, with its model; returning False cancels loading. See `LoadOptions.trust_models`.
 
     Returns:
         The pair. Use it in a `with` statement, or call `close` at the end.
@@ -49,12 +53,17 @@ def load_pair(
             LoadOptions.
         ModelError: the pair is unknown, a file is missing or damaged, the models cannot work together, or there is not
             enough memory.
-        CancelledError: `progress` returned False.
+        CancelledError: `progress` or `on_trial` returned False.
     """
-    return load_choice(choose_pair(name, slm, llm), options, progress)
+    return load_choice(choose_pair(name, slm, llm), options, progress, on_trial)
 
 
-def load_choice(choice: PairChoice, options: LoadOptions | None = None, progress: LoadProgress | None = None) -> Pair:
+def load_choice(
+    choice: PairChoice,
+    options: LoadOptions | None = None,
+    progress: LoadProgress | None = None,
+    on_trial: OnTrial | None = None,
+) -> Pair:
     """Load a pair that `choose_pair` returned; otherwise as `load_pair`."""
     options = LoadOptions() if options is None else options
     if not isinstance(options, LoadOptions):
@@ -72,9 +81,12 @@ def load_choice(choice: PairChoice, options: LoadOptions | None = None, progress
     weights: dict[Role, Weights] = {}
     contexts: Mapping[Role, Context] = {}
     try:
-        for role in Role:
-            layers = gpu_layers[role] or 0
-            weights[role] = Weights(paths[role], gpu_layers=layers, progress=_for_role(progress, role))
+        with open_trial(choice, trusted=options.trust_models) as trial:
+            for role in Role:
+                # The other file is tried while this one is loaded.
+                trial.wait(role, on_trial)
+                layers = gpu_layers[role] or 0
+                weights[role] = Weights(paths[role], gpu_layers=layers, progress=_for_role(progress, role))
         bridge = bridge_of(weights)
         templates = {role: template_of(model, choice.templates.get(role)) for role, model in weights.items()}
         contexts = open_contexts(weights, choice.defaults, options)

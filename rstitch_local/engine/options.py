@@ -42,6 +42,8 @@ class LoadOptions:
             sequence, or for what fits into half of the free memory if that is less.
         swaps: whether both models work on the same answers. If not (a router that only uses one model), each
             sequence gets a KV cache of its own, which is faster for single tokens but slower for catch-ups.
+        trust_models: load files that this machine has never loaded without trying them in another process first,
+            where a file that crashes llama.cpp does no harm.
 
     Raises:
         UsageError: a value is invalid.
@@ -54,6 +56,7 @@ class LoadOptions:
     sequences: int | None = 1
     kv_cells: int | None = None
     swaps: bool = True
+    trust_models: bool = False
 
     def __post_init__(self) -> None:
         layers = self.gpu_layers

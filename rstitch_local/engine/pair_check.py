@@ -14,8 +14,10 @@ from rstitch_local.decoding.foreign import ForeignBridge, thinking_format, token
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.vocabulary import Bridge, Match, Vocabulary, differing_tokens, ordinary_tokens
 from rstitch_local.engine.choice import PairChoice
+from rstitch_local.engine.trial import open_trial
 from rstitch_local.engine.vocabularies import bridge_of, template_of
 from rstitch_local.errors import ModelError
+from rstitch_local.llama.gguf_check import check_gguf
 from rstitch_local.llama.weights import Weights
 
 SAMPLE = (
@@ -111,16 +113,24 @@ class PairReport:
         }
 
 
-def check_pair(choice: PairChoice) -> PairReport:
+def check_pair(choice: PairChoice, *, trust_models: bool = False) -> PairReport:
     """Compare two model files; takes a second or two.
+
+    Args:
+        choice: the pair.
+        trust_models: as in LoadOptions.
 
     Raises:
         ModelError: a file is missing, damaged or not a language model.
     """
     weights: dict[Role, Weights] = {}
     try:
-        for role, path in zip(Role, (choice.slm, choice.llm), strict=True):
-            weights[role] = Weights(path, vocab_only=True)
+        for path in choice.files.values():
+            check_gguf(path)
+        with open_trial(choice, trusted=trust_models) as trial:
+            for role, path in choice.files.items():
+                trial.wait(role)
+                weights[role] = Weights(path, vocab_only=True)
         return _report(choice, weights)
     finally:
         for loaded in weights.values():

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from rstitch_local.errors import ModelError
 
+_SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 _STRING, _ARRAY = 8, 9
 _MAX_KEYS, _MAX_TENSORS, _MAX_STRINGS = 1 << 16, 1 << 20, 1 << 24
@@ -231,9 +232,17 @@ def _refuse_other_kinds(path: Path, values: dict[str, Any], tensor_count: int) -
     _check_split(path, _integer(values, "split.count", 1), _integer(values, "split.no", 0))
 
 
+def parts_of(path: Path) -> list[Path]:
+    """Return the files of a model: `path`, and if that is the first file of a split model, the others."""
+    match = _SPLIT_NAME.fullmatch(path.name)
+    if match is None or int(match[2]) != 1:
+        return [path]
+    return [path.with_name(f"{match[1]}-{number:05d}-of-{match[3]}.gguf") for number in range(1, int(match[3]) + 1)]
+
+
 def _check_split(path: Path, count: int, number: int) -> None:
     """Refuse a split model unless this is its first file and the others are beside it."""
-    match = re.fullmatch(r"(.*)-(\d{5})-of-(\d{5})\.gguf", path.name)
+    match = _SPLIT_NAME.fullmatch(path.name)
     if count > 1 and number > 0:
         first = f": {match[1]}-00001-of-{match[3]}.gguf" if match else ""
         raise ModelError("Not the first file", f"{path} is file {number + 1} of {count}; use the first one{first}.")

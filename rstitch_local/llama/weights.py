@@ -9,7 +9,7 @@ import ctypes
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import llama_cpp
 
@@ -21,6 +21,8 @@ ALL_LAYERS = 10_000
 """Number of GPU layers that includes all layers of any model."""
 
 _PIECE_BYTES = 64
+_NO_DEVICES = (ctypes.c_void_p * 1)(None)
+"""llama.cpp's list of GPUs, which ends with a null pointer."""
 
 
 class Weights:
@@ -30,6 +32,7 @@ class Weights:
         path: the GGUF file; the first one of a split model.
         vocab_only: do not load the weights: texts can be tokenized, but not evaluated.
         gpu_layers: layers on the GPU, `ALL_LAYERS` for all; ignored by a build of llama.cpp without GPU support.
+        trial: load for a few evaluations: fast to load, slow to evaluate, and without any GPU.
         progress: called with the share loaded, 0 to 1; returning False cancels.
 
     Attributes:
@@ -47,13 +50,15 @@ class Weights:
         *,
         gpu_layers: int = 0,
         vocab_only: bool = False,
+        trial: bool = False,
         progress: Callable[[float], bool] | None = None,
     ) -> None:
         self.path = path
         self.summary = check_gguf(path)
         library.start()
         library.take_errors()
-        self.model = self._load(gpu_layers, vocab_only, progress)
+        params = _parameters(gpu_layers, vocab_only=vocab_only, trial=trial)
+        self.model = self._load(params, progress)
         self._finalizer = weakref.finalize(self, llama_cpp.llama_model_free, self.model)
         self._vocab = llama_cpp.llama_model_get_vocab(self.model)
         self.gpu_layers = min(gpu_layers, self.n_layer + 1) if library.build().gpu_offload else 0
@@ -67,21 +72,8 @@ class Weights:
         self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
 
     def _load(
-        self, gpu_layers: int, vocab_only: bool, progress: Callable[[float], bool] | None
+        self, params: llama_cpp.llama_model_params, progress: Callable[[float], bool] | None
     ) -> llama_cpp.llama_model_p:
-        params = llama_cpp.llama_model_default_params()
-        params.vocab_only = vocab_only
-        params.n_gpu_layers = gpu_layers
-        # AMX is enabled by an extra buffer type; without these types weights stay in their plain layout.
-        params.use_extra_bufts = not library.build().broken_amx
-        if params.use_extra_bufts:
-            # Extra buffers hold a rearranged copy of the weights. With a memory-mapped file most of it would be
-            # resident twice: 2.6 GB instead of 1.95 GB for a pair of 1.6 GB, for 2 s less of loading.
-            if hasattr(llama_cpp, "LLAMA_LOAD_MODE_NONE"):
-                params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
-            else:
-                # Bindings before 0.3.35.
-                params.use_mmap = False
         interrupted: list[BaseException] = []
         cancelled = False
 
@@ -220,3 +212,24 @@ class Weights:
             if count >= 0:
                 return list(ids[:count])
             capacity = -count
+
+
+def _parameters(gpu_layers: int, *, vocab_only: bool, trial: bool) -> llama_cpp.llama_model_params:
+    """Return how llama.cpp loads a model; see `Weights`."""
+    params: llama_cpp.llama_model_params = llama_cpp.llama_model_default_params()
+    params.vocab_only = vocab_only
+    params.n_gpu_layers = gpu_layers
+    # AMX is enabled by an extra buffer type; without these types weights stay in their plain layout.
+    params.use_extra_bufts = not (trial or library.build().broken_amx)
+    if params.use_extra_bufts:
+        # Extra buffers hold a rearranged copy of the weights. With a memory-mapped file most of it would be
+        # resident twice: 2.6 GB instead of 1.95 GB for a pair of 1.6 GB, for 2 s less of loading.
+        if hasattr(llama_cpp, "LLAMA_LOAD_MODE_NONE"):
+            params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
+        else:
+            # Bindings before 0.3.35.
+            params.use_mmap = False
+    if trial:
+        # Declared as an array; the field is a pointer.
+        cast("Any", params).devices = ctypes.addressof(_NO_DEVICES)
+    return params

@@ -51,6 +51,8 @@ def test_loading_a_pair(loader: ModelLoader, engine: FakeEngine) -> None:
     loader.load_by_name("demo")
     assert engine.calls == [("demo", 256)]
     assert (loader.ready, loader.pair_name, loader.status) == (False, "demo", "Loading demo")
+    loader.on_progress(Loading(Role.SLM, None))
+    assert loader.status == "Loading demo: checking the SLM's file once · Esc cancels"
     loader.on_progress(Loading(Role.LLM, 0.5))
     assert loader.status.startswith("Loading demo: LLM ━━━━━━━━━━────────── 50%")
     loader.on_loaded(loaded())

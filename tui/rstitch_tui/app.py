@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar
 
@@ -79,7 +79,8 @@ class ChatApp(App[None]):
         self.store = store
         self.ended = True
         self.engine = EngineThread(self.post_message)
-        self.models = ModelLoader(self.engine, self.start.options)
+        trusted = self.start.options.trust_models or self.settings.trust_models
+        self.models = ModelLoader(self.engine, replace(self.start.options, trust_models=trusted))
         self.session = Session(store, self.engine)
         self.session.saver.on_error = partial(show_error, self)
         self.downloads = Downloads(load_catalog())

@@ -68,6 +68,11 @@ class AppSettings(BaseModel):
         default=True,
         description="Use the mouse. Set to false to select text with the terminal instead.",
     )
+    trust_models: bool = Field(
+        default=False,
+        description="Load model files that this machine has never loaded without trying them in another process first, "
+        "where a file that crashes llama.cpp does no harm.",
+    )
     keys: dict[str, str] = Field(
         default={},
         description="Keys by action. Separate several keys of an action by commas. Key names look like ctrl+n, f5, "

@@ -37,9 +37,9 @@ class LoadedPair:
 
 
 class Loading(Message):
-    """Progress of loading a model, `share` from 0 to 1."""
+    """Progress of loading a model, `share` from 0 to 1; None while its file is tried in another process."""
 
-    def __init__(self, role: Role, share: float) -> None:
+    def __init__(self, role: Role, share: float | None) -> None:
         super().__init__()
         self.role = role
         self.share = share

@@ -121,8 +121,16 @@ class EngineThread:
                 self._post(Loading(role, share))
             return not cancel.is_set()
 
+        tried: set[Role] = set()
+
+        def on_trial(role: Role) -> bool:
+            if role not in tried and not cancel.is_set():
+                tried.add(role)
+                self._post(Loading(role, None))
+            return not cancel.is_set()
+
         try:
-            self._pair = pair = load_choice(choice, options, progress)
+            self._pair = pair = load_choice(choice, options, progress, on_trial)
         except RStitchError as error:
             # Not reported if another load has replaced this one.
             if cancel is self._cancel_load:

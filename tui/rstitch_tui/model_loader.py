@@ -52,6 +52,8 @@ class ModelLoader:
         if self.loading:
             if self._progress is None:
                 return f"Loading {self.loading}"
+            if self._progress.share is None:
+                return f"Loading {self.loading}: checking the {self._progress.role.name}'s file once · Esc cancels"
             done = round(self._progress.share * _BAR_CELLS)
             bar = "━" * done + "─" * (_BAR_CELLS - done)
             return f"Loading {self.loading}: {self._progress.role.name} {bar} {self._progress.share:.0%} · Esc cancels"

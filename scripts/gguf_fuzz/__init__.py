@@ -1,0 +1,1 @@
+"""Damaged and hostile GGUF files for `scripts/fuzz_gguf.py`."""
