@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 PYTHON_ARGUMENTS = {
     "--context": "LoadOptions(context=...)",
@@ -76,7 +77,17 @@ class InputError(RStitchError):
 
 
 class PromptTooLongError(InputError):
-    """The rendered prompt exceeds a model's context (exit code 4)."""
+    """The rendered prompt exceeds a model's context (exit code 4).
+
+    Attributes:
+        used: for each model ("SLM", "LLM"), tokens of the prompt and capacity of its context.
+    """
+
+    def __init__(
+        self, title: str, message: str, hint: str = "", used: Mapping[str, tuple[int, int]] | None = None
+    ) -> None:
+        super().__init__(title, message, hint)
+        self.used = used or {}
 
 
 class DownloadError(RStitchError):

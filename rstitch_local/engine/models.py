@@ -159,13 +159,14 @@ class LoadedModels:
         """
         require_messages(messages)
         prompts = {role: self.render(messages, role, thinking=thinking, prefix=prefix) for role in Role}
-        for role, ids in prompts.items():
-            capacity = self.contexts[role].n_ctx
-            if len(ids) > capacity:
+        used = {role: (len(ids), self.contexts[role].n_ctx) for role, ids in prompts.items()}
+        for role, (length, capacity) in used.items():
+            if length > capacity:
                 raise PromptTooLongError(
                     "Prompt too long",
-                    f"The prompt has {len(ids)} tokens; the {role.name}'s context holds {capacity}.",
+                    f"The prompt has {length} tokens; the {role.name}'s context holds {capacity}.",
                     "Shorten the prompt, or use a larger --context.",
+                    {each.name: counts for each, counts in used.items()},
                 )
         return prompts
 

@@ -31,7 +31,11 @@ from rstitch_tui.slash_table import COMMANDS
 def trace(tokens: int, llm: Usage, resumed_tokens: int = 0) -> Trace:
     steps = [Step(i, Role.LLM, i, "x", 0.0, 1.0, 1, 1.0) for i in range(tokens)]
     return Trace(
-        0, steps=steps, resumed_tokens=resumed_tokens, usage={Role.SLM: Usage([40, 0, 9], [0, 0, 0]), Role.LLM: llm}
+        0,
+        steps=steps,
+        resumed_tokens=resumed_tokens,
+        usage={Role.SLM: Usage([40, 0, 9], [0, 0, 0]), Role.LLM: llm},
+        tokens={Role.SLM: 1, Role.LLM: tokens - 1},
     )
 
 
@@ -44,6 +48,13 @@ def test_llm_alone_is_estimated_from_measured_times() -> None:
     # 40 prompt tokens at 3 ms; 20 generated tokens, or 15 new ones, at 10 ms.
     assert estimator.estimate(little) == pytest.approx(40 * 3 + 20 * 10)
     assert estimator.estimate(trace(20, Usage(), resumed_tokens=5)) == pytest.approx(40 * 3 + 15 * 10)
+
+
+def test_answer_of_the_llm_alone_is_not_compared_with_itself() -> None:
+    model = ModelLatency(n_batch=64, formula=Formula(prefill=(0, 0, 1, 0), decode=(1, 0)), outside_ms=0.5)
+    alone = trace(20, Usage())
+    alone.tokens = {Role.SLM: 0, Role.LLM: 20}
+    assert LlmAloneEstimator(PairLatency(slm=model, llm=model)).estimate(alone) is None
 
 
 def test_calibration_takes_precedence_over_measured_times() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rstitch_local.decoding.roles import Role
@@ -75,8 +75,10 @@ class Answer:
             self._run.tau = value
 
     @property
-    def context_used(self) -> dict[Role, tuple[int, int]]:
-        """Tokens in each model's KV cache and its capacity; empty before generation starts."""
+    def context_used(self) -> Mapping[Role, tuple[int, int]]:
+        """Tokens in each model's KV cache, or of a prompt that was too long, and its capacity; else empty."""
+        if isinstance(self.error, PromptTooLongError):
+            return {Role[name]: counts for name, counts in self.error.used.items()}
         if self._run is None:
             return {}
         return {role: (self._run.trajectory.cached(role), self._capacity[role]) for role in Role}

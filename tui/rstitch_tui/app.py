@@ -20,7 +20,7 @@ from rstitch_tui.app_settings import AppSettings
 from rstitch_tui.app_state import AppState
 from rstitch_tui.dialogs import ChatDialogs
 from rstitch_tui.downloads import Downloads
-from rstitch_tui.engine_events import AnswerEnded, AnswerStarted, Loaded, LoadFailed, Loading, Unloaded
+from rstitch_tui.engine_events import AnswerEnded, Loaded, LoadFailed, Loading, Unloaded
 from rstitch_tui.engine_thread import EngineThread
 from rstitch_tui.exit_signals import quit_on_signals
 from rstitch_tui.keys import binding
@@ -85,6 +85,7 @@ class ChatApp(App[None]):
         self.session.saver.on_error = partial(show_error, self)
         self.downloads = Downloads(load_catalog())
         self._state = AppState(store)
+        self.session.on_opened = lambda chat_id: self._state.set("chat", str(chat_id))
         self._keymap_in_use = self.settings.keymap
         self.set_keymap(self._keymap_in_use)
         self.dialogs = ChatDialogs(
@@ -162,10 +163,6 @@ class ChatApp(App[None]):
         self.chat_screen.controller.show_settings()
 
     # Answers
-
-    def on_answer_started(self, _event: AnswerStarted) -> None:
-        if self.session.chat is not None:
-            self._state.set("chat", str(self.session.chat.id))
 
     async def on_answer_ended(self, event: AnswerEnded) -> None:
         with errors_shown(self):

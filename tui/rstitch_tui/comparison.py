@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.thinking import strip_thinking
 from rstitch_local.errors import RStitchError
@@ -12,6 +14,8 @@ from rstitch_local.sanitize import one_line
 from rstitch_local.trace.record import Trace
 
 _LONGEST_ANSWER = 200
+_FEW_TOKENS = 64
+"""Answers with fewer tokens are compared with a caution."""
 _SAME_PACE = 0.05
 """Relative difference below which two paces count as equal; repeated runs of one answer differ as much."""
 
@@ -33,15 +37,7 @@ def same_answer(first: str, second: str) -> bool:
 
 def verdict(old: Trace, new: Trace) -> str:
     """Describe in one line what the router of the new answer changed."""
-    parts = []
-    old_ms, new_ms = ms_per_token(old), ms_per_token(new)
-    if old_ms is not None and new_ms is not None:
-        ratio = old_ms / new_ms
-        if abs(ratio - 1) < _SAME_PACE:
-            parts.append(f"same speed ({_pace(new_ms)} ms per token)")
-        else:
-            change = f"{ratio:.1f}x faster" if ratio > 1 else f"{1 / ratio:.1f}x slower"
-            parts.append(f"{change} ({_pace(new_ms)} instead of {_pace(old_ms)} ms per token)")
+    parts = [*_speed(old, new)]
     new_share, old_share = (f"{trace.llm_share:.0%}" for trace in (new, old))
     same = new_share == old_share
     parts.append(f"{new_share} LLM tokens in both" if same else f"{new_share} instead of {old_share} LLM tokens")
@@ -56,13 +52,43 @@ def verdict(old: Trace, new: Trace) -> str:
     return f"{summary}different final answer ({before} before, {now} now)."
 
 
+def _speed(old: Trace, new: Trace) -> Iterator[str]:
+    """Yield how the time per token changed."""
+    old_ms, new_ms = ms_per_token(old), ms_per_token(new)
+    if old_ms is None or new_ms is None:
+        return
+    ratio = old_ms / new_ms
+    shortest = min(len(old.steps), len(new.steps))
+    caution = f", measured on only {shortest} tokens" if shortest < _FEW_TOKENS else ""
+    if abs(ratio - 1) < _SAME_PACE:
+        yield f"same speed per token ({_pace(new_ms)} ms{caution})"
+    else:
+        change = f"{ratio:.1f}x faster" if ratio > 1 else f"{1 / ratio:.1f}x slower"
+        yield f"{change} per token ({_pace(new_ms)} instead of {_pace(old_ms)} ms{caution})"
+
+
+def generation_ms(trace: Trace) -> float:
+    """Return the milliseconds in the models for the new tokens, without the prompt, which may have been cached."""
+    return trace.model_ms - sum(trace.spent(role, "prompt")[1] for role in Role)
+
+
 def ms_per_token(trace: Trace) -> float | None:
-    """Return the milliseconds in the models per token, without the prompt, which may have been cached.
+    """Return the milliseconds in the models per token, without the prompt.
 
     None for an empty answer, and for a resumed one, whose pace covers only a part.
     """
-    ms = trace.model_ms - sum(trace.spent(role, "prompt")[1] for role in Role)
+    ms = generation_ms(trace)
     return ms / len(trace.steps) if trace.steps and ms and not trace.resumed_tokens else None
+
+
+def length_and_time(trace: Trace) -> str:
+    """Return the number of tokens and the time they took, without the prompt: "60 tokens · 2.1 s"."""
+    total = len(trace.steps)
+    tokens = (
+        f"{total - trace.resumed_tokens:,} new of {total:,} tokens" if trace.resumed_tokens else f"{total:,} tokens"
+    )
+    ms = generation_ms(trace)
+    return f"{tokens} · {f'{ms:,.0f} ms' if ms < 1000 else f'{ms / 1e3:,.1f} s'}"
 
 
 def router_label(router: str) -> str:

@@ -66,14 +66,6 @@ class Unloaded(Message):
     """The pair has been unloaded."""
 
 
-class AnswerStarted(Message):
-    """Generation of an answer starts."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__()
-        self.answer = answer
-
-
 class AnswerEnded(Message):
     """Generation of an answer has ended; see `answer.trace` and `answer.error`."""
 

@@ -26,7 +26,6 @@ from rstitch_local.trace.prediction import Prediction
 from rstitch_tui.answer import Answer, Request
 from rstitch_tui.engine_events import (
     AnswerEnded,
-    AnswerStarted,
     Loaded,
     LoadedPair,
     LoadFailed,
@@ -73,7 +72,7 @@ class EngineThread:
         self._jobs.put(self._unload)
 
     def generate(self, answer: Answer) -> None:
-        """Generate an answer. Posts AnswerStarted, then AnswerEnded; only AnswerEnded if it cannot start."""
+        """Generate an answer. Posts AnswerEnded when it has ended or cannot start."""
         self._answer = answer
         self._jobs.put(lambda: self._generate(answer))
 
@@ -159,7 +158,6 @@ class EngineThread:
     def _generate(self, answer: Answer) -> None:
         try:
             run = self._start(answer)
-            self._post(AnswerStarted(answer))
             for step in run:
                 answer.add_step(step)
         except RStitchError as error:

@@ -28,7 +28,7 @@ class LlmAloneEstimator:
             self._spent[kind] = (tokens + new_tokens, ms + new_ms)
 
     def estimate(self, trace: Trace, length: int = 0) -> float | None:
-        """Return the estimated milliseconds; None for an empty answer or without enough measurements.
+        """Return the estimated milliseconds; None for an empty answer, one of the LLM alone, or too few measurements.
 
         Without a calibration, the prompt counts at the LLM's measured prefill pace and each generated token at its
         decode pace.
@@ -39,7 +39,8 @@ class LlmAloneEstimator:
         """
         prompt = max(trace.spent(role, "prompt")[0] for role in Role)
         generated = len(trace.steps) - trace.resumed_tokens
-        if generated < 1:
+        if generated < 1 or trace.llm_share == 1:
+            # An answer of the LLM alone is its own measurement.
             return None
         if self._latency is not None:
             cached = max(0, length - prompt - generated)

@@ -126,12 +126,19 @@ class ModelLoader:
 
 
 def larger_context(used: Mapping[Role, tuple[int, int]], limit: int) -> int | None:
-    """Return twice the current context, at most `limit`; None if that is not larger.
+    """Return the context doubled until it holds more than the tokens used, at most `limit`.
 
     Args:
-        used: tokens in each model's KV cache and its capacity.
+        used: tokens in each model's KV cache, or of the prompt, and its capacity.
         limit: the largest context both models can use.
+
+    Returns:
+        None if no larger context is possible, or none that holds the tokens used.
     """
     current = min((capacity for _, capacity in used.values()), default=0)
-    larger = min(2 * current, limit)
-    return larger if larger > current else None
+    needed = max((tokens for tokens, _ in used.values()), default=0)
+    larger = 2 * current
+    while 0 < larger <= needed:
+        larger *= 2
+    larger = min(larger, limit)
+    return larger if larger > max(current, needed) else None

@@ -5,6 +5,8 @@ Uses the store, no widgets and no models. Called from the app's thread only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rstitch_local.engine.choice import PairChoice, PairDefaults
 from rstitch_local.errors import InputError, UsageError
 from rstitch_local.routing.spec import one_spelling, tau_of_spec, with_tau
@@ -23,6 +25,7 @@ class OpenChat:
         defaults: the defaults of the loaded pair.
         new_chat_settings: the settings a new chat starts with.
         deleted: ids of the chats deleted since the start, oldest first.
+        on_opened: called with the id of a stored chat when it is opened or its first message is stored.
     """
 
     def __init__(self, store: Store) -> None:
@@ -33,6 +36,7 @@ class OpenChat:
         self.defaults = PairDefaults()
         self.new_chat_settings = ChatSettings()
         self.deleted: list[int] = []
+        self.on_opened: Callable[[int], object] = lambda _: None
 
     @property
     def title(self) -> str:
@@ -49,6 +53,7 @@ class OpenChat:
         self.chat = self.store.chat(chat_id)
         self.settings = self.chat.settings
         self.reload()
+        self.on_opened(chat_id)
 
     def reload(self) -> None:
         """Read the branch from the store."""

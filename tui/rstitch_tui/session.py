@@ -65,6 +65,8 @@ class Session(OpenChat):
         with self._restoring_path():
             # Read it again: another app may have deleted the chat.
             chat = self.store.new_chat(self.settings) if self.chat is None else self.store.chat(self.chat.id)
+            if self.chat is None:
+                self.on_opened(chat.id)
             message = self.store.add_user(chat.id, self.path[-1].id if self.path else None, text)
             self.chat = self.store.chat(chat.id)
             self.path.append(message)

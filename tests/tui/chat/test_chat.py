@@ -15,7 +15,7 @@ from textual.widgets import TextArea
 from rstitch_local import builtin
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.loading import LoadOptions, load_pair
-from rstitch_tui.actions import settings
+from rstitch_tui.actions import chats, settings
 from rstitch_tui.widgets.entropy_strip import EntropyStrip
 from rstitch_tui.widgets.message_view import MessageView
 from rstitch_tui.widgets.tau_slider import TauSlider
@@ -74,9 +74,13 @@ def test_next_turn_evaluates_only_new_tokens(tmp_path: Path) -> None:
 def test_metrics_of_a_finished_answer_include_contexts_and_the_llm_alone(tmp_path: Path) -> None:
     async def flow() -> None:
         async with chatting(tmp_path, router="llm", size=(200, 40)) as chat:
+            # An answer of the LLM alone is measured, not compared with an estimate of itself.
             await chat.ask(question())
             await chat.until(lambda: "context SLM " in chat.screen_text())
-            assert "LLM alone" in chat.screen_text()
+            assert "LLM alone" not in chat.screen_text()
+            await chat.send("/router entropy:0.02")
+            await chat.ask(question(1))
+            await chat.until(lambda: "LLM alone" in chat.screen_text())
             # The state of the models is redrawn without losing them.
             chat.app.chat_screen.controller.show_settings()
             await chat.pilot.pause()
@@ -464,6 +468,21 @@ def test_stop_strings_end_an_answer_that_can_be_continued(tmp_path: Path) -> Non
             assert chat.app.session.path[-1].text == whole
         async with chatting(tmp_path, resume=True) as chat:
             assert chat.app.session.settings.stop == ()
+
+    run(flow)
+
+
+def test_continue_opens_the_chat_that_was_open_last(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.ask(question(0))
+            first = chat.app.session.chat
+            await chat.send("/new")
+            await chat.ask(question(1))
+            assert first is not None
+            await chats.open_chat(chat.app.chat_screen.controller, first.id)
+        async with chatting(tmp_path, resume=True, loaded=False) as chat:
+            assert chat.app.session.path[0].text == question(0)
 
     run(flow)
 

@@ -17,7 +17,7 @@ from rstitch_local.decoding.step import Step
 from rstitch_local.llama.batch import Usage
 from rstitch_local.trace.record import Trace
 from rstitch_tui.answer import Answer
-from rstitch_tui.comparison import final_answer, same_answer, verdict
+from rstitch_tui.comparison import final_answer, length_and_time, same_answer, verdict
 from rstitch_tui.screens.compare import CompareScreen
 from rstitch_tui.widgets.answer_metrics import AnswerMetrics
 from rstitch_tui.widgets.entropy_strip import EntropyStrip
@@ -226,14 +226,25 @@ def test_verdict() -> None:
     old = trace_of(r"So it is \boxed{42}.", ms=400.0, prompt_ms=999.0)
     new = trace_of(r"It is \boxed{ 42 }", llm=1, slm=9, ms=500.0, router="entropy:0.08", prompt_ms=0.0)
     assert verdict(old, new) == (
-        "tau 0.08: 2.0x faster (50 instead of 100 ms per token), 10% instead of 25% LLM tokens; same final answer (42)."
+        "tau 0.08: 2.0x faster per token (50 instead of 100 ms, measured on only 4 tokens), 10% instead of 25% LLM "
+        "tokens; same final answer (42)."
     )
     slower = verdict(new, trace_of("It is 43", ms=300.0, router="llm"))
-    assert slower.startswith("llm: 1.5x slower (75 instead of 50 ms per token), 25% instead of 10% LLM tokens; ")
+    assert slower.startswith("llm: 1.5x slower per token (75 instead of 50 ms, measured on only 4 tokens), 25% ")
     assert slower.endswith("different final answer (42 before, 43 now).")
     empty = verdict(old, trace_of("", ms=404.0))
-    assert "same speed (101 ms per token)" in empty
+    assert "same speed per token (101 ms, measured on only 4 tokens)" in empty
     assert empty.endswith("different final answer (42 before, none now).")
+
+
+def test_verdict_agrees_with_the_times_in_the_headings() -> None:
+    old, new = trace_of("42", slm=99, ms=4000.0, prompt_ms=9.0), trace_of("42", slm=119, ms=3600.0, prompt_ms=700.0)
+    assert (length_and_time(old), length_and_time(new)) == ("100 tokens · 4.0 s", "120 tokens · 3.6 s")
+    assert "1.3x faster per token (30 instead of 40 ms), " in verdict(old, new)
+
+
+def test_length_and_time_of_a_resumed_answer_are_those_of_the_new_part() -> None:
+    assert length_and_time(trace_of("42", slm=63, llm=0, ms=12.0, resumed_tokens=60)) == "3 new of 63 tokens · 12 ms"
 
 
 def test_verdict_on_unfinished_answers() -> None:

@@ -75,3 +75,19 @@ def test_larger_context() -> None:
     assert larger_context(FULL, 6000) == 6000
     assert larger_context(FULL, 4096) is None
     assert larger_context({Role.SLM: (1, 2048), Role.LLM: (1, 4096)}, 32768) == 4096
+
+
+def test_context_that_holds_a_long_prompt_is_offered() -> None:
+    too_long = {Role.SLM: (6300, 1024), Role.LLM: (6280, 1024)}
+    assert larger_context(too_long, 32768) == 8192
+    assert larger_context(too_long, 6400) == 6400
+    assert larger_context(too_long, 6000) is None
+    assert larger_context({Role.SLM: (2048, 1024)}, 32768) == 4096
+
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        words = " ".join(seen(shell).replace("│", " ").split())
+        assert "SLM 6,300 tokens, its context holds 1,024; LLM 6,280 tokens" in words
+        assert "Reload with 8,192 tokens" in words
+        await pilot.press("escape")
+
+    run(lambda: ContextFullScreen(too_long, 32768, can_forget=False), body)

@@ -56,7 +56,7 @@ def offer_more_context(host: ChatHost, message: Message, used: Mapping[Role, tup
     Args:
         host: the chat.
         message: the answer.
-        used: tokens in each model's KV cache and its capacity; empty if it did not start.
+        used: tokens in each model's KV cache, or of a prompt that was too long, and its capacity; may be empty.
     """
     pair = host.models.loaded
     if pair is None:

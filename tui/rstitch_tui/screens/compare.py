@@ -14,7 +14,7 @@ from textual.widgets import Footer, Static
 
 from rstitch_local.sanitize import safe_text
 from rstitch_local.trace.record import Trace
-from rstitch_tui.comparison import router_label, tau_of, verdict
+from rstitch_tui.comparison import length_and_time, router_label, tau_of, verdict
 from rstitch_tui.widgets.answer_metrics import AnswerMetrics
 from rstitch_tui.widgets.entropy_strip import EntropyStrip
 from rstitch_tui.widgets.token_view import TokenView
@@ -55,9 +55,7 @@ class _Side(Vertical):
             scroll.scroll_end(animate=False)
         self.query_one(EntropyStrip).extend(steps)
         self.query_one(AnswerMetrics).show(trace)
-        resumed = f" ({trace.resumed_tokens:,} resumed)" if trace.resumed_tokens else ""
-        summary = f"{len(trace.steps):,} tokens{resumed} · {_duration(trace.wall_ms)}"
-        self.query_one(".heading", Static).update(Content(f"{self._router_heading} · {summary}"))
+        self.query_one(".heading", Static).update(Content(f"{self._router_heading} · {length_and_time(trace)}"))
 
 
 class CompareScreen(Screen[None]):
@@ -153,7 +151,3 @@ class CompareScreen(Screen[None]):
         else:
             self._stopping = True
             self._stop()
-
-
-def _duration(ms: float) -> str:
-    return f"{ms:,.0f} ms" if ms < 1000 else f"{ms / 1e3:,.1f} s"

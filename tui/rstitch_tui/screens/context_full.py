@@ -28,7 +28,7 @@ class ContextFullScreen(Dialog[str | None]):
     """Returns "forget" to drop the older half of the chat, "reload" for a larger context, None to cancel.
 
     Args:
-        used: tokens in each model's KV cache and its capacity; may be empty.
+        used: tokens in each model's KV cache, or of the prompt, and its capacity; may be empty.
         limit: the largest context both models can use.
         can_forget: whether there are turns that can be dropped.
     """
@@ -71,11 +71,11 @@ class ContextFullScreen(Dialog[str | None]):
         self.query_one(ContextOptions).focus()
 
     def _explanation(self) -> str:
-        fill = [
-            f"{role.name} {self._used[role][0]:,} of {self._used[role][1]:,} tokens"
-            for role in Role
-            if role in self._used
-        ]
+        used = [(role.name, *self._used[role]) for role in Role if role in self._used]
+        if any(tokens > capacity for _, tokens, capacity in used):
+            needs = [f"{name} {tokens:,} tokens, its context holds {capacity:,}" for name, tokens, capacity in used]
+            return f"The question and the chat before it do not fit into the context: {'; '.join(needs)}."
+        fill = [f"{name} {tokens:,} of {capacity:,} tokens" for name, tokens, capacity in used]
         return f"The chat no longer fits into the context{': ' if fill else ''}{', '.join(fill)}."
 
     def _reload_option(self) -> Option:

@@ -238,7 +238,10 @@ def _summary(message: Message) -> str:
         return summary
     ms = message.totals.get("wall_ms", 0.0)
     time = f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1e3:.1f} s"
-    return f"{summary} · {tokens.get('llm', 0) / count:.0%} LLM of {count:,} tokens · {time}"
+    resumed = message.totals.get("kept", 0)
+    # The time is that of the new tokens.
+    length = f"{count - resumed:,} new of {count:,} tokens" if resumed else f"{count:,} tokens"
+    return f"{summary} · {tokens.get('llm', 0) / count:.0%} LLM · {length} · {time}"
 
 
 _STOP_NOTICES = {
