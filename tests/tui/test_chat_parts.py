@@ -20,6 +20,7 @@ from rstitch_local.llama.batch import Usage
 from rstitch_local.trace.record import Trace
 from rstitch_tui import slash
 from rstitch_tui.answer import Answer, Request
+from rstitch_tui.answer_display import working_status
 from rstitch_tui.engine_events import AnswerEnded
 from rstitch_tui.engine_thread import EngineThread
 from rstitch_tui.estimate import LlmAloneEstimator
@@ -154,3 +155,15 @@ def test_names_and_aliases_are_unique_and_keys_exist() -> None:
     assert len(set(names)) == len(names)
     ids = {action.id for action in ACTIONS}
     assert all(command.key in ids for command in COMMANDS.values() if command.key)
+
+
+def test_status_says_what_the_models_do_while_no_token_appears(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress: list[tuple[Role, int, int] | None] = [(Role.SLM, 64, 122)]
+    monkeypatch.setattr(Answer, "prompt_progress", property(lambda _: progress[0]))
+    answer = Answer(Request([]))
+    assert working_status(answer, 0.1) == ""
+    assert working_status(answer, 6.2) == "SLM evaluating prompt 64/122 · 6 s · Esc stops"
+    progress[0] = None
+    assert working_status(answer, 2.0) == "Starting · 2 s · Esc stops"
+    answer.trace = trace(3, Usage())
+    assert working_status(answer, 3.0) == "Generating · 3 s · Esc stops"

@@ -54,6 +54,7 @@ class Answer:
     _stop: threading.Event = field(default_factory=threading.Event)
     _run: Run | None = None
     _capacity: dict[Role, int] = field(default_factory=dict)
+    _prompt_tokens: dict[Role, int] = field(default_factory=dict)
 
     def stop(self) -> None:
         """Stop after the current evaluation; the text so far is kept."""
@@ -84,6 +85,18 @@ class Answer:
         return {role: (self._run.trajectory.cached(role), self._capacity[role]) for role in Role}
 
     @property
+    def prompt_progress(self) -> tuple[Role, int, int] | None:
+        """The model that is evaluating its prompt, the tokens of the prompt it has in its cache, and their total.
+
+        None before generation starts and while the active model has its whole prompt.
+        """
+        if self._run is None:
+            return None
+        role = self._run.trajectory.active
+        cached, total = self._run.trajectory.cached(role), self._prompt_tokens[role]
+        return (role, cached, total) if cached < total else None
+
+    @property
     def context_full(self) -> bool:
         """Whether generation ended because a KV cache is full."""
         full = any(used >= capacity for used, capacity in self.context_used.values())
@@ -101,6 +114,7 @@ class Answer:
 
     def start(self, run: Run, capacity: dict[Role, int]) -> None:
         """Set the run that generates the answer. Called by the engine thread."""
+        self._prompt_tokens = {role: len(run.trajectory.ids(role)) for role in Role}
         self.trace, self._run, self._capacity = run.trace, run, capacity
 
     def add_step(self, step: Step) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from rstitch_tui.store.records import Message
 from rstitch_tui.widgets.message_log import MessageLog
 from rstitch_tui.widgets.routing_panel import RoutingPanel
 
+_SILENT_S = 0.4
+"""Seconds without a token after which the status says what the models are doing."""
+
 
 class AnswerDisplay:
     """Keeps the MessageLog and the Routing panel of a screen up to date with the session."""
@@ -26,6 +30,7 @@ class AnswerDisplay:
         self._session = session
         self._models = models
         self._pace = Pace()
+        self._last_step_at = 0.0
         # Held while messages are mounted or removed: an answer can end at any time.
         self._lock = asyncio.Lock()
 
@@ -56,6 +61,15 @@ class AnswerDisplay:
         """Clear the panel for an answer that is about to start."""
         self._log.current = None
         self._routing.clear()
+        self._last_step_at = time.monotonic()
+
+    async def show_resumed_steps(self) -> None:
+        """Draw the part that the answer takes over from an earlier one."""
+        answer, message = self._session.answer, self._session.answer_message
+        if answer is not None and message is not None and answer.request.resume_steps:
+            view = self._log.view(message.id)
+            if view is not None:
+                await view.extend(answer.request.resume_steps)
 
     def start_pace(self) -> None:
         """Start measuring how much time drawing takes."""
@@ -81,8 +95,11 @@ class AnswerDisplay:
         if view is not None:
             view.opens_thinking = bool(answer.trace and answer.trace.settings.get("opens_thinking"))
             await view.extend(steps)
-        waiting = "" if answer.trace and answer.trace.steps else "…"
-        self._routing.extend(steps, answer.trace, answer.context_used, status=waiting)
+        now = time.monotonic()
+        if steps:
+            self._last_step_at = now
+        status = working_status(answer, now - self._last_step_at)
+        self._routing.extend(steps, answer.trace, answer.context_used, status=status)
 
     async def finish(self, answer: Answer, message: Message, steps: Sequence[Step]) -> None:
         """Draw an answer that has ended.
@@ -96,3 +113,21 @@ class AnswerDisplay:
             self._routing.extend(steps, answer.trace, answer.context_used, answer.llm_alone_ms, self._models.status)
         async with self._lock:
             await self._log.finish(message, answer.trace)
+
+
+def working_status(answer: Answer, waiting_s: float) -> str:
+    """Return what the models are doing while no token appears; "" while tokens appear.
+
+    Args:
+        answer: the answer being generated.
+        waiting_s: seconds since the last token or the request.
+    """
+    progress = answer.prompt_progress
+    if waiting_s < _SILENT_S:
+        return ""
+    if progress is not None:
+        role, cached, total = progress
+        work = f"{role.name} evaluating prompt {cached:,}/{total:,}"
+    else:
+        work = "Generating" if answer.trace is not None else "Starting"
+    return f"{work} · {waiting_s:.0f} s · Esc stops"

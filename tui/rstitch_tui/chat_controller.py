@@ -157,6 +157,7 @@ class ChatController:
         with self.errors_shown():
             self._show_history()
             await self.display.show_branch()
+            await self.display.show_resumed_steps()
             self.scroll_to_end()
             self.show_settings()
         # After drawing, which would delay the first tokens.

@@ -104,8 +104,15 @@ def test_escape_stops_an_answer_that_continue_resumes(tmp_path: Path, monkeypatc
             assert whole.startswith(stopped.text)
             assert 20 < len(stopped.text) < len(whole)
             assert "/continue" in chat.screen_text()
-            gate.open()
+            # The text so far is on the screen before the first new token.
+            again = Gate(monkeypatch, after=0)
             await chat.send("/continue")
+            await chat.until(again.reached.is_set)
+            view = chat.app.chat_screen.log_view.view(chat.app.session.path[-1].id)
+            assert view is not None
+            assert view.text.startswith(stopped.text)
+            again.open()
+            gate.open()
             await chat.quiet()
             message = chat.app.session.path[-1]
             assert message.text == whole
