@@ -19,6 +19,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.loading import LoadOptions, LoadProgress, load_choice
+from rstitch_local.engine.trial import OnTrial
 from rstitch_local.engine.run import Run
 from rstitch_local.errors import CancelledError, StorageError
 from rstitch_tui import engine_thread, slash
@@ -470,19 +471,19 @@ def test_unusual_questions(tmp_path: Path, text: str) -> None:
 
 
 class SlowLoad:
-    """Blocks loading a pair named "slow" until it is cancelled."""
+    """Blocks loading a pair named "slow", or the trial of its files, until it is cancelled."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, trial: bool = False) -> None:
         self.started, self.cancelled = threading.Event(), threading.Event()
 
-        def held(choice: PairChoice, options: LoadOptions, progress: LoadProgress) -> object:
+        def held(choice: PairChoice, options: LoadOptions, progress: LoadProgress, on_trial: OnTrial) -> object:
             if choice.name == "slow":
                 self.started.set()
-                while progress(Role.SLM, 0.5):
+                while on_trial(Role.SLM) if trial else progress(Role.SLM, 0.5):
                     threading.Event().wait(0.005)
                 self.cancelled.set()
                 raise CancelledError("Loading cancelled", "The pair was not loaded.")
-            return load_choice(choice, options, progress)
+            return load_choice(choice, options, progress, on_trial)
 
         monkeypatch.setattr(engine_thread, "load_choice", held)
 
@@ -518,6 +519,18 @@ def test_loading_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
                 await chat.until(lambda: chat.app.models.ready)
             assert chat.app.models.pair_name == "demo"
             assert await chat.ask(question(0))
+
+    run(flow)
+
+
+def test_a_trial_is_shown_and_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        load = SlowLoad(monkeypatch, trial=True)
+        async with chatting(tmp_path, choice=slow(), loaded=False) as chat:
+            await chat.until(lambda: "checking the SLM's file once" in chat.screen_text())
+            await chat.pilot.press("escape")
+            await chat.until(load.cancelled.is_set)
+            await chat.until(lambda: not chat.app.models.loading)
 
     run(flow)
 
