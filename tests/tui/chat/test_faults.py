@@ -19,8 +19,8 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.loading import LoadOptions, LoadProgress, load_choice
-from rstitch_local.engine.trial import OnTrial
 from rstitch_local.engine.run import Run
+from rstitch_local.engine.trial import OnTrial
 from rstitch_local.errors import CancelledError, StorageError
 from rstitch_tui import engine_thread, slash
 from rstitch_tui.chat_settings import ChatSettings
