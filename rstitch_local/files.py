@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+import re
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rstitch_local.errors import StorageError
+from rstitch_local.errors import InputError, StorageError
 
 # Not every system has a quota error.
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 # A file name may have 255 bytes; the start of it is enough to recognize a temporary file.
 _NAME_CHARACTERS = 40
+_RANDOM_BYTES, _TEMPORARY_SUFFIX = 4, ".new"
 
 
 def write_atomic(path: Path, data: str | bytes, *, what: str = "file") -> None:
@@ -50,7 +54,7 @@ def open_atomic(path: Path, *, what: str = "file") -> Iterator[BinaryIO]:
         StorageError: the file cannot be written; the old one is unchanged.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name[:_NAME_CHARACTERS]}.{secrets.token_hex(4)}.new")
+    temporary = target.with_name(f"{_temporary_start(target)}{secrets.token_hex(_RANDOM_BYTES)}{_TEMPORARY_SUFFIX}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -66,6 +70,62 @@ def open_atomic(path: Path, *, what: str = "file") -> Iterator[BinaryIO]:
             raise
     except OSError as error:
         raise storage_error(path, error, what=what) from error
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove the temporary files that killed processes left beside a file. No other process may be writing it."""
+    target = Path(os.path.realpath(path))
+    temporary = re.compile(re.escape(_temporary_start(target)) + f"[0-9a-f]{{{2 * _RANDOM_BYTES}}}{_TEMPORARY_SUFFIX}")
+    with suppress(OSError):
+        for file in target.parent.iterdir():
+            if temporary.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+
+
+def _temporary_start(target: Path) -> str:
+    return f".{target.name[:_NAME_CHARACTERS]}."
+
+
+def parse_json(data: bytes | str, parse_constant: Callable[[str], Any] = float) -> Any:
+    """Parse JSON that a user, another program or a fault of the disk may have changed.
+
+    Args:
+        data: the text.
+        parse_constant: converts NaN, Infinity and -Infinity, which are not JSON, though Python reads and writes them.
+
+    Raises:
+        ValueError: it is not JSON, is nested too deeply, or has a number that arithmetic with floats cannot use.
+    """
+    try:
+        return json.loads(data, parse_int=_integer, parse_float=_finite, parse_constant=parse_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _integer(text: str) -> int:
+    value = int(text)
+    # Seeds have 64 bits.
+    if abs(value) >= 2**64:
+        raise ValueError("a number is too large")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+def require_file(path: Path) -> None:
+    """Raise InputError if a path leads to a pipe or a device, which may block or have no end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        # Missing, or an error that opening it reports.
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError("Not a file", f"{path} is a pipe or a device.", "Put a file in its place, or remove it.")
 
 
 def storage_error(path: Path, error: OSError, *, what: str = "file") -> StorageError:

@@ -5,12 +5,14 @@ Untrusted text may contain control characters that move the cursor or color the 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
 _CONTROL_CATEGORIES = ("Cc", "Cf", "Cs")
 # Persian, the scripts of India and composed emoji need the two joiners.
 _ALLOWED = "\n\t\u200c\u200d"
+_LINE_ENDS = re.compile("[\t-\r\x85\u2028\u2029]+")
 _SIGNS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
 
 
@@ -39,6 +41,11 @@ def visible(text: str) -> str:
     )
     # A combining mark whose base character is in another token.
     return f"◌{shown}" if shown and cell_len(shown[0]) == 0 else shown or "‹no text›"
+
+
+def single_line(text: object) -> str:
+    """Return the text on one line of any length: line ends and tabs as a space, without control characters."""
+    return safe_text(_LINE_ENDS.sub(" ", str(text)))
 
 
 def one_line(text: object, length: int = 80) -> str:

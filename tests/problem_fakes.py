@@ -14,8 +14,9 @@ from rstitch_local.decoding.step import Step
 from rstitch_local.engine.driver import Status
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, RStitchError
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.observer import Observer
-from rstitch_local.problems.run_folder import Answer, Key
+from rstitch_local.problems.run_folder import Key
 from rstitch_local.problems.tasks import Task
 
 Reply = str | RStitchError | Exception

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from rstitch_local.interrupts import Interrupt
+from rstitch_local.interrupts import Interrupt, count_as_ctrl_c
 
 
 def press_ctrl_c() -> None:
@@ -49,3 +49,28 @@ def test_other_threads_leave_the_handler_unchanged() -> None:
     thread.start()
     thread.join()
     assert handlers == [before]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="POSIX signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_other_signals_are_recorded_where_they_count_as_ctrl_c(name: str) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    try:
+        signal.signal(number, signal.SIG_DFL)
+        with Interrupt().recorded():
+            assert signal.getsignal(number) is signal.SIG_DFL
+        count_as_ctrl_c()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        interrupt = Interrupt()
+        with interrupt.recorded():
+            signal.raise_signal(number)
+            assert interrupt.should_stop()
+            with pytest.raises(KeyboardInterrupt):
+                press_ctrl_c()
+        signal.signal(number, signal.SIG_IGN)
+        count_as_ctrl_c()
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "llama": {"errors"},
     "decoding": {"errors"},
     "routing": {"decoding", "builtin", "errors", "files"},
-    "trace": {"routing", "decoding", "llama", "errors", "sanitize"},
+    "trace": {"routing", "decoding", "llama", "errors", "files", "sanitize"},
     "catalog": {"errors", "files", "paths", "sanitize"},
     # `load_pair("name")` looks the name up in the catalog.
     "engine": {"trace", "routing", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize", "workers"},

@@ -31,6 +31,8 @@ def grade(
     bars = progress_bars(screen, MofNCompleteColumn())
     with RunFolder(folder, create=False) as run:
         before = run.header()
+        if run.notice:
+            screen.print(run.notice, soft_wrap=True)
         try:
             with Grader() as grader, bars:
                 bar = bars.add_task("Grading", total=run.line_count)

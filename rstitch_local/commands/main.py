@@ -33,6 +33,7 @@ from rstitch_local.commands import (
 )
 from rstitch_local.commands.console import print_error
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, StorageError
+from rstitch_local.interrupts import count_as_ctrl_c
 
 app = typer.Typer(
     name="rstitch",
@@ -91,6 +92,7 @@ def _options(
 def main() -> None:
     """Run the command line and exit with a documented code; user errors never show a traceback."""
     _prepare_streams()
+    count_as_ctrl_c()
     try:
         try:
             app()

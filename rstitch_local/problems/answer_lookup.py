@@ -6,15 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rstitch_local.errors import InputError
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.prompts import Prompt
-from rstitch_local.problems.run_folder import (
-    ANSWERS_FILE,
-    TRACES_FILE,
-    Answer,
-    Key,
-    read_answers,
-    read_header,
-)
+from rstitch_local.problems.run_folder import ANSWERS_FILE, TRACES_FILE, Key, read_answers, read_header
 from rstitch_local.problems.traces import RunTraces
 from rstitch_local.sanitize import one_line, shown_list
 from rstitch_local.trace.reading import LoadedAnswer, read_answer, similar_ids

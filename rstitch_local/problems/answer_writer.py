@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.observer import Observer
-from rstitch_local.problems.run_folder import Answer, RunFolder
+from rstitch_local.problems.run_folder import RunFolder
 from rstitch_local.problems.tasks import Task
 from rstitch_local.trace.record import Trace
 

@@ -154,15 +154,22 @@ class Grader:
             "PYTHONPATH": os.pathsep.join([package_folder, *([inherited] if inherited else [])]),
         }
         # A new session on POSIX, a new process group on Windows: Ctrl-C must not reach the grader.
-        process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
+        try:
+            process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+        except OSError as error:
+            raise GraderError(
+                "Grader not available",
+                f"The grading process does not start: {error.strerror or error}.",
+                "Raise the limits on processes, open files and memory, or close other programs.",
+            ) from error
         replies: queue.Queue[bytes | None] = queue.Queue()
         # Only a reader thread can wait for a pipe with a timeout on all three systems.
         threading.Thread(target=_read, args=(process, replies), daemon=True).start()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.reading import ProblemFile
-from rstitch_local.problems.run_folder import Answer
 from rstitch_local.problems.tasks import Task
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ class Observer:
 
     def on_bad_rows(self, problem_file: ProblemFile) -> None:
         """Rows of the problem file are skipped; called only if there are any."""
+
+    def on_notice(self, text: str) -> None:
+        """A folder was repaired when it was opened; called only if there is something to say."""
 
     def on_start(self, start: RunStart) -> None:
         """The models are loaded. Not called if all answers exist already."""

@@ -16,12 +16,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.metrics import accuracy
 from rstitch_local.problems.observer import Observer, RunStart
 from rstitch_local.problems.reading import ProblemFile
-from rstitch_local.problems.run_folder import Answer, Key
+from rstitch_local.problems.run_folder import Key
 from rstitch_local.problems.tasks import Task
-from rstitch_local.sanitize import human_seconds, one_line
+from rstitch_local.sanitize import human_seconds, one_line, single_line
 
 if TYPE_CHECKING:
     from rstitch_local.decoding.step import Step
@@ -40,6 +41,9 @@ class ConsoleProgress(Observer):
 
     def on_bad_rows(self, problem_file: ProblemFile) -> None:
         print_bad_rows(self._console, problem_file)
+
+    def on_notice(self, text: str) -> None:
+        print_line(self._console, text)
 
     def on_start(self, start: RunStart) -> None:
         self._display = _Display(self._console, start)
@@ -88,7 +92,7 @@ class LiveDisplay(ABC):
     def print_line(self, text: str) -> None:
         """Print a line unless the output is a terminal."""
         if not self.console.is_terminal:
-            _print(self.console, text)
+            print_line(self.console, text)
 
 
 class _Display(LiveDisplay):
@@ -152,10 +156,10 @@ class _Display(LiveDisplay):
 def print_bad_rows(console: Console, problem_file: ProblemFile) -> None:
     """Name the first skipped rows of a problem file and count the others."""
     for row in problem_file.bad_rows[:_SHOWN_BAD_ROWS]:
-        _print(console, f"{problem_file.name}, {problem_file.unit} {row.line} is skipped: {row.reason}.")
+        print_line(console, f"{problem_file.name}, {problem_file.unit} {row.line} is skipped: {row.reason}.")
     others = len(problem_file.bad_rows) - _SHOWN_BAD_ROWS
     if others > 0:
-        _print(console, f"{others} more rows are skipped.")
+        print_line(console, f"{others} more rows are skipped.")
 
 
 def status_text(status: Status) -> str:
@@ -205,8 +209,9 @@ def _cost_lines(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _print(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+def print_line(console: Console, text: str) -> None:
+    """Print a text that may be from a file, without markup and line breaks of its own."""
+    console.print(single_line(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _verdict(answer: Answer) -> str:

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.progress import summary_text
 from rstitch_local.problems.rows import BadRow
-from rstitch_local.problems.run_folder import Answer
 from rstitch_local.problems.traces import RunTraces
 from rstitch_local.trace.record import Trace
 

@@ -7,29 +7,20 @@ answers, is read by problems/traces.py. Independent of models.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from rstitch_local.errors import InputError, StorageError
-from rstitch_local.files import storage_error, write_atomic
-from rstitch_local.problems.lines import append_line, remove_partial_line
+from rstitch_local.files import parse_json, remove_unfinished, require_file, storage_error, write_atomic
+from rstitch_local.problems.answer_lines import Answer, line_of, open_answers, parse_answer
+from rstitch_local.problems.lines import LineFile
 from rstitch_local.sanitize import one_line
 
 FORMAT = 1
 RUN_FILE, ANSWERS_FILE, TRACES_FILE, LOCK_FILE = "run.json", "answers.jsonl", "traces.jsonl", "run.lock"
-# Required fields of an answer and their types, so that metrics can be computed.
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "id": str, "sample": int, "answer": (str, NoneType), "gold": (str, NoneType), "correct": (bool, NoneType),
-    "text": str, "stop": str, "wall_ms": (int, float, NoneType),
-}  # fmt: skip
-_COUNTS = {"tokens": ("slm", "llm"), "swaps": ("up", "down")}
-_KINDS = ("prompt", "catch_up", "decode")
-Answer = dict[str, Any]
 Key = tuple[str, int]
 
 
@@ -40,9 +31,15 @@ class RunFolder:
         path: the folder; created if it does not exist.
         create: False to raise if the folder contains no run.
 
+    Attributes:
+        notice: what was repaired when the folder was opened, one sentence; usually "".
+
     Raises:
         StorageError: the folder cannot be created or written, or another process has it open.
         InputError: the folder contains no run (with `create=False`), or files of other programs, which are unchanged.
+
+    A folder that is deleted, renamed or replaced while it is open is not written any more: every method that writes
+    raises StorageError.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -53,27 +50,20 @@ class RunFolder:
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
+            self._identity = _identity(path)
         except OSError as error:
             raise storage_error(path, error) from error
-        # The operating system releases the lock when the process ends, however it ends.
-        self._lock = FileLock(path / LOCK_FILE)
+        self._lock = _locked(path)
         try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise StorageError(
-                "Folder in use",
-                f"Another rstitch process is writing to {path}.",
-                "Wait for it to end, or use another folder.",
-            ) from error
-        except OSError as error:
-            raise storage_error(path, error) from error
-        try:
-            if self.header() is None:
+            self._header = read_header(path)
+            if self._header is None:
                 for name in (ANSWERS_FILE, TRACES_FILE):
                     if (path / name).exists():
                         raise InputError("Not a run folder", f"{path} contains {name} but no {RUN_FILE}.")
-            self._answers = self._open_answers()
-            remove_partial_line(path / TRACES_FILE)
+            self._answers, self._answers_file, self.notice = open_answers(path / ANSWERS_FILE)
+            self._traces_file = LineFile.repaired(path / TRACES_FILE)
+            for name in (RUN_FILE, ANSWERS_FILE):
+                remove_unfinished(path / name)
         except BaseException:
             self._lock.release()
             raise
@@ -106,12 +96,8 @@ class RunFolder:
         return {(row["id"], row["sample"]) for row in self.answers if row["stop"] != "error"}
 
     def header(self) -> dict[str, Any] | None:
-        """Return the content of run.json, or None if there is none.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        return read_header(self.path)
+        """Return the content of run.json, or None if there is none."""
+        return self._header
 
     def begin(self, settings: Mapping[str, Any], information: Mapping[str, Any]) -> None:
         """Write run.json, or resume the existing run.
@@ -156,7 +142,8 @@ class RunFolder:
         Raises:
             StorageError: it cannot be written; the file is unchanged.
         """
-        append_line(self.path / ANSWERS_FILE, _line(answer))
+        self._require_same_folder()
+        self._answers_file.append(line_of(answer))
         self._answers.append(answer)
 
     def append_trace(self, key: Key, question: str, columns: Mapping[str, Any]) -> None:
@@ -176,7 +163,8 @@ class RunFolder:
         identifier, sample = key
         # Spaces after separators would take a tenth of the file.
         record = {"id": identifier, "sample": sample, "question": question, **columns}
-        append_line(self.path / TRACES_FILE, _line(record, separators=(",", ":")))
+        self._require_same_folder()
+        self._traces_file.append(line_of(record, separators=(",", ":")))
 
     def rewrite(self, change: Callable[[Answer], Answer]) -> None:
         """Replace every answer by `change(answer)`, all or none.
@@ -185,56 +173,28 @@ class RunFolder:
             StorageError: the file cannot be written; it is unchanged.
         """
         changed = [change(row) for row in self._answers]
-        write_atomic(self.path / ANSWERS_FILE, b"".join(_line(row) for row in changed), what="answers")
-        self._answers = changed
+        self._require_same_folder()
+        data = b"".join(line_of(row) for row in changed)
+        write_atomic(self.path / ANSWERS_FILE, data, what="answers")
+        self._answers, self._answers_file = changed, LineFile(self.path / ANSWERS_FILE, len(data))
 
-    def _write_header(self, header: Mapping[str, Any]) -> None:
+    def _write_header(self, header: dict[str, Any]) -> None:
+        self._require_same_folder()
         write_atomic(self.path / RUN_FILE, json.dumps(header, indent=2, ensure_ascii=False) + "\n")
+        self._header = header
 
-    def _open_answers(self) -> list[Answer]:
-        """Read answers.jsonl and remove a partial last line."""
-        path = self.path / ANSWERS_FILE
+    def _require_same_folder(self) -> None:
+        """Raise StorageError if the path leads to another folder than the one that was opened and locked."""
         try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise storage_error(path, error) from error
-        rows: list[Answer] = []
-        lines = data.split(b"\n")
-        valid_bytes = 0
-        for number, line in enumerate(lines, start=1):
-            row = _row(line)
-            if row is not None:
-                rows.append(row)
-            elif line.strip():
-                if any(later.strip() for later in lines[number:]):
-                    raise InputError(
-                        "Unreadable answers",
-                        f"Line {number} of {path} is not an answer.",
-                        "Correct or remove that line, or use another folder.",
-                    )
-                self._truncate(path, valid_bytes)
-                break
-            valid_bytes += len(line) + 1
-        else:
-            if lines[-1].strip():
-                # The answer is complete, only its line end is missing.
-                self._end_line(path)
-        return rows
-
-    def _truncate(self, path: Path, size_bytes: int) -> None:
-        try:
-            os.truncate(path, size_bytes)
-        except OSError as error:
-            raise storage_error(path, error) from error
-
-    def _end_line(self, path: Path) -> None:
-        try:
-            with path.open("ab") as file:
-                file.write(b"\n")
-        except OSError as error:
-            raise storage_error(path, error) from error
+            same = _identity(self.path) == self._identity
+        except OSError:
+            same = False
+        if not same:
+            raise StorageError(
+                "Folder changed",
+                f"{self.path} was deleted, renamed or replaced while it was in use.",
+                "Run the same command again to resume it; a renamed folder needs its name back, or its new one.",
+            )
 
 
 def read_answers(folder: Path) -> dict[Key, Answer]:
@@ -246,13 +206,14 @@ def read_answers(folder: Path) -> dict[Key, Answer]:
         InputError: there is no answers.jsonl, or it cannot be read.
     """
     path = folder / ANSWERS_FILE
+    require_file(path)
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError as error:
         raise InputError("No answers here", f"{folder} contains no {ANSWERS_FILE}.") from error
     except OSError as error:
         raise InputError("Unreadable answers", f"{path} cannot be read: {error.strerror or error}.") from error
-    return {(row["id"], row["sample"]): row for row in map(_row, lines) if row is not None}
+    return {(row["id"], row["sample"]): row for row in map(parse_answer, lines) if row is not None}
 
 
 def read_header(folder: Path) -> dict[str, Any] | None:
@@ -262,11 +223,12 @@ def read_header(folder: Path) -> dict[str, Any] | None:
         InputError: it cannot be read.
     """
     path = folder / RUN_FILE
+    require_file(path)
     try:
-        header = json.loads(path.read_bytes())
+        header = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError("Unreadable run", f"{path} cannot be read: {error}.") from error
     if (
         not isinstance(header, dict)
@@ -293,29 +255,23 @@ def _shown(value: object) -> str:
     return "none" if value is None else one_line(value if isinstance(value, str) else json.dumps(value))
 
 
-def _line(answer: Answer, separators: tuple[str, str] | None = None) -> bytes:
-    text = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=separators)
-    return text.encode("utf-8", "replace") + b"\n"
-
-
-def _row(line: bytes) -> Answer | None:
+def _locked(path: Path) -> BaseFileLock:
+    """Return the acquired lock of a folder. The operating system releases it when the process ends, however it ends."""
+    lock = FileLock(path / LOCK_FILE)
     try:
-        # NaN and infinities are not JSON, though Python reads them.
-        row = json.loads(line, parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict) or not row.keys() >= _TYPES.keys():
-        return None
-    if not all(isinstance(row[name], kind) for name, kind in _TYPES.items()):
-        return None
-    evaluated = row.get("evaluated")
-    valid_counts = (
-        all(_are_counts(row.get(name), keys) for name, keys in _COUNTS.items())
-        and isinstance(evaluated, dict)
-        and all(_are_counts(evaluated.get(role), _KINDS) for role in ("slm", "llm"))
-    )
-    return row if valid_counts else None
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StorageError(
+            "Folder in use",
+            f"Another rstitch process is writing to {path}.",
+            "Wait for it to end, or use another folder.",
+        ) from error
+    except OSError as error:
+        raise storage_error(path, error) from error
+    return lock
 
 
-def _are_counts(value: object, keys: tuple[str, ...]) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(key), int) for key in keys)
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what distinguishes a folder from all others; raises OSError."""
+    found = path.stat()
+    return found.st_dev, found.st_ino

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import rstitch_local
 from rstitch_local.catalog.checksums import sha256_of
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.grading import Grader, grader_identity
 from rstitch_local.problems.metrics import summary
 from rstitch_local.problems.observer import Observer, RunStart
 from rstitch_local.problems.reading import Fields, Problem, ProblemFile, read_problems
 from rstitch_local.problems.rows import BadRow
-from rstitch_local.problems.run_folder import Answer, RunFolder
+from rstitch_local.problems.run_folder import RunFolder
 from rstitch_local.problems.selection import Selection
 from rstitch_local.problems.solving import solve_tasks
 from rstitch_local.problems.tasks import Settings, Task, tasks_of
@@ -109,6 +110,8 @@ def run_job(
     problems = job.selection.of_file(problem_file)
     with RunFolder(job.out) as folder:
         folder.begin(settings_of(job, problem_file), information_of(job, problem_file))
+        if folder.notice:
+            observer.on_notice(folder.notice)
         tasks = tasks_of(problems, job.samples, job.seed, folder.done())
         total = len(problems) * job.samples
         done = total - len(tasks)

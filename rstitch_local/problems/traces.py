@@ -6,12 +6,13 @@ Takes no lock and changes nothing, so that a run in progress can be read: partia
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rstitch_local.errors import InputError
+from rstitch_local.files import parse_json, require_file
 from rstitch_local.problems.run_folder import TRACES_FILE, Key
 from rstitch_local.sanitize import one_line
 from rstitch_local.trace.record import Trace
@@ -45,6 +46,7 @@ class RunTraces:
         self.path = folder / TRACES_FILE
         self.damaged = 0
         self._offsets: dict[Key, int] = {}
+        require_file(self.path)
         try:
             with self.path.open("rb") as file:
                 offset = 0
@@ -82,7 +84,7 @@ class RunTraces:
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
-                record = _record(file.readline())
+                record = _record(file.readline(), parse_json)
         except OSError as error:
             raise _unreadable(self.path, error) from error
         if record is None or (record["id"], record["sample"]) != key:
@@ -106,9 +108,9 @@ class RunTraces:
         return self[key].trace
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _record(line: bytes, parse: Callable[[bytes], Any] = json.loads) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
+        record = parse(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("steps"), dict):

@@ -19,8 +19,9 @@ from rstitch_local.errors import InputError
 from rstitch_local.llama.batch import BatchSlice
 from rstitch_local.llama.chat_template import Message
 from rstitch_local.llama.evaluation import TokenSpan, evaluate
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.grading import Grader
-from rstitch_local.problems.run_folder import Answer, RunFolder
+from rstitch_local.problems.run_folder import RunFolder
 from rstitch_local.study.answering import generate_answers
 from rstitch_local.study.study_job import ProgressCallback, StudyJob
 

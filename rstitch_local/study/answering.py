@@ -18,9 +18,10 @@ from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError, InputError, ModelError
 from rstitch_local.llama.chat_template import Message
 from rstitch_local.llama.evaluation import TokenSpan, evaluate
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.reading import Problem
-from rstitch_local.problems.run_folder import Answer, RunFolder
+from rstitch_local.problems.run_folder import RunFolder
 from rstitch_local.sanitize import one_line
 from rstitch_local.study.study_job import ProgressCallback, StudyJob
 from rstitch_local.trace.record import Trace

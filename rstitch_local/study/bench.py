@@ -7,7 +7,6 @@ all of them. Metrics are computed in router_metrics.py; nothing is displayed her
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +19,13 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.machine import cache_bytes
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError, RStitchError
-from rstitch_local.files import write_json
+from rstitch_local.files import parse_json, require_file, write_json
 from rstitch_local.llama.gguf_check import check_gguf
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.reading import Problem, ProblemFile, read_problems
 from rstitch_local.problems.rows import BadRow
-from rstitch_local.problems.run_folder import RUN_FILE, Answer, RunFolder
+from rstitch_local.problems.run_folder import RUN_FILE, RunFolder
 from rstitch_local.problems.runner import Job, information_of, settings_of
 from rstitch_local.problems.solving import solve_tasks
 from rstitch_local.problems.tasks import Task, tasks_of
@@ -127,9 +127,12 @@ def run_bench_on(
     if (job.out / RUN_FILE).exists():
         raise InputError("Not a bench", f"{job.out} holds a run of `rstitch solve`.", "Choose another --out.")
     with ExitStack() as stack:
+        observer = observer or BenchObserver()
         bench = _Bench(problem_file, problems, job, routers, stack)
+        for notice in bench.notices:
+            observer.on_notice(notice)
         if bench.done < bench.total:
-            bench.generate(load, observer or BenchObserver(), should_stop)
+            bench.generate(load, observer, should_stop)
         return bench.outcome()
 
 
@@ -166,6 +169,7 @@ class _Bench:
         self._file.split |= {task.problem.id for task, missing in self._remaining if 0 < len(missing) < len(self._jobs)}
         self.total = len(self._tasks) * len(self._jobs)
         self.done = self.total - sum(len(missing) for _, missing in self._remaining)
+        self.notices = [folder.notice for folder in self._folders.values() if folder.notice]
 
     def generate(self, load: LoadPair, observer: BenchObserver, should_stop: Callable[[], bool]) -> None:
         """Generate the remaining answers."""
@@ -275,14 +279,15 @@ class _BenchFile:
         self._path = out / BENCH_FILE
         self.split: set[str] = set()
         self.loaded: dict[str, Any] = {}
+        require_file(self._path)
         try:
-            record = json.loads(self._path.read_bytes())
+            record = parse_json(self._path.read_bytes())
             if record["format"] != FORMAT:
                 raise ValueError(f"format {record['format']} is not {FORMAT}")
             self.split, self.loaded = {str(identifier) for identifier in record["split"]}, dict(record["loaded"])
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(
                 "Unreadable bench",
                 f"{self._path} cannot be read by this version of rstitch: {error}.",

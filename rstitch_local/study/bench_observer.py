@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.observer import Observer
 from rstitch_local.problems.reading import ProblemFile
-from rstitch_local.problems.run_folder import Answer
 from rstitch_local.problems.tasks import Task
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ class BenchObserver:
 
     def on_bad_rows(self, problem_file: ProblemFile) -> None:
         """Rows of the problem file are skipped; called only if there are any."""
+
+    def on_notice(self, text: str) -> None:
+        """A folder was repaired when it was opened; called only if there is something to say."""
 
     def on_start(self, start: BenchStart) -> None:
         """The models are loaded and warmed up. Not called if all answers exist already."""

@@ -12,10 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.metrics import accuracy
-from rstitch_local.problems.progress import LiveDisplay, print_bad_rows
+from rstitch_local.problems.progress import LiveDisplay, print_bad_rows, print_line
 from rstitch_local.problems.reading import ProblemFile
-from rstitch_local.problems.run_folder import Answer, Key
+from rstitch_local.problems.run_folder import Key
 from rstitch_local.problems.tasks import Task
 from rstitch_local.sanitize import human_seconds, one_line
 from rstitch_local.study.bench_observer import BenchObserver, BenchStart
@@ -36,6 +37,9 @@ class ConsoleBenchProgress(BenchObserver):
 
     def on_bad_rows(self, problem_file: ProblemFile) -> None:
         print_bad_rows(self._console, problem_file)
+
+    def on_notice(self, text: str) -> None:
+        print_line(self._console, text)
 
     def on_start(self, start: BenchStart) -> None:
         self._display = _Display(self._console, start)

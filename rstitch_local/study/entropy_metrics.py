@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.problems.run_folder import Answer
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.study.entropy_study import StudyRun
 from rstitch_local.study.harmful_token import Probe
 from rstitch_local.study.statistics import (

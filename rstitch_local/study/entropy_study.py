@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import EngineError
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.reading import Problem
-from rstitch_local.problems.run_folder import Answer, RunFolder
+from rstitch_local.problems.run_folder import RunFolder
 from rstitch_local.sanitize import one_line
 from rstitch_local.study.answering import generate_answers
 from rstitch_local.study.harmful_token import (

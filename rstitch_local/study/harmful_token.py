@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError, StorageError
+from rstitch_local.files import parse_json
 from rstitch_local.problems.grading import Grader
-from rstitch_local.problems.lines import append_line, remove_partial_line
+from rstitch_local.problems.lines import LineFile
 from rstitch_local.study.answering import resume_steps
 
 CONTINUATIONS_FILE = "continuations.jsonl"
@@ -72,9 +73,8 @@ class ContinuationStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._stored: dict[tuple[str, int], Continuation] = {}
-        remove_partial_line(path)
+        self._file = LineFile.repaired(path)
         try:
             lines = path.read_bytes().splitlines()
         except FileNotFoundError:
@@ -83,10 +83,10 @@ class ContinuationStore:
             raise StorageError("Cannot read file", f"{path}: {error.strerror}.") from error
         for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 continuation = Continuation(bool(row["correct"]), int(row["tokens"]), str(row["stop"]))
                 self._stored[str(row["id"]), int(row["kept"])] = continuation
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
+            except (ValueError, TypeError, KeyError) as error:
                 raise InputError(
                     "Unreadable continuations",
                     f"Line {number} of {path} is not a graded continuation.",
@@ -108,7 +108,7 @@ class ContinuationStore:
         """Store a continuation in memory and in the file; raises StorageError and leaves the file unchanged."""
         # "kept" is the name of the prefix length in the files of the first release.
         row = {"id": identifier, "kept": prefix_tokens, **continuation._asdict()}
-        append_line(self._path, json.dumps(row).encode() + b"\n")
+        self._file.append(json.dumps(row).encode() + b"\n")
         self._stored[identifier, prefix_tokens] = continuation
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rstitch_local.problems.run_folder import Answer
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.study.statistics import Area, Mean, area_under_roc, mean_with_interval
 
 WINDOWS = range(1, 17)

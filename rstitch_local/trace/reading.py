@@ -6,13 +6,13 @@ Answers in run folders are found by `problems/answer_lookup.py`.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rstitch_local.errors import InputError
+from rstitch_local.files import parse_json
 from rstitch_local.sanitize import one_line, shown_list
 from rstitch_local.trace.record import Trace
 
@@ -54,12 +54,12 @@ def read_answer(path: Path, identifier: str | None = None) -> LoadedAnswer:
         InputError: the file is missing, holds no tokens, or has no such answer; the hint lists similar ids.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError("File not found", f"{path} does not exist.") from error
     except OSError as error:
         raise InputError("Unreadable file", f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise no_tokens(path) from error
     if isinstance(content, dict) and content.get("format") == CHAT_FORMAT:
         return _from_chat(path, content, identifier)

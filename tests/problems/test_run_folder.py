@@ -3,8 +3,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +147,15 @@ def test_an_unreadable_header_is_refused(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"tokens": 5}, {"tokens": {"slm": 1}}, {"wall_ms": "1"}, {"correct": 1.5}, {"evaluated": {"slm": {}}}]
+    "change",
+    [
+        {"tokens": 5},
+        {"tokens": {"slm": 1}},
+        {"wall_ms": "1"},
+        {"wall_ms": 10**400},
+        {"correct": 1.5},
+        {"evaluated": {"slm": {}}},
+    ],
 )
 def test_an_answer_with_invalid_numbers_is_reported_with_its_line(tmp_path: Path, change: dict[str, Any]) -> None:
     _run(tmp_path, row("a", True))
@@ -257,3 +268,109 @@ def test_rewrite_is_all_or_nothing(tmp_path: Path) -> None:
         folder.rewrite(lambda answer: {**answer, "correct": False})
     with RunFolder(tmp_path) as folder:
         assert [answer["correct"] for answer in folder.answers] == [False, False]
+
+
+@pytest.mark.parametrize("rest", [b'{"id": "b"}\n', b"a note of mine", b"{\n\n"])
+def test_a_foreign_last_line_is_kept_in_another_file(tmp_path: Path, rest: bytes) -> None:
+    _run(tmp_path, row("a", True))
+    file = tmp_path / "answers.jsonl"
+    file.write_bytes(file.read_bytes() + rest)
+    with RunFolder(tmp_path) as folder:
+        assert _keys(folder) == [("a", 0)]
+        assert "answers.jsonl.removed" in folder.notice
+    assert (tmp_path / "answers.jsonl.removed").read_bytes().rstrip() == rest.rstrip()
+    with RunFolder(tmp_path) as folder:
+        assert folder.notice == ""
+
+
+def test_a_torn_last_line_is_not_kept(tmp_path: Path) -> None:
+    _run(tmp_path, row("a", True), row("b", True))
+    file = tmp_path / "answers.jsonl"
+    file.write_bytes(file.read_bytes()[:-20])
+    with RunFolder(tmp_path) as folder:
+        assert folder.notice == ""
+    assert not (tmp_path / "answers.jsonl.removed").exists()
+
+
+def _deleted(path: Path) -> None:
+    shutil.rmtree(path)
+
+
+def _renamed(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+
+
+def _replaced(path: Path) -> None:
+    _renamed(path)
+    path.mkdir()
+
+
+@posix
+@pytest.mark.parametrize("change", [_deleted, _renamed, _replaced])
+def test_a_folder_that_vanishes_is_not_written_any_more(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    path = tmp_path / "run"
+    with RunFolder(path) as folder:
+        folder.begin(SETTINGS, {})
+        folder.append(row("a", True))
+        change(path)
+        writes: list[Callable[[], None]] = [
+            lambda: folder.append(row("b", True)),
+            lambda: folder.append_trace(("b", 0), "?", {}),
+            lambda: folder.update_information({"x": 1}),
+            lambda: folder.rewrite(lambda answer: answer),
+        ]
+        for write in writes:
+            with pytest.raises(StorageError, match="deleted, renamed or replaced"):
+                write()
+    assert not path.exists() or not any(path.iterdir())
+
+
+def test_a_deleted_header_is_written_again(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as folder:
+        folder.begin(SETTINGS, {"created": "then"})
+        (tmp_path / "run.json").unlink()
+        folder.update_information({"loaded": "x"})
+    header = json.loads((tmp_path / "run.json").read_text())
+    assert header["settings"] == SETTINGS
+    assert header["information"] == {"created": "then", "loaded": "x"}
+
+
+def test_a_second_writer_without_the_lock_is_noticed(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as first:
+        first.begin(SETTINGS, {})
+        first.append(row("a", True))
+        # The lock file was deleted by hand: another process can lock a new one.
+        (tmp_path / "run.lock").unlink(missing_ok=True)
+        lines = (tmp_path / "answers.jsonl").read_bytes()
+        (tmp_path / "answers.jsonl").write_bytes(lines + json.dumps(row("b", True)).encode() + b"\n")
+        with pytest.raises(StorageError, match="Another program has changed"):
+            first.append(row("b", True))
+    with RunFolder(tmp_path) as folder:
+        assert _keys(folder) == [("a", 0), ("b", 0)]
+
+
+def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    _run(tmp_path, row("a", True))
+    for name in (".run.json.0123abcd.new", ".answers.jsonl.0123abcd.new", ".run.json.mine.new"):
+        (tmp_path / name).write_text("half")
+    RunFolder(tmp_path).close()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".new") == [".run.json.mine.new"]
+
+
+@posix
+@pytest.mark.parametrize("name", ["run.json", "answers.jsonl", "traces.jsonl"])
+def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    _run(tmp_path, row("a", True))
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="pipe or a device"):
+        RunFolder(tmp_path)
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _run(tmp_path, row("a", True))
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    os.utime(tmp_path / "answers.jsonl", (2e9, 2e9))
+    with RunFolder(tmp_path) as folder:
+        folder.append(row("b", True))
+        assert _keys(folder) == [("a", 0), ("b", 0)]

@@ -18,7 +18,6 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.decoding.step import Step
 from rstitch_local.errors import EngineError, InputError, StorageError
-from rstitch_local.problems import lines
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.prompts import prompt_of
 from rstitch_local.problems.reading import read_problems
@@ -90,15 +89,6 @@ def test_a_partial_line_is_skipped_and_removed_when_the_folder_is_opened(tmp_pat
     keep(tmp_path, ("c", 0, "third"))
     assert file.read_bytes().startswith(whole[: whole.index(b"\n") + 1])
     assert texts(tmp_path) == {("a", 0): "first", ("c", 0): "third"}
-
-
-@pytest.mark.parametrize("length", [0, 1, lines._BLOCK_BYTES - 1, lines._BLOCK_BYTES, 3 * lines._BLOCK_BYTES + 5])
-@pytest.mark.parametrize("before", [b"", b"x\n", b"x" * lines._BLOCK_BYTES + b"\n"])
-def test_partial_lines_of_any_length_are_removed(tmp_path: Path, before: bytes, length: int) -> None:
-    file = tmp_path / "lines"
-    file.write_bytes(before + b"y" * length)
-    lines.remove_partial_line(file)
-    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize(

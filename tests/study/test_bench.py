@@ -14,8 +14,9 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.machine import cache_bytes
 from rstitch_local.errors import InputError, StorageError
 from rstitch_local.llama.gguf_check import check_gguf
+from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.reading import ProblemFile
-from rstitch_local.problems.run_folder import Answer, RunFolder
+from rstitch_local.problems.run_folder import RunFolder
 from rstitch_local.problems.selection import Selection
 from rstitch_local.problems.tasks import Task
 from rstitch_local.study.bench import BenchOutcome, compare_routers, folder_name, memory_footprints, run_bench
