@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from textual.screen import Screen
 
 from rstitch_local.decoding.step import Step
+from rstitch_local.errors import StorageError
 from rstitch_tui.answer import Answer
 from rstitch_tui.model_loader import ModelLoader
 from rstitch_tui.pacing import Pace, collect_garbage_between_answers
@@ -18,6 +20,7 @@ from rstitch_tui.store.records import Message
 from rstitch_tui.widgets.message_log import MessageLog
 from rstitch_tui.widgets.routing_panel import RoutingPanel
 
+_FOLLOW_EVERY_S = 0.5
 _SILENT_S = 0.4
 """Seconds without a token after which the status says what the models are doing."""
 
@@ -31,6 +34,7 @@ class AnswerDisplay:
         self._models = models
         self._pace = Pace()
         self._last_step_at = 0.0
+        self._followed_at = 0.0
         # Held while messages are mounted or removed: an answer can end at any time.
         self._lock = asyncio.Lock()
 
@@ -80,6 +84,7 @@ class AnswerDisplay:
         answer = self._session.answer
         if answer is None:
             collect_garbage_between_answers()
+            await self._follow_other_app()
             return None
         if answer.ended or self._lock.locked() or not self._pace.allows():
             return None
@@ -88,6 +93,19 @@ class AnswerDisplay:
             await self._draw(answer, steps)
         self._pace.drawn()
         return answer if steps else None
+
+    async def _follow_other_app(self) -> None:
+        """Draw the progress of an answer that another app is generating."""
+        now = time.monotonic()
+        if now - self._followed_at < _FOLLOW_EVERY_S or self._lock.locked():
+            return
+        self._followed_at = now
+        async with self._lock:
+            # An error of the store is shown when the user does something, not twice a second.
+            with suppress(StorageError):
+                message = self._session.follow_other_app()
+                if message is not None:
+                    await self._log.update_message(message)
 
     async def _draw(self, answer: Answer, steps: Sequence[Step]) -> None:
         message = self._session.answer_message

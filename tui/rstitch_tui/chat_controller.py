@@ -109,8 +109,8 @@ class ChatController:
         if text:
             self.composer.set_text(text)
 
-    def focus_message(self, message_id: int) -> None:
-        view = self.log_view.view(message_id)
+    async def focus_message(self, message_id: int) -> None:
+        view = await self.log_view.reveal(message_id)
         if view is not None:
             view.focus()
 

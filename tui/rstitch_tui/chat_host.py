@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.trace.record import Trace
@@ -17,11 +17,18 @@ Branch = tuple[int, Role, int]
 """Where an answer branches: index of the step, the model and its token."""
 
 
+class FoundChat(NamedTuple):
+    """A chat to open and the message that a search found in it; None without a search or if its title was found."""
+
+    chat_id: int
+    message_id: int | None
+
+
 class Dialogs(Protocol):
     """The screens over the chat. `done` receives the result when the screen is closed, None if it was cancelled."""
 
-    def open_chats(self, words: str, done: Callable[[int | None], Awaitable[None]]) -> None:
-        """List the chats that match `words`; the result is the id of the chat to open."""
+    def open_chats(self, words: str, done: Callable[[FoundChat | None], Awaitable[None]]) -> None:
+        """List the chats that match `words`; the result is the chat to open."""
 
     def open_models(self) -> None:
         """List the pairs and load the chosen one."""
@@ -45,6 +52,9 @@ class Dialogs(Protocol):
 
     def open_palette(self, done: Callable[[str | None], Awaitable[None]]) -> None:
         """Search the slash commands; the result is the name of the chosen one."""
+
+    def confirm(self, question: str, yes: str, no: str, done: Callable[[bool | None], Awaitable[None]]) -> None:
+        """Ask a question with two answers; the result is True for `yes`."""
 
     def open_help(self) -> None:
         """Show keys and commands."""
@@ -86,8 +96,8 @@ class ChatHost(Protocol):
     def focus_prompt(self, text: str = "") -> None:
         """Return to the prompt; put `text` there if it is not empty."""
 
-    def focus_message(self, message_id: int) -> None:
-        """Select a message, if it is on screen."""
+    async def focus_message(self, message_id: int) -> None:
+        """Scroll to a message of the branch and select it."""
 
     def scroll_to_end(self) -> None:
         """Show the end of the chat and follow it."""

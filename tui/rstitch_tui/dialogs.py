@@ -14,13 +14,14 @@ from rstitch_local.errors import UsageError
 from rstitch_local.sanitize import one_line
 from rstitch_local.trace.record import Trace
 from rstitch_tui.answer import Answer, Request
-from rstitch_tui.chat_host import Branch
+from rstitch_tui.chat_host import Branch, FoundChat
 from rstitch_tui.downloads import Downloads
 from rstitch_tui.engine_thread import EngineThread
 from rstitch_tui.model_loader import ModelLoader
 from rstitch_tui.screens.chat_settings import ChatSettingsScreen
 from rstitch_tui.screens.chats import ChatsScreen
 from rstitch_tui.screens.compare import CompareScreen
+from rstitch_tui.screens.confirm import ConfirmScreen
 from rstitch_tui.screens.context_full import ContextFullScreen
 from rstitch_tui.screens.edit import EditScreen
 from rstitch_tui.screens.help import HelpScreen
@@ -61,7 +62,7 @@ class ChatDialogs:
         self._keymap = keymap
         self._load = load
 
-    def open_chats(self, words: str, done: Callable[[int | None], Awaitable[None]]) -> None:
+    def open_chats(self, words: str, done: Callable[[FoundChat | None], Awaitable[None]]) -> None:
         self._app.push_screen(ChatsScreen(self._session.store, self._session.deleted, words), done)
 
     def open_models(self) -> None:
@@ -104,6 +105,9 @@ class ChatDialogs:
 
     def open_help(self) -> None:
         self._app.push_screen(HelpScreen(self._keymap))
+
+    def confirm(self, question: str, yes: str, no: str, done: Callable[[bool | None], Awaitable[None]]) -> None:
+        self._app.push_screen(ConfirmScreen(question, yes, no), done)
 
     def open_palette(self, done: Callable[[str | None], Awaitable[None]]) -> None:
         self._app.push_screen(PaletteScreen(self._keymap), done)

@@ -59,6 +59,20 @@ class OpenChat:
         """Read the branch from the store."""
         self.path = self.store.path(self.chat.id) if self.chat is not None else []
 
+    def follow_other_app(self) -> Message | None:
+        """Read again an answer that another app is generating at the end of the branch.
+
+        Returns:
+            The answer if it has changed.
+        """
+        if self.chat is None or not self.path or not self.path[-1].unfinished:
+            return None
+        # Reading the branch ends an answer whose app has crashed.
+        self.store.path(self.chat.id)
+        old, new = self.path[-1], self.store.message(self.path[-1].id)
+        self.path[-1] = new
+        return new if new != old else None
+
     # Settings
 
     def set_defaults(self, **fields: object) -> None:

@@ -61,8 +61,19 @@ class Session(OpenChat):
     # Requesting answers
 
     def ask(self, text: str) -> None:
-        """Add a question and request its answer."""
+        """Add a question and request its answer.
+
+        Raises:
+            InputError: an answer is being generated, here or by another app.
+        """
         with self._restoring_path():
+            self.follow_other_app()
+            if self.path and self.path[-1].unfinished:
+                raise InputError(
+                    "Answer in progress",
+                    "Another window is generating the last answer of this chat.",
+                    "Wait until it ends, or start a new chat.",
+                )
             # Read it again: another app may have deleted the chat.
             chat = self.store.new_chat(self.settings) if self.chat is None else self.store.chat(self.chat.id)
             if self.chat is None:
@@ -151,6 +162,9 @@ class Session(OpenChat):
         if self.answer is not None:
             self.answer.stop()
         return self.answer is not None
+
+    def follow_other_app(self) -> Message | None:
+        return super().follow_other_app() if self.answer is None else None
 
     def take_steps(self, *, save: bool = False) -> list[Step]:
         """Return the steps generated since the last call; saves them now and then, or immediately with `save`."""

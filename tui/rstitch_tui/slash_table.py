@@ -92,6 +92,9 @@ def _think(host: ChatHost, text: str) -> None:
             "Invalid argument", f"{one_line(text, 30)!r} is not a value of /think.", "Use on, off or auto."
         )
     settings.change(host, thinking=values[text])
+    loaded = host.models.loaded
+    if values[text] is not None and loaded is not None and not loaded.thinking_switch:
+        host.notice(f"It has no effect with {loaded.choice.name}: its chat template has no switch for thinking.")
 
 
 def _seed(host: ChatHost, text: str) -> None:
@@ -117,7 +120,9 @@ def _stop_strings(host: ChatHost, text: str) -> None:
 
 
 def _tau(host: ChatHost, text: str) -> None:
-    if text:
+    if text == "auto":
+        settings.reset_tau(host)
+    elif text:
         settings.set_tau(host, _number(text))
     else:
         tau = host.session.tau
@@ -161,7 +166,7 @@ _ANSWER = (
         aliases=("compare",),
         key="again_at_another_tau",
     ),
-    SlashCommand("edit", "Edit the last question or a stopped answer", lambda h, _: answers.edit(h), key="edit_last"),
+    SlashCommand("edit", "Edit the last question or a stopped answer", lambda h, _: answers.edit(h)),
     SlashCommand("continue", "Continue a stopped answer", lambda h, _: answers.continue_answer(h), aliases=("resume",)),
     SlashCommand("inspect", "Inspect an answer token by token", lambda h, _: answers.inspect(h), key="inspector"),
     SlashCommand(
@@ -199,7 +204,7 @@ _SETTINGS = (
     SlashCommand("chat", "Settings of this chat", lambda h, _: settings.open_form(h), key="chat_settings"),
     SlashCommand("system", "System prompt", _system, takes="TEXT", values=_fixed("auto")),
     SlashCommand("router", "Router", _router, takes="SPEC", values=_routers),
-    SlashCommand("tau", "Entropy threshold", _tau, takes="NUMBER"),
+    SlashCommand("tau", "Entropy threshold", _tau, takes="NUMBER", values=_fixed("auto")),
     _number_command("temperature", "Sampling: temperature"),
     _number_command("top_p", "Sampling: top-p"),
     _number_command("top_k", "Sampling: top-k"),

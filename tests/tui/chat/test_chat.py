@@ -494,6 +494,77 @@ def test_continue_opens_the_chat_that_was_open_last(tmp_path: Path) -> None:
     run(flow)
 
 
+def test_search_hit_opens_at_its_message_on_its_branch(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="slm") as chat:
+            controller = chat.app.chat_screen.controller
+            await chat.ask(question(0))
+            await chat.send("/retry")
+            await chat.quiet()
+            first, second = chat.app.store.siblings(chat.app.session.path[-1])
+            assert chat.app.session.chat is not None
+            await chats.open_chat(controller, chat.app.session.chat.id, first)
+            await chat.until(lambda: controller.focused_message() is not None)
+            assert controller.focused_message() == chat.app.store.message(first)
+            assert second not in [message.id for message in chat.app.session.path]
+
+    run(flow)
+
+
+def test_tau_and_thinking_are_reset_and_explained(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            own = chat.app.session.tau
+            await chat.send("/tau 0.3")
+            assert chat.app.session.tau == 0.3
+            await chat.send("/tau auto")
+            assert chat.app.session.tau == own
+            await chat.send("/think on")
+            assert any("no switch for thinking" in notice for notice in chat.notices)
+
+    run(flow)
+
+
+def test_page_keys_scroll_and_f2_edits_the_last_question(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, size=(60, 24), router="llm") as chat:
+            for index in range(3):
+                await chat.ask(question(index))
+            log = chat.app.chat_screen.log_view
+            await chat.until(lambda: log.scroll_y == log.max_scroll_y > 0)
+            await chat.pilot.press("pageup")
+            await chat.until(lambda: log.scroll_y < log.max_scroll_y)
+            await chat.pilot.press("pagedown", "pagedown")
+            await chat.until(lambda: log.scroll_y == log.max_scroll_y)
+            await chat.pilot.press("f2")
+            await chat.until(lambda: len(chat.app.screen_stack) == 3)
+            assert chat.app.screen.query_one(TextArea).text == question(2)
+            await chat.pilot.press("escape")
+
+    run(flow)
+
+
+def test_letters_act_on_a_message_selected_with_the_keyboard_only(tmp_path: Path) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path) as chat:
+            await chat.ask(question(0))
+            await chat.pilot.click("MessageView.-assistant")
+            await chat.pilot.press("d", "e")
+            composer = chat.app.chat_screen.composer
+            await chat.until(lambda: composer.text == "de")
+            assert len(chat.app.screen_stack) == 2
+            composer.set_text("")
+            chat.app.chat_screen.controller.ended_at = 0.0
+            await chat.pilot.press("escape", "d")
+            # A file is written only after a question.
+            await chat.until(lambda: len(chat.app.screen_stack) == 3)
+            await chat.pilot.press("enter")
+            await chat.until(lambda: len(chat.app.screen_stack) == 2)
+            assert list(tmp_path.glob("*.html")) == []
+
+    run(flow)
+
+
 def test_router_of_the_users_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     (tmp_path / "my_chat_routers.py").write_text("def always_llm():\n    return lambda observation: True\n")

@@ -191,6 +191,30 @@ def test_two_apps_use_one_chat(tmp_path: Path) -> None:
     run(flow)
 
 
+def test_answer_of_another_app_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def flow() -> None:
+        async with chatting(tmp_path, router="llm") as one:
+            gate = Gate(monkeypatch, after=20)
+            await one.send(question(0))
+            await one.until(gate.reached.is_set)
+            await one.until(lambda: one.app.store.message(one.app.session.path[-1].id).text)
+            async with chatting(tmp_path, resume=True) as other:
+                answer = other.app.session.path[-1]
+                assert answer.unfinished
+                assert answer.text
+                await other.send(question(1))
+                assert any("Another window is generating" in notice for notice in other.notices)
+                assert other.app.chat_screen.composer.text == question(1)
+                gate.open()
+                await one.quiet()
+                await other.until(lambda: other.app.session.path[-1].stop == "eog")
+                view = other.app.chat_screen.log_view.view(answer.id)
+                assert view is not None
+                await other.until(lambda: view.text == one.app.session.path[-1].text)
+
+    run(flow)
+
+
 # Output of models
 
 HOSTILE = {

@@ -24,6 +24,7 @@ from rstitch_tui.download_state import DownloadState, Stage
 from rstitch_tui.downloads import Downloads
 from rstitch_tui.keys import resolve
 from rstitch_tui.machine_fit import Memory
+from rstitch_tui.screens.confirm import ConfirmScreen
 from rstitch_tui.screens.models import ModelsScreen, PairList
 from rstitch_tui.screens.two_files import TwoFilesScreen
 
@@ -264,11 +265,18 @@ def test_missing_pair_is_not_loaded(home: Path, name: str) -> None:
 
     async def flow(app: Shell, pilot: Pilot[None]) -> None:
         app.go_to(name)
+        await pilot.pause()
+        can_download = name in ("gone", "half")
+        assert ("Download" in app.offered, "Load" in app.offered) == (can_download, can_download)
         await pilot.press("enter")
         await pilot.pause()
+        if can_download:
+            assert isinstance(app.screen, ConfirmScreen)
+            assert f"{name} is not on this disk. Download" in app.text
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is app.models)
         assert app.screen is app.models
-        assert "Load" not in app.offered
-        assert ("Download" in app.offered) == (name in ("gone", "half"))
+        assert all(view.download is None for view in app.models._views)
 
     assert run(flow).chosen == []
 
@@ -319,13 +327,13 @@ def test_escape_returns_none(home: Path) -> None:
 
 
 STAGES = {
-    None: (["Download"], []),
+    None: (["Load", "Download"], []),
     Stage.WAITING: (["Pause", "Cancel"], [("p", "pause"), ("c", "cancel")]),
     Stage.RUNNING: (["Pause", "Cancel"], [("p", "pause"), ("c", "cancel")]),
     Stage.CHECKING: (["Pause", "Cancel"], [("p", "pause"), ("c", "cancel")]),
-    Stage.PAUSED: (["Resume", "Cancel"], [("r", "resume"), ("c", "cancel")]),
-    Stage.FAILED: (["Resume", "Cancel"], [("r", "resume"), ("c", "cancel")]),
-    Stage.CANCELLED: (["Download"], [("d", "start")]),
+    Stage.PAUSED: (["Load", "Resume", "Cancel"], [("r", "resume"), ("c", "cancel")]),
+    Stage.FAILED: (["Load", "Resume", "Cancel"], [("r", "resume"), ("c", "cancel")]),
+    Stage.CANCELLED: (["Load", "Download"], [("d", "start")]),
 }
 
 
@@ -403,9 +411,10 @@ def test_pair_is_downloaded_and_loaded(home: Path, monkeypatch: pytest.MonkeyPat
 
         async def flow(app: Shell, pilot: Pilot[None]) -> None:
             app.go_to("gone")
-            await pilot.press("d")
-            await until(pilot, lambda: "Load" in app.offered)
-            assert "On this disk, 2.3 MB." in app.text
+            await pilot.press("enter")
+            await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+            await pilot.press("left", "enter")
+            await until(pilot, lambda: "On this disk, 2.3 MB." in app.text)
             await pilot.press("enter")
             await until(pilot, lambda: app.screen is not app.models)
 

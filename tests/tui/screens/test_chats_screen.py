@@ -53,7 +53,7 @@ def test_newest_chat_is_first_and_enter_opens_it(store: Store) -> None:
         assert "1 message " in seen(shell)
         assert "3 chats" in seen(shell)
         await pilot.press("enter")
-        assert await result(shell, pilot) == id_of(store, "Poems")
+        assert (await result(shell, pilot)).chat_id == id_of(store, "Poems")
 
     run(lambda: ChatsScreen(store, []), body)
 
@@ -65,7 +65,7 @@ def test_down_enters_the_list_and_up_leaves_it(store: Store) -> None:
         await pilot.press("up", "up", "S", "u")
         await until(pilot, lambda: titles(shell) == ["Sums"])
         await pilot.press("down", "enter")
-        assert await result(shell, pilot) == id_of(store, "Sums")
+        assert (await result(shell, pilot)).chat_id == id_of(store, "Sums")
 
     run(lambda: ChatsScreen(store, []), body)
 
@@ -84,11 +84,32 @@ def test_typing_searches_messages_and_shows_the_match(store: Store) -> None:
     run(lambda: ChatsScreen(store, []), body)
 
 
+def test_key_right_after_the_move_to_the_list_acts_there(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        # Both keys are queued before the first one is handled.
+        shell.simulate_key("down")
+        shell.simulate_key("d")
+        await until(pilot, lambda: titles(shell) == ["Primes", "Sums"])
+        assert shell.screen.query_one("#search", Input).value == ""
+        await pilot.press("escape")
+
+    run(lambda: ChatsScreen(store, []), body)
+
+
+def test_search_hit_names_its_message(store: Store) -> None:
+    async def body(shell: Shell, pilot: Pilot[None]) -> None:
+        await pilot.press("enter")
+        found = await result(shell, pilot)
+        assert store.message(found.message_id).text == "Is 91 prime?"
+
+    run(lambda: ChatsScreen(store, [], "91"), body)
+
+
 def test_initial_search_words(store: Store) -> None:
     async def body(shell: Shell, pilot: Pilot[None]) -> None:
         assert titles(shell) == ["Primes"]
         await pilot.press("enter")
-        assert await result(shell, pilot) == id_of(store, "Primes")
+        assert (await result(shell, pilot)).chat_id == id_of(store, "Primes")
 
     run(lambda: ChatsScreen(store, [], "91"), body)
 
@@ -107,7 +128,7 @@ def test_rename_in_place(store: Store, key: str) -> None:
         assert store.chats()[1].title == "Odd"
         assert not field.display
         await pilot.press("enter")
-        assert await result(shell, pilot) == id_of(store, "Odd")
+        assert (await result(shell, pilot)).chat_id == id_of(store, "Odd")
 
     run(lambda: ChatsScreen(store, []), body)
 
@@ -198,7 +219,7 @@ def test_click_highlights_and_second_click_opens(store: Store) -> None:
         await until(pilot, lambda: highlighted(shell) == "Sums")
         assert shell.results == []
         await pilot.click("#list", offset=(5, 2))
-        assert await result(shell, pilot) == id_of(store, "Sums")
+        assert (await result(shell, pilot)).chat_id == id_of(store, "Sums")
 
     run(lambda: ChatsScreen(store, []), body)
 

@@ -83,6 +83,14 @@ def edit(host: ChatHost) -> None:
         _edit_message(host, message)
 
 
+def edit_last_question(host: ChatHost) -> None:
+    """Edit the user's last message."""
+    message = next((message for message in reversed(host.session.path) if message.role == "user"), None)
+    if message is None:
+        raise InputError("Empty chat", "This chat has no message to edit.")
+    _edit_message(host, message)
+
+
 def _edit_message(host: ChatHost, message: Message) -> None:
     session = host.session
     # Checked before editing: afterwards the edited text would be lost.
@@ -107,7 +115,7 @@ async def switch_branch(host: ChatHost, by: int) -> None:
     message = host.focused_message() or require_answer(host)
     if host.session.switch_branch(message, by):
         await host.show_chat()
-        host.focus_message(next(each for each in host.session.path if each.parent == message.parent).id)
+        await host.focus_message(next(each for each in host.session.path if each.parent == message.parent).id)
 
 
 def inspect(host: ChatHost) -> None:

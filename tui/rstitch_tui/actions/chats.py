@@ -11,7 +11,7 @@ from rstitch_local.errors import InputError, RStitchError, StorageError, UsageEr
 from rstitch_local.sanitize import one_line
 from rstitch_tui.actions.answers import recorded_trace, require_answer
 from rstitch_tui.actions.models import load_pair
-from rstitch_tui.chat_host import ChatHost
+from rstitch_tui.chat_host import ChatHost, FoundChat
 from rstitch_tui.store import export as exports
 
 FORMATS = ("md", "json", "html")
@@ -27,11 +27,11 @@ async def new_chat(host: ChatHost) -> None:
 def list_chats(host: ChatHost, words: str = "") -> None:
     """Show the list of chats and open the chosen one."""
 
-    async def done(chat_id: int | None) -> None:
+    async def done(found: FoundChat | None) -> None:
         session = host.session
         with host.errors_shown():
-            if chat_id is not None:
-                await open_chat(host, chat_id)
+            if found is not None:
+                await open_chat(host, found.chat_id, found.message_id)
             elif session.chat is not None:
                 # It may have been renamed or deleted in the list.
                 try:
@@ -43,12 +43,16 @@ def list_chats(host: ChatHost, words: str = "") -> None:
     host.dialogs.open_chats(words, done)
 
 
-async def open_chat(host: ChatHost, chat_id: int) -> None:
-    """Open a stored chat and load its pair if it is on this disk."""
+async def open_chat(host: ChatHost, chat_id: int, message_id: int | None = None) -> None:
+    """Open a stored chat, at a message if one is given, and load its pair if it is on this disk."""
+    if message_id is not None:
+        host.session.store.select(message_id)
     host.session.open(chat_id)
     await host.show_chat()
     host.scroll_to_end()
     host.focus_prompt()
+    if message_id is not None:
+        await host.focus_message(message_id)
     pair = host.session.settings.pair
     if pair is not None and pair != host.models.pair_name:
         try:

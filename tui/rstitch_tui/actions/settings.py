@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rstitch_local import paths
 from rstitch_local.errors import InputError
+from rstitch_local.routing.spec import tau_of_spec
 from rstitch_local.sanitize import one_line
 from rstitch_tui import app_settings
 from rstitch_tui.chat_host import ChatHost
@@ -56,6 +57,16 @@ def set_tau(host: ChatHost, tau: float) -> None:
     finally:
         # The threshold changes even if saving the settings fails.
         host.show_settings()
+
+
+def reset_tau(host: ChatHost) -> None:
+    """Restore the pair's own tau; a router that has no tau of the pair's is replaced by the pair's router."""
+    tau = tau_of_spec(host.session.defaults.router)
+    if tau is None or host.session.settings.router is None:
+        change(host, router=None)
+    else:
+        set_tau(host, tau)
+    host.notice(f"router: {host.session.router}")
 
 
 def multiply_tau(host: ChatHost, factor: float) -> None:

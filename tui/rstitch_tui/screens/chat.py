@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -55,7 +56,9 @@ class ChatScreen(Screen[None]):
         binding("tau_down", "tau(-1)"),
         binding("tau_up", "tau(1)"),
         binding("again_at_another_tau", "slash('again')"),
-        binding("edit_last", "slash('edit')"),
+        binding("edit_last", "edit_last"),
+        binding("page_up", "page(-1)"),
+        binding("page_down", "page(1)"),
         binding("command_palette", "palette"),
     ]
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-short"), (30, "-tall")]  # noqa: RUF012  declared as in Textual
@@ -189,6 +192,18 @@ class ChatScreen(Screen[None]):
 
         self.controller.dialogs.open_palette(done)
 
+    def action_edit_last(self) -> None:
+        """Edit the user's last message."""
+        with self.controller.errors_shown():
+            answers.edit_last_question(self.controller)
+
+    def action_page(self, by: int) -> None:
+        """Scroll the conversation by a page up (-1) or down (1)."""
+        if by < 0:
+            self.log_view.scroll_page_up(animate=False)
+        else:
+            self.log_view.scroll_page_down(animate=False)
+
     def action_stop(self) -> None:
         """Stop the answer or the loading; otherwise move between the prompt and the messages."""
         if self.controller.session.stop() or self.controller.models.cancel():
@@ -219,6 +234,16 @@ class ChatScreen(Screen[None]):
         view = self.log_view.current
         if view is not None:
             view.unfolded = not view.unfolded
+
+    def action_export_here(self) -> None:
+        """Export the selected answer as an HTML file after asking."""
+
+        async def done(confirmed: bool | None) -> None:
+            if confirmed:
+                await slash.run(self.controller, "/export html")
+
+        folder = one_line(Path.cwd(), 200)
+        self.controller.dialogs.confirm(f"Write this answer as an HTML file into {folder}?", "Export", "Cancel", done)
 
     def action_prompt(self, text: str = "") -> None:
         """Return to the prompt."""

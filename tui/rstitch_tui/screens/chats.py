@@ -16,6 +16,7 @@ from textual.widgets.option_list import Option
 
 from rstitch_local.errors import RStitchError
 from rstitch_local.sanitize import one_line, safe_text
+from rstitch_tui.chat_host import FoundChat
 from rstitch_tui.screens.chat_list_item import ChatListItem
 from rstitch_tui.screens.dialog import Dialog
 from rstitch_tui.store.records import ChatRow
@@ -38,6 +39,22 @@ class ChatSearch(LineInput):
         Binding("down", "screen.list", "List", id="chats_list"),
     ]
 
+    async def _on_key(self, event: events.Key) -> None:
+        bound = self.screen.active_bindings.get(event.key)
+        moves = bound is not None and bound.binding.id == "chats_list"
+        # `has_focus` changes later than the focus.
+        focused = self.screen.focused is self
+        if focused and not moves:
+            await super()._on_key(event)
+            return
+        event.stop()
+        event.prevent_default()
+        if focused:
+            # Handled before it bubbles up: the next key may be queued already and belongs to the list.
+            await self.screen.run_action("list")
+        else:
+            self.app.simulate_key(event.key)
+
 
 class ChatList(OptionList):
     """The chats, at the end an item that lists more."""
@@ -59,8 +76,8 @@ class ChatList(OptionList):
             super().action_cursor_up()
 
 
-class ChatsScreen(Dialog[int | None]):
-    """Returns the id of the chat to open, or None.
+class ChatsScreen(Dialog[FoundChat | None]):
+    """Returns the chat to open and the message that was found, or None.
 
     Args:
         store: the chats.
@@ -204,7 +221,7 @@ class ChatsScreen(Dialog[int | None]):
             first_new, self._limit = self._limit, self._limit + _PAGE
             self._fill(index=first_new)
         elif (row := self._current()) is not None:
-            self.dismiss(row.id)
+            self.dismiss(FoundChat(row.id, row.message))
 
     # Actions
 
@@ -286,4 +303,5 @@ class ChatsScreen(Dialog[int | None]):
 
     def action_list(self) -> None:
         """Move from the search field to the list."""
-        self.chats.focus()
+        # Not `focus()`, which takes effect later.
+        self.set_focus(self.chats)

@@ -20,10 +20,12 @@ from textual.widgets.option_list import Option
 
 from rstitch_local.engine.choice import PairChoice, choose_pair
 from rstitch_local.errors import RStitchError
+from rstitch_local.sanitize import human_bytes
 from rstitch_tui.download_state import Stage
 from rstitch_tui.downloads import Downloads
 from rstitch_tui.keys import ACTIONS, binding, bindings
 from rstitch_tui.pair_states import PairStates
+from rstitch_tui.screens.confirm import ConfirmScreen
 from rstitch_tui.screens.dialog import Dialog
 from rstitch_tui.screens.two_files import TwoFilesScreen
 from rstitch_tui.widgets.pair_details import PairDetails
@@ -181,7 +183,7 @@ class ModelsScreen(Dialog[PairChoice | None]):
             return False
         stage = view.download.state if view.download is not None else None
         return {
-            "pair_load": view.disk.ready and not view.downloading,
+            "pair_load": (view.disk.ready or view.can_download) and not view.downloading,
             "pair_download": view.can_download and stage not in (Stage.PAUSED, Stage.FAILED),
             "pair_pause": view.downloading,
             "pair_resume": view.can_download and stage in (Stage.PAUSED, Stage.FAILED),
@@ -211,13 +213,28 @@ class ModelsScreen(Dialog[PairChoice | None]):
         self.update_views()
 
     def action_pair_load(self) -> None:
-        """Check the files and return the pair."""
-        if self.view is not None:
+        """Check the files and return the pair; offer to download a pair that is not on this disk."""
+        if self.view is not None and not self.view.disk.ready:
+            self._offer_download(self.view)
+        elif self.view is not None:
             name = self.view.entry.name
             self._states.begin_check(name)
             self.update_views()
             # Checking may read gigabytes. Not a Textual worker: the app would wait for it when quitting.
             threading.Thread(target=self._check, args=(name,), name="check files", daemon=True).start()
+
+    def _offer_download(self, view: PairView) -> None:
+        name = view.entry.name
+
+        def done(confirmed: bool | None) -> None:
+            if confirmed:
+                self._states.clear_error(name)
+                self.downloads.start(name)
+                self.update_views()
+
+        size = f" {human_bytes(view.total_bytes - view.bytes_on_disk)}" if view.total_bytes else ""
+        question = f"{name} is not on this disk. Download{size} now?"
+        self.app.push_screen(ConfirmScreen(question, "Download", "Cancel"), done)
 
     def _check(self, name: str) -> None:
         try:

@@ -48,13 +48,19 @@ class Snippet(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChatRow:
-    """An entry of the list of chats; `messages` is the number of messages in all branches."""
+    """An entry of the list of chats.
+
+    Attributes:
+        messages: number of messages in all branches.
+        message: id of the message a search found; None without a search or if the title was found.
+    """
 
     id: int
     title: str
     updated: float
     messages: int
     snippet: Snippet
+    message: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ class Store(Answers):
                 row["updated"],
                 row["messages"],
                 searching.snippet(row["text"], query.words),
+                row["hit"] if row["hit"] > 0 else None,
             )
             for row in rows
         ]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import events
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from rstitch_local.sanitize import safe_text
@@ -19,7 +19,11 @@ from rstitch_tui.widgets.editor import Editor
 _MAX_ROWS = 8
 
 
-class Composer(Editor):
+# The page keys scroll the conversation.
+_EDITING = [made for made in Binding.make_bindings(Editor.BINDINGS) if made.key not in ("pageup", "pagedown")]
+
+
+class Composer(Editor, inherit_bindings=False):
     """A text area that sends on Enter.
 
     Attributes:
@@ -29,7 +33,7 @@ class Composer(Editor):
     """
 
     # Some terminals do not distinguish Shift-Enter and Ctrl-Enter from Enter; all distinguish Ctrl-J.
-    BINDINGS: ClassVar[list[BindingType]] = [binding("newline"), binding("send")]
+    BINDINGS: ClassVar[list[BindingType]] = [*_EDITING, binding("newline"), binding("send")]
 
     DEFAULT_CSS = f"""
     Composer {{

@@ -126,6 +126,17 @@ class MessageLog(VerticalScroll, can_focus=False):
             await view.finish(message.text, trace.steps if trace is not None else [])
             self._update_title(message)
 
+    async def update_message(self, message: Message) -> None:
+        """Show the present text of an answer that another app is generating."""
+        if message.unfinished:
+            self._path = [message if old.id == message.id else old for old in self._path]
+            view = self._views.get(message.id)
+            if view is not None:
+                await view.show_text(message.text)
+                view.set_notice("Another window is generating this answer.")
+        else:
+            await self.finish(message, None)
+
     async def show_tokens(self, on: bool) -> None:
         """Show all answers token by token, or as Markdown."""
         self.as_tokens = on
@@ -143,6 +154,14 @@ class MessageLog(VerticalScroll, can_focus=False):
         self.unfolded = on
         for view in self._views.values():
             view.unfolded = on
+
+    async def reveal(self, message_id: int) -> MessageView | None:
+        """Return the view of a message, after showing earlier messages if needed; None if it is on another branch."""
+        while message_id not in self._views and any(message.id == message_id for message in self._path):
+            if self._path[0].id in self._views:
+                break
+            await self.show_earlier()
+        return self._views.get(message_id)
 
     def walk(self, by: int) -> None:
         """Focus the message below (1) or above (-1) the current one, or the last one."""

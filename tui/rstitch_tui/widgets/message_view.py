@@ -49,14 +49,14 @@ class MessageView(Vertical, can_focus=True):
         binding("message_down", "screen.walk(1)"),
         binding("branch_previous", "screen.branch(-1)"),
         binding("branch_next", "screen.branch(1)"),
-        binding("message_edit", "screen.slash('edit')"),
-        binding("message_regenerate", "screen.slash('retry')"),
-        binding("message_copy", "screen.slash('copy')"),
-        binding("message_copy_code", "screen.slash('code')"),
-        binding("message_inspect", "screen.slash('inspect')"),
-        binding("message_tokens", "screen.tokens_here"),
-        binding("message_thinking", "screen.thinking_here"),
-        binding("message_export", "screen.slash('export html')"),
+        binding("message_edit", "letter('slash', 'edit')"),
+        binding("message_regenerate", "letter('slash', 'retry')"),
+        binding("message_copy", "letter('slash', 'copy')"),
+        binding("message_copy_code", "letter('slash', 'code')"),
+        binding("message_inspect", "letter('slash', 'inspect')"),
+        binding("message_tokens", "letter('tokens_here')"),
+        binding("message_thinking", "letter('thinking_here')"),
+        binding("message_export", "letter('export_here')"),
         binding("to_prompt", "screen.prompt"),
     ]
 
@@ -115,6 +115,7 @@ class MessageView(Vertical, can_focus=True):
         self.colored = True
         self.tau: float | None = None
         self._drawing = asyncio.Lock()
+        self._clicked = False
         self._title = Static(classes="title", markup=False)
         self._thinking = ThinkingView()
         self._body = MessageBody()
@@ -145,6 +146,11 @@ class MessageView(Vertical, can_focus=True):
         self.text += safe_text("".join(step.text for step in steps))
         if self.is_mounted:
             await self._draw()
+
+    async def show_text(self, text: str) -> None:
+        """Set the text so far and draw it."""
+        self.text = safe_text(text)
+        await self._draw()
 
     async def finish(self, text: str, steps: Sequence[Step]) -> None:
         """Set the complete answer and draw it."""
@@ -182,10 +188,27 @@ class MessageView(Vertical, can_focus=True):
         self.unfolded = not self.unfolded
 
     def on_key(self, event: events.Key) -> None:
-        """A slash starts a command in the prompt."""
-        if event.character == "/":
+        """A slash starts a command in the prompt; after a click any letter is typed there."""
+        if event.character == "/" or (self._clicked and event.is_printable):
             event.stop()
-            self.app.call_later(self.screen.run_action, "prompt('/')")
+            event.prevent_default()
+            self.app.call_later(self.screen.run_action, f"prompt({event.character!r})")
+
+    def on_mouse_down(self) -> None:
+        """Clicking, as to select text or to scroll, does not turn the next letters into actions."""
+        self._clicked = True
+        self.refresh_bindings()
+
+    def on_blur(self) -> None:
+        self._clicked = False
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Offer the actions of single letters only if the message was selected with the keyboard."""
+        return action != "letter" or not self._clicked
+
+    async def action_letter(self, action: str, *arguments: str) -> None:
+        """Run an action of the screen that is bound to a single letter."""
+        await self.screen.run_action(f"{action}({', '.join(map(repr, arguments))})")
 
     def on_focus(self) -> None:
         self.post_message(self.Focused(self))
