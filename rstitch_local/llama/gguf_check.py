@@ -1,35 +1,24 @@
-"""Read the header of a GGUF file and refuse files that llama.cpp would crash on or that cannot generate text.
+"""Refuse model files that llama.cpp would crash on or that cannot generate text, by their headers.
 
-Does not call llama.cpp and does not read tensor data. The file is untrusted: every count and length is checked
-against the size of the file.
+Does not call llama.cpp.
 """
 
 from __future__ import annotations
 
-import math
+import contextlib
 import mmap
 import re
-import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rstitch_local.errors import ModelError
+from rstitch_local.llama.gguf_header import Header, InvalidHeaderError, TruncatedHeaderError, read_header
+from rstitch_local.llama.gguf_limits import require_safe
 
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
-_U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
-_STRING, _ARRAY = 8, 9
-_MAX_KEYS, _MAX_TENSORS, _MAX_STRINGS = 1 << 16, 1 << 20, 1 << 24
 # fmt: off
-_SCALARS = {kind: struct.Struct("<" + code) for kind, code in zip((*range(8), 10, 11, 12), "BbHhIif?Qqd", strict=True)}
-# ggml type: (weights per block, bytes per block). The file size is not checked if a type is not listed.
-_BLOCKS = {
-    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40), 10: (256, 84),
-    11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66), 17: (256, 74),
-    18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2),
-    26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
-    40: (64, 36), 41: (128, 18),
-}
 _ENCODERS = (
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3",
     "eurobert", "gemma-embedding", "llama-embed", "t5encoder",
@@ -70,14 +59,6 @@ class GgufSummary:
     kv_bytes_per_token: int
 
 
-class _InvalidHeaderError(Exception):
-    pass
-
-
-class _TruncatedHeaderError(_InvalidHeaderError):
-    pass
-
-
 def check_gguf(path: Path) -> GgufSummary:
     """Read the header of a GGUF file and check that it describes a generative language model of the file's size.
 
@@ -96,140 +77,72 @@ def check_gguf(path: Path) -> GgufSummary:
             start = file.read(64)
             if start[:4] != b"GGUF":
                 raise ModelError("Not a GGUF file", f"{path} is {_description_of(start)}.")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _check(path, data)
+        with _mapped(path) as data:
+            return _check(path, data)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or a file that became empty
         raise ModelError("Cannot read model file", f"{path}: {getattr(error, 'strerror', None) or error}.") from None
 
 
+@contextlib.contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
 def _check(path: Path, data: mmap.mmap) -> GgufSummary:
-    reader = _Reader(data)
-    try:
-        tensor_count, values, lengths = _header(reader)
-        end = _data_end(reader, tensor_count, values)
-    except _TruncatedHeaderError:
-        message = f"{path} ends inside its header, after {len(data)} bytes."
-        raise ModelError("Truncated model file", message, "Download it again.") from None
-    except _InvalidHeaderError as error:
-        raise ModelError("Damaged model file", f"{path}: {error}.", "Download it again.") from None
-    _refuse_other_kinds(path, values, tensor_count)
-    if end is not None and end > len(data):
-        raise ModelError("Truncated model file", f"{path} has {len(data)} of {end} bytes.", "Download it again.")
-    arch = _text(values, "general.architecture")
+    header = _read(path, data)
+    _refuse_other_kinds(path, header)
+    _require_safe(path, header, len(data))
+    for part in parts_of(path)[1:]:
+        with _mapped(part) as other:
+            _require_safe(part, _read(part, other), len(other))
+    arch = header.architecture
     return GgufSummary(
         architecture=arch,
-        name=_text(values, "general.name"),
+        name=header.text("general.name"),
         file_size=len(data),
-        context_length=_integer(values, f"{arch}.context_length", 0) or None,
-        vocabulary_size=lengths.get("tokenizer.ggml.tokens", 0),
-        block_count=_integer(values, f"{arch}.block_count", 0),
-        kv_bytes_per_token=_kv_bytes_per_token(values, arch),
+        context_length=header.integer(f"{arch}.context_length", 0) or None,
+        vocabulary_size=len(header.tokens),
+        block_count=header.integer(f"{arch}.block_count", 0),
+        kv_bytes_per_token=_kv_bytes_per_token(header),
     )
 
 
-class _Reader:
-    """Reads a file forward from a position."""
-
-    def __init__(self, data: mmap.mmap) -> None:
-        self.data, self.size, self.position = data, len(data), 4
-
-    def skip(self, count: int) -> None:
-        if count > self.size - self.position:
-            raise _TruncatedHeaderError
-        self.position += count
-
-    def scalar(self, layout: struct.Struct) -> Any:
-        self.skip(layout.size)
-        return layout.unpack_from(self.data, self.position - layout.size)[0]
-
-    def text(self, limit: int) -> str:
-        length = self.scalar(_U64)
-        self.skip(length)
-        return self.data[self.position - length : self.position - max(0, length - limit)].decode("utf-8", "replace")
-
-    def skip_strings(self, count: int) -> None:
-        # A vocabulary can have 300,000 strings, too many for a function call each.
-        position, data, unpack = self.position, self.data, _U64.unpack_from
-        try:
-            for _ in range(count):
-                position += 8 + unpack(data, position)[0]
-        except (struct.error, OverflowError):  # a string starts beyond the end of the file
-            raise _TruncatedHeaderError from None
-        self.skip(position - self.position)
+def _read(path: Path, data: mmap.mmap) -> Header:
+    try:
+        return read_header(data)
+    except TruncatedHeaderError:
+        message = f"{path} ends inside its header, after {len(data)} bytes."
+        raise ModelError("Truncated model file", message, "Download it again.") from None
+    except InvalidHeaderError as error:
+        raise ModelError("Damaged model file", f"{path}: {error}.", "Download it again.") from None
 
 
-def _header(reader: _Reader) -> tuple[int, dict[str, Any], dict[str, int]]:
-    """Return the number of tensors, the scalar and string values, and the lengths of the arrays."""
-    version = reader.scalar(_U32)
-    if version & 0xFFFF == 0:
-        raise _InvalidHeaderError("it is a big-endian GGUF file")
-    if version not in (2, 3):
-        raise _InvalidHeaderError(f"GGUF version {version} is not supported, only 2 and 3")
-    tensor_count, key_count = reader.scalar(_U64), reader.scalar(_U64)
-    if tensor_count > _MAX_TENSORS or key_count > _MAX_KEYS:
-        raise _InvalidHeaderError(f"the header claims {tensor_count} tensors and {key_count} keys")
-    values: dict[str, Any] = {}
-    lengths: dict[str, int] = {}
-    strings = 0
-    for _ in range(key_count):
-        key, kind = reader.text(256), reader.scalar(_U32)
-        if kind == _STRING:
-            values[key] = reader.text(1 << 12)  # the start of a chat template is enough
-        elif kind == _ARRAY:
-            item, count = reader.scalar(_U32), reader.scalar(_U64)
-            lengths[key] = count
-            if item == _STRING:
-                if (strings := strings + count) > _MAX_STRINGS:
-                    raise _InvalidHeaderError(f"key {key!r} has {count} strings")
-                reader.skip_strings(count)
-            elif item in _SCALARS:
-                reader.skip(count * _SCALARS[item].size)
-            else:
-                raise _InvalidHeaderError(f"key {key!r} is an array of unknown type {item}")
-        elif kind in _SCALARS:
-            values[key] = reader.scalar(_SCALARS[kind])
-        else:
-            raise _InvalidHeaderError(f"key {key!r} has unknown type {kind}")
-    return tensor_count, values, lengths
+def _require_safe(path: Path, header: Header, size: int) -> None:
+    """Refuse a file that is too short for its tensors, or whose values llama.cpp aborts on."""
+    if header.end is not None and header.end > size:
+        raise ModelError("Truncated model file", f"{path} has {size} of {header.end} bytes.", "Download it again.")
+    try:
+        require_safe(header)
+    except InvalidHeaderError as error:
+        raise ModelError("Damaged model file", f"{path}: {error}.", "Use another file of this model.") from None
 
 
-def _data_end(reader: _Reader, tensor_count: int, values: dict[str, Any]) -> int | None:
-    """Return the file size that the tensors require; None if a tensor type is unknown."""
-    alignment = _integer(values, "general.alignment", 32)
-    if alignment <= 0 or alignment & (alignment - 1):
-        raise _InvalidHeaderError(f"alignment {alignment} is not a power of two")
-    last, known = 0, True
-    for _ in range(tensor_count):
-        name, n_dims = reader.text(256), reader.scalar(_U32)
-        if n_dims > 4:
-            raise _InvalidHeaderError(f"tensor {name!r} has {n_dims} dimensions")
-        dims = [reader.scalar(_U64) for _ in range(n_dims)]
-        kind, offset = reader.scalar(_U32), reader.scalar(_U64)
-        if (weights := math.prod(dims)) >= 1 << 63 or offset >= 1 << 63 or offset % alignment:
-            raise _InvalidHeaderError(f"tensor {name!r} has an invalid size or offset")
-        known = known and kind in _BLOCKS
-        per_block, block_bytes = _BLOCKS.get(kind, (1, 0))
-        if dims and dims[0] % per_block:
-            raise _InvalidHeaderError(f"tensor {name!r} does not consist of whole blocks")
-        last = max(last, offset + weights // per_block * block_bytes)
-    return -(-reader.position // alignment) * alignment + last if known else None
-
-
-def _refuse_other_kinds(path: Path, values: dict[str, Any], tensor_count: int) -> None:
+def _refuse_other_kinds(path: Path, header: Header) -> None:
     def refuse(what: str) -> NoReturn:
         raise ModelError("Not a language model", f"{path} is {what}.")
 
-    arch = _text(values, "general.architecture")
-    for word in (_text(values, "general.type"), arch):
+    arch = header.architecture
+    for word in (header.text("general.type"), arch):
         if word in _REFUSED:
             refuse(f"{_REFUSED[word]} ({word})")
     if not arch:
         refuse("a GGUF file without an architecture")
-    if _integer(values, f"{arch}.pooling_type", 0) > 0 or values.get(f"{arch}.attention.causal") is False:
+    if header.integer(f"{arch}.pooling_type", 0) > 0 or header.values.get(f"{arch}.attention.causal") is False:
         refuse("an embedding or ranking model, which cannot generate text")
-    if tensor_count == 0:
+    if not header.tensors:
         refuse("a GGUF file without weights")
-    _check_split(path, _integer(values, "split.count", 1), _integer(values, "split.no", 0))
+    _check_split(path, header.integer("split.count", 1), header.integer("split.no", 0))
 
 
 def parts_of(path: Path) -> list[Path]:
@@ -272,20 +185,11 @@ def _description_of(start: bytes) -> str:
     return f"not a GGUF file: its first bytes are {start[:8].hex(' ')}"
 
 
-def _kv_bytes_per_token(values: dict[str, Any], arch: str) -> int:
+def _kv_bytes_per_token(header: Header) -> int:
     """Keys and values of all layers and KV heads, two bytes each."""
-    heads = _integer(values, f"{arch}.attention.head_count", 0)
-    kv_heads = _integer(values, f"{arch}.attention.head_count_kv", heads)
-    width = _integer(values, f"{arch}.embedding_length", 0) // max(1, heads)
-    key, value = (_integer(values, f"{arch}.attention.{part}_length", width) for part in ("key", "value"))
-    return 2 * _integer(values, f"{arch}.block_count", 0) * kv_heads * (key + value)
-
-
-def _text(values: dict[str, Any], key: str) -> str:
-    value = values.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _integer(values: dict[str, Any], key: str, default: int) -> int:
-    value = values.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+    arch = header.architecture
+    heads = header.integer(f"{arch}.attention.head_count", 0)
+    kv_heads = header.integer(f"{arch}.attention.head_count_kv", heads)
+    width = header.integer(f"{arch}.embedding_length", 0) // max(1, heads)
+    key, value = (header.integer(f"{arch}.attention.{part}_length", width) for part in ("key", "value"))
+    return 2 * header.integer(f"{arch}.block_count", 0) * kv_heads * (key + value)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rstitch_local.errors import ModelError
-from rstitch_local.llama import gguf_check
+from rstitch_local.llama import gguf_check, gguf_header
 from rstitch_local.llama.gguf_check import check_gguf
 
 
@@ -73,7 +73,7 @@ def test_summary_of_a_valid_file(good: Path) -> None:
 
 def test_block_sizes_match_the_gguf_package() -> None:
     for kind, sizes in gguf.GGML_QUANT_SIZES.items():
-        assert gguf_check._BLOCKS[int(kind)] == sizes, kind
+        assert gguf_header.BLOCKS[int(kind)] == sizes, kind
 
 
 def test_large_vocabulary_is_skipped_without_a_call_per_string(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,14 +84,14 @@ def test_large_vocabulary_is_skipped_without_a_call_per_string(tmp_path: Path, m
         writer.add_token_merges(words)
 
     path = write_gguf(tmp_path / "large.gguf", more=vocabulary)
-    skip, calls = gguf_check._Reader.skip, 0
+    skip, calls = gguf_header._Reader.skip, 0
 
-    def count(reader: gguf_check._Reader, length: int) -> None:
+    def count(reader: gguf_header._Reader, length: int) -> None:
         nonlocal calls
         calls += 1
         skip(reader, length)
 
-    monkeypatch.setattr(gguf_check._Reader, "skip", count)
+    monkeypatch.setattr(gguf_header._Reader, "skip", count)
     assert check_gguf(path).vocabulary_size == 40
     assert 0 < calls < 1000
 
@@ -167,7 +167,7 @@ def test_impossible_counts(good: Path, tmp_path: Path, count: int, place: int) -
 
 
 def test_too_many_strings(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gguf_check, "_MAX_STRINGS", 39)
+    monkeypatch.setattr(gguf_header, "MAX_STRINGS", 39)
     assert "has 40 strings" in refusal(good).message
 
 
