@@ -132,7 +132,7 @@ class Monitor:
 
     def _enforce_limits(self, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(psutil.Error):
-            if psutil.Process(process.pid).memory_info().rss > self._memory_bytes:
+            if self._stage != "start" and psutil.Process(process.pid).memory_info().rss > self._memory_bytes:
                 self._exceeded = "memory"
         if time.monotonic() > self._deadline:
             self._exceeded = "time"
