@@ -54,6 +54,9 @@ def open_atomic(path: Path, *, what: str = "file") -> Iterator[BinaryIO]:
         StorageError: the file cannot be written; the old one is unchanged.
     """
     target = Path(os.path.realpath(path))
+    if is_special(target):
+        # The system administrator could replace the device.
+        raise StorageError(f"Cannot write {what}", f"{path} is a pipe or a device.", "Use another name.")
     temporary = target.with_name(f"{_temporary_start(target)}{secrets.token_hex(_RANDOM_BYTES)}{_TEMPORARY_SUFFIX}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -119,13 +122,18 @@ def _finite(text: str) -> float:
 
 def require_file(path: Path) -> None:
     """Raise InputError if a path leads to a pipe or a device, which may block or have no end."""
+    if is_special(path):
+        raise InputError("Not a file", f"{path} is a pipe or a device.", "Put a file in its place, or remove it.")
+
+
+def is_special(path: Path) -> bool:
+    """Return whether a path leads to a pipe, a socket or a device."""
     try:
         mode = path.stat().st_mode
     except OSError:
         # Missing, or an error that opening it reports.
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise InputError("Not a file", f"{path} is a pipe or a device.", "Put a file in its place, or remove it.")
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def storage_error(path: Path, error: OSError, *, what: str = "file") -> StorageError:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rstitch_local.errors import StorageError
-from rstitch_local.files import open_atomic, storage_error, write_atomic, write_json
+from rstitch_local.errors import InputError, StorageError
+from rstitch_local.files import open_atomic, parse_json, require_file, storage_error, write_atomic, write_json
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and links")
 
@@ -94,3 +94,33 @@ def test_symbolic_link_is_kept(tmp_path: Path) -> None:
 def test_full_disk_has_its_own_title() -> None:
     full = storage_error(Path("x"), OSError(errno.ENOSPC, "No space left on device"))
     assert (full.title, full.hint) == ("Disk full", "Free some space and try again.")
+
+
+@posix
+def test_a_pipe_or_device_is_never_replaced(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(StorageError, match="pipe or a device"):
+            write_atomic(path, "x")
+        with pytest.raises(InputError, match="pipe or a device"):
+            require_file(path)
+    assert pipe.is_fifo()
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("1" * 400, "too large"), ("-1e400", "too large"), ('{"a": 18446744073709551616}', "too large"),
+        ("[" * 100_000, "too deeply"), ("{", "Expecting"),
+    ],
+)  # fmt: skip
+def test_json_that_arithmetic_cannot_use_is_a_value_error(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_json(text)
+
+
+def test_json_of_ordinary_numbers_is_parsed() -> None:
+    assert parse_json(b"[18446744073709551615, -1.5e300, NaN]", parse_constant=str) == [2**64 - 1, -1.5e300, "NaN"]
