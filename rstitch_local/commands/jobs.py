@@ -53,12 +53,12 @@ def make_job(
 
 
 def read_selected(file: Path, problems: ProblemOptions) -> tuple[ProblemFile, list[Problem]]:
-    """Return a problem file and the selected problems, at least one; report skipped rows on stderr."""
-    from rstitch_local.problems.progress import print_bad_rows
+    """Return a problem file and the selected problems, at least one; print the notes on the file on stderr."""
+    from rstitch_local.problems.progress import print_notes
     from rstitch_local.problems.reading import read_problems
 
     problem_file = read_problems(file, problems.fields())
-    print_bad_rows(make_console(stderr=True), problem_file)
+    print_notes(make_console(stderr=True), problem_file)
     return problem_file, problems.selection().of_file(problem_file)
 
 

@@ -275,7 +275,7 @@ class ProblemOptions:
         typer.Option(
             "--field",
             metavar="KIND=NAME",
-            help="Name of a field: question=NAME, answer=NAME or id=NAME.",
+            help="Name of a field: question=NAME, answer=NAME or id=NAME; dots lead into objects (extra.final).",
             rich_help_panel=PROBLEMS,
         ),
     ] = None

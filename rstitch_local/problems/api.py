@@ -15,13 +15,13 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.arguments import stop_strings
 from rstitch_local.engine.options import merged_sampling
-from rstitch_local.errors import UsageError
+from rstitch_local.errors import UsageError, with_python_arguments
 from rstitch_local.interrupts import Interrupt
 from rstitch_local.problems.metrics import summary
 from rstitch_local.problems.observer import Observer
 from rstitch_local.problems.pair_source import PairSource, sequences_for
 from rstitch_local.problems.prompts import prompt_of
-from rstitch_local.problems.reading import Fields
+from rstitch_local.problems.reading import Fields, ProblemFile
 from rstitch_local.problems.results import SolvedAnswer, SolveResult
 from rstitch_local.problems.runner import Job, Outcome, run_job
 from rstitch_local.problems.selection import Selection, parse_shard
@@ -92,7 +92,8 @@ def solve(
         limit: solve the first problems only.
         ids: solve these problems only.
         shard: "i/n" to solve every n-th problem, starting with the i-th.
-        fields: names of the fields, if they are unusual: a mapping with the keys question, answer and id.
+        fields: names of the fields, if they are unusual: a mapping with the keys question, answer and id. A dot leads
+            into an object: `{"answer": "extra.final"}`.
         strict: raise at the first malformed row instead of skipping it.
         out: run folder. An existing one is resumed: only missing answers, and those that ended in an error, are
             generated. None for a temporary folder, which is deleted with the result.
@@ -199,6 +200,11 @@ class TemporaryFolder:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
+class _Warner(Observer):
+    def on_problem_file(self, problem_file: ProblemFile) -> None:
+        warn_missing_gold(problem_file)
+
+
 def _run(job: Job, source: PairSource, parallel: int | None, progress: bool) -> Outcome:
     interrupt = Interrupt()
     swaps = job.settings.router_name not in (Role.SLM.value, Role.LLM.value)
@@ -206,7 +212,7 @@ def _run(job: Job, source: PairSource, parallel: int | None, progress: bool) -> 
     def load(answers: int) -> AbstractContextManager[Pair]:
         return interrupt.while_open(source.open(sequences=sequences_for(answers, parallel), swaps=swaps))
 
-    observer = Observer()
+    observer: Observer = _Warner()
     if progress:
         # Imported here: most callers show nothing.
         from rich.console import Console
@@ -249,6 +255,13 @@ def warn_identical_samples(job: Job) -> None:
     """Warn if several samples are requested with greedy decoding."""
     if job.samples > 1 and job.settings.sampling.temperature == 0:
         warnings.warn(f"At temperature 0 all {job.samples} samples of a problem are the same.", stacklevel=3)
+
+
+def warn_missing_gold(problem_file: ProblemFile) -> None:
+    """Warn that answers will not be graded, unless the rows have nothing that could be a gold answer."""
+    if problem_file.gold_note and problem_file.has_unread_fields:
+        # The caller of `solve` or `bench`.
+        warnings.warn(with_python_arguments(problem_file.gold_note), stacklevel=6)
 
 
 def warn_incomplete(done: int, total: int, errors: Sequence[str | None]) -> None:

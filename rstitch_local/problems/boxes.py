@@ -64,6 +64,8 @@ def last_boxed(text: str) -> str | None:
 
 def last_box_span(text: str) -> tuple[int, int, str] | None:
     """Return (start, end, content) of what `last_boxed` finds."""
+    if "box" not in text and "Box" not in text:
+        return None
     boxes = innermost_boxes(text)
     if not boxes:
         bare = _last_match(_BARE, text)

@@ -11,14 +11,14 @@ import re
 from collections.abc import Mapping
 
 from rstitch_local.problems.boxes import last_boxed
+from rstitch_local.problems.rows import UnusableRowError, value_at
 
-ANSWER_FIELDS = ("answer", "final_answer")
+ANSWER_FIELDS = ("answer", "final_answer", "expected_answer", "Answer", "target")
 SOLUTION_FIELD = "solution"
+LABEL_FIELD = "label"
+GOLD_FIELDS = (*ANSWER_FIELDS, SOLUTION_FIELD, LABEL_FIELD)
+"""Names under which a gold answer is looked for, in this order."""
 _LOOKS_LIKE_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
-
-
-class UnusableGoldError(ValueError):
-    """A gold field has a type that is not an answer; the text says which."""
 
 
 def gold_of(row: Mapping[str, object], answer_field: str | None = None) -> str | None:
@@ -26,21 +26,22 @@ def gold_of(row: Mapping[str, object], answer_field: str | None = None) -> str |
 
     Args:
         row: one object of a problem file.
-        answer_field: name of the field; None for `answer`, else `final_answer`, else the last `\boxed{}` of
-            `solution`.
+        answer_field: name of the field, with dots if it is in an object; None for the first of `GOLD_FIELDS` that
+            holds one. Of `solution` only the last `\boxed{}` counts.
 
     Raises:
-        UnusableGoldError: the field holds an object, a nested list or a number that is not finite.
+        UnusableRowError: the field holds an object, a nested list or a number that is not finite.
     """
     several = row.get("is_multiple_answer") is True
     if answer_field is not None:
-        return _from_value(row.get(answer_field), answer_field, several)
+        return _from_value(value_at(row, answer_field), answer_field, several)
     for name in ANSWER_FIELDS:
         gold = _from_value(row.get(name), name, several)
         if gold is not None:
             return gold
     solution = row.get(SOLUTION_FIELD)
-    return last_boxed(solution) if isinstance(solution, str) else None
+    boxed = last_boxed(solution) if isinstance(solution, str) else None
+    return _from_value(row.get(LABEL_FIELD), LABEL_FIELD, several) if boxed is None else boxed
 
 
 def _from_value(value: object, name: str, several: bool) -> str | None:
@@ -64,11 +65,11 @@ def _from_scalar(value: object, name: str) -> str:
         return str(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise UnusableGoldError(f'the field "{name}" is not a finite number')
+            raise UnusableRowError(f'the field "{name}" is not a finite number')
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, str):
         return _from_text(value)
-    raise UnusableGoldError(
+    raise UnusableRowError(
         f'the field "{name}" holds {"a list" if isinstance(value, list) else "an object"}, not an answer'
     )
 

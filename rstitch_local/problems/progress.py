@@ -39,8 +39,8 @@ class ConsoleProgress(Observer):
         self._console = console
         self._display: _Display | None = None
 
-    def on_bad_rows(self, problem_file: ProblemFile) -> None:
-        print_bad_rows(self._console, problem_file)
+    def on_problem_file(self, problem_file: ProblemFile) -> None:
+        print_notes(self._console, problem_file)
 
     def on_notice(self, text: str) -> None:
         print_line(self._console, text)
@@ -153,13 +153,15 @@ class _Display(LiveDisplay):
         return f"accuracy {mean:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"
 
 
-def print_bad_rows(console: Console, problem_file: ProblemFile) -> None:
-    """Name the first skipped rows of a problem file and count the others."""
+def print_notes(console: Console, problem_file: ProblemFile) -> None:
+    """Name the first skipped rows of a problem file, count the others, and say which gold answers are missing."""
     for row in problem_file.bad_rows[:_SHOWN_BAD_ROWS]:
         print_line(console, f"{problem_file.name}, {problem_file.unit} {row.line} is skipped: {row.reason}.")
     others = len(problem_file.bad_rows) - _SHOWN_BAD_ROWS
     if others > 0:
-        print_line(console, f"{others} more rows are skipped.")
+        print_line(console, f"{others:,} more rows are skipped.")
+    if problem_file.gold_note:
+        print_line(console, problem_file.gold_note)
 
 
 def status_text(status: Status) -> str:

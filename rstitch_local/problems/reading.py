@@ -5,19 +5,33 @@ Finds the field names of the usual benchmarks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rstitch_local.errors import InputError, UsageError
-from rstitch_local.problems.gold import UnusableGoldError, gold_of
-from rstitch_local.problems.rows import BadRow, Row, Rows, read_rows, rows_from_python
+from rstitch_local.problems.escapes import lost_backslash
+from rstitch_local.problems.gold import GOLD_FIELDS, SOLUTION_FIELD, gold_of
+from rstitch_local.problems.rows import (
+    LONGEST_ROW,
+    BadRow,
+    Row,
+    Rows,
+    UnusableRowError,
+    field_names,
+    read_rows,
+    rows_from_python,
+    value_at,
+)
 from rstitch_local.sanitize import one_line, shown_list
 
-QUESTION_FIELDS = ("question", "problem")
-ID_FIELDS = ("id", "unique_id", "idx", "problem_id", "question_id")
+QUESTION_FIELDS = ("question", "problem", "Question", "Problem")
+ID_FIELDS = ("id", "unique_id", "idx", "problem_id", "question_id", "ID")
 CONTEXT_FIELD = "context"
+_MOST_BAD_ROWS = 1000
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS = ("question", "answer", "id")
 
 
@@ -33,7 +47,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Names of the fields with the question, the gold answer and the id; None for the usual names."""
+    """Names of the fields with the question, the gold answer and the id; None for the usual names.
+
+    A dot leads into an object: `extra.final`.
+    """
 
     question: str | None = None
     answer: str | None = None
@@ -77,6 +94,7 @@ class ProblemFile:
         unit: what the `line` of a row counts: "line" of JSON Lines, "row" of an array.
         problems: the problems.
         bad_rows: rows that are skipped.
+        fields: names of the fields that the rows have.
     """
 
     name: str
@@ -84,6 +102,29 @@ class ProblemFile:
     unit: str
     problems: list[Problem]
     bad_rows: list[BadRow] = field(default_factory=list)
+    fields: Sequence[str] = ()
+
+    @property
+    def gold_note(self) -> str:
+        """What to know about missing gold answers before the problems are solved; empty if there are all."""
+        ungraded = [problem for problem in self.problems if problem.gold is None]
+        if not ungraded:
+            return ""
+        if len(ungraded) < len(self.problems):
+            return (
+                f"{len(ungraded)} of the {len(self.problems)} problems have no gold answer and will not be graded; the "
+                f"first is {self.unit} {ungraded[0].line}."
+            )
+        return (
+            "No problem has a gold answer, so the answers will not be graded. It is looked for in "
+            f"{', '.join(GOLD_FIELDS)}; the fields are: {shown_list(self.fields)}. Name the right one with "
+            "`--field answer=NAME`."
+        )
+
+    @property
+    def has_unread_fields(self) -> bool:
+        """Whether there are fields besides question, context and id, which may hold gold answers."""
+        return not {*self.fields} <= {*QUESTION_FIELDS, *ID_FIELDS, CONTEXT_FIELD}
 
 
 def read_problems(
@@ -104,24 +145,43 @@ def read_problems(
     rows = read_rows(source) if isinstance(source, Path) else rows_from_python(source)
     problems: list[Problem] = []
     bad_rows: list[BadRow] = []
-    field_names: dict[str, None] = {}
+    names: dict[str, None] = {}
     for line, row in rows.items:
         if not isinstance(row, BadRow):
-            field_names.update(dict.fromkeys(row))
+            names.update(dict.fromkeys(field_names(row)))
         problem = row if isinstance(row, BadRow) else _problem(row, line, fields)
         if isinstance(problem, Problem):
             problems.append(problem)
-        else:
-            bad_rows.append(problem)
-    if not rows.items:
+            continue
+        bad_rows.append(problem)
+        if len(bad_rows) >= _MOST_BAD_ROWS and len(bad_rows) > len(problems):
+            _require_fields(rows.source, fields, names)
+            raise _mostly_malformed(rows, bad_rows, line)
+    if not problems and not bad_rows:
         raise InputError("Empty problem file", f"{rows.source} contains no problem.")
-    _require_fields(rows.source, fields, field_names)
+    _require_fields(rows.source, fields, names)
     if bad_rows and (strict or not problems):
-        first = bad_rows[0]
-        hint = "Omit --strict to skip malformed rows." if problems else ""
-        raise InputError("Malformed problem", f"{rows.source}, {rows.unit} {first.line}: {first.reason}.", hint)
+        raise _malformed(rows, bad_rows, has_problems=bool(problems))
     _require_unique_ids(rows, problems)
-    return ProblemFile(rows.name, rows.sha256, rows.unit, problems, bad_rows)
+    return ProblemFile(rows.name, rows.sha256, rows.unit, problems, bad_rows, tuple(names))
+
+
+def _malformed(rows: Rows, bad_rows: Sequence[BadRow], *, has_problems: bool) -> InputError:
+    first, others = bad_rows[0], len(bad_rows) - 1
+    more = f" {others} more {rows.unit}{'s are' if others > 1 else ' is'} malformed." if others else ""
+    message = f"{rows.source}, {rows.unit} {first.line}: {first.reason}.{more}"
+    hint = "Omit --strict to skip malformed rows." if has_problems else ""
+    return InputError("Malformed problem", message, hint)
+
+
+def _mostly_malformed(rows: Rows, bad_rows: Sequence[BadRow], line: int) -> InputError:
+    examples = "; ".join(f"{rows.unit} {row.line}: {row.reason}" for row in bad_rows[:3])
+    rest = f" The other {rows.count - line:,} {rows.unit}s were not read." if rows.count > line else ""
+    return InputError(
+        "Malformed problem file",
+        f"{len(bad_rows):,} of the first {line:,} {rows.unit}s of {rows.source} are malformed. {examples}.{rest}",
+        "Use JSONL (one object per line) or one JSON array.",
+    )
 
 
 def _unknown_field(option: str) -> UsageError:
@@ -133,49 +193,69 @@ def _unknown_field(option: str) -> UsageError:
 
 
 def _problem(row: Row, line: int, fields: Fields) -> Problem | BadRow:
+    try:
+        question = question_of(row, fields)
+        if question is None:
+            return BadRow(line, f"it has no question field ({fields.question or ' or '.join(QUESTION_FIELDS[:2])})")
+        problem = Problem(identifier_of(row, line, fields), question, gold_of(row, fields.answer), line)
+        _require_intact(problem, row, fields)
+    except UnusableRowError as error:
+        return BadRow(line, str(error))
+    return problem
+
+
+def question_of(row: Mapping[str, object], fields: Fields) -> str | None:
+    """Return the question of a row with its context, None if there is none; raise UnusableRowError."""
     question = _first(row, (fields.question,) if fields.question else QUESTION_FIELDS)
     if question is None:
-        return BadRow(line, f"it has no question field ({fields.question or ' or '.join(QUESTION_FIELDS)})")
+        return None
     if not isinstance(question, str):
-        return BadRow(line, "its question is not a string")
+        raise UnusableRowError("its question is not a string")
     if not question.strip():
-        return BadRow(line, "its question is empty")
+        raise UnusableRowError("its question is empty")
     context = row.get(CONTEXT_FIELD)
     if isinstance(context, str) and context.strip() and fields.question != CONTEXT_FIELD:
         question = f"{context.strip()}\n\n{question}"
+    if len(question) > LONGEST_ROW:
+        raise UnusableRowError(f"its question has {len(question):,} characters, more than {LONGEST_ROW:,}")
+    return question
+
+
+def identifier_of(row: Mapping[str, object], line: int, fields: Fields) -> str:
+    """Return the id of a row, its line if it has none; raise UnusableRowError."""
     identifier = _first(row, (fields.id,) if fields.id else ID_FIELDS)
     if identifier is None:
         identifier = line
     if isinstance(identifier, bool) or not isinstance(identifier, (str, int, float)):
-        return BadRow(line, "its id is neither a string nor a number")
-    try:
-        gold = gold_of(row, fields.answer)
-    except UnusableGoldError as error:
-        return BadRow(line, str(error))
-    problem = Problem(str(identifier), question, gold, line)
-    if any(_has_lone_surrogate(text) for text in (problem.id, problem.question, problem.gold or "")):
-        return BadRow(line, "it contains a lone surrogate, which is not valid in UTF-8")
-    return problem
+        raise UnusableRowError("its id is neither a string nor a number")
+    return str(identifier)
 
 
-def _first(row: Row, names: tuple[str, ...]) -> object:
-    return next((row[name] for name in names if row.get(name) is not None and row[name] != ""), None)
+def _require_intact(problem: Problem, row: Row, fields: Fields) -> None:
+    """Raise UnusableRowError if a text cannot be written, or lost a backslash of LaTeX."""
+    if any(_LONE_SURROGATE.search(text) for text in (problem.id, problem.question, problem.gold or "")):
+        raise UnusableRowError("it contains a lone surrogate, which is not valid in UTF-8")
+    gold = row.get(SOLUTION_FIELD) if problem.gold is None and fields.answer is None else problem.gold
+    for name, text in (("question", problem.question), ("gold answer", gold)):
+        if isinstance(text, str) and (lost := lost_backslash(text)) is not None:
+            control, command = lost
+            raise UnusableRowError(f'its {name} has {control} where "{command}" is meant; write "\\{command}"')
 
 
-def _has_lone_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+def _first(row: Mapping[str, object], names: tuple[str, ...]) -> object:
+    return next((value for name in names if (value := value_at(row, name)) is not None and value != ""), None)
 
 
 def _require_fields(source: str, fields: Fields, names: dict[str, None]) -> None:
     # A field that no row has is a wrong option or the wrong file, not a malformed row.
     existing = f"The fields are: {shown_list(names)}."
     for kind, name in asdict(fields).items():
-        if name is not None and names and name not in names:
+        if name is not None and names and not any(f"{known}.".startswith(f"{name}.") for known in names):
             raise InputError(f"No {kind} field", f'No row of {source} has a field "{one_line(name)}". {existing}')
     if fields.question is None and names and not any(name in names for name in QUESTION_FIELDS):
         raise InputError(
             "No question field",
-            f"No row of {source} has a field {' or '.join(QUESTION_FIELDS)}. {existing}",
+            f"No row of {source} has a field {' or '.join(QUESTION_FIELDS[:2])}. {existing}",
             "Name the field with the question: `--field question=NAME`.",
         )
 

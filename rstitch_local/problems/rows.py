@@ -13,9 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from rstitch_local.errors import InputError
+from rstitch_local.sanitize import human_bytes
 
 Row = dict[str, object]
+LONGEST_ROW = 4 << 20
+"""In bytes of a line, and in characters of a question. More is refused before it costs time: no context holds it."""
 _NO_OBJECT = "it is not a JSON object"
+
+
+class UnusableRowError(ValueError):
+    """A row cannot be used; the text is the reason of a `BadRow`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +47,38 @@ class Rows:
         name: the name of the file.
         sha256: checksum of the file.
         unit: what `line` counts: "line" of JSON Lines, "row" of an array.
-        items: (line, row) in the order of the file.
+        count: number of lines or rows, empty ones included.
+        items: (line, row) in the order of the file; can be iterated once.
     """
 
     source: str
     name: str
     sha256: str
     unit: str
-    items: list[tuple[int, Row | BadRow]]
+    count: int
+    items: Iterable[tuple[int, Row | BadRow]]
+
+
+def value_at(row: Mapping[str, object], name: str) -> object:
+    """Return the value of a field, None if there is none. A dot leads into an object: `extra.final`.
+
+    A field whose own name has a dot comes first.
+    """
+    if name in row or "." not in name:
+        return row.get(name)
+    value: object = row
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def field_names(row: Mapping[str, object], depth: int = 4) -> Iterator[str]:
+    """Yield the names of the fields of a row; those of fields in objects with dots."""
+    for name, value in row.items():
+        if isinstance(value, dict) and value and depth > 1:
+            yield from (f"{name}.{inner}" for inner in field_names(value, depth - 1))
+        else:
+            yield name
 
 
 def read_rows(path: Path) -> Rows:
@@ -65,9 +96,12 @@ def read_rows(path: Path) -> Rows:
     except OSError as error:
         raise InputError("Unreadable problem file", f"{path} cannot be read: {error.strerror}.") from error
     text = _decoded(data, path)
-    is_array = text.lstrip().startswith("[")
-    items = _array_items(_array(text, path)) if is_array else _lines(text)
-    return Rows(str(path), path.name, hashlib.sha256(data).hexdigest(), "row" if is_array else "line", list(items))
+    sha256 = hashlib.sha256(data).hexdigest()
+    if text.lstrip().startswith("["):
+        array = _array(text, path)
+        return Rows(str(path), path.name, sha256, "row", len(array), _array_items(array))
+    lines = text.split("\n")  # Not at other line separators: strings in JSON may contain U+2028.
+    return Rows(str(path), path.name, sha256, "line", len(lines), _lines(lines))
 
 
 def rows_from_python(rows: Iterable[Mapping[str, Any]]) -> Rows:
@@ -84,8 +118,9 @@ def rows_from_python(rows: Iterable[Mapping[str, Any]]) -> Rows:
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError("Invalid problems", f"A problem cannot be converted to JSON: {error}.") from error
     name = "list of problems"
-    items = list(_array_items(json.loads(text), "it is not a mapping with a question"))
-    return Rows(f"the {name}", name, hashlib.sha256(text.encode()).hexdigest(), "row", items)
+    array = json.loads(text)
+    items = _array_items(array, "it is not a mapping with a question")
+    return Rows(f"the {name}", name, hashlib.sha256(text.encode()).hexdigest(), "row", len(array), items)
 
 
 def _python_scalar(value: Any) -> Any:
@@ -110,20 +145,26 @@ def _decoded(data: bytes, path: Path) -> str:
         ) from error
 
 
-def _lines(text: str) -> Iterator[tuple[int, Row | BadRow]]:
-    # Split at "\n" only: strings in JSON may contain U+2028 and other line separators.
-    for line, raw in enumerate(text.split("\n"), start=1):
-        if not raw.strip():
-            continue
-        try:
-            row = json.loads(raw)
-        except RecursionError:
-            yield line, BadRow(line, "it is nested too deeply")
-        except ValueError as error:
-            what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-            yield line, BadRow(line, f"it is not JSON ({what})")
-        else:
-            yield line, _object(row, line)
+def _lines(lines: Iterable[str]) -> Iterator[tuple[int, Row | BadRow]]:
+    for line, raw in enumerate(lines, start=1):
+        if raw and not raw.isspace():
+            yield line, _parsed(raw, line)
+
+
+def _parsed(raw: str, line: int) -> Row | BadRow:
+    if len(raw) > LONGEST_ROW:
+        return BadRow(line, f"it has {human_bytes(len(raw))}, more than {human_bytes(LONGEST_ROW)}")
+    try:
+        return _object(json.loads(raw), line)
+    except RecursionError:
+        return BadRow(line, "it is nested too deeply")
+    except json.JSONDecodeError as error:
+        what = f"{error.msg} at column {error.colno}"
+        if "escape" in error.msg:
+            what += r'; a backslash is written twice: "\\frac"'
+        return BadRow(line, f"it is not JSON ({what})")
+    except ValueError as error:
+        return BadRow(line, f"it is not JSON ({error})")
 
 
 def _array_items(rows: list[object], refusal: str = _NO_OBJECT) -> Iterator[tuple[int, Row | BadRow]]:

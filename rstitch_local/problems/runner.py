@@ -105,8 +105,7 @@ def run_job(
     """
     observer = observer or Observer()
     problem_file = read_problems(job.source, job.fields, strict=job.strict)
-    if problem_file.bad_rows:
-        observer.on_bad_rows(problem_file)
+    observer.on_problem_file(problem_file)
     problems = job.selection.of_file(problem_file)
     with RunFolder(job.out) as folder:
         folder.begin(settings_of(job, problem_file), information_of(job, problem_file))

@@ -21,9 +21,10 @@ from rstitch_local.problems.api import (
     settings_for,
     warn_identical_samples,
     warn_incomplete,
+    warn_missing_gold,
 )
 from rstitch_local.problems.pair_source import PairSource
-from rstitch_local.problems.reading import Fields
+from rstitch_local.problems.reading import Fields, ProblemFile
 from rstitch_local.problems.runner import Job
 from rstitch_local.problems.tasks import usable_router
 from rstitch_local.routing.resolve import RouterLike, resolve_router
@@ -97,7 +98,7 @@ def bench(
         samples: answers per problem and router.
         limit: use the first problems only.
         ids: use these problems only.
-        fields: names of the fields, if they are unusual: a mapping with the keys question, answer and id.
+        fields: names of the fields, if they are unusual; see `solve`.
         strict: raise at the first malformed row instead of skipping it.
         out: folder of the bench. An existing one is resumed: only missing answers, and those that ended in an error,
             are generated; routers can be added. It receives report.md, figures.csv and figures.json. None for a
@@ -176,13 +177,18 @@ def _name_of(router: RouterLike) -> str:
     return router if isinstance(router, str) else resolve_router(router).name
 
 
+class _Warner(BenchObserver):
+    def on_problem_file(self, problem_file: ProblemFile) -> None:
+        warn_missing_gold(problem_file)
+
+
 def _run(job: Job, routers: Mapping[str, RouterLike], source: PairSource, progress: bool) -> BenchOutcome:
     interrupt = Interrupt()
 
     def load() -> AbstractContextManager[Pair]:
         return interrupt.while_open(source.open())
 
-    observer = BenchObserver()
+    observer: BenchObserver = _Warner()
     if progress:
         # Imported here: most callers show nothing.
         from rich.console import Console

@@ -89,8 +89,7 @@ def run_bench(
     """
     observer = observer or BenchObserver()
     problem_file = read_problems(job.source, job.fields, strict=job.strict)
-    if problem_file.bad_rows:
-        observer.on_bad_rows(problem_file)
+    observer.on_problem_file(problem_file)
     problems = job.selection.of_file(problem_file)
     return run_bench_on(problem_file, problems, job, routers, load, observer, should_stop)
 

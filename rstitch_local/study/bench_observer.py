@@ -34,8 +34,8 @@ class BenchObserver:
     `on_answer` is called in the thread that grades and writes, everything else in the thread that solves.
     """
 
-    def on_bad_rows(self, problem_file: ProblemFile) -> None:
-        """Rows of the problem file are skipped; called only if there are any."""
+    def on_problem_file(self, problem_file: ProblemFile) -> None:
+        """The problem file has been read; nothing is loaded yet."""
 
     def on_notice(self, text: str) -> None:
         """A folder was repaired when it was opened; called only if there is something to say."""

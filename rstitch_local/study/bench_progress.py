@@ -14,7 +14,7 @@ from rich.text import Text
 
 from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.metrics import accuracy
-from rstitch_local.problems.progress import LiveDisplay, print_bad_rows, print_line
+from rstitch_local.problems.progress import LiveDisplay, print_line, print_notes
 from rstitch_local.problems.reading import ProblemFile
 from rstitch_local.problems.run_folder import Key
 from rstitch_local.problems.tasks import Task
@@ -35,8 +35,8 @@ class ConsoleBenchProgress(BenchObserver):
         self._console = console
         self._display: _Display | None = None
 
-    def on_bad_rows(self, problem_file: ProblemFile) -> None:
-        print_bad_rows(self._console, problem_file)
+    def on_problem_file(self, problem_file: ProblemFile) -> None:
+        print_notes(self._console, problem_file)
 
     def on_notice(self, text: str) -> None:
         print_line(self._console, text)

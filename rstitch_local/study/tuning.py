@@ -159,8 +159,7 @@ def tune(
     """
     observer = observer or BenchObserver()
     problem_file = read_problems(job.source, job.fields, strict=job.strict)
-    if problem_file.bad_rows:
-        observer.on_bad_rows(problem_file)
+    observer.on_problem_file(problem_file)
     choosing, reporting = _split(job.selection.of(problem_file.problems))
 
     def run(part: str, problems: Sequence[Problem], specs: Sequence[str]) -> tuple[BenchOutcome, list[RouterMetrics]]:

@@ -85,6 +85,25 @@ def test_solving_twice_loads_once(files: Path) -> None:
     assert len(header["settings"]["models"]["slm_sha256"]) == 64
 
 
+def test_missing_gold_answers_are_named_before_the_models_are_loaded(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"id": n, "question": f"What is {n} + 1?", "extra": {"final": n + 1}} for n in range(3)]
+    (files / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(loading, "open_pair", lambda *_arguments: pytest.fail("loaded"))
+    note = _solve(files).stderr
+    assert "No problem has a gold answer" in note
+    assert "the fields are: id, question, extra.final. Name the right one with `--field answer=NAME`." in note
+
+
+def test_gold_answers_in_objects(files: Path) -> None:
+    rows = [{"id": n, "question": f"What is {n} + 1?", "extra": {"final": n + 1}} for n in range(3)]
+    (files / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = _solve(files, "--field", "answer=extra.final", "--json")
+    assert json.loads(result.stdout)["correct"] == 3
+    assert "gold answer" not in result.stderr
+
+
 def test_options_are_recorded_in_run_json(files: Path) -> None:
     more = ["--router", "llm", "--temperature", "0.7", "--top-k", "5", "--seed", "3", "--max-tokens", "9"]
     result = _solve(

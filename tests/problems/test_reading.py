@@ -8,6 +8,7 @@ import pytest
 
 from rstitch_local.errors import InputError, UsageError
 from rstitch_local.problems.reading import Fields, read_problems
+from rstitch_local.problems.rows import LONGEST_ROW
 
 
 def _write(path: Path, *rows: Any) -> Path:
@@ -121,6 +122,45 @@ def test_a_row_without_gold_answer_is_a_problem(tmp_path: Path) -> None:
     assert [p.gold for p in read_problems(path).problems] == [None, None]
 
 
+@pytest.mark.parametrize("name", ["expected_answer", "Answer", "target", "final_answer", "label"])
+def test_the_gold_answer_has_many_names(tmp_path: Path, name: str) -> None:
+    file = read_problems(_write(tmp_path / "p.jsonl", {"Problem": "a", name: 7}))
+    assert [p.gold for p in file.problems] == ["7"]
+    assert file.gold_note == ""
+
+
+def test_a_boxed_solution_comes_before_a_label(tmp_path: Path) -> None:
+    rows = [
+        {"question": "a", "label": 3, "solution": "so \\boxed{7}"},
+        {"question": "b", "label": 3, "solution": "so 7"},
+    ]
+    assert [p.gold for p in read_problems(_write(tmp_path / "p.jsonl", *rows)).problems] == ["7", "3"]
+
+
+def test_missing_gold_answers_are_named(tmp_path: Path) -> None:
+    none = read_problems(_write(tmp_path / "p.jsonl", {"question": "a", "reply": {"final": 7}}, {"question": "b"}))
+    assert "No problem has a gold answer" in none.gold_note
+    assert "the fields are: question, reply.final." in none.gold_note
+    assert "`--field answer=NAME`" in none.gold_note
+    some = read_problems(
+        _write(tmp_path / "p.jsonl", {"question": "a", "answer": 1}, {"question": "b", "answer": None})
+    )
+    assert some.gold_note.startswith("1 of the 2 problems have no gold answer")
+    assert "line 2" in some.gold_note
+
+
+def test_dots_lead_into_objects(tmp_path: Path) -> None:
+    row = {"extra": {"text": "a", "final": {"value": 9}}, "extra.key": "k", "meta": {"final": 1}}
+    path = _write(tmp_path / "p.jsonl", row)
+    fields = Fields(question="extra.text", answer="extra.final.value", id="extra.key")
+    (problem,) = read_problems(path, fields).problems
+    assert (problem.id, problem.question, problem.gold) == ("k", "a", "9")
+    with pytest.raises(InputError, match=r"No answer field.*extra\.text, extra\.final\.value, extra\.key, meta\.final"):
+        read_problems(path, Fields(question="extra.text", answer="extra.nothing"))
+    with pytest.raises(InputError, match="holds an object"):
+        read_problems(path, Fields(question="extra.text", answer="extra.final"), strict=True)
+
+
 def test_fields_by_name(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.jsonl", {"q": "a", "key": "x", "target": "so \\boxed{9}", "id": 1})
     fields = Fields.parse(["question=q", "answer=target", "id=key"])
@@ -145,6 +185,11 @@ MALFORMED = [
     ('{"question": "a", "answer": {"b": 1}}', "holds an object"),
     ('{"question": "a", "answer": NaN}', "not a finite number"),
     ('{"question": "\\ud800"}', "surrogate"),
+    ('{"question": "What is \\frac{84}{2}?"}', r'a form feed where "\\frac" is meant; write "\\\\frac"'),
+    ('{"question": "a", "answer": "2\\times 3"}', "gold answer has a tab"),
+    ('{"question": "a", "solution": "so \\boxed{3}"}', "gold answer has a backspace"),
+    ('{"question": "\\alpha"}', "a backslash is written twice"),
+    ('{"question": "' + "a" * LONGEST_ROW + '"}', "4.19 MB, more than 4.19 MB"),
     ("[" * 100_000, "not JSON|nested too deeply"),
     ('{"question": "a", "answer": ' + "9" * 5000 + "}", "not JSON"),
 ]
@@ -159,6 +204,35 @@ def test_a_malformed_line_is_skipped_and_reported(tmp_path: Path, line: str, rea
     assert bad.line == 2
     with pytest.raises(InputError, match=f"line 2: .*({reason})"):
         read_problems(path, strict=True)
+
+
+def test_a_question_of_an_array_or_from_python_has_a_limit_too(tmp_path: Path) -> None:
+    rows = [{"question": "a" * (LONGEST_ROW + 1)}, {"question": "b"}]
+    array = tmp_path / "a.json"
+    array.write_text(json.dumps(rows))
+    for source in (array, rows):
+        assert [(row.line, "4,194,305 characters" in row.reason) for row in read_problems(source).bad_rows] == [
+            (1, True)
+        ]
+
+
+def test_tabs_and_line_ends_of_questions_stay(tmp_path: Path) -> None:
+    question = "Name\tan age\nTom\t7\r\nnu\tau\nEve\text 8"
+    assert read_problems(_write(tmp_path / "p.jsonl", {"question": question})).problems[0].question == question
+
+
+def test_a_mostly_malformed_file_is_refused_before_it_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"question": "a"}\n' * 3 + "{bad\n" * 5000)
+    with pytest.raises(InputError, match=r"1,000 of the first 1,003 lines .* line 4: .* line 6: .* other 4,001 lines"):
+        read_problems(path)
+    path.write_text('{"question": "a"}\n' * 2500 + "{bad\n" * 2000)
+    assert len(read_problems(path).bad_rows) == 2000
+
+
+def test_all_malformed_lines_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 1: .* 2 more lines are malformed"):
+        read_problems(_write(tmp_path / "p.jsonl", "{", "{", "{"))
 
 
 def test_without_a_question_field_the_error_lists_the_fields(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,19 @@ def test_unusual_fields_and_bad_rows(pair: Pair) -> None:
     assert result.summary["malformed_rows"] == 1
     with pytest.raises(InputError, match="row 2"):
         solve(rows, pair, fields={"question": "q"}, strict=True)
+
+
+def test_missing_gold_answers_are_warned_of(pair: Pair) -> None:
+    rows = [{"question": PROBLEMS[0]["question"], "reply": {"final": PROBLEMS[0]["answer"]}}]
+    with pytest.warns(
+        UserWarning, match=r"No problem has a gold answer.*reply\.final.*fields=dict\(answer=NAME\)"
+    ) as seen:
+        assert solve(rows, pair, max_tokens=2).answers[0].gold is None
+    assert seen[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solve([{"question": "What is 1 + 1?"}], pair, max_tokens=2)
+        solve(rows, pair, fields={"answer": "reply.final"}, max_tokens=2)
 
 
 @pytest.mark.parametrize(

@@ -168,8 +168,8 @@ class RecordingObserver(BenchObserver):
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    def on_bad_rows(self, problem_file: ProblemFile) -> None:
-        self.events.append(f"{len(problem_file.bad_rows)} bad")
+    def on_problem_file(self, problem_file: ProblemFile) -> None:
+        self.events.append(f"read, {len(problem_file.bad_rows)} bad")
 
     def on_start(self, start: BenchStart) -> None:
         self.events.append(f"start {start.done}/{start.total} {','.join(start.answers)}")
@@ -194,7 +194,7 @@ def test_the_observer_receives_all_events_with_the_router(file: Path) -> None:
     run_bench(job, ["slm"], pair.load, observer)
     first, second = (router for router, _ in pair.asked)
     assert observer.events == [
-        "1 bad",
+        "read, 1 bad",
         "start 0/2 llm,slm",
         *(f"task {first} q0", f"step {first}", f"answer {first} q0 {first == 'llm'}"),
         *(f"task {second} q0", f"step {second}", f"answer {second} q0 {second == 'llm'}"),
@@ -202,7 +202,7 @@ def test_the_observer_receives_all_events_with_the_router(file: Path) -> None:
     ]
     again = RecordingObserver()
     run_bench(job, ["slm"], pair.load, again)
-    assert again.events == ["1 bad"]
+    assert again.events == ["read, 1 bad"]
 
 
 def test_the_observer_is_told_of_the_end_after_an_error(file: Path) -> None:
@@ -213,7 +213,7 @@ def test_the_observer_is_told_of_the_end_after_an_error(file: Path) -> None:
     observer = FailingObserver()
     with pytest.raises(KeyboardInterrupt):
         run_bench(bench_job(file, file.parent / "out"), ["slm"], RoutedPair().load, observer)
-    assert [event.split()[0] for event in observer.events] == ["start", "task", "end"]
+    assert [event.split()[0] for event in observer.events] == ["read,", "start", "task", "end"]
 
 
 def test_progress_on_a_terminal_and_in_a_file(file: Path) -> None:
