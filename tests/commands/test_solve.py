@@ -90,7 +90,11 @@ def test_missing_gold_answers_are_named_before_the_models_are_loaded(
 ) -> None:
     rows = [{"id": n, "question": f"What is {n} + 1?", "extra": {"final": n + 1}} for n in range(3)]
     (files / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setattr(loading, "open_pair", lambda *_arguments: pytest.fail("loaded"))
+
+    def fail(*_arguments: object) -> None:
+        raise ModelError("Not loaded", "It is too late to say it now.")
+
+    monkeypatch.setattr(loading, "open_pair", fail)
     note = _solve(files).stderr
     assert "No problem has a gold answer" in note
     assert "the fields are: id, question, extra.final. Name the right one with `--field answer=NAME`." in note
