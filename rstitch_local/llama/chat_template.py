@@ -11,12 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rstitch_local.errors import InputError, ModelError
+from rstitch_local.llama.template_limits import LimitedEnvironment, TemplateLimitError, template_limits
 
 Message = Mapping[str, str]
 """One message: `role` (system, user or assistant) and `content`."""
+
+
+_LONGEST_REASON = 500
+_OTHER = "Use another file of this model, or set `chat_template` in models.toml to a template file."
 
 
 class ChatTemplate:
@@ -41,9 +45,7 @@ class ChatTemplate:
                 f"{name} has no chat template, so the prompt format it was trained on is unknown.",
                 "Use an instruction-tuned model, or set `chat_template` in models.toml to a template file.",
             )
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
+        environment = LimitedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = _strftime_now
@@ -66,20 +68,27 @@ class ChatTemplate:
 
         Raises:
             InputError: the template rejects the conversation, for example a system prompt.
+            ModelError: the template takes too much time or memory, or its text is empty.
         """
         try:
-            return self._template.render(
-                messages=[dict(message) for message in messages],
-                add_generation_prompt=True,
-                bos_token=self._bos,
-                eos_token=self._eos,
-                **options,
-            )
+            with template_limits(messages):
+                prompt = self._template.render(
+                    messages=[dict(message) for message in messages],
+                    add_generation_prompt=True,
+                    bos_token=self._bos,
+                    eos_token=self._eos,
+                    **options,
+                )
+        except (TemplateLimitError, MemoryError) as error:
+            reason = str(error) or "needs too much memory"
+            raise ModelError("Chat template exceeds limits", f"{self._name}: the template {reason}.", _OTHER) from error
         except Exception as error:
             # A template is a program: it can fail with any exception.
-            raise InputError(
-                "Rejected by chat template", f"{self._name}: {str(error) or type(error).__name__}"
-            ) from error
+            reason = str(error)[:_LONGEST_REASON] or type(error).__name__
+            raise InputError("Rejected by chat template", f"{self._name}: {reason}") from error
+        if not prompt:
+            raise ModelError("Empty prompt", f"{self._name}: the text of the chat template is empty.", _OTHER)
+        return prompt
 
 
 def _to_json(
