@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Mapping
 
+from rstitch_local.sanitize import safe_text, shortened
+
 PYTHON_ARGUMENTS = {
     "--context": "LoadOptions(context=...)",
     "--field": "fields=dict(...)",
@@ -33,12 +35,16 @@ PYTHON_ARGUMENTS = {
 _OPTION = re.compile(r"`(?:rstitch|pip) [^`]*`|`(--[a-z][a-z-]*) ([^`]+)`|(?<![\w-])(--[a-z][a-z-]*)")
 # A number, a placeholder, or a keyword argument.
 _UNQUOTED = re.compile(r"[\d.]+|[A-Z]+|\w+=.*")
+# A message may quote what somebody else wrote: the name of a key, a path, the answer of a server.
+_LINE_CHARACTERS = 600
+_LINES = 12
 
 
 class RStitchError(Exception):
     """An error a user can understand and act on.
 
     `str(error)`, the text of a traceback, names Python arguments where `message` and `hint` name command-line options.
+    Control characters are removed from all texts, and the middle of long lines.
 
     Args:
         title: the fault, in two to five words without a full stop ("Unknown pair").
@@ -49,10 +55,8 @@ class RStitchError(Exception):
     exit_code = 1
 
     def __init__(self, title: str, message: str, hint: str = "") -> None:
-        super().__init__(title, message, hint)
-        self.title = title
-        self.message = message
-        self.hint = hint
+        self.title, self.message, self.hint = map(_bounded, (title, message, hint))
+        super().__init__(self.title, self.message, self.hint)
 
     def __str__(self) -> str:
         return with_python_arguments(f"{self.title}: {self.message}" + (f" {self.hint}" if self.hint else ""))
@@ -120,6 +124,11 @@ class CancelledError(RStitchError):
     """The user stopped the work; completed work is kept (exit code 130)."""
 
     exit_code = INTERRUPTED_EXIT_CODE
+
+
+def _bounded(text: str) -> str:
+    lines = text.split("\n", _LINES)
+    return "\n".join(safe_text(shortened(line, _LINE_CHARACTERS)) for line in lines[:_LINES])
 
 
 def with_python_arguments(text: str) -> str:

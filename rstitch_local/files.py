@@ -1,6 +1,7 @@
-"""Atomic file writes: a reader sees the old file or the complete new one, and a failed write keeps the old one.
+"""Reading of regular files of limited size, and atomic writes.
 
-Independent of file formats, except for a JSON convenience.
+A reader sees the old file or the complete new one, and a failed write keeps the old one. Independent of file formats,
+except for JSON conveniences.
 """
 
 from __future__ import annotations
@@ -18,12 +19,90 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rstitch_local.errors import InputError, StorageError
+from rstitch_local.sanitize import one_line
 
 # Not every system has a quota error.
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 # A file name may have 255 bytes; the start of it is enough to recognize a temporary file.
 _NAME_CHARACTERS = 40
 _RANDOM_BYTES, _TEMPORARY_SUFFIX = 4, ".new"
+INVALID_RECORD = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What converting a JSON value can raise that somebody else has written: other types, infinity, deep nesting."""
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is a file or a folder; False if the path is too long or may not be examined."""
+    # Path.exists raises an error there before Python 3.14, as do is_file and is_dir.
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a regular file; False as for `exists`."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; False as for `exists`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: the file.
+        max_bytes: the largest size. Every file that is read as a whole has a limit.
+
+    Raises:
+        OSError: as `open_regular`, or the file is larger.
+    """
+    with open_regular(path) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"The file is too large, more than {max_bytes:,} bytes", str(path))
+    return data
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading, if it is a regular one: reading a pipe or a device can wait or go on forever.
+
+    Raises:
+        OSError: it cannot be opened or is not a regular file, or no file can have this path; `strerror` is for users.
+    """
+    try:
+        _require_regular(path, path.stat().st_mode)
+        # Opened without waiting, in case it was replaced by a pipe in the meantime.
+        file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115  Path.open has no opener
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"Invalid path ({error})", one_line(path)) from None
+    try:
+        _require_regular(path, os.fstat(file.fileno()).st_mode)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _require_regular(path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "Is a folder", str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "Is a pipe or a device", str(path))
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # Windows has neither this flag nor pipes among its files.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_json(path: Path, max_bytes: int) -> Any:
+    """Return the value of a JSON file in UTF-8.
+
+    Raises:
+        OSError: as `read_regular`.
+        ValueError: as `parse_json`.
+    """
+    return parse_json(read_regular(path, max_bytes))
 
 
 def write_atomic(path: Path, data: str | bytes, *, what: str = "file") -> None:
@@ -102,7 +181,7 @@ def parse_json(data: bytes | str, parse_constant: Callable[[str], Any] = float) 
     try:
         return json.loads(data, parse_int=_integer, parse_float=_finite, parse_constant=parse_constant)
     except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        raise ValueError("it is nested too deeply") from error
 
 
 def _integer(text: str) -> int:

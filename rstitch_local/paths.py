@@ -13,12 +13,22 @@ import platformdirs
 APP_NAME = "rstitch"
 
 
-def expanded(path: str) -> Path:
+def expanded(path: str | Path) -> Path:
     """Return a path with ~ expanded, or unchanged if there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def reason_against(path: str | Path) -> str | None:
+    """Return why no file can have this path, to complete a sentence; None for a path that is possible."""
+    try:
+        # What the operating system gets; a path from a command line may have bytes that are no UTF-8.
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        return "contains half of a surrogate pair"
+    return "contains a NUL character" if b"\0" in encoded else None
 
 
 def _home() -> Path | None:

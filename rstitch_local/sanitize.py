@@ -48,6 +48,14 @@ def single_line(text: object) -> str:
     return safe_text(_LINE_ENDS.sub(" ", str(text)))
 
 
+def shortened(text: str, length: int) -> str:
+    """Return the text with its middle replaced by an ellipsis if it has more than `length` characters."""
+    if len(text) <= length:
+        return text
+    end = length // 3
+    return f"{text[: length - end - 1]}…{text[-end:]}"
+
+
 def one_line(text: object, length: int = 80) -> str:
     """Return the text on one line of at most `length` characters, without control characters."""
     # Shortened first: an error or an id may have megabytes.

@@ -18,19 +18,20 @@ CHAT = ROOT / "tui" / "rstitch_tui"
 
 # The parts that each part may import. Parts that are not listed may import all, and none may import them.
 MAY_IMPORT = {
-    "errors": set[str](),
+    "errors": {"sanitize"},
     "paths": set[str](),
     "sanitize": set[str](),
     "interrupts": set[str](),
     "workers": set[str](),
-    "files": {"errors"},
+    "files": {"errors", "sanitize"},
+    "toml_files": {"errors", "files", "sanitize"},
     "plotting": {"errors"},
     "builtin": set[str](),
     "llama": {"errors"},
     "decoding": {"errors"},
-    "routing": {"decoding", "builtin", "errors", "files"},
+    "routing": {"decoding", "builtin", "errors", "files", "paths", "sanitize"},
     "trace": {"routing", "decoding", "llama", "errors", "files", "sanitize"},
-    "catalog": {"errors", "files", "paths", "sanitize"},
+    "catalog": {"errors", "files", "paths", "sanitize", "toml_files"},
     # `load_pair("name")` looks the name up in the catalog.
     "engine": {"trace", "routing", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize", "workers"},
     "costs": {"engine", "trace", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize"},
@@ -41,8 +42,8 @@ MAY_IMPORT = {
     },
     # The chat does not call llama.cpp: it shows the engine's steps and traces.
     "rstitch_tui": {
-        "problems", "costs", "engine", "trace", "routing", "decoding", "catalog", "builtin", "errors", "paths",
-        "sanitize",
+        "problems", "costs", "engine", "trace", "routing", "decoding", "catalog", "builtin", "errors", "files", "paths",
+        "sanitize", "toml_files",
     },
     "learning": {
         "problems", "costs", "engine", "catalog", "routing", "decoding", "plotting", "errors", "files",

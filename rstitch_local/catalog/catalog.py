@@ -6,7 +6,6 @@ Reports errors in the files; independent of model files and downloads.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from rstitch_local import paths
 from rstitch_local.catalog.schema import ModelFile, PairEntry, Parts, SamplingDefaults
 from rstitch_local.catalog.tuned import read_tuned
 from rstitch_local.errors import ModelError, UsageError
+from rstitch_local.sanitize import one_line
+from rstitch_local.toml_files import read_toml
 
 Table = dict[str, Any]
 Location = tuple[int | str, ...]
@@ -30,6 +31,7 @@ _TABLES: dict[str, type[BaseModel]] = {
 # Keys that identify a file. If one of them changes, the shipped size and checksum no longer apply.
 _IDENTITY = ("file", "repo", "revision", "builtin")
 _MAX_REPORTED = 6
+_KEY_CHARACTERS = 60
 
 
 class Catalog:
@@ -64,7 +66,7 @@ class Catalog:
         hint = f"Did you mean {near[0]}? " if near else ""
         return ModelError(
             "Unknown pair",
-            f"There is no pair {name!r} in the catalog.",
+            f"There is no pair {one_line(repr(name))} in the catalog.",
             f"{hint}`rstitch pairs` lists all pairs.",
         )
 
@@ -88,7 +90,9 @@ def load_catalog(*, shipped: Path | None = None, user: Path | None = None) -> Ca
     shipped = shipped or shipped_path()
     user = user or paths.user_catalog()
     base = _read(shipped)
-    changes = _read(user) if user.is_file() else {}
+    if base is None:
+        raise UsageError("Cannot read models.toml", f"{shipped} does not exist.", "Reinstall the program.")
+    changes = _read(user) or {}
     tuned = read_tuned()
     entries: list[PairEntry] = []
     problems: list[str] = []
@@ -115,21 +119,12 @@ def sets_router(table: Any) -> bool:
 
 def user_sets_router(pair: str) -> bool:
     """Return whether the user's models.toml sets a tau or router for a pair; raises UsageError if it is invalid."""
-    path = paths.user_catalog()
-    return path.is_file() and sets_router(_read(path).get(pair))
+    return sets_router((_read(paths.user_catalog()) or {}).get(pair))
 
 
-def _read(path: Path) -> Table:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        return tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise UsageError("Cannot read models.toml", f"{path}, line {line}: not UTF-8 text.") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError("Cannot read models.toml", f"{path}: {error}.", "Correct the TOML syntax.") from None
-    except OSError as error:
-        raise UsageError("Cannot read models.toml", f"{path}: {error.strerror or error}.") from None
+def _read(path: Path) -> Table | None:
+    file = read_toml(path, "Cannot read models.toml")
+    return None if file is None else file.tables
 
 
 def _merge(base: Any, changes: Any) -> Any:
@@ -152,29 +147,33 @@ def _anchor_paths(merged: Any, changes: Any, folder: Path) -> None:
     for role in ("slm", "llm"):
         table = changes.get(role) if isinstance(changes, dict) else None
         if isinstance(table, dict) and isinstance(table.get("path"), str):
-            path = Path(table["path"]).expanduser()
+            path = paths.expanded(table["path"])
             merged[role] = {**merged[role], "path": str(path if path.is_absolute() else folder / path)}
 
 
 def _validate(name: str, merged: Any, source: Path, problems: list[str]) -> PairEntry | None:
     if not isinstance(merged, dict):
-        problems.append(f"{source}: {_quoted(name)} must be a table, as in [{_quoted(name)}].")
+        problems.append(f"{source}: {_shown(name)} must be a table, as in [{_shown(name)}].")
         return None
     if "name" in merged:
         problems.append(
-            f"{source}: {_quoted(name)}.name: remove this key; the name of the table is the name of the pair."
+            f"{source}: {_shown(name)}.name: remove this key; the name of the table is the name of the pair."
         )
         return None
     try:
         return PairEntry.model_validate({**merged, "name": name})
     except ValidationError as error:
-        problems.extend(f"{source}: {_explain(name, item)}" for item in error.errors())
+        # A file can have many thousands of errors; those that are not shown are counted.
+        found = error.errors()
+        explained = max(0, _MAX_REPORTED - len(problems))
+        problems.extend(f"{source}: {_explain(name, item)}" for item in found[:explained])
+        problems.extend("" for _ in found[explained:])
         return None
 
 
 def _explain(name: str, item: Any) -> str:
     loc: Location = item["loc"]
-    key = ".".join([_quoted(name), *(str(part) for part in loc)])
+    key = ".".join([_shown(name), *(one_line(part, _KEY_CHARACTERS) for part in loc)])
     if item["type"] == "extra_forbidden":
         return f"unknown key {key}{_suggestion(name, loc, item.get('input'))}"
     if item["type"] == "missing":
@@ -184,11 +183,11 @@ def _explain(name: str, item: Any) -> str:
     text = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":
         return f"{key} {text}."
+    value = one_line(repr(item["input"]), 60)
     if item["type"] == "string_pattern_mismatch":
-        return f"{key} = {item['input']!r} is not a valid {loc[-1] if loc else 'name'}."
+        return f"{key} = {value} is not a valid {loc[-1] if loc else 'name'}."
     text = text.removeprefix("Input ").rstrip(".")
-    shown = repr(item["input"])
-    return f"{key} = {shown if len(shown) <= 60 else shown[:57] + '...'}: {text}."
+    return f"{key} = {value}: {text}."
 
 
 def _suggestion(name: str, loc: Location, value: Any) -> str:
@@ -196,13 +195,16 @@ def _suggestion(name: str, loc: Location, value: Any) -> str:
     for part in loc[:-1]:
         model = _TABLES.get(str(part), model)
     known = [key for key in model.model_fields if model is not PairEntry or key != "name"]
-    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+    key = one_line(loc[-1], _KEY_CHARACTERS)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {near[0]}?"
     if isinstance(value, dict) and len(loc) == 1:
-        return f'; quote a name with a dot: ["{name}.{loc[0]}"].'
+        return f'; quote a name with a dot: ["{one_line(name, _KEY_CHARACTERS)}.{key}"].'
     return f"; known keys: {', '.join(known)}."
 
 
-def _quoted(name: str) -> str:
-    return f'"{name}"' if "." in name else name
+def _shown(name: str) -> str:
+    """Return the name of a pair as it is written in the file, shortened."""
+    shown = one_line(name, _KEY_CHARACTERS)
+    return f'"{shown}"' if "." in shown else shown

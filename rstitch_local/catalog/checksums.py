@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rstitch_local import paths
 from rstitch_local.errors import StorageError
-from rstitch_local.files import write_json
+from rstitch_local.files import open_regular, read_json, write_json
 
 BLOCK_BYTES = 1 << 22
+_MAX_CACHE_BYTES = 1 << 24
 
 
 def sha256_of(path: Path, *, on_block: Callable[[int], None] | None = None) -> str:
@@ -35,7 +35,7 @@ def sha256_of(path: Path, *, on_block: Callable[[int], None] | None = None) -> s
         return cached
     before = _stamp(path)
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
             if on_block is not None:
@@ -72,7 +72,7 @@ def _stamp(path: Path) -> list[int]:
 
 def _load() -> dict[str, Any]:
     try:
-        value = json.loads(_cache_file().read_text(encoding="utf-8"))
+        value = read_json(_cache_file(), _MAX_CACHE_BYTES)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

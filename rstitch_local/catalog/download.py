@@ -24,6 +24,7 @@ from rstitch_local.catalog.transfer import (
     storage_errors,
 )
 from rstitch_local.errors import DownloadError, ModelError, StorageError
+from rstitch_local.files import is_file
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def pull_file(file: ModelFile, *, progress: Progress = _silent, should_stop: Sho
 
 
 def _check_local(file: ModelFile, path: Path, progress: Progress, should_stop: ShouldStop) -> Path:
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError("Model file not found", f"{path} does not exist.", "Correct its entry in models.toml.")
     if not _is_right(file, path, progress, should_stop):
         expected = f"{file.size} bytes" if file.size not in (None, path.stat().st_size) else f"SHA-256 {file.sha256}"
@@ -85,7 +86,7 @@ def _check_local(file: ModelFile, path: Path, progress: Progress, should_stop: S
 
 def _is_right(file: ModelFile, path: Path, progress: Progress, should_stop: ShouldStop) -> bool:
     """Return whether the file exists with the expected size and checksum; reads it if its checksum is not cached."""
-    if not path.is_file():
+    if not is_file(path):
         return False
     expected_size, expected_sha256 = store.expected_size(file), store.expected_sha256(file)
     size = path.stat().st_size

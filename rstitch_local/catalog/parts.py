@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -30,12 +29,13 @@ from rstitch_local.catalog.transfer import (
     require_space,
     storage_errors,
 )
-from rstitch_local.files import write_json
+from rstitch_local.files import INVALID_RECORD, read_json, write_json
 from rstitch_local.sanitize import one_line
 
 POLL_S = 0.25
 """Seconds between two polls of a running pip."""
 BLOCK_BYTES = 1 << 20
+_MAX_LEDGER_BYTES = 1 << 16
 MAX_PART_BYTES = 4 << 30
 """Limit of a part, so that a malicious zip archive cannot fill the disk."""
 
@@ -99,12 +99,12 @@ def _work_prefix(target: Path) -> str:
 def _read_ledger(ledger: Path, parts: Parts, partial: Path) -> tuple[int, int]:
     """Return the number of complete parts and their bytes; (0, 0) if the download cannot be resumed."""
     try:
-        value = json.loads(ledger.read_text(encoding="utf-8"))
+        value = read_json(ledger, _MAX_LEDGER_BYTES)
         done, length = int(value["parts"]), int(value["bytes"])
         fits = (value["name"], value["version"]) == (parts.name, parts.version)
         if fits and 0 <= done <= parts.count and 0 <= length <= partial.stat().st_size:
             return done, length
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *INVALID_RECORD):
         pass
     return 0, 0
 

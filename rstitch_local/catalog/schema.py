@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from rstitch_local import paths
 
@@ -20,8 +20,21 @@ PackageVersion = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9.!+]*$", max_len
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+# The largest context that an option accepts.
+_MAX_CONTEXT = 1 << 24
+
+
+def _without_controls(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("contains a control character")
+    return text
+
+
+UserPath = Annotated[str, Field(min_length=1), AfterValidator(_without_controls)]
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Parts(_Strict):
@@ -42,8 +55,8 @@ class ModelFile(_Strict):
     repo: RepoName | None = None
     revision: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
     parts: Parts | None = None
-    path: str | None = None
-    chat_template: str | None = None
+    path: UserPath | None = None
+    chat_template: UserPath | None = None
     builtin: FileName | None = None
 
     @model_validator(mode="after")
@@ -82,7 +95,7 @@ class PairEntry(_Strict):
     description: str = ""
     slm: ModelFile
     llm: ModelFile
-    context: int = Field(default=4096, ge=16)
+    context: int = Field(default=4096, ge=16, le=_MAX_CONTEXT)
     tau: float = 0.02
     router: str | None = Field(default=None, min_length=1, max_length=200)
     memory_gb: float | None = Field(default=None, gt=0)
@@ -91,13 +104,6 @@ class PairEntry(_Strict):
     think_tokens: int | None = Field(default=None, ge=1)
     single_turn: bool = False
     sampling: SamplingDefaults = SamplingDefaults()
-
-    @field_validator("tau")
-    @classmethod
-    def _finite(cls, value: float) -> float:
-        if value != value or value in (float("inf"), float("-inf")):
-            raise ValueError("must be a finite number")
-        return value
 
     @model_validator(mode="after")
     def _suffix_is_complete(self) -> PairEntry:

@@ -6,7 +6,6 @@ model share one copy.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from rstitch_local import paths
 from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.errors import ModelError, StorageError
-from rstitch_local.files import write_json
+from rstitch_local.files import INVALID_RECORD, exists, is_file, read_json, write_json
 
 BUILTIN_DIR = Path(__file__).parents[1] / "builtin"
 """Folder of the models that are part of the package."""
+_MAX_RECORD_BYTES = 1 << 16
 
 
 class FileStatus(StrEnum):
@@ -84,7 +84,7 @@ def path_of(file: ModelFile) -> Path:
     if file.builtin:
         return BUILTIN_DIR / file.builtin
     local = file.local_path
-    if local is not None and (local.exists() or not fetchable(file)):
+    if local is not None and (exists(local) or not fetchable(file)):
         return local
     return paths.models_dir() / _folder(file) / file.file
 
@@ -121,7 +121,7 @@ def file_state(file: ModelFile) -> FileState:
     path = path_of(file)
     expected = expected_size(file)
     try:
-        size = path.stat().st_size if path.is_file() else None
+        size = path.stat().st_size if is_file(path) else None
     except OSError:
         size = None
     if size is not None:
@@ -219,9 +219,9 @@ def download_record(file: ModelFile) -> DownloadRecord | None:
     if not is_managed(file):
         return None
     try:
-        value = json.loads(_record_path(path).read_text(encoding="utf-8"))
+        value = read_json(_record_path(path), _MAX_RECORD_BYTES)
         record = DownloadRecord(str(value["sha256"]), int(value["size"]), str(value["revision"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *INVALID_RECORD):
         return None
     return record if record.revision == file.revision else None
 

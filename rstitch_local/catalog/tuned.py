@@ -9,17 +9,22 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rstitch_local import paths
 from rstitch_local.errors import UsageError
 from rstitch_local.files import write_atomic
+from rstitch_local.sanitize import one_line
+from rstitch_local.toml_files import read_toml
 
 _HEADER = """\
 # Routers that `rstitch tune --save` chose on this machine, by pair.
 # A tau or router in your models.toml takes precedence. Remove a table to use the pair's default router.
 """
 _KEY = "router"
+_TITLE = "Cannot read tuned.toml"
 
 
 def read_tuned(path: Path | None = None) -> dict[str, str]:
@@ -70,30 +75,28 @@ def save_tuned(pair: str, router: str, comment: str, path: Path | None = None) -
 
 def _routers_of(path: Path) -> tuple[dict[str, str], str]:
     """Return the routers of the file and its text."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-        return _parse(text), text
-    except FileNotFoundError:
+    file = read_toml(path, _TITLE)
+    if file is None:
         return {}, ""
-    except (ValueError, RecursionError) as error:
-        raise UsageError("Cannot read tuned.toml", f"{path}: {error}.", "Correct or delete the file.") from None
-    except OSError as error:
-        raise UsageError("Cannot read tuned.toml", f"{path}: {error.strerror or error}.") from None
+    try:
+        return _routers_in(file.tables), file.text
+    except ValueError as error:
+        raise UsageError(_TITLE, f"{path}: {error}.", "Correct or delete the file.") from None
 
 
-def _parse(text: str) -> dict[str, str]:
+def _routers_in(tables: Mapping[str, Any]) -> dict[str, str]:
     """Return the router of each table; raises ValueError for other contents."""
     routers = {}
-    for name, table in tomllib.loads(text).items():
+    for name, table in tables.items():
         if not isinstance(table, dict) or not isinstance(table.get(_KEY), str) or len(table) > 1:
-            raise ValueError(f"{json.dumps(name)} must be a table with the key {_KEY} and no other")
+            raise ValueError(f"{json.dumps(one_line(name))} must be a table with the key {_KEY} and no other")
         routers[name] = table[_KEY]
     return routers
 
 
 def _means(text: str, routers: dict[str, str]) -> bool:
     try:
-        return _parse(text) == routers
+        return _routers_in(tomllib.loads(text)) == routers
     except ValueError:
         return False
 

@@ -15,6 +15,7 @@ from rstitch_local import __version__, paths
 from rstitch_local.commands.console import make_console, safe_json
 from rstitch_local.commands.options import JsonOption
 from rstitch_local.errors import RStitchError
+from rstitch_local.files import exists
 from rstitch_local.sanitize import human_bytes, safe_text
 
 if TYPE_CHECKING:
@@ -146,6 +147,6 @@ def _memory_text(memory: dict[str, int] | None) -> str:
 
 def _writable(folder: Path) -> bool:
     """Return whether a folder, or its nearest existing parent, is writable."""
-    while not folder.exists() and folder != folder.parent:
+    while not exists(folder) and folder != folder.parent:
         folder = folder.parent
     return os.access(folder, os.W_OK)

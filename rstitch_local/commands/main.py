@@ -108,8 +108,12 @@ def main() -> None:
         _discard_output()
         sys.exit(1)
     except OSError as error:
+        if error.filename is not None:
+            # A file or folder of the user that a command did not expect to fail.
+            print_error(StorageError("Cannot use file", f"{error.filename}: {error.strerror or error}."))
+            sys.exit(StorageError.exit_code)
         # The disk is full (`rstitch ask ... > /dev/full`), or on Windows stdout was closed early.
-        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EINVAL, errno.EIO):
+        if error.errno not in (errno.ENOSPC, errno.EINVAL, errno.EIO):
             raise
         _discard_output()
         print_error(StorageError("Cannot write output", f"Writing to stdout failed: {error.strerror}."))

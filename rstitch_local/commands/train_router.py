@@ -26,6 +26,7 @@ from rstitch_local.commands.options import (
 from rstitch_local.commands.signature import Only, with_option_groups
 from rstitch_local.commands.training_display import TrainingDisplay
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, UsageError
+from rstitch_local.files import exists
 from rstitch_local.interrupts import Interrupt
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _trained(training: Training, display: TrainingDisplay, resume: bool) -> Poli
         make_console(stderr=True).print(f"Stopped. {message}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
     finally:
-        if has_library("matplotlib") and training.history and training.folder.exists():
+        if has_library("matplotlib") and training.history and exists(training.folder):
             draw_training(training.history, training.folder / "training")
 
 

@@ -21,7 +21,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.machine import batch_size
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import ModelError, RStitchError
-from rstitch_local.files import write_json
+from rstitch_local.files import INVALID_RECORD, exists, read_json, write_json
 from rstitch_local.llama import library
 from rstitch_local.sanitize import one_line
 
@@ -130,7 +130,7 @@ def load_calibration(pair: Pair) -> Calibration:
     key = calibration_key(pair)
     assert key is not None
     path = calibration_path(key)
-    if path.exists():
+    if exists(path):
         calibration = read_calibration(path)
         found = differences(calibration.key, key)
         if not found:
@@ -173,15 +173,14 @@ def calibration_of_files(slm: Path, llm: Path) -> Calibration | None:
 def read_calibration(path: Path) -> Calibration:
     """Read a calibration file of any machine; raises ModelError if it is missing or damaged."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError("the file is too large")
-        record = json.loads(path.read_bytes())
+        record = read_json(path, _MAX_BYTES)
         if record["format"] != FORMAT:
             raise ValueError("another version of rstitch wrote it")
         key = {str(name): value for name, value in record["key"].items() if isinstance(value, str | int)}
         return Calibration(PairLatency.from_dict(record["latency"]), key, str(record["created"]), path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError("Damaged calibration", f"{path} cannot be used: {one_line(error, 160)}.", _HINT) from error
+    except (OSError, *INVALID_RECORD) as error:
+        reason = getattr(error, "strerror", None) or one_line(error, 160)
+        raise ModelError("Damaged calibration", f"{path} cannot be used: {reason}.", _HINT) from error
 
 
 def _readable(folder: Path, pattern: str) -> Iterator[Calibration]:

@@ -10,8 +10,11 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.thinking import format_of
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
 from rstitch_local.errors import ModelError
+from rstitch_local.files import read_regular
 from rstitch_local.llama.chat_template import ChatTemplate
 from rstitch_local.llama.weights import Weights
+
+_MAX_TEMPLATE_BYTES = 1 << 20
 
 
 def vocabulary_of(weights: Weights) -> Vocabulary:
@@ -48,7 +51,7 @@ def template_of(weights: Weights, path: Path | None = None) -> ChatTemplate:
     if path is not None:
         name = path.name
         try:
-            source = path.read_text(encoding="utf-8")
+            source = read_regular(path, _MAX_TEMPLATE_BYTES).decode("utf-8-sig")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise ModelError("Cannot read chat template", f"{path}: {reason}.") from error

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from rstitch_local.errors import InputError
-from rstitch_local.files import write_atomic
+from rstitch_local.files import exists, open_regular, write_atomic
 
 FORMAT = 1
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -69,11 +69,12 @@ class Checkpoint:
             InputError: there is none, it is damaged, or another version wrote it.
         """
         path = folder / CHECKPOINT_FILE
-        if not path.exists():
+        if not exists(path):
             raise InputError("No checkpoint", f"There is no checkpoint in {folder}.", "Leave out --resume.")
         try:
             # weights_only: a checkpoint may come from somebody else, and must not run code.
-            state = torch.load(path, weights_only=True)
+            with open_regular(path) as file:
+                state = torch.load(file, weights_only=True)
             version = state["format"]
             checkpoint = cls(
                 step=int(state["step"]),

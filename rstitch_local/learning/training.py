@@ -21,6 +21,7 @@ import torch
 from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.decoding.roles import Role
 from rstitch_local.errors import InputError
+from rstitch_local.files import exists
 from rstitch_local.learning.checkpoint import CHECKPOINT_FILE, FORMAT, POLICY_FILE, Checkpoint
 from rstitch_local.learning.dapo import Batch, Network, UpdateMetrics, update
 from rstitch_local.learning.imitation import imitate, learn_differences
@@ -78,7 +79,7 @@ class Training:
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to resume."""
-        return (self.folder / CHECKPOINT_FILE).exists()
+        return exists(self.folder / CHECKPOINT_FILE)
 
     def run(self, observer: Observer = _ignore, *, resume: bool = False) -> Policy:
         """Train to the end, and return the policy with the highest validation reward.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rstitch_local.errors import InputError
+from rstitch_local.files import is_folder
 from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.prompts import Prompt
 from rstitch_local.problems.run_folder import ANSWERS_FILE, TRACES_FILE, Key, read_answers, read_header
@@ -26,7 +27,7 @@ def open_answer(path: Path, identifier: str | None = None, sample: int = 0) -> L
     Raises:
         InputError: the file is missing, holds no tokens, or has no such answer; the hint lists similar ids.
     """
-    if path.is_dir():
+    if is_folder(path):
         return _from_run(path, identifier, sample)
     if path.name in (ANSWERS_FILE, TRACES_FILE):
         return _from_run(path.parent, identifier, sample)

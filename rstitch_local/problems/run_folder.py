@@ -14,13 +14,22 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from rstitch_local.errors import InputError, StorageError
-from rstitch_local.files import parse_json, remove_unfinished, require_file, storage_error, write_atomic
+from rstitch_local.files import (
+    exists,
+    is_file,
+    open_regular,
+    read_json,
+    remove_unfinished,
+    storage_error,
+    write_atomic,
+)
 from rstitch_local.problems.answer_lines import Answer, line_of, open_answers, parse_answer
 from rstitch_local.problems.lines import LineFile
 from rstitch_local.sanitize import one_line
 
 FORMAT = 1
 RUN_FILE, ANSWERS_FILE, TRACES_FILE, LOCK_FILE = "run.json", "answers.jsonl", "traces.jsonl", "run.lock"
+_MAX_HEADER_BYTES = 1 << 24
 Key = tuple[str, int]
 
 
@@ -44,7 +53,7 @@ class RunFolder:
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
-        if not create and not (path / RUN_FILE).is_file():
+        if not create and not is_file(path / RUN_FILE):
             raise InputError(
                 "No run here", f"{path} contains no {RUN_FILE}.", "Use a folder that `rstitch solve` has created."
             )
@@ -58,7 +67,7 @@ class RunFolder:
             self._header = read_header(path)
             if self._header is None:
                 for name in (ANSWERS_FILE, TRACES_FILE):
-                    if (path / name).exists():
+                    if exists(path / name):
                         raise InputError("Not a run folder", f"{path} contains {name} but no {RUN_FILE}.")
             self._answers, self._answers_file, self.notice = open_answers(path / ANSWERS_FILE)
             self._traces_file = LineFile.repaired(path / TRACES_FILE)
@@ -206,9 +215,9 @@ def read_answers(folder: Path) -> dict[Key, Answer]:
         InputError: there is no answers.jsonl, or it cannot be read.
     """
     path = folder / ANSWERS_FILE
-    require_file(path)
     try:
-        lines = path.read_bytes().split(b"\n")
+        with open_regular(path) as file:
+            lines = file.read().split(b"\n")
     except FileNotFoundError as error:
         raise InputError("No answers here", f"{folder} contains no {ANSWERS_FILE}.") from error
     except OSError as error:
@@ -223,13 +232,13 @@ def read_header(folder: Path) -> dict[str, Any] | None:
         InputError: it cannot be read.
     """
     path = folder / RUN_FILE
-    require_file(path)
     try:
-        header = parse_json(path.read_bytes())
+        header = read_json(path, _MAX_HEADER_BYTES)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise InputError("Unreadable run", f"{path} cannot be read: {error}.") from error
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise InputError("Unreadable run", f"{path} cannot be read: {reason}.") from error
     if (
         not isinstance(header, dict)
         or not all(isinstance(header.get(key), dict) for key in ("settings", "information"))

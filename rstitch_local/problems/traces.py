@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rstitch_local.errors import InputError
-from rstitch_local.files import parse_json, require_file
+from rstitch_local.files import open_regular, parse_json
 from rstitch_local.problems.run_folder import TRACES_FILE, Key
 from rstitch_local.sanitize import one_line
 from rstitch_local.trace.record import Trace
@@ -46,9 +46,8 @@ class RunTraces:
         self.path = folder / TRACES_FILE
         self.damaged = 0
         self._offsets: dict[Key, int] = {}
-        require_file(self.path)
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 offset = 0
                 for line in file:
                     record = _record(line)
@@ -82,7 +81,7 @@ class RunTraces:
         """
         offset = self._offsets[key]
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 file.seek(offset)
                 record = _record(file.readline(), parse_json)
         except OSError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from rstitch_local import builtin
+from rstitch_local import builtin, paths
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.router import Observation, Router
 from rstitch_local.errors import ModelError
@@ -96,7 +96,7 @@ class LearnedRouter(Router):
 
 def policy_path(name: str) -> Path:
     """Return the file of `learned:NAME`: a path, or that of the built-in router."""
-    return builtin.ROUTER_FILE if name == BUILT_IN else Path(name).expanduser()
+    return builtin.ROUTER_FILE if name == BUILT_IN else paths.expanded(name)
 
 
 def load_policy(name: str) -> Policy:
@@ -111,8 +111,8 @@ def load_policy(name: str) -> Policy:
     path = policy_path(name)
     try:
         info = path.stat()
-    except OSError:
-        return read_policy(path)
+    except (OSError, ValueError):
+        return read_policy(path)  # raises the error for users
     return _read_cached(path, info.st_mtime_ns, info.st_size)
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rstitch_local.errors import ModelError
-from rstitch_local.files import write_atomic
-from rstitch_local.routing.policy import Policy, PolicyMetadata
+from rstitch_local.files import INVALID_RECORD, read_regular, write_atomic
+from rstitch_local.routing.policy import TENSORS, Policy, PolicyMetadata
+from rstitch_local.sanitize import one_line, shown_list
 
 VERSION = 1
 _KEY = "rstitch_policy"
@@ -65,22 +66,23 @@ def read_policy(path: Path) -> Policy:
         ModelError: the file is missing, unreadable, truncated, of another version, or not a policy.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError("it is too large")
-        return _parse(path.read_bytes())
+        return _parse(memoryview(read_regular(path, _MAX_BYTES)))
     except OSError as error:
         raise ModelError("Cannot read router", f"{path}: {error.strerror or error}.", _HINT) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        message = str(error).split("\n")[0][:160]
-        raise ModelError("Invalid router file", f"{path} is not a learned router: {message}.", _HINT) from error
+    except INVALID_RECORD as error:
+        message = f"{path} is not a learned router: {one_line(error, 160)}."
+        raise ModelError("Invalid router file", message, _HINT) from error
 
 
-def _parse(data: bytes) -> Policy:
+def _parse(data: memoryview) -> Policy:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(_MAX_HEADER_BYTES, len(data) - 8):
         raise ValueError("it is truncated, or not a safetensors file")
-    header = json.loads(data[8 : 8 + length])
+    header = json.loads(bytes(data[8 : 8 + length]))
     description = json.loads(header.pop("__metadata__")[_KEY])
+    if header.keys() != set(TENSORS):
+        # A header has room for thousands of tensors that each use the whole file.
+        raise ValueError(f"its tensors are {shown_list(sorted(header)) or 'none'}")
     if description["version"] != VERSION:
         raise ValueError(f"its version is {description['version']}, only version {VERSION} can be read")
     metadata = PolicyMetadata(
@@ -93,7 +95,7 @@ def _parse(data: bytes) -> Policy:
     return Policy(metadata, {name: _array(data[8 + length :], name, entry) for name, entry in header.items()})
 
 
-def _array(buffer: bytes, name: str, entry: Mapping[str, Any]) -> NDArray[np.float32]:
+def _array(buffer: memoryview, name: str, entry: Mapping[str, Any]) -> NDArray[np.float32]:
     start, end = (int(offset) for offset in entry["data_offsets"])
     shape: Sequence[int] = [int(side) for side in entry["shape"]]
     if entry["dtype"] != "F32" or any(side < 0 for side in shape) or end - start != 4 * math.prod(shape):

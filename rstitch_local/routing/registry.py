@@ -14,6 +14,7 @@ from rstitch_local.decoding.router import Router
 from rstitch_local.errors import RStitchError, UsageError
 from rstitch_local.routing.custom import RouterFactory, as_router, call_factory, name_of
 from rstitch_local.routing.forms import FORMS
+from rstitch_local.sanitize import one_line
 
 PYTHON = "python"
 """The name of specs that import a factory."""
@@ -74,7 +75,8 @@ def custom_spec(spec: str) -> str | None:
     if parts[0] == PYTHON:
         valid = len(parts) > 2 and all(map(str.isidentifier, (*parts[1].split("."), parts[2])))
         if not valid:
-            raise UsageError("Invalid router spec", f"'{spec.strip()}' names no factory.", f"Use {PYTHON_FORM}.")
+            shown = one_line(spec)
+            raise UsageError("Invalid router spec", f"'{shown}' names no factory.", f"Use {PYTHON_FORM}.")
     elif parts[0] not in _registered:
         return None
     return ":".join(parts)
@@ -110,9 +112,10 @@ def custom_router(spec: str, *, seed: int = 0) -> Router:
         return as_router(found, seed=seed)
     except RStitchError:
         raise
-    except Exception as error:
-        called = source if factory is None else f"{source} ({name_of(factory)})"
-        raise UsageError("Router factory failed", f"{called} raised {type(error).__name__}: {error}.") from error
+    except (Exception, SystemExit) as error:
+        called = one_line(source if factory is None else f"{source} ({name_of(factory)})")
+        message = f"{called} raised {type(error).__name__}: {one_line(error, 200)}."
+        raise UsageError("Router factory failed", message) from error
 
 
 def _imported(module: str, attribute: str) -> object:
@@ -122,10 +125,11 @@ def _imported(module: str, attribute: str) -> object:
         sys.path.append(directory)
     try:
         loaded = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # A script calls sys.exit where it is imported.
         raise UsageError(
             "Cannot import router",
-            f"Importing {module} raised {type(error).__name__}: {error}.",
+            f"Importing {one_line(module)} raised {type(error).__name__}: {one_line(error, 200)}.",
             "Run from the folder that contains it, install it, or set PYTHONPATH.",
         ) from error
     try:
@@ -133,6 +137,6 @@ def _imported(module: str, attribute: str) -> object:
     except AttributeError:
         raise UsageError(
             "Unknown router factory",
-            f"{module} ({getattr(loaded, '__file__', None) or 'no file'}) has no attribute {attribute}.",
+            f"{module} ({getattr(loaded, '__file__', None) or 'no file'}) has no attribute {one_line(attribute)}.",
             f"Use {PYTHON_FORM}.",
         ) from None

@@ -6,17 +6,22 @@ Only `router_from_spec` and `usable_spec` create a router; the other functions r
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 
+from rstitch_local import paths
 from rstitch_local.decoding.router import Router
 from rstitch_local.errors import UsageError
 from rstitch_local.routing.forms import FORMS, TAU, Form
 from rstitch_local.routing.learned import BUILT_IN, LearnedRouter, policy_path
 from rstitch_local.routing.registry import PYTHON, PYTHON_FORM, custom_names, custom_router, custom_spec
+from rstitch_local.sanitize import one_line
 
 DEFAULT_SPEC = "entropy:0.02"
 LEARNED = "learned"
 """The name of the router whose spec contains the path of a file: `learned:PATH`, or `learned:demo`."""
+# Longer than any path.
+_MAX_CHARACTERS = 8192
 
 
 def router_from_spec(spec: str, *, seed: int = 0) -> Router:
@@ -77,7 +82,8 @@ def absolute_spec(spec: str) -> str:
         UsageError: the spec is invalid.
     """
     place = _learned(spec)
-    return spec if place is None or place == BUILT_IN else f"{LEARNED}:{policy_path(place).resolve()}"
+    # Not Path.resolve, which raises an error for a link to itself.
+    return spec if place is None or place == BUILT_IN else f"{LEARNED}:{os.path.realpath(policy_path(place))}"
 
 
 def tau_of_spec(spec: str) -> float | None:
@@ -105,16 +111,25 @@ def with_tau(spec: str, tau: float) -> str:
 
 def _learned(spec: str) -> str | None:
     """Return the text after `learned:`, which may contain colons; None for other routers."""
+    if len(spec) > _MAX_CHARACTERS:
+        raise UsageError("Unknown router", f"{_quoted(spec)} has more than {_MAX_CHARACTERS:,} characters.")
     name, colon, place = spec.strip().partition(":")
     if name != LEARNED:
         return None
+    reason = paths.reason_against(place)
+    if reason is not None:
+        raise UsageError("Invalid router spec", f"The path of {_quoted(spec)} {reason}.")
     if not (colon and place.strip()):
         raise UsageError(
             "Unknown router",
-            f"'{spec}' names no file.",
+            f"{_quoted(spec)} names no file.",
             f"Use {LEARNED}:PATH, or {LEARNED}:{BUILT_IN} with the demo pair.",
         )
     return place.strip()
+
+
+def _quoted(spec: str) -> str:
+    return f"'{one_line(spec)}'"
 
 
 def _parse(spec: str) -> tuple[Form, list[float]]:
@@ -123,12 +138,12 @@ def _parse(spec: str) -> tuple[Form, list[float]]:
     name, *texts = (DEFAULT_SPEC if spec == "entropy" else spec).split(":")
     form = FORMS.get(name)
     if form is None:
-        raise UsageError("Unknown router", f"'{spec}' is not a router.", _correction(name, texts))
+        raise UsageError("Unknown router", f"{_quoted(spec)} is not a router.", _correction(name, texts))
     try:
         return form, form.parse(texts)
     except ValueError as error:
         example = f", for example {form.nearest(texts)}" if form.numbers else ""
-        raise UsageError("Unknown router", f"'{spec}' {error}.", f"Use {form.spelling}{example}.") from None
+        raise UsageError("Unknown router", f"{_quoted(spec)} {error}.", f"Use {form.spelling}{example}.") from None
 
 
 def _correction(name: str, texts: Sequence[str]) -> str:
@@ -140,10 +155,10 @@ def _correction(name: str, texts: Sequence[str]) -> str:
     if near and near[0] == PYTHON:
         return f"Did you mean {PYTHON_FORM}?"
     if near:
-        return f"Did you mean {':'.join((near[0], *texts))}?"
+        return f"Did you mean {one_line(':'.join((near[0], *texts)))}?"
     name = name.lower()
     if difflib.get_close_matches(name, [LEARNED], n=1):
-        return f"Did you mean {LEARNED}:{':'.join(texts) or BUILT_IN}?"
+        return f"Did you mean {LEARNED}:{one_line(':'.join(texts)) or BUILT_IN}?"
     near = difflib.get_close_matches(name, FORMS, n=1) or [each for each in FORMS if name and each.startswith(name)]
     return f"Did you mean {FORMS[near[0]].nearest(texts)}?" if near else f"Use {', '.join(_spellings())}."
 

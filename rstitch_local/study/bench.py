@@ -19,7 +19,7 @@ from rstitch_local.decoding.roles import Role
 from rstitch_local.engine.machine import cache_bytes
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError, RStitchError
-from rstitch_local.files import parse_json, require_file, write_json
+from rstitch_local.files import INVALID_RECORD, exists, read_json, write_json
 from rstitch_local.llama.gguf_check import check_gguf
 from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.grading import Grader
@@ -30,11 +30,13 @@ from rstitch_local.problems.runner import Job, information_of, settings_of
 from rstitch_local.problems.solving import solve_tasks
 from rstitch_local.problems.tasks import Task, tasks_of
 from rstitch_local.routing.resolve import RouterLike
+from rstitch_local.sanitize import one_line
 from rstitch_local.study.bench_observer import BenchObserver, BenchStart, RouterObserver
 from rstitch_local.study.router_metrics import BASELINE, MemoryFootprint, RouterMetrics, metrics_of
 
 FORMAT = 1
 BENCH_FILE = "bench.json"
+_MAX_FILE_BYTES = 1 << 24
 _WARM_UP_TOKENS = 4
 _SAFE_NAME = re.compile(r"[A-Za-z0-9.+_-]{1,60}")
 
@@ -123,7 +125,7 @@ def run_bench_on(
         StorageError: the folder is in use or cannot be written.
         RStitchError: any error of `load`.
     """
-    if (job.out / RUN_FILE).exists():
+    if exists(job.out / RUN_FILE):
         raise InputError("Not a bench", f"{job.out} holds a run of `rstitch solve`.", "Choose another --out.")
     with ExitStack() as stack:
         observer = observer or BenchObserver()
@@ -278,18 +280,18 @@ class _BenchFile:
         self._path = out / BENCH_FILE
         self.split: set[str] = set()
         self.loaded: dict[str, Any] = {}
-        require_file(self._path)
         try:
-            record = parse_json(self._path.read_bytes())
+            record = read_json(self._path, _MAX_FILE_BYTES)
             if record["format"] != FORMAT:
                 raise ValueError(f"format {record['format']} is not {FORMAT}")
             self.split, self.loaded = {str(identifier) for identifier in record["split"]}, dict(record["loaded"])
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, *INVALID_RECORD) as error:
+            reason = getattr(error, "strerror", None) or one_line(error)
             raise InputError(
                 "Unreadable bench",
-                f"{self._path} cannot be read by this version of rstitch: {error}.",
+                f"{self._path} cannot be read by this version of rstitch: {reason}.",
                 "Delete the file to resume the bench without its record of sessions.",
             ) from error
 

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 from rstitch_local.decoding.sampling import Sampling
 from rstitch_local.engine.pair import Pair
 from rstitch_local.errors import InputError, StorageError
-from rstitch_local.files import parse_json
+from rstitch_local.files import INVALID_RECORD, parse_json, read_regular
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.lines import LineFile
 from rstitch_local.study.answering import resume_steps
 
 CONTINUATIONS_FILE = "continuations.jsonl"
+_MAX_BYTES = 1 << 28
 ContinuationCheck = Callable[[int], bool]
 """Returns whether the LLM, continuing after the first k tokens of an answer, answers correctly."""
 
@@ -76,7 +77,7 @@ class ContinuationStore:
         self._stored: dict[tuple[str, int], Continuation] = {}
         self._file = LineFile.repaired(path)
         try:
-            lines = path.read_bytes().splitlines()
+            lines = read_regular(path, _MAX_BYTES).splitlines()
         except FileNotFoundError:
             return
         except OSError as error:
@@ -86,7 +87,7 @@ class ContinuationStore:
                 row = parse_json(line)
                 continuation = Continuation(bool(row["correct"]), int(row["tokens"]), str(row["stop"]))
                 self._stored[str(row["id"]), int(row["kept"])] = continuation
-            except (ValueError, TypeError, KeyError) as error:
+            except INVALID_RECORD as error:
                 raise InputError(
                     "Unreadable continuations",
                     f"Line {number} of {path} is not a graded continuation.",

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from rstitch_local.errors import InputError
-from rstitch_local.files import parse_json
+from rstitch_local.files import INVALID_RECORD, read_json
 from rstitch_local.sanitize import one_line, shown_list
 from rstitch_local.trace.record import Trace
 
 CHAT_FORMAT = "rstitch-chat"
+# A chat has about 300 bytes per token, and Python takes ten times the size of a file for its values.
+_MAX_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def read_answer(path: Path, identifier: str | None = None) -> LoadedAnswer:
         InputError: the file is missing, holds no tokens, or has no such answer; the hint lists similar ids.
     """
     try:
-        content = parse_json(path.read_bytes())
+        content = read_json(path, _MAX_BYTES)
     except FileNotFoundError as error:
         raise InputError("File not found", f"{path} does not exist.") from error
     except OSError as error:
@@ -101,7 +103,7 @@ def _from_chat(path: Path, chat: Mapping[str, Any], identifier: str | None) -> L
         title = one_line(chat["chat"]["title"]) or "Untitled chat"
         prefix = str(message["prefix"])
         record = message["trace"]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except INVALID_RECORD as error:
         raise no_tokens(path) from error
     trace = _trace(path, record)
     return LoadedAnswer(

@@ -176,7 +176,7 @@ class Trace:
             return _trace_from_dict(record)
         except KeyError as error:
             raise ValueError(f"not a trace: the key {error} is missing") from error
-        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
             raise ValueError(f"not a trace: {type(error).__name__}: {error}") from error
 
     def nats(self, role: Role, entropy: float | None) -> float | None:

@@ -109,7 +109,7 @@ def test_other_file_does_not_inherit_the_shipped_checksum() -> None:
         ("[qwen2.5-coder]\ntau = 1.0\n", '["qwen2.5-coder"]'),
         ('[r1-7b]\ncontext = "big"\n', "r1-7b.context = 'big': should be a valid integer."),
         ("[r1-7b]\ncontext = 4\n", "r1-7b.context = 4: should be greater than or equal to 16."),
-        ("[r1-7b]\ntau = nan\n", "r1-7b.tau must be a finite number."),
+        ("[r1-7b]\ntau = nan\n", "r1-7b.tau = nan: should be a finite number."),
         ("[r1-7b]\nslm = 5\n", "r1-7b.slm must be a table."),
         ("r1-7b = 5\n", "r1-7b must be a table"),
         ('[r1-7b]\nprompt = "poem"\n', "r1-7b.prompt = 'poem': should be 'math' or 'plain'."),
@@ -123,8 +123,8 @@ def test_other_file_does_not_inherit_the_shipped_checksum() -> None:
         ('[r1-7b]\nprompt_suffix = "{think_tokens}"\n', "think_tokens, which is not set"),
         ("[r1-7b\n", "line 1"),
         ("[r1-7b]\ntau = 1\ntau = 2\n", "line 3"),
-        ("a = " + "[" * 100_000, "maximum recursion depth"),
-        ("a = " + "1" * 5000, "4300 digits"),
+        ("a = " + "[" * 100_000, "it is nested too deeply"),
+        ("a = " + "1" * 5000, "a number has too many digits"),
     ],
 )
 def test_errors_name_file_and_key(text: str, expected: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import json
 import textwrap
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from rstitch_local import paths
 from rstitch_local.errors import StorageError, UsageError
 from rstitch_local.routing.spec import one_spelling
 from rstitch_local.sanitize import one_line, safe_text
+from rstitch_local.toml_files import read_toml
 from rstitch_tui.keys import ACTIONS, PLACES, resolve
 
 _WIDTH = 100
@@ -127,22 +127,17 @@ def load(path: Path | None = None) -> AppSettings:
         UsageError: invalid TOML, unknown fields or invalid values.
     """
     path = path or paths.settings_file()
-    try:
-        table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-        return AppSettings.model_validate(table)
-    except FileNotFoundError:
+    file = read_toml(path, "Cannot read settings")
+    if file is None:
         return AppSettings()
+    try:
+        return AppSettings.model_validate(file.tables)
     except ValidationError as error:
-        problems = [f"{path}: {_explain(item)}" for item in error.errors()]
-    except UnicodeDecodeError:
-        raise UsageError("Cannot read settings", f"{path} is not UTF-8 text.", "Save the file as UTF-8.") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError("Cannot read settings", f"{path}: {one_line(error)}.", "Correct the TOML syntax.") from None
-    except OSError as error:
-        raise UsageError("Cannot read settings", f"{path}: {error.strerror or error}.") from None
-    more = len(problems) - _MAX_REPORTED
-    shown = problems[:_MAX_REPORTED] + ([f"... and {more} more."] if more > 0 else [])
-    raise UsageError("Invalid settings", "\n".join(shown), "Remove a field to use its default.")
+        found = error.errors()
+    problems = [f"{path}: {_explain(item)}" for item in found[:_MAX_REPORTED]]
+    if len(found) > _MAX_REPORTED:
+        problems.append(f"... and {len(found) - _MAX_REPORTED} more.")
+    raise UsageError("Invalid settings", "\n".join(problems), "Remove a field to use its default.")
 
 
 def template() -> str:

@@ -19,6 +19,7 @@ from textual.widgets import Button, Label, Static
 from rstitch_local import paths
 from rstitch_local.engine.choice import PairChoice, choose_pair
 from rstitch_local.errors import ModelError, RStitchError
+from rstitch_local.files import open_regular
 from rstitch_local.sanitize import one_line, safe_text
 from rstitch_tui.screens.dialog import Dialog
 from rstitch_tui.widgets.line_input import LineInput
@@ -44,7 +45,7 @@ class PathSuggester(Suggester):
                 for path in directory.iterdir()
                 if path.name.startswith(start) and (path.suffix == ".gguf" or path.is_dir())
             )
-        except OSError:
+        except (OSError, ValueError):
             return None
         name = next((name for name in names if safe_text(name) == name), None)
         return None if name is None else f"{folder}{slash}{name}"
@@ -131,10 +132,7 @@ def _require_gguf(text: str) -> None:
         raise ModelError("No path", "Two paths are required.", "Type both paths; the right arrow key completes them.")
     path = _path(text)
     try:
-        # Reading from a pipe would block forever.
-        if path.exists() and not path.is_file():
-            raise ModelError("Not a file", f"{path} is not a regular file.", "Choose a GGUF file.")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             magic = file.read(len(_MAGIC))
     except OSError as error:
         raise ModelError("Cannot read file", f"{one_line(path, 200)}: {error.strerror or error}.") from None
