@@ -57,8 +57,10 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
         OSError: as `open_regular`, or the file is larger.
     """
     with open_regular(path) as file:
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
+        is_larger = os.fstat(file.fileno()).st_size > max_bytes
+        data = b"" if is_larger else file.read(max_bytes + 1)
+    # The size of a file in /proc is 0.
+    if is_larger or len(data) > max_bytes:
         raise OSError(errno.EFBIG, f"The file is too large, more than {max_bytes:,} bytes", str(path))
     return data
 

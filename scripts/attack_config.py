@@ -283,7 +283,6 @@ def option_commands(path: str) -> dict[str, list[str]]:
         "trace --html": ["trace", str(SAMPLES / "trace.json"), "--html", path + ".html"],
         "grade": ["grade", path],
         "--router": ["ask", "--router", f"learned:{path}", "--pair", "demo", QUESTION],
-        "study": ["study", "entropy", problems, "--pair", "demo", "--limit", "1", "--out", path],
         "train-router --out": ["train-router", problems, "--pair", "demo", "--limit", "1", "--out", path],
     }
 

@@ -128,3 +128,17 @@ def test_python_arguments_exist() -> None:
         name, _, _ = argument.removeprefix("LoadOptions(").partition("=")
         expected = LoadOptions.__dataclass_fields__ if argument.startswith("LoadOptions(") else parameters
         assert name in expected, option
+
+
+def test_long_values_in_a_message_lose_their_middle() -> None:
+    error = UsageError("Title", f"/path: unknown key {'x' * 100_000}; known keys: tau.", "Use tau.\n" * 1000)
+    assert error.message.startswith("/path: unknown key xxx")
+    assert error.message.endswith("x; known keys: tau.")
+    assert len(error.message) == 600
+    assert error.hint == "\n".join(["Use tau."] * 12)
+
+
+def test_a_message_has_no_control_characters() -> None:
+    error = UsageError("Ti\x07tle", "\x1b[31mone\ntwo\x9b\ud800", "\u202ehint")
+    assert (error.title, error.message, error.hint) == ("Title", "[31mone\ntwo", "hint")
+    assert str(error) == "Title: [31mone\ntwo hint"

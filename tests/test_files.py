@@ -1,15 +1,29 @@
-"""Atomic writes: complete files only, the old file after a failure, no temporary files left."""
+"""Reading: regular files of limited size only. Writing: complete files only, the old file after a failure."""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rstitch_local.errors import InputError, StorageError
-from rstitch_local.files import open_atomic, parse_json, require_file, storage_error, write_atomic, write_json
+from rstitch_local.files import (
+    exists,
+    is_file,
+    is_folder,
+    open_atomic,
+    open_regular,
+    parse_json,
+    read_json,
+    read_regular,
+    require_file,
+    storage_error,
+    write_atomic,
+    write_json,
+)
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and links")
 
@@ -124,3 +138,57 @@ def test_json_that_arithmetic_cannot_use_is_a_value_error(text: str, why: str) -
 
 def test_json_of_ordinary_numbers_is_parsed() -> None:
     assert parse_json(b"[18446744073709551615, -1.5e300, NaN]", parse_constant=str) == [2**64 - 1, -1.5e300, "NaN"]
+
+
+def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    assert read_regular(path, 5) == b"12345"
+    with pytest.raises(OSError, match="too large, more than 4 bytes"):
+        read_regular(path, 4)
+    path.write_bytes(b"")
+    assert read_regular(path, 5) == b""
+
+
+@posix
+def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    with pytest.raises(OSError, match="too large"):
+        read_regular(path, 1 << 30)
+
+
+SPECIAL: dict[str, tuple[Callable[[Path], object], str]] = {
+    "pipe": (lambda path: os.mkfifo(path), "Not a regular file"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "Not a regular file"),
+    "folder": (lambda path: path.mkdir(), "Is a folder"),
+    "link to itself": (lambda path: path.symlink_to(path), "symbolic links"),
+    "link to nothing": (lambda path: path.symlink_to("nothing"), "No such file"),
+}
+
+
+@posix
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
+    make, message = SPECIAL[kind]
+    path = tmp_path / "file"
+    make(path)
+    for read in (open_regular, lambda path: read_regular(path, 9), lambda path: read_json(path, 9)):
+        with pytest.raises(OSError, match=message):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 5000])
+def test_an_impossible_path_is_an_os_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OSError) as caught:  # noqa: PT011  its text depends on the system
+        open_regular(tmp_path / name)
+    assert caught.value.strerror
+    assert (exists(tmp_path / name), is_file(tmp_path / name), is_folder(tmp_path / name)) == (False, False, False)
+
+
+def test_json_that_is_nested_too_deeply_is_a_value_error(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_json(path, 1 << 20)

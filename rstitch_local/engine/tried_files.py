@@ -6,7 +6,6 @@ The record saves time; it does not protect against an attacker who can write to 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +13,14 @@ from typing import NamedTuple
 from rstitch_local import paths
 from rstitch_local.catalog.checksums import cached_sha256, sha256_of
 from rstitch_local.errors import StorageError
-from rstitch_local.files import write_json
+from rstitch_local.files import INVALID_RECORD, read_json, write_json
 from rstitch_local.llama import library
 
 _QUICKLY_READ_BYTES = 64 << 20
 """The SHA-256 of larger files is recorded only if it is known already, from a download for example."""
 
 _MAX_ENTRIES = 1000
+_MAX_RECORD_BYTES = 1 << 22
 
 
 class _Stamp(NamedTuple):
@@ -101,10 +101,10 @@ def _record_file() -> Path:
 
 def _load() -> dict[str, _Entry]:
     try:
-        value = json.loads(_record_file().read_text(encoding="utf-8"))
+        value = read_json(_record_file(), _MAX_RECORD_BYTES)
         return {
             path: _Entry(_Stamp(*entry["stamp"]), entry["sha256"], entry["llama_cpp"]) for path, entry in value.items()
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, *INVALID_RECORD):
         # A damaged record costs another trial.
         return {}

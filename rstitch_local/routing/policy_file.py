@@ -82,7 +82,7 @@ def _parse(data: memoryview) -> Policy:
     description = json.loads(header.pop("__metadata__")[_KEY])
     if header.keys() != set(TENSORS):
         # A header has room for thousands of tensors that each use the whole file.
-        raise ValueError(f"its tensors are {shown_list(sorted(header)) or 'none'}")
+        raise ValueError(f"its tensors are {shown_list(sorted(header), 7) or 'none'}")
     if description["version"] != VERSION:
         raise ValueError(f"its version is {description['version']}, only version {VERSION} can be read")
     metadata = PolicyMetadata(

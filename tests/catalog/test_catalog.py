@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from rstitch_local import paths
+from rstitch_local.catalog import store
 from rstitch_local.catalog.catalog import load_catalog, shipped_path
 from rstitch_local.errors import ModelError, UsageError
 
@@ -153,3 +155,65 @@ def test_error_in_the_shipped_file_names_that_file(tmp_path: Path) -> None:
     lines = caught.value.message.splitlines()
     assert f"{shipped}: broken.slm is missing." in lines
     assert any(line.startswith(str(paths.user_catalog())) for line in lines)
+
+
+MINE = '[mine]\n{}\n[mine.slm]\nfile = "a.gguf"\npath = "a"\n[mine.llm]\nfile = "b.gguf"\npath = "b"\n'
+HUGE = "0x" + "f" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        *((f"{key} = {HUGE}", "is an integer of more than 64 bits") for key in ("tau", "memory_gb", "context")),
+        (f"sampling = {{top_k = {HUGE}}}", "top_k is an integer of more than 64 bits"),
+        (
+            "context = 9223372036854775807",
+            "mine.context = 9223372036854775807: should be less than",
+        ),
+        ("memory_gb = inf", "mine.memory_gb = inf: should be a finite number"),
+        ("sampling = {temperature = inf}", "mine.sampling.temperature = inf: should be a finite number"),
+        ("x" * 100_000 + " = 1", "unknown key mine.xxx"),
+        (f"[mine.{'x' * 100_000}]\ntau = 1", "unknown key mine.xxx"),
+        ("title = 1979-05-27T07:32:00Z", "mine.title = datetime.datetime("),
+        (f'revision = "{"x" * 100_000}"', "unknown key mine.revision"),
+    ],
+)
+def test_a_hostile_value_is_named_in_a_short_message(line: str, expected: str) -> None:
+    message = error_message(MINE.format(line))
+    assert expected in message
+    assert len(message) < 500
+
+
+def test_the_first_of_many_errors_are_explained() -> None:
+    message = error_message(MINE.format("".join(f"k{number} = 1\n" for number in range(20_000))))
+    assert message.count("unknown key") == 6
+    assert message.endswith("... and 19994 more.")
+
+
+def test_a_path_of_the_user() -> None:
+    slm = '[mine]\n[mine.llm]\nfile = "b.gguf"\npath = "b"\n[mine.slm]\nfile = "a.gguf"\n{}\n'
+    for key in ("path", "chat_template"):
+        message = error_message(slm.format(f'{key} = "a\\u0000b"'))
+        assert f"mine.slm.{key} contains a control character" in message
+    user_file(slm.format('path = "~no_such_user/a"\nchat_template = "~no_such_user/b"'))
+    entry = load_catalog().get("mine")
+    assert entry.slm.local_path == paths.config_dir() / "~no_such_user" / "a"
+    assert entry.slm.template_path == Path("~no_such_user/b")
+    assert not store.state(entry).ready
+
+
+def test_a_path_that_is_too_long_is_a_missing_file() -> None:
+    user_file(MINE.format("").replace('path = "a"', f'path = "/{"x/" * 3000}a"'))
+    entry = load_catalog().get("mine")
+    assert not store.state(entry).ready
+    with pytest.raises(ModelError, match="does not exist"):
+        store.locate(entry)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes in the file system")
+def test_a_catalog_that_is_no_file_is_refused() -> None:
+    path = user_file("")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="Not a regular file"):
+        load_catalog()

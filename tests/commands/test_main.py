@@ -74,6 +74,18 @@ def test_each_error_class_has_its_exit_code(
     assert capsys.readouterr() == ("", "What is wrong: Where and why [31m.\nWhat to do.\n")
 
 
+def test_a_file_that_fails_unexpectedly_is_a_storage_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "app", lambda: Path("x" * 5000).stat())
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 6
+    message = capsys.readouterr().err
+    assert message.startswith("Cannot use file: xxx")
+    assert len(message) < 700
+
+
 def test_exit_codes() -> None:
     codes = {kind.__name__: kind.exit_code for kind in KINDS}
     assert codes == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,18 @@ def test_models_toml_can_set_the_template(tmp_path: Path) -> None:
     template.write_bytes(b"\xff")
     with pytest.raises(ModelError, match="not UTF-8"):
         load_choice(choose_pair("mine"))
+    template.write_bytes(b"x" * (2 << 20))
+    with pytest.raises(ModelError, match="too large"):
+        load_choice(choose_pair("mine"))
+    # A byte order mark is not part of the prompt.
+    template.write_text(CHATML, encoding="utf-8-sig")
+    with load_choice(choose_pair("mine")) as pair:
+        assert "\ufeff" not in pair.renderer.text([{"role": "user", "content": "Hi"}], Role.SLM)
+    if os.name == "posix":
+        template.unlink()
+        os.mkfifo(template)
+        with pytest.raises(ModelError, match="Not a regular file"):
+            load_choice(choose_pair("mine"))
 
 
 def test_a_recurrent_model_gives_a_warning(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from html import unescape
@@ -194,3 +195,17 @@ def test_a_run_without_recorded_tokens(run: Path, tmp_path: Path) -> None:
     for name in ("run.json", "answers.jsonl"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     assert "not its tokens: an older version of rstitch wrote it" in refused(InputError, tmp_path, first_id(run))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes in the file system")
+def test_a_pipe_or_a_device_is_no_trace(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        assert "Not a regular file" in refused(InputError, path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "y/" * 3000])
+def test_a_name_that_is_too_long(name: str) -> None:
+    message = refused(InputError, name)
+    assert "cannot be read" in message
+    assert len(message) < 700

@@ -356,3 +356,14 @@ def test_what_is_wrong_with_a_python_spec_is_named(rest: str, message: str) -> N
     with pytest.raises(UsageError) as caught:
         router_from_spec(f"python:{rest}")
     assert message in caught.value.message
+
+
+def test_a_module_or_factory_that_exits_does_not_end_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "script_that_exits.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="Importing script_that_exits raised SystemExit: 3"):
+        router_from_spec("python:script_that_exits:router")
+    with pytest.raises(UsageError, match="raised SystemExit"):
+        router_from_spec("python:sys:exit:3")

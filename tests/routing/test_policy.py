@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,41 @@ def test_a_learned_spec_without_a_file_is_refused() -> None:
     with pytest.raises(ModelError, match="Cannot read router"):
         usable_spec("learned:/nowhere/at/all")
     assert usable_spec("entropy") == "entropy:0.02"
+
+
+@pytest.mark.parametrize("place", ["~no_such_user/x", "x" * 5000, "/dev/null/x"])
+def test_the_path_of_a_learned_router_that_cannot_be_read(place: str) -> None:
+    assert absolute_spec(f"learned:{place}").endswith(place[-20:])
+    with pytest.raises(ModelError, match="Cannot read router") as caught:
+        usable_spec(f"learned:{place}")
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("place", ["a\0b", "demo\0", "\ud800"])
+def test_an_impossible_path_of_a_learned_router(place: str) -> None:
+    for use in (one_spelling, absolute_spec, usable_spec, router_from_spec):
+        with pytest.raises(UsageError, match=r"contains (a NUL character|half of a surrogate pair)"):
+            use(f"learned:{place}")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes in the file system")
+def test_a_pipe_is_no_router_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelError, match="Not a regular file"):
+        usable_spec(f"learned:{tmp_path / 'pipe'}")
+
+
+def test_infinite_numbers_and_repeated_tensors_in_a_router_file(tmp_path: Path) -> None:
+    path = tmp_path / "router.safetensors"
+    write_policy(path, random_policy())
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    more = {**header, **{f"tensor {number}": header["inner_weight"] for number in range(1000)}}
+    description = header["__metadata__"]["rstitch_policy"].replace("6", "1e999")
+    infinite = {**header, "__metadata__": {"rstitch_policy": description}}
+    for changed, message in ((more, "its tensors are .* and 999 more"), (infinite, "is not a learned router")):
+        text = json.dumps(changed).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+        with pytest.raises(ModelError, match=message):
+            read_policy(path)

@@ -164,3 +164,21 @@ def test_the_help_lists_every_form() -> None:
     # As printed: typer turns words between two colons into emoji.
     output = CliRunner().invoke(app, ["ask", "--help"], env={"COLUMNS": "120"}).output
     assert [form.spelling for form in FORMS.values() if form.spelling not in output] == []
+
+
+@pytest.mark.parametrize("spec", ["x" * 10_000_000, ":" * 1_000_000, "entropy:" * 100_000, "learned:" + "/x" * 50_000])
+def test_a_long_spec_is_refused_in_a_short_message(spec: str) -> None:
+    with pytest.raises(UsageError, match="has more than 8,192 characters") as caught:
+        router_from_spec(spec)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["window:" + "9" * 5000 + ":1", f"entropy:0.02{'x' * 5000}", "python:" + "x" * 5000, "entropy:0.02\0", "\x1b[2J"],
+)
+def test_what_a_spec_contains_is_shortened(spec: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        router_from_spec(spec)
+    assert len(str(caught.value)) < 400
+    assert not any(ord(character) < 32 for character in str(caught.value))

@@ -574,7 +574,7 @@ def test_two_files(files: Path) -> None:
     [
         ("", "No path"),
         ("none.gguf", "Cannot read file"),
-        (".", "Is a folder"),
+        (".", "Not a file"),
         ("letter.txt", "Not a GGUF file"),
         ("nul\x00.gguf", "Cannot read file"),
         ("x" * 5000, "Cannot read file"),

@@ -143,3 +143,32 @@ def test_unwritable_folder(file: Path) -> None:
     file.parent.write_text("a file where the folder should be")
     with pytest.raises(StorageError, match=re.escape(str(file))):
         write_template()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 100_000 + " = 1",
+        "[keys]\n" + "x" * 100_000 + ' = "f1"',
+        f'theme = "{"x" * 100_000}"',
+        f'router = "learned:{"x" * 100_000}"',
+        f'[keys]\nhelp = "{"x" * 100_000}"',
+        "mouse = 0x" + "f" * 100_000,
+        "[keys]\n" + "".join(f'k{number} = "f1"\n' for number in range(10_000)),
+    ],
+)
+def test_long_values_are_shortened(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load()
+    assert len(str(caught.value)) < 1300
+
+
+@pytest.mark.parametrize("router", ["learned:a\\u0000b", "learned:~no_such_user/x"])
+def test_the_path_of_a_learned_router(file: Path, router: str) -> None:
+    file.write_text(f'router = "{router}"')
+    if "u0000" in router:
+        with pytest.raises(UsageError, match="contains a NUL character"):
+            load()
+    else:
+        assert load().router == router

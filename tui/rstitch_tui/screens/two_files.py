@@ -19,7 +19,7 @@ from textual.widgets import Button, Label, Static
 from rstitch_local import paths
 from rstitch_local.engine.choice import PairChoice, choose_pair
 from rstitch_local.errors import ModelError, RStitchError
-from rstitch_local.files import open_regular
+from rstitch_local.files import exists, is_file, open_regular
 from rstitch_local.sanitize import one_line, safe_text
 from rstitch_tui.screens.dialog import Dialog
 from rstitch_tui.widgets.line_input import LineInput
@@ -131,6 +131,8 @@ def _require_gguf(text: str) -> None:
     if not text:
         raise ModelError("No path", "Two paths are required.", "Type both paths; the right arrow key completes them.")
     path = _path(text)
+    if exists(path) and not is_file(path):
+        raise ModelError("Not a file", f"{path} is not a regular file.", "Choose a GGUF file.")
     try:
         with open_regular(path) as file:
             magic = file.read(len(_MAGIC))
