@@ -160,8 +160,8 @@ def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 
 SPECIAL: dict[str, tuple[Callable[[Path], object], str]] = {
-    "pipe": (lambda path: os.mkfifo(path), "Not a regular file"),
-    "device": (lambda path: path.symlink_to("/dev/zero"), "Not a regular file"),
+    "pipe": (lambda path: os.mkfifo(path), "Is a pipe or a device"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "Is a pipe or a device"),
     "folder": (lambda path: path.mkdir(), "Is a folder"),
     "link to itself": (lambda path: path.symlink_to(path), "symbolic links"),
     "link to nothing": (lambda path: path.symlink_to("nothing"), "No such file"),

@@ -76,5 +76,5 @@ def test_dots_in_strings_and_comments_are_not_counted(tmp_path: Path, quotes: st
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file.toml"
     os.mkfifo(path)
-    with pytest.raises(UsageError, match="Not a regular file"):
+    with pytest.raises(UsageError, match="Is a pipe or a device"):
         read_toml(path, TITLE)

@@ -215,5 +215,5 @@ def test_a_catalog_that_is_no_file_is_refused() -> None:
     path = user_file("")
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(UsageError, match="Not a regular file"):
+    with pytest.raises(UsageError, match="Is a pipe or a device"):
         load_catalog()

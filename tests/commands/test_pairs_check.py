@@ -140,7 +140,7 @@ def test_models_toml_can_set_the_template(tmp_path: Path) -> None:
     if os.name == "posix":
         template.unlink()
         os.mkfifo(template)
-        with pytest.raises(ModelError, match="Not a regular file"):
+        with pytest.raises(ModelError, match="Is a pipe or a device"):
             load_choice(choose_pair("mine"))
 
 
