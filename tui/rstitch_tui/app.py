@@ -69,7 +69,11 @@ class ChatApp(App[None]):
     # The chat has a palette of its own, which finds the commands by name.
     ENABLE_COMMAND_PALETTE = False
     # At the top, where notifications cover neither the prompt nor the routing panel.
-    CSS = "ToastRack { dock: top; align: right top; }"
+    # The accent color means the LLM and nothing else.
+    CSS = """
+    ToastRack { dock: top; align: right top; }
+    FooterKey .footer-key--key { color: $foreground; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [binding("quit")]
 
     def __init__(self, store: Store, settings: AppSettings | None = None, start: Start | None = None) -> None:

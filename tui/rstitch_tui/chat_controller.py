@@ -24,8 +24,11 @@ from rstitch_tui.notices import errors_shown, show_error
 from rstitch_tui.session import Session
 from rstitch_tui.store.records import Message
 from rstitch_tui.widgets.composer import Composer
+from rstitch_tui.widgets.key_hints import ChatState, KeyHints, Place
 from rstitch_tui.widgets.message_log import MessageLog
+from rstitch_tui.widgets.message_view import MessageView
 from rstitch_tui.widgets.routing_panel import RoutingPanel
+from rstitch_tui.widgets.tau_slider import TauSlider
 
 _PROMPTS = 200
 """Earlier prompts that the Up key recalls."""
@@ -79,11 +82,32 @@ class ChatController:
             # The app is quitting while models are loaded; the widgets are gone.
             return
         session = self.session
-        rest = f"  ·  {one_line(self.models.pair_name or 'no models', 40)}  ·  {session.router}"
+        rest = f"  ·  {one_line(self.models.pair_name or 'no models', 40)}  ·  {self._router_name()}"
         title = one_line(session.title or "New chat", max(8, min(60, self._screen.size.width - len(rest) - 2)))
         self._screen.query_one("#title", Static).update(Content(title + rest))
         self._screen.query_one(RoutingPanel).set_tau(session.tau, live=session.answer is not None)
         self.display.show_status()
+        self.show_keys()
+
+    def _router_name(self) -> str:
+        """Return the router without its tau, which the panel shows."""
+        router = self.session.router
+        return router if self.session.tau is None else router.partition(":")[0]
+
+    def show_keys(self) -> None:
+        """Show the keys for what can be done now."""
+        focused = self._screen.focused
+        place: Place = "slider" if isinstance(focused, TauSlider) else "prompt"
+        if isinstance(focused, MessageView):
+            place = "message"
+        state = ChatState(
+            place,
+            writing=self.session.answer is not None,
+            has_answer=self.session.last_answer() is not None,
+            has_tau=self.session.tau is not None,
+            letters=not (isinstance(focused, MessageView) and focused.clicked),
+        )
+        self._screen.query_one(KeyHints).show(state)
 
     def show_selected_routing(self) -> None:
         """Draw the routing of the selected answer, unless an answer is being generated."""

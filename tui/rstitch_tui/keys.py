@@ -38,7 +38,6 @@ class KeyAction:
         title: label in the footer.
         help: one sentence for the help and the documentation.
         where: where the keys work.
-        shown: whether the footer shows the action.
     """
 
     id: str
@@ -46,29 +45,26 @@ class KeyAction:
     title: str
     help: str
     where: Where = "everywhere"
-    shown: bool = False
 
 
 # Not used on purpose: Ctrl-S (stops the output of some terminals), Ctrl-C, Ctrl-Z and the letters that edit text
 # (a d e k u v w x y), Ctrl-B (tmux), Ctrl-H, -I and -M (Backspace, Tab and Enter), F10 and F11 (used by terminals).
 ACTIONS: Sequence[KeyAction] = (
     KeyAction("stop", "escape", "Stop", "Stop the answer; the text so far is kept."),
-    KeyAction("new_chat", "ctrl+n", "New chat", "Start a new chat.", shown=True),
-    KeyAction("chats", "ctrl+o", "Chats", "List, search, rename and delete chats.", shown=True),
-    KeyAction("models", "ctrl+l,f3", "Models", "Load, download or switch the pair.", shown=True),
-    KeyAction(
-        "chat_settings", "f4", "Chat settings", "Edit system prompt, router and sampling of this chat.", shown=True
-    ),
-    KeyAction("inspector", "ctrl+g", "Inspect", "Inspect the last answer token by token.", shown=True),
-    KeyAction("toggle_tokens", "ctrl+t", "Tokens", "Show answers as colored tokens or as Markdown.", shown=True),
+    KeyAction("new_chat", "ctrl+n", "New chat", "Start a new chat."),
+    KeyAction("chats", "ctrl+o", "Chats", "List, search, rename and delete chats."),
+    KeyAction("models", "ctrl+l,f3", "Models", "Load, download or switch the pair."),
+    KeyAction("chat_settings", "f4", "Chat settings", "Edit system prompt, router and sampling of this chat."),
+    KeyAction("inspector", "ctrl+g", "Inspect", "Inspect the last answer token by token."),
+    KeyAction("toggle_tokens", "ctrl+t", "Tokens", "Show answers as colored tokens or as Markdown."),
     KeyAction("toggle_thinking", "ctrl+f", "Fold thinking", "Fold or unfold the thinking of all answers."),
     KeyAction("tau_down", "f8,ctrl+down", "More LLM", "Lower tau from the next token on: more LLM tokens."),
     KeyAction("tau_up", "f9,ctrl+up", "Less LLM", "Raise tau from the next token on: fewer LLM tokens."),
     KeyAction("regenerate", "ctrl+r", "Regenerate", "Regenerate the last answer; the old one is kept as a branch."),
     KeyAction("again_at_another_tau", "f5", "Other tau", "Regenerate the answer at another tau, side by side."),
     KeyAction("edit_last", "f2", "Edit last", "Edit your last message."),
-    KeyAction("help", "f1", "Help", "Show all keys and commands.", shown=True),
-    KeyAction("command_palette", "ctrl+p", "Commands", "Search the commands by name.", shown=True),
+    KeyAction("help", "f1", "Help", "Show all keys and commands."),
+    KeyAction("command_palette", "ctrl+p", "Commands", "Search the commands by name."),
     KeyAction("quit", "ctrl+q", "Quit", "Quit; all chats are saved."),
     KeyAction("send", "enter", "Send", "Send the message.", "prompt"),
     KeyAction("newline", "ctrl+j,shift+enter,alt+enter", "New line", "Insert a new line.", "prompt"),
@@ -78,29 +74,28 @@ ACTIONS: Sequence[KeyAction] = (
     KeyAction("message_down", "down,j", "Down", "Select the message below.", "message"),
     KeyAction("branch_previous", "left,h", "Previous branch", "Show the previous branch.", "message"),
     KeyAction("branch_next", "right,l", "Next branch", "Show the next branch.", "message"),
-    KeyAction("message_edit", "e", "Edit", "Edit the message and continue from there.", "message", shown=True),
+    KeyAction("message_edit", "e", "Edit", "Edit the message and continue from there.", "message"),
     KeyAction(
         "message_regenerate",
         "r",
         "Regenerate",
         "Regenerate this answer; the old one is kept as a branch.",
         "message",
-        shown=True,
     ),
-    KeyAction("message_copy", "c", "Copy", "Copy the message.", "message", shown=True),
+    KeyAction("message_copy", "c", "Copy", "Copy the message.", "message"),
     KeyAction("message_copy_code", "b", "Copy code", "Copy the last code block of the message.", "message"),
-    KeyAction("message_inspect", "i", "Inspect", "Inspect this answer token by token.", "message", shown=True),
-    KeyAction("message_tokens", "t", "Tokens", "Show this answer as tokens or as Markdown.", "message", shown=True),
+    KeyAction("message_inspect", "i", "Inspect", "Inspect this answer token by token.", "message"),
+    KeyAction("message_tokens", "t", "Tokens", "Show this answer as tokens or as Markdown.", "message"),
     KeyAction("message_thinking", "x", "Thinking", "Fold or unfold the thinking of this answer.", "message"),
     KeyAction("message_export", "d", "Export", "Export this answer as an HTML file.", "message"),
-    KeyAction("to_prompt", "enter", "Prompt", "Return to the prompt.", "message", shown=True),
-    KeyAction("pair_load", "enter", "Load", "Load the pair and chat with it.", "list", shown=True),
-    KeyAction("pair_download", "d", "Download", "Download the missing files of the pair.", "list", shown=True),
-    KeyAction("pair_pause", "p", "Pause", "Pause the download.", "list", shown=True),
-    KeyAction("pair_resume", "r", "Resume", "Resume the download.", "list", shown=True),
-    KeyAction("pair_cancel", "c", "Cancel", "Cancel the download; downloaded data is kept.", "list", shown=True),
-    KeyAction("pair_unload", "u", "Unload", "Unload the pair to free its memory.", "list", shown=True),
-    KeyAction("pair_files", "o", "Two files", "Load two GGUF files from this disk.", "list", shown=True),
+    KeyAction("to_prompt", "enter", "Prompt", "Return to the prompt.", "message"),
+    KeyAction("pair_load", "enter", "Load", "Load the pair and chat with it.", "list"),
+    KeyAction("pair_download", "d", "Download", "Download the missing files of the pair.", "list"),
+    KeyAction("pair_pause", "p", "Pause", "Pause the download.", "list"),
+    KeyAction("pair_resume", "r", "Resume", "Resume the download.", "list"),
+    KeyAction("pair_cancel", "c", "Cancel", "Cancel the download; downloaded data is kept.", "list"),
+    KeyAction("pair_unload", "u", "Unload", "Unload the pair to free its memory.", "list"),
+    KeyAction("pair_files", "o", "Two files", "Load two GGUF files from this disk.", "list"),
 )
 """All actions, in the order of the help."""
 
@@ -144,7 +139,7 @@ def binding(action_id: str, action: str = "") -> Binding:
         row.keys,
         action or (f"app.{row.id}" if of_textual else row.id),
         row.title,
-        show=row.shown,
+        show=row.where == "list",
         # Takes precedence over the focused widget, and works above every dialog.
         priority=of_textual,
         tooltip=row.help,

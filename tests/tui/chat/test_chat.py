@@ -324,7 +324,7 @@ def test_late_escape_keeps_the_focus_in_the_prompt(tmp_path: Path) -> None:
             await chat.pilot.press("i", "n", "s")
             await chat.until(lambda: "/inspect" in chat.screen_text())
             await chat.pilot.press("tab")
-            assert chat.app.chat_screen.composer.text == "/inspect "
+            assert chat.app.chat_screen.composer.text == "/inspect"
 
     run(flow)
 

@@ -111,7 +111,7 @@ def test_any_height(height: int) -> None:
         drawn = lines(host.strip)
         assert len(drawn) == height
         assert sum(line[11:12] == "█" for line in drawn) == max(1, height - 1)
-        assert ("▲▼" in drawn[-1]) == (height > 1)
+        assert ("◆" in drawn[-1]) == (height > 1)
         underlined = [s.text for s in host.strip.render_line(0) if s.style is not None and s.style.underline]
         assert underlined == (["█"] if height == 1 else [])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.message import Message as Event
@@ -27,14 +27,16 @@ from rstitch_tui.model_loader import ModelLoader
 from rstitch_tui.session import Session
 from rstitch_tui.slash_table import COMMANDS
 from rstitch_tui.widgets.composer import Composer
-from rstitch_tui.widgets.footer import KeyFooter
 from rstitch_tui.widgets.hints import Hints
+from rstitch_tui.widgets.key_hints import KeyHints
 from rstitch_tui.widgets.message_log import MessageLog
 from rstitch_tui.widgets.message_view import MessageView
 from rstitch_tui.widgets.routing_panel import RoutingPanel
 from rstitch_tui.widgets.tau_slider import TauSlider
 
 _TICK_S = 1 / 12
+_LOW_ROWS = 30
+"""Below this height the parts around the conversation take six rows."""
 _LATE_STOP_S = 1.0
 _TAU_STEP = 1.5
 
@@ -61,14 +63,16 @@ class ChatScreen(Screen[None]):
         binding("page_down", "page(1)"),
         binding("command_palette", "palette"),
     ]
-    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-short"), (30, "-tall")]  # noqa: RUF012  declared as in Textual
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-short"), (_LOW_ROWS, "-tall")]  # noqa: RUF012  declared as in Textual
 
     DEFAULT_CSS = """
     ChatScreen {
         layout: vertical;
         & #title { height: 1; background: $panel; color: $text; padding: 0 1; text-style: bold; }
-        &.-short EntropyStrip { height: 2; }
-        &.-tiny EntropyStrip, &.-tiny TauSlider { display: none; }
+        &.-short EntropyStrip { height: 1; }
+        &.-tiny EntropyStrip { display: none; }
+        &.-short Composer { min-height: 2; border: none; border-top: solid $foreground 25%; }
+        &.-short Composer:focus { border-top: solid $foreground 60%; }
         &.-tiny Composer { min-height: 1; border: none; }
         &.-no-strip EntropyStrip { display: none; }
     }
@@ -97,7 +101,7 @@ class ChatScreen(Screen[None]):
         yield RoutingPanel()
         yield Hints()
         yield Composer(id="composer")
-        yield KeyFooter(compact=True, show_command_palette=False)
+        yield KeyHints(self._app_settings.keymap)
 
     async def on_mount(self) -> None:
         self.set_interval(_TICK_S, self._tick)
@@ -119,6 +123,15 @@ class ChatScreen(Screen[None]):
     @property
     def log_view(self) -> MessageLog:
         return self.query_one(MessageLog)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Leave most rows of a low terminal to the conversation."""
+        self.query_one(RoutingPanel).set_low(event.size.height < _LOW_ROWS)
+        self.controller.show_settings()
+
+    @on(events.DescendantFocus)
+    def _focus_moved(self) -> None:
+        self.controller.show_keys()
 
     async def _tick(self) -> None:
         answer = await self.controller.display.draw_new_steps()
@@ -158,6 +171,7 @@ class ChatScreen(Screen[None]):
             self.controller.show_selected_routing()
 
     def on_message_view_focused(self) -> None:
+        self.controller.show_keys()
         message = self.controller.focused_message()
         if message is not None and message.role == "assistant":
             self.controller.show_selected_routing()

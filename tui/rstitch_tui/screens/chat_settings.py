@@ -49,7 +49,7 @@ class ChatSettingsScreen(Dialog[dict[str, object] | None]):
     DEFAULT_CSS = """
     ChatSettingsScreen {
         & #form { height: 1fr; padding-right: 1; }
-        & .heading { height: 1; color: $text-accent; text-style: bold; margin-top: 1; }
+        & .heading { height: 1; color: $foreground; text-style: bold; margin-top: 1; }
         & #system-heading { margin-top: 0; }
         & Editor { height: 4; border: none; padding: 0 1; background: $panel; &:focus { border: none; } }
         & #stop { height: 3; }

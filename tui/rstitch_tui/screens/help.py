@@ -114,7 +114,7 @@ class HelpScreen(Dialog[None]):
         & > .box { padding: 0; }
         & #search { margin: 0 1 1 1; }
         & #pages { width: 100%; padding: 0 2; }
-        & .heading { height: 1; text-style: bold; color: $text-accent; }
+        & .heading { height: 1; text-style: bold; color: $foreground; }
         & .topic { height: auto; margin-bottom: 1; }
         &.-tiny #search { margin: 0; }
     }

@@ -32,7 +32,11 @@ class _Metric(NamedTuple):
 
 
 class AnswerMetrics(Static):
-    """One line if everything fits, else two; the least important metrics are left out first."""
+    """One line if everything fits, else two; the least important metrics are left out first.
+
+    Attributes:
+        max_lines: 2, or 1 for a low terminal.
+    """
 
     DEFAULT_CSS = """
     AnswerMetrics {
@@ -47,8 +51,9 @@ class AnswerMetrics(Static):
         self._trace: Trace | None = None
         self._context_used: Mapping[Role, tuple[int, int]] | None = None
         self._llm_alone_ms: float | None = None
-        self._status = ""
+        self.status = ""
         self._line_count = 0
+        self.max_lines = 2
 
     def show(
         self,
@@ -67,12 +72,12 @@ class AnswerMetrics(Static):
             status: a few words shown before the metrics, such as what the engine is doing.
         """
         self._trace, self._context_used = trace, context_used
-        self._llm_alone_ms, self._status = llm_alone_ms, status
+        self._llm_alone_ms, self.status = llm_alone_ms, status
         self._redraw()
 
     def show_status(self, status: str) -> None:
         """Show other words before the same metrics."""
-        self._status = status
+        self.status = status
         self._redraw()
 
     def on_resize(self, event: events.Resize) -> None:  # noqa: ARG002
@@ -84,7 +89,8 @@ class AnswerMetrics(Static):
             self.content_size.width or 80,
             context_used=self._context_used,
             llm_alone_ms=self._llm_alone_ms,
-            status=self._status,
+            status=self.status,
+            max_lines=self.max_lines,
         )
         line_count = text.plain.count("\n") + 1
         # Runs several times a second: a new layout only if the height changes.
@@ -99,8 +105,9 @@ def metrics_text(
     context_used: Mapping[Role, tuple[int, int]] | None = None,
     llm_alone_ms: float | None = None,
     status: str = "",
+    max_lines: int = 2,
 ) -> Content:
-    """Return the metrics in at most two lines of this width; the arguments are those of `AnswerMetrics.show`."""
+    """Return the metrics in at most `max_lines` (1 or 2) of this width; else the arguments of `AnswerMetrics.show`."""
     routing = list(_routing(trace, llm_alone_ms, status))
     speed = list(_speed(trace))
     if context_used:
@@ -108,6 +115,8 @@ def metrics_text(
     all_metrics = [metric.forms[0] for metric in (*routing, *speed)]
     if _cells(all_metrics) <= width:
         return _line(all_metrics)
+    if max_lines == 1:
+        return _line(_fitting([*routing, *speed], width))
     lines = [_line(_fitting(metrics, width)) for metrics in (routing, speed)]
     return Content("\n").join(line for line in lines if line.plain)
 

@@ -43,7 +43,7 @@ class Composer(Editor, inherit_bindings=False):
         border: round $border-blurred;
         padding: 0 1;
         background: $background;
-        &:focus {{ border: round $accent; }}
+        &:focus {{ border: round $foreground 60%; }}
         & .text-area--cursor-line {{ background: transparent; }}
     }}
     """

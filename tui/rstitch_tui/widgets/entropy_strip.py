@@ -27,7 +27,7 @@ _MAX_BARS = 1000
 _SCALE_CELLS = 10
 _MIN_WIDTH_WITH_SCALE = 30
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
-_SWAP_TO_LLM, _SWAP_TO_SLM, _LLM_TOKEN = "▲", "▼", "━"
+_SWAP_TO_LLM, _SWAP_TO_SLM, _LLM_TOKEN, _ONE_TOKEN = "▲", "▼", "━", "◆"
 _PARTS = ("slm", "llm", "tau", "scale")
 
 
@@ -42,8 +42,12 @@ class _Bar(NamedTuple):
 class EntropyStrip(Widget):
     """Bars of the last tokens, the newest on the right, on a logarithmic scale up to 1.
 
-    The row below marks swaps to the LLM (▲), further tokens of the LLM (━) and swaps to the SLM (▼). At a swap to the
-    LLM the bar is the entropy of the SLM. If the strip is one row high, LLM tokens are underlined instead.
+    The row below marks swaps to the LLM (▲), further tokens of the LLM (━) and swaps to the SLM (▼); a visit of one
+    token is one mark (◆). At a swap to the LLM the bar is the entropy of the SLM. If the strip is one row high, LLM
+    tokens are underlined instead.
+
+    Attributes:
+        labels_tau: whether the scale shows the value of tau.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"entropy-strip--{part}" for part in _PARTS}
@@ -72,9 +76,11 @@ class EntropyStrip(Widget):
         super().__init__(name=name, id=id, classes=classes)
         self._bars: deque[_Bar] = deque(maxlen=_MAX_BARS)
         self._last_role: Role | None = None
+        self.labels_tau = True
         self.set_reactive(EntropyStrip.tau, tau)
         self.tooltip = Content(
-            f"Entropies of the last tokens, and tau. {_SWAP_TO_LLM} swap to the LLM, {_SWAP_TO_SLM} swap to the SLM."
+            f"Entropies of the last tokens, and tau. {_SWAP_TO_LLM} swap to the LLM, {_SWAP_TO_SLM} swap to the SLM, "
+            f"{_ONE_TOKEN} one LLM token."
         )
 
     def extend(self, steps: Sequence[Step]) -> None:
@@ -87,12 +93,19 @@ class EntropyStrip(Widget):
             if step.swap_entropy is not None:
                 mark = _SWAP_TO_LLM
             elif step.role is Role.SLM and self._last_role is Role.LLM:
-                mark = _SWAP_TO_SLM
+                mark = self._mark_return()
             entropy = step.entropy if step.swap_entropy is None else step.swap_entropy
             self._bars.append(_Bar(position_of(entropy), step.role, mark))
             self._last_role = step.role
         if steps:
             self.refresh()
+
+    def _mark_return(self) -> str:
+        """Return the mark of a swap to the SLM; after a single LLM token, that token's mark stands for both swaps."""
+        if self._bars and self._bars[-1].mark == _SWAP_TO_LLM:
+            self._bars[-1] = self._bars[-1]._replace(mark=_ONE_TOKEN)
+            return " "
+        return _SWAP_TO_SLM
 
     def clear(self) -> None:
         """Remove all tokens."""
@@ -135,7 +148,7 @@ class EntropyStrip(Widget):
 
     def _scale(self, row: int, rows: int, tau_row: int | None) -> str:
         if row == tau_row and self.tau is not None:
-            return f"{f'τ {format_tau(self.tau)}':<{_SCALE_CELLS}}├"
+            return f"{f'τ {format_tau(self.tau)}' if self.labels_tau else 'τ':<{_SCALE_CELLS}}├"
         label = "1" if row == rows - 1 > 0 else ""
         return f"{label:>{_SCALE_CELLS - 1}} " + (" " if row < 0 else "│")
 

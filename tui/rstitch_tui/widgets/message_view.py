@@ -42,6 +42,7 @@ class MessageView(Vertical, can_focus=True):
         steps: the tokens after the prefix, as far as they have been loaded.
         colored: whether models and entropies are shown when the message is shown as tokens.
         tau: the tau of the answer.
+        clicked: whether the message got the focus by a click, so that letters are no actions.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -66,12 +67,12 @@ class MessageView(Vertical, can_focus=True):
         padding: 0 1 0 1;
         margin: 0 0 1 0;
         border-left: blank;
-        &:focus { border-left: outer $accent; background: $boost; }
+        &:focus { border-left: outer $foreground 60%; background: $boost; }
         & > .title { color: $text-muted; height: 1; text-style: bold; }
         & > .notice { color: $text-warning; height: auto; display: none; }
         & > .notice.-shown { display: block; }
         & > .notice.-error { color: $text-error; }
-        &.-user > .title { color: $text-accent; }
+        &.-user > .title { color: $foreground; }
     }
     """
 
@@ -115,7 +116,7 @@ class MessageView(Vertical, can_focus=True):
         self.colored = True
         self.tau: float | None = None
         self._drawing = asyncio.Lock()
-        self._clicked = False
+        self.clicked = False
         self._title = Static(classes="title", markup=False)
         self._thinking = ThinkingView()
         self._body = MessageBody()
@@ -189,22 +190,22 @@ class MessageView(Vertical, can_focus=True):
 
     def on_key(self, event: events.Key) -> None:
         """A slash starts a command in the prompt; after a click any letter is typed there."""
-        if event.character == "/" or (self._clicked and event.is_printable):
+        if event.character == "/" or (self.clicked and event.is_printable):
             event.stop()
             event.prevent_default()
             self.app.call_later(self.screen.run_action, f"prompt({event.character!r})")
 
     def on_mouse_down(self) -> None:
         """Clicking, as to select text or to scroll, does not turn the next letters into actions."""
-        self._clicked = True
-        self.refresh_bindings()
+        self.clicked = True
+        self.post_message(self.Focused(self))
 
     def on_blur(self) -> None:
-        self._clicked = False
+        self.clicked = False
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Offer the actions of single letters only if the message was selected with the keyboard."""
-        return action != "letter" or not self._clicked
+        return action != "letter" or not self.clicked
 
     async def action_letter(self, action: str, *arguments: str) -> None:
         """Run an action of the screen that is bound to a single letter."""

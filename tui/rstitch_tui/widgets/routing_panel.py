@@ -42,6 +42,14 @@ class RoutingPanel(Vertical):
         yield TauSlider()
         yield AnswerMetrics()
 
+    def set_low(self, low: bool) -> None:
+        """Use two rows for a low terminal: the strip, which then shows tau, and one line of metrics."""
+        self.query_one(TauSlider).display = not low
+        self.query_one(EntropyStrip).labels_tau = low
+        metrics = self.query_one(AnswerMetrics)
+        metrics.max_lines = 1 if low else 2
+        metrics.show_status(metrics.status)
+
     def set_tau(self, tau: float | None, *, live: bool) -> None:
         """Show the chat's tau; `live` if an answer that uses it is being generated."""
         self.query_one(TauSlider).value = tau
