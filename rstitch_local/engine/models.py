@@ -16,7 +16,7 @@ from rstitch_local.engine.contexts import open_contexts, plan_contexts
 from rstitch_local.engine.driver import Driver, Status
 from rstitch_local.engine.options import Conversation, LoadOptions
 from rstitch_local.engine.prompting import PromptRenderer
-from rstitch_local.engine.vocabularies import notice_of
+from rstitch_local.engine.vocabularies import no_tokens, notice_of
 from rstitch_local.errors import EngineError, ModelError, PromptTooLongError, UsageError
 from rstitch_local.llama import library
 from rstitch_local.llama.chat_template import ChatTemplate, Message
@@ -113,8 +113,15 @@ class LoadedModels:
     def render(
         self, messages: Conversation, role: Role, *, thinking: bool | None = None, prefix: str = ""
     ) -> list[int]:
-        """Render a conversation as one model's token ids; see `PromptRenderer.tokens`."""
-        return self.renderer.tokens(messages, role, thinking=thinking, prefix=prefix)
+        """Render a conversation as one model's token ids; see `PromptRenderer.tokens`.
+
+        Raises:
+            ModelError: the vocabulary has no tokens for the prompt.
+        """
+        ids = self.renderer.tokens(messages, role, thinking=thinking, prefix=prefix)
+        if not ids:
+            raise no_tokens(self.weights[role])
+        return ids
 
     def conversation(self, question: str, system: str | None = None) -> list[Message]:
         """Return the messages that `ask` sends: the system message if there is one, and the question with the suffix.

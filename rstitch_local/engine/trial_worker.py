@@ -59,6 +59,7 @@ def main() -> None:
 
 def _try_model(out: IO[str], index: int, model: dict[str, Any]) -> None:
     from rstitch_local.engine.machine import default_threads
+    from rstitch_local.engine.vocabularies import no_tokens
     from rstitch_local.llama.context import Context
     from rstitch_local.llama.evaluation import TokenSpan, evaluate
     from rstitch_local.llama.weights import Weights
@@ -70,7 +71,10 @@ def _try_model(out: IO[str], index: int, model: dict[str, Any]) -> None:
         workers.reply(out, {"model": index, "stage": "template"})
         prompt = _render(weights, model["template"])
         workers.reply(out, {"model": index, "stage": "evaluation"})
-        ids = weights.tokenize(prompt, parse_special=True)[:_TOKENS] or [max(0, weights.bos)]
+        ids = weights.tokenize(prompt, parse_special=True)[:_TOKENS]
+        if prompt and not ids:
+            raise no_tokens(weights)
+        ids = ids or [max(0, weights.bos)]
         # One core is left to the program, which may be loading the other model.
         threads = max(1, default_threads(weights.size_bytes) - 1)
         context = Context(weights, n_ctx=_CELLS, n_batch=_TOKENS, threads=threads)

@@ -58,6 +58,12 @@ def template_of(weights: Weights, path: Path | None = None) -> ChatTemplate:
     return ChatTemplate(source, name=name, bos=weights.special_text(weights.bos), eos=weights.special_text(weights.eos))
 
 
+def no_tokens(weights: Weights) -> ModelError:
+    """Return the error for a model whose vocabulary has no tokens for a prompt."""
+    message = f"The vocabulary of {weights.path.name} has no tokens for the prompt."
+    return ModelError("Empty prompt", message, "Use another file of this model.")
+
+
 def bridge_of(weights: Mapping[Role, Weights]) -> Bridge | ForeignBridge:
     """Return the bridge between two models: of token ids if they share a tokenizer, else of text."""
     healing = frozenset(role for role in Role if weights[role].can_truncate)

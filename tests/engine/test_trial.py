@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+from gguf_fuzz.document import Document, text
 from gguf_fuzz.tiny_models import MODELS
 from tiny_pair import TinyPair, write_model, write_pair
 
@@ -93,6 +95,40 @@ def test_a_file_that_crashes_llama_cpp_is_refused(tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
     with pytest.raises(TrialError):
         check_pair(choose_pair(slm=crash, llm=pair.llm))
+
+
+@pytest.mark.parametrize(
+    ("template", "title"),
+    [
+        ("{{ 'a' * 10 ** 11 }}", "Chat template exceeds limits"),
+        ("{{ '' }}", "Empty prompt"),
+    ],
+)
+@pytest.mark.parametrize("own_file", [False, True])
+def test_a_chat_template_is_rendered_in_the_trial(tmp_path: Path, template: str, title: str, own_file: bool) -> None:
+    pair = write_pair(tmp_path, llm={} if own_file else {"template": template})
+    choice = choose_pair(slm=pair.slm, llm=pair.llm)
+    if own_file:
+        path = tmp_path / "template.jinja"
+        path.write_text(template, encoding="utf-8")
+        choice = replace(choice, templates={Role.LLM: path})
+    with open_trial(choice, trusted=False) as trial, pytest.raises(ModelError) as caught:
+        trial.wait(Role.LLM)
+    assert caught.value.title == title
+
+
+def test_a_vocabulary_without_tokens_for_the_prompt_is_refused(tmp_path: Path) -> None:
+    pair = write_pair(tmp_path)
+    document = Document.read(pair.slm)
+    tokens = document.key("tokenizer.ggml.tokens")
+    assert tokens is not None
+    tokens.items = [text(f"token{number}".encode()) for number in range(len(tokens.items))]
+    pair.slm.write_bytes(document.encoded())
+    with pytest.raises(ModelError, match="no tokens for the prompt"):
+        load(pair)
+    trusted = LoadOptions(threads=1, context=256, trust_models=True)
+    with load_pair(slm=pair.slm, llm=pair.llm, options=trusted) as loaded, pytest.raises(ModelError, match="no tokens"):
+        loaded.generate("Hi")
 
 
 def test_a_trial_is_held_once(
