@@ -22,7 +22,7 @@ from rstitch_local.engine.choice import PairChoice
 from rstitch_local.engine.trial_monitor import Monitor, TrialModel
 from rstitch_local.engine.tried_files import FilesOnTrial
 from rstitch_local.errors import CancelledError, ModelError
-from rstitch_local.llama.gguf_check import parts_of
+from rstitch_local.llama.gguf_split import parts_of
 
 OnTrial: TypeAlias = Callable[[Role], bool]
 """Called several times a second during a trial, with the model. Returning False cancels."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import NoReturn
 from rstitch_local.errors import ModelError
 from rstitch_local.llama.gguf_header import Header, InvalidHeaderError, TruncatedHeaderError, read_header
 from rstitch_local.llama.gguf_limits import require_safe
+from rstitch_local.llama.gguf_split import parts_of, piece_hint, require_first_part, require_part, split_count
 
-_SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 # fmt: off
 _ENCODERS = (
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3",
@@ -43,7 +42,7 @@ class GgufSummary:
     Attributes:
         architecture: llama.cpp's name, such as "qwen2".
         name: name of the model; may be empty.
-        file_size: size of this file in bytes.
+        file_size: size of the file in bytes; of a split model, of all its files.
         context_length: context length the model was trained with, in tokens; None if missing.
         vocabulary_size: tokens in the vocabulary; 0 if missing.
         block_count: layers, without the output layer; 0 if missing.
@@ -76,7 +75,7 @@ def check_gguf(path: Path) -> GgufSummary:
         with path.open("rb") as file:
             start = file.read(64)
             if start[:4] != b"GGUF":
-                raise ModelError("Not a GGUF file", f"{path} is {_description_of(start)}.")
+                raise ModelError("Not a GGUF file", f"{path} is {_description_of(start)}.", piece_hint(path))
         with _mapped(path) as data:
             return _check(path, data)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or a file that became empty
@@ -91,16 +90,23 @@ def _mapped(path: Path) -> Iterator[mmap.mmap]:
 
 def _check(path: Path, data: mmap.mmap) -> GgufSummary:
     header = _read(path, data)
+    # Later files of a split model have no architecture.
+    require_first_part(path, header, data)
     _refuse_other_kinds(path, header)
     _require_safe(path, header, len(data))
-    for part in parts_of(path)[1:]:
+    file_size = len(data)
+    count = split_count(header)
+    for number, part in enumerate(parts_of(path)[1:] if count > 1 else [], start=2):
         with _mapped(part) as other:
-            _require_safe(part, _read(part, other), len(other))
+            part_header = _read(part, other)
+            require_part(part, part_header, number, count)
+            _require_safe(part, part_header, len(other))
+            file_size += len(other)
     arch = header.architecture
     return GgufSummary(
         architecture=arch,
         name=header.text("general.name"),
-        file_size=len(data),
+        file_size=file_size,
         context_length=header.integer(f"{arch}.context_length", 0) or None,
         vocabulary_size=len(header.tokens),
         block_count=header.integer(f"{arch}.block_count", 0),
@@ -113,7 +119,7 @@ def _read(path: Path, data: mmap.mmap) -> Header:
         return read_header(data)
     except TruncatedHeaderError:
         message = f"{path} ends inside its header, after {len(data)} bytes."
-        raise ModelError("Truncated model file", message, "Download it again.") from None
+        raise ModelError("Truncated model file", message, piece_hint(path) or "Download it again.") from None
     except InvalidHeaderError as error:
         raise ModelError("Damaged model file", f"{path}: {error}.", "Download it again.") from None
 
@@ -121,7 +127,8 @@ def _read(path: Path, data: mmap.mmap) -> Header:
 def _require_safe(path: Path, header: Header, size: int) -> None:
     """Refuse a file that is too short for its tensors, or whose values llama.cpp aborts on."""
     if header.end is not None and header.end > size:
-        raise ModelError("Truncated model file", f"{path} has {size} of {header.end} bytes.", "Download it again.")
+        hint = piece_hint(path) or "Download it again."
+        raise ModelError("Truncated model file", f"{path} has {size} of {header.end} bytes.", hint)
     try:
         require_safe(header)
     except InvalidHeaderError as error:
@@ -140,30 +147,9 @@ def _refuse_other_kinds(path: Path, header: Header) -> None:
         refuse("a GGUF file without an architecture")
     if header.integer(f"{arch}.pooling_type", 0) > 0 or header.values.get(f"{arch}.attention.causal") is False:
         refuse("an embedding or ranking model, which cannot generate text")
-    if not header.tensors:
+    # The first file of a split model may hold the header only.
+    if not header.tensors and split_count(header) == 1:
         refuse("a GGUF file without weights")
-    _check_split(path, header.integer("split.count", 1), header.integer("split.no", 0))
-
-
-def parts_of(path: Path) -> list[Path]:
-    """Return the files of a model: `path`, and if that is the first file of a split model, the others."""
-    match = _SPLIT_NAME.fullmatch(path.name)
-    if match is None or int(match[2]) != 1:
-        return [path]
-    return [path.with_name(f"{match[1]}-{number:05d}-of-{match[3]}.gguf") for number in range(1, int(match[3]) + 1)]
-
-
-def _check_split(path: Path, count: int, number: int) -> None:
-    """Refuse a split model unless this is its first file and the others are beside it."""
-    match = _SPLIT_NAME.fullmatch(path.name)
-    if count > 1 and number > 0:
-        first = f": {match[1]}-00001-of-{match[3]}.gguf" if match else ""
-        raise ModelError("Not the first file", f"{path} is file {number + 1} of {count}; use the first one{first}.")
-    if match:
-        for other in range(2, count + 1):
-            beside = path.with_name(f"{match[1]}-{other:05d}-of-{match[3]}.gguf")
-            if not beside.is_file():
-                raise ModelError("Missing model file", f"{path.name} needs {beside}, which does not exist.")
 
 
 def _description_of(start: bytes) -> str:

@@ -230,21 +230,6 @@ def test_file_without_weights_is_refused(tmp_path: Path) -> None:
     assert "without weights" in refusal(write_gguf(tmp_path / "a.gguf", weights=False)).message
 
 
-def test_split_model_is_opened_by_its_first_file(tmp_path: Path) -> None:
-    def split(number: int) -> Callable[[Any], None]:
-        def more(writer: Any) -> None:
-            writer.add_uint16("split.count", 2)
-            writer.add_uint16("split.no", number)
-
-        return more
-
-    first = write_gguf(tmp_path / "m-00001-of-00002.gguf", more=split(0))
-    assert "m-00002-of-00002.gguf" in refusal(first).message
-    second = write_gguf(tmp_path / "m-00002-of-00002.gguf", more=split(1))
-    assert check_gguf(first).file_size == first.stat().st_size
-    assert "use the first one: m-00001-of-00002.gguf" in refusal(second).message
-
-
 def test_unknown_tensor_type_is_accepted(good: Path, tmp_path: Path) -> None:
     content = bytearray(good.read_bytes())
     place = content.index(b"blk.0.weight") + len(b"blk.0.weight") + 4 + 2 * 8
