@@ -32,6 +32,7 @@ from rstitch_local.commands import (
     tune,
 )
 from rstitch_local.commands.console import print_error
+from rstitch_local.commands.dashes import Command
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, StorageError
 from rstitch_local.interrupts import count_as_ctrl_c
 
@@ -66,6 +67,7 @@ for group in (app, pairs.group, study.study):
     for command in group.registered_commands:
         # Typer keeps the line breaks of a docstring, which do not fit the width of the terminal.
         paragraphs = inspect.cleandoc(command.callback.__doc__ or "" if command.callback else "").split("\n\n")
+        command.cls = Command
         command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 

@@ -190,6 +190,34 @@ def test_options_out_of_range_end_with_2(rstitch: Rstitch, tiny_pair: TinyPair) 
         refused(rstitch("ask", QUESTION, *tiny_pair.options, option), 2, option.split("=")[0])
 
 
+@pytest.mark.parametrize("question", ["-3 + 5", "-5", "-x^2 = 4", "-half of 6", "--what is 3", "--5", "-\x1b[31m"])
+def test_a_question_with_a_dash_is_given_after_two_dashes(
+    rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    options = [*tiny_pair.options, "--router", "slm", "--max-tokens", "3"]
+    refused(rstitch("ask", question, *options), 2, "Not an option", "rstitch ask -- ")
+    asked: list[str] = []
+    ask = Pair.ask
+
+    def note(pair: Pair, text: str, **more: Any) -> Any:
+        asked.append(text)
+        return ask(pair, text, **more)
+
+    monkeypatch.setattr(Pair, "ask", note)
+    assert rstitch("ask", *options, "--", question).code == 0
+    assert asked == [question]
+
+
+def test_values_of_options_may_begin_with_a_dash(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
+    options = ["--system", "-be brief", "--stop", "- x", "--seed", "-3", "--max-tokens", "3"]
+    assert rstitch("ask", QUESTION, *tiny_pair.options, *options).code == 0
+
+
+def test_a_misspelled_option_is_still_one(rstitch: Rstitch, tiny_pair: TinyPair) -> None:
+    refused(rstitch("ask", QUESTION, *tiny_pair.options, "--temprature", "1"), 2, "--temprature", "--temperature")
+    refused(rstitch("ask", QUESTION, *tiny_pair.options, "--temprature=1"), 2, "--temprature")
+
+
 def test_an_empty_question_ends_with_2(rstitch: Rstitch, tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(" \n"))
     for question in ("", "  \n", "-"):

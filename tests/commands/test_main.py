@@ -60,6 +60,18 @@ def test_errors_of_typer_are_usage_errors(arguments: list[str]) -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["solve", "grade", "trace", "bench", "tune", "train-router", "pull", "pairs check", "study entropy",
+     "study agreement"],
+)  # fmt: skip
+def test_arguments_that_begin_with_a_dash_are_explained(command: str) -> None:
+    done = CliRunner().invoke(main.app, [*command.split(), "-my file.x"])
+    assert isinstance(done.exception, errors.UsageError)
+    assert f'rstitch {command} -- "-my file.x"' in done.exception.hint.replace("root ", "rstitch ")
+    assert ("./-my file.x" in done.exception.hint) == (command != "pull")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_error_class_has_its_exit_code(
     kind: type[RStitchError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
