@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rstitch_local.decoding.foreign import ForeignBridge, bridge_between
 from rstitch_local.decoding.roles import Role
+from rstitch_local.decoding.spelled import Spellings, tokenize_letters
 from rstitch_local.decoding.thinking import format_of
 from rstitch_local.decoding.vocabulary import Bridge, Vocabulary
+from rstitch_local.engine.prompt_tokens import has_bar
 from rstitch_local.errors import ModelError
 from rstitch_local.files import read_regular
 from rstitch_local.llama.chat_template import ChatTemplate
@@ -27,7 +30,7 @@ def vocabulary_of(weights: Weights) -> Vocabulary:
     def piece(token: int) -> bytes:
         return weights.piece(token) or tags.get(token, b"")
 
-    return Vocabulary(
+    vocabulary = Vocabulary(
         texts=texts,
         end_of_turn=weights.eot if weights.eot >= 0 else weights.eos,
         is_special=weights.is_special,
@@ -35,6 +38,8 @@ def vocabulary_of(weights: Weights) -> Vocabulary:
         piece=piece if tags else weights.piece,
         tokenize=lambda text: weights.tokenize(text, parse_special=False),
     )
+    added = Spellings([token.text for token in weights.special_tokens if token.is_added and has_bar(token)])
+    return replace(vocabulary, tokenize=lambda text: tokenize_letters(text, added, vocabulary))
 
 
 def template_of(weights: Weights, path: Path | None = None) -> ChatTemplate:

@@ -16,14 +16,15 @@ REQUIRED = (
     "llama_log_set", "llama_memory_clear", "llama_memory_seq_cp", "llama_memory_seq_pos_max",
     "llama_memory_seq_pos_min", "llama_memory_seq_rm", "llama_model_chat_template", "llama_model_default_params",
     "llama_model_desc", "llama_model_free", "llama_model_get_vocab", "llama_model_is_hybrid",
-    "llama_model_is_recurrent", "llama_model_load_from_file", "llama_model_n_ctx_train", "llama_model_n_embd",
-    "llama_model_n_layer", "llama_model_n_swa", "llama_model_p", "llama_model_params", "llama_model_size",
-    "llama_n_batch", "llama_print_system_info", "llama_progress_callback", "llama_set_embeddings",
-    "llama_supports_gpu_offload",
-    "llama_supports_mmap", "llama_token", "LLAMA_TOKEN_ATTR_BYTE", "LLAMA_TOKEN_ATTR_NORMAL",
-    "LLAMA_TOKEN_ATTR_UNUSED", "llama_token_to_piece", "llama_tokenize", "llama_vocab_bos", "llama_vocab_eos",
-    "llama_vocab_eot", "llama_vocab_get_add_bos", "llama_vocab_get_attr", "llama_vocab_get_text",
-    "llama_vocab_is_eog", "llama_vocab_n_tokens",
+    "llama_model_is_recurrent", "llama_model_load_from_file", "llama_model_meta_val_str", "llama_model_n_ctx_train",
+    "llama_model_n_embd", "llama_model_n_layer", "llama_model_n_swa", "llama_model_p", "llama_model_params",
+    "llama_model_size", "llama_n_batch", "llama_print_system_info", "llama_progress_callback", "llama_set_embeddings",
+    "llama_supports_gpu_offload", "llama_supports_mmap", "llama_token", "LLAMA_TOKEN_ATTR_BYTE",
+    "LLAMA_TOKEN_ATTR_CONTROL", "LLAMA_TOKEN_ATTR_LSTRIP", "LLAMA_TOKEN_ATTR_NORMAL", "LLAMA_TOKEN_ATTR_RSTRIP",
+    "LLAMA_TOKEN_ATTR_UNKNOWN", "LLAMA_TOKEN_ATTR_UNUSED", "LLAMA_TOKEN_ATTR_USER_DEFINED", "llama_token_to_piece",
+    "llama_tokenize", "llama_vocab_bos", "llama_vocab_eos", "llama_vocab_eot", "llama_vocab_get_add_bos",
+    "llama_vocab_get_attr", "llama_vocab_get_text", "llama_vocab_is_eog", "llama_vocab_n_tokens", "llama_vocab_type",
+    "LLAMA_VOCAB_TYPE_BPE",
 )  # fmt: skip
 """The names of llama-cpp-python that this package uses; a test compares them with the code."""
 

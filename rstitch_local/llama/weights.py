@@ -8,8 +8,10 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable
+from functools import cached_property
+from itertools import repeat
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import llama_cpp
 
@@ -25,6 +27,23 @@ _NO_DEVICES = (ctypes.c_void_p * 1)(None)
 """llama.cpp's list of GPUs, which ends with a null pointer."""
 
 
+class SpecialToken(NamedTuple):
+    """A token that is recognized in a text by its spelling.
+
+    id: its id.
+    text: its spelling.
+    is_added: whether it is recognized with `parse_special=False` too (a user-defined token): a run of spaces in
+        GPT-NeoX or `<table>` in Gemma, but also `<think>` in Qwen and `<|start|>` in gpt-oss.
+    strips_left, strips_right: whether white space before and after it is dropped, as in Phi-3.
+    """
+
+    id: int
+    text: str
+    is_added: bool
+    strips_left: bool
+    strips_right: bool
+
+
 class Weights:
     """A model in memory.
 
@@ -38,6 +57,8 @@ class Weights:
     Attributes:
         n_logits: logits per token, including padding.
         n_vocab: number of tokens; the first `n_vocab` logits belong to them.
+        bos, eos, eot: the tokens that begin a text, end a text and end a turn; -1 for none.
+        add_bos: whether every text begins with `bos`.
 
     Raises:
         ModelError: the file is missing, damaged, not a generative language model, or too large for the memory.
@@ -63,9 +84,9 @@ class Weights:
         self._vocab = llama_cpp.llama_model_get_vocab(self.model)
         self.gpu_layers = min(gpu_layers, self.n_layer + 1) if library.build().gpu_offload else 0
         self.n_logits = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
-        self.add_bos = bool(llama_cpp.llama_vocab_get_add_bos(self._vocab))
-        self.bos = llama_cpp.llama_vocab_bos(self._vocab)
-        self.eos = llama_cpp.llama_vocab_eos(self._vocab)
+        self.bos = self._named("bos", llama_cpp.llama_vocab_bos(self._vocab))
+        self.eos = self._named("eos", llama_cpp.llama_vocab_eos(self._vocab))
+        self.add_bos = self.bos >= 0 and bool(llama_cpp.llama_vocab_get_add_bos(self._vocab))
         self.eot = llama_cpp.llama_vocab_eot(self._vocab)
         self.n_vocab = self._without_padding()
         self._pieces: dict[int, bytes] = {}
@@ -148,6 +169,16 @@ class Weights:
         model = self.model
         return not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))
 
+    def _named(self, role: str, token: int) -> int:
+        """Return the token of a role as llama.cpp has it; -1 if the file names none and it is an arbitrary one.
+
+        For byte-level BPE llama.cpp takes token 11, which is `<|endoftext|>` in Falcon and a comma in GPT-2.
+        """
+        if llama_cpp.llama_vocab_type(self._vocab) != llama_cpp.LLAMA_VOCAB_TYPE_BPE:
+            return token
+        key, buffer = f"tokenizer.ggml.{role}_token_id".encode(), ctypes.create_string_buffer(16)
+        return token if llama_cpp.llama_model_meta_val_str(self.model, key, buffer, len(buffer)) >= 0 else -1
+
     def _without_padding(self) -> int:
         """Return the number of tokens without trailing padding.
 
@@ -165,6 +196,8 @@ class Weights:
 
     def is_eog(self, token: int) -> bool:
         """Return whether a token ends the generation."""
+        if self.eos < 0 and token == llama_cpp.llama_vocab_eos(self._vocab) and not self.is_special(token):
+            return False
         return bool(llama_cpp.llama_vocab_is_eog(self._vocab, token))
 
     def is_special(self, token: int) -> bool:
@@ -172,6 +205,21 @@ class Weights:
         attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
         ordinary = llama_cpp.LLAMA_TOKEN_ATTR_NORMAL | llama_cpp.LLAMA_TOKEN_ATTR_BYTE
         return not attributes & ordinary
+
+    @cached_property
+    def special_tokens(self) -> list[SpecialToken]:
+        """All tokens that are recognized by their spelling: control, user-defined and unknown tokens."""
+        added = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+        control = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+        attributes = map(llama_cpp.llama_vocab_get_attr, repeat(self._vocab), range(self.n_logits))
+        tokens = []
+        for token, bits in enumerate(attributes):
+            if bits & (added | control):
+                # A spelling that is not UTF-8 occurs in no text.
+                text = (llama_cpp.llama_vocab_get_text(self._vocab, token) or b"").decode("utf-8", "ignore")
+                left, right = llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP & bits, llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP & bits
+                tokens.append(SpecialToken(token, text, not bits & control, bool(left), bool(right)))
+        return [token for token in tokens if token.text]
 
     def token_texts(self) -> list[bytes]:
         """Return the vocabulary's spelling of every token, in the order of the ids, for comparing vocabularies."""

@@ -292,10 +292,11 @@ def test_a_model_without_a_template_is_refused(tmp_path: Path, role: Role, freed
 
 
 def test_a_conversation_that_a_template_rejects_is_an_input_error(tmp_path: Path) -> None:
-    picky = "{% if messages[0].role == 'system' %}{{ raise_exception('No system prompt') }}{% endif %}" + CHATML
+    picky = "{% if messages | length > 1 %}{{ raise_exception('One question only') }}{% endif %}" + CHATML
+    turns = [{"role": role, "content": "Hi"} for role in ("user", "assistant", "user")]
     with open_pair(write_pair(tmp_path, {}, {"template": picky})) as pair:
-        with pytest.raises(InputError, match=r"llm\.gguf: No system prompt"):
-            pair.ask("Hi", system="Be brief.")
+        with pytest.raises(InputError, match=r"llm\.gguf: One question only"):
+            pair.chat(turns)
         assert pair.ask("Hi", max_tokens=3).finish().stop == "length"
 
 

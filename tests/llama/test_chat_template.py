@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
+from chat_templates import QUEUE
 from tiny_pair import CHATML
 
 from rstitch_local.errors import InputError, ModelError
@@ -59,11 +60,49 @@ def test_loops_support_break_and_continue() -> None:
     assert render(source + "{% endfor %}") == "023"
 
 
+def test_generation_blocks_are_read_through() -> None:
+    source = "{% for m in messages %}{% generation %}[{{ m.content }}{% set x = 1 %}]{% endgeneration %}{% endfor %}!"
+    assert render(source) == "[Hi]!"
+    assert render("a\n  {%- generation -%}\n  b\n  {%- endgeneration %}\nc") == "abc"
+    assert (
+        render("{% generation %}{% if true %}{% generation %}x{% endgeneration %}{% endif %}{% endgeneration %}") == "x"
+    )
+    with pytest.raises(ModelError, match="endgeneration"):
+        ChatTemplate("{% generation %}x", name="m.gguf")
+
+
+def test_a_list_that_the_template_made_can_be_a_queue() -> None:
+    source = (
+        "{% set q = namespace(ids=[]) %}{% set _ = q.ids.append(3) %}{% set _ = q.ids.append(4) %}{{ q.ids.pop(0) }}"
+    )
+    assert render(source + "{{ q.ids }}") == "3[4]"
+    calls = [{"function": {"name": "add"}}, {"function": {"name": "sub"}}]
+    messages: list[dict[str, object]] = [
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "content": "7"},
+        {"role": "tool", "content": "8", "name": "calc"},
+    ]
+    assert ChatTemplate(QUEUE, name="m.gguf").render(messages) == (
+        "<|im_start|>assistant\n<|im_end|><|im_start|>tool\n## Return of functions.add\n7<|im_end|>"
+        "<|im_start|>calc\n## Return of functions.sub\n8<|im_end|><|im_start|>assistant\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "change", ["messages.append(1)", "messages.pop()", "messages[0].content.append(1)", "[].clear()"]
+)
+def test_a_list_of_the_conversation_cannot_be_changed(change: str) -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
+    with pytest.raises(InputError, match=r"m\.gguf: "):
+        ChatTemplate("{{ " + change + " }}", name="m.gguf").render(messages)
+    assert messages == [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
+
+
 def test_tojson_does_not_escape_html() -> None:
     assert render("{{ {'a': '<ü>'} | tojson }}") == '{"a": "<ü>"}'
     assert render("{{ {'a': 1} | tojson(indent=2) }}") == '{\n  "a": 1\n}'
     assert render("{{ {'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true) }}") == '{"a":2,"b":1}'
-    assert render("{{ 'ü' | tojson(ensure_ascii=true) }}") == '"\\u00fc"'
+    assert render("{{ 'ü👩' | tojson(ensure_ascii=true) }}") == '"\\u00fc\\ud83d\\udc69"'
 
 
 def test_template_can_format_the_date() -> None:
