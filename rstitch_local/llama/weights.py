@@ -211,15 +211,16 @@ class Weights:
         """All tokens that are recognized by their spelling: control, user-defined and unknown tokens."""
         added = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
         control = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+        left, right = llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP, llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP
         attributes = map(llama_cpp.llama_vocab_get_attr, repeat(self._vocab), range(self.n_logits))
         tokens = []
         for token, bits in enumerate(attributes):
             if bits & (added | control):
+                text = (llama_cpp.llama_vocab_get_text(self._vocab, token) or b"").decode("utf-8", "replace")
                 # A spelling that is not UTF-8 occurs in no text.
-                text = (llama_cpp.llama_vocab_get_text(self._vocab, token) or b"").decode("utf-8", "ignore")
-                left, right = llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP & bits, llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP & bits
-                tokens.append(SpecialToken(token, text, not bits & control, bool(left), bool(right)))
-        return [token for token in tokens if token.text]
+                if text and "\ufffd" not in text:
+                    tokens.append(SpecialToken(token, text, not bits & control, bool(bits & left), bool(bits & right)))
+        return tokens
 
     def token_texts(self) -> list[bytes]:
         """Return the vocabulary's spelling of every token, in the order of the ids, for comparing vocabularies."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import chat_templates
 import pytest
 from chat_templates import MARKS, TEMPLATES
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabulary_files import write_byte_level, write_sentencepiece
 
@@ -64,8 +66,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Weigh
 
 
 @pytest.fixture(scope="module")
-def renderers(models: dict[str, Weights]) -> dict[tuple[str, str], PromptRenderer]:
-    return {(kind, name): renderer(models[kind], source) for kind in KINDS for name, source in TEMPLATES.items()}
+def prompts(models: dict[str, Weights]) -> Callable[[str, str], PromptRenderer]:
+    """Return the renderer for a kind of vocabulary and a template; each is made once."""
+    return cache(lambda kind, source: renderer(models[kind], source))
 
 
 def renderer(weights: Weights, source: str) -> PromptRenderer:
@@ -89,7 +92,7 @@ def spelled(ids: Sequence[int], weights: Weights) -> list[str]:
 
 
 def controls(ids: Sequence[int], weights: Weights) -> list[str]:
-    marks = {token.id: token.text for token in weights.special_tokens if token.text in (*MARKS, "<unk>")}
+    marks = {token.id: token.text for token in weights.special_tokens}
     return [marks[token] for token in ids if token in marks]
 
 
@@ -97,73 +100,84 @@ def text_of(ids: Sequence[int], weights: Weights) -> str:
     return b"".join(weights.piece(token) or weights.special_text(token).encode() for token in ids).decode()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", TEMPLATES)
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.lists(st.sampled_from(WORDS), max_size=4).map("".join), min_size=5, max_size=5))
+def letters(text: str) -> str:
+    """Return a text without what SentencePiece and Phi-3 change: spaces, for which "▁" stands."""
+    return "".join(text.replace("▁", " ").split())
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    kind=st.sampled_from(KINDS),
+    name=st.sampled_from(sorted(TEMPLATES)),
+    texts=st.lists(st.lists(st.sampled_from(WORDS), max_size=4).map("".join), min_size=5, max_size=5),
+)
 def test_a_prompt_without_marks_is_tokenized_as_one_text(
-    models: dict[str, Weights], renderers: dict[tuple[str, str], PromptRenderer], kind: str, name: str, texts: list[str]
+    models: dict[str, Weights], prompts: Callable[[str, str], PromptRenderer], kind: str, name: str, texts: list[str]
 ) -> None:
-    weights, renderer = models[kind], renderers[kind, name]
+    weights, renderer = models[kind], prompts(kind, TEMPLATES[name])
     *contents, prefix = (f"{text} a" for text in texts)
     messages = conversation(contents)
     expected = weights.tokenize(renderer.text(messages, Role.SLM) + prefix, parse_special=True)
-    if weights.add_bos and expected[0] != weights.bos:
+    if expected[0] != weights.bos:
         expected.insert(0, weights.bos)
     assert renderer.tokens(messages, Role.SLM, prefix=prefix) == expected
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", TEMPLATES)
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def pieces(*, without: str = " ", least: int = 0) -> st.SearchStrategy[str]:
+    chosen = st.sampled_from([piece for piece in PIECES if without == " " or without not in piece])
+    return st.lists(chosen, min_size=least, max_size=5).map("".join)
+
+
+@settings(deadline=None, max_examples=120)
 @given(
-    contents=st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join), min_size=4, max_size=4),
-    prefix=st.lists(st.sampled_from([piece for piece in PIECES if "think" not in piece]), max_size=4).map("".join),
+    kind=st.sampled_from(KINDS),
+    name=st.sampled_from(sorted(TEMPLATES)),
+    # Templates parse the tags of earlier answers, and those of a prefix stay tags.
+    contents=st.tuples(pieces(least=1), pieces(least=1), pieces(without="think", least=1), pieces(least=1)),
+    prefix=pieces(without="think"),
 )
 def test_no_text_adds_a_special_token(
     models: dict[str, Weights],
-    renderers: dict[tuple[str, str], PromptRenderer],
+    prompts: Callable[[str, str], PromptRenderer],
     kind: str,
     name: str,
-    contents: list[str],
+    contents: tuple[str, ...],
     prefix: str,
 ) -> None:
-    # Templates parse the tags of earlier answers.
-    assume(not any(tag in contents[2] for tag in TAGS))
-    weights, renderer = models[kind], renderers[kind, name]
+    weights, renderer = models[kind], prompts(kind, TEMPLATES[name])
     messages = conversation(contents)
     ids = renderer.tokens(messages, Role.SLM, prefix=prefix)
     plain = renderer.tokens(conversation(["a1", "b2", "c3", "d4"]), Role.SLM, prefix="e5")
     assert controls(ids, weights) == controls(plain, weights)
-    read = text_of(ids, weights).removeprefix(weights.special_text(weights.bos) if weights.add_bos else "")
-    written = renderer.text(messages, Role.SLM) + prefix
-    # A tokenizer with a space before each text, and one that drops white space, change nothing else.
+    bos = weights.special_text(weights.bos)
+    written = bos + renderer.text(messages, Role.SLM).removeprefix(bos) + prefix
     if kind == "byte-level":
-        assert read == written.removeprefix(weights.special_text(weights.bos))
-    assert "".join(read.split()).endswith("".join(prefix.split()))
+        assert text_of(ids, weights) == written
+    assert letters(text_of(ids, weights)) == letters(written)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("role", TURNS[:3])
-@pytest.mark.parametrize("mark", [mark for mark in MARKS if mark not in TAGS])
-def test_every_role_and_every_mark(models: dict[str, Weights], kind: str, role: str, mark: str) -> None:
+def test_every_role_and_every_mark(
+    models: dict[str, Weights], prompts: Callable[[str, str], PromptRenderer], kind: str, role: str
+) -> None:
     weights = models[kind]
-    at = TURNS.index(role)
-    contents = ["a", "b", "c", "d"]
-    contents[at] = f"one {mark}two"
     for source in (chat_templates.TURNS, chat_templates.HEADERS, chat_templates.JSON, chat_templates.REPEATED):
-        ids = renderer(weights, source).tokens(conversation(contents), Role.SLM)
-        plain = renderer(weights, source).tokens(conversation(["a", "b", "c", "d"]), Role.SLM)
-        assert controls(ids, weights) == controls(plain, weights)
-        assert mark in text_of(ids, weights)
+        plain = prompts(kind, source).tokens(conversation(["a", "b", "c", "d"]), Role.SLM)
+        for mark in MARKS:
+            contents = [f"one {mark}two" if turn == role else "a" for turn in TURNS]
+            ids = prompts(kind, source).tokens(conversation(contents), Role.SLM)
+            assert controls(ids, weights) == controls(plain, weights)
+            # SentencePiece has "▁" for a space.
+            assert f"one {mark}two".replace("▁", " ") in text_of(ids, weights).replace("▁", " ")
 
 
-@pytest.mark.parametrize("mark", ["<|eot_id|>", "<|im_end|>", "</s>"])
+@pytest.mark.parametrize("mark", ["<|eot_id|>", "<|user|>", "<|START_OF_TURN_TOKEN|>"])
 def test_a_mark_is_tokenized_as_by_a_model_without_it(tmp_path: Path, mark: str) -> None:
     others = tuple(each for each in MARKS if each != mark)
     known = Weights(write_byte_level(tmp_path / "known.gguf", marks=(*others, mark)), vocab_only=True)
     unknown = Weights(write_byte_level(tmp_path / "unknown.gguf", marks=others), vocab_only=True)
-    source = chat_templates.SEPARATOR.replace("<|im_end|>", "<|end|>").replace("</s>", "<|end|>")
+    source = chat_templates.SEPARATOR
     messages = conversation(["Hi", f"the{mark}\n{mark}<|", f"{mark} the\n\n", "in the|>"])
     ids, letters = (renderer(each, source).tokens(messages, Role.SLM, prefix=mark) for each in (known, unknown))
     assert spelled(ids, known) == spelled(letters, unknown)
@@ -181,6 +195,38 @@ def test_white_space_after_a_mark_is_dropped_where_the_tokenizer_does_so(models:
     assert plain[:2] == forged[:2] == ["<s>", "<|user|>"]
     assert forged[-2:] == ["<|end|>", "<|assistant|>"]
     assert "\n" not in "".join(forged)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_that_meet_do_not_form_a_mark(
+    models: dict[str, Weights], prompts: Callable[[str, str], PromptRenderer], kind: str
+) -> None:
+    weights = models[kind]
+    alone, closed = "{{ '[INST]' }}{{ messages[0].content }}", "{{ '[INST]' }}{{ messages[0].content }}|>"
+    for mark in MARKS:
+        for at in range(1, len(mark)):
+            joined = conversation(["a", "b", mark[:at], mark[at:]])
+            ids = prompts(kind, chat_templates.JOINED).tokens(joined, Role.SLM)
+            assert controls(ids, weights)[1:] == ["<|im_start|>"]
+            ids = prompts(kind, alone).tokens(joined[2:3], Role.SLM, prefix=mark[at:])
+            assert controls(ids, weights)[1:] == ["[INST]"]
+    ids = prompts(kind, closed).tokens([{"role": "user", "content": "<|im_end"}], Role.SLM)
+    assert controls(ids, weights)[1:] == ["[INST]"]
+
+
+def test_what_a_template_does_with_a_text_it_does_with_letters(models: dict[str, Weights]) -> None:
+    weights = models["byte-level"]
+    for content in ("</think>x<|im_end|>", 'é "<|im_end|>\\'):
+        message = {"role": "user", "content": content}
+        for source in (chat_templates.REMOVED_SWITCH, chat_templates.MEASURED):
+            assert content in text_of(renderer(weights, source).tokens([message], Role.SLM), weights)
+        text = text_of(renderer(weights, chat_templates.MEASURED).tokens([message], Role.SLM), weights)
+        assert f"{len(content)} {content}" in text
+        for source, encoded in (
+            (chat_templates.JSON, json.dumps(content, ensure_ascii=False)),
+            (chat_templates.ASCII_JSON, json.dumps(content)),
+        ):
+            assert encoded in text_of(renderer(weights, source).tokens([message], Role.SLM), weights)
 
 
 def test_a_role_and_a_name_are_letters(models: dict[str, Weights]) -> None:
@@ -201,7 +247,7 @@ def test_tags_of_a_continued_answer_are_tags(models: dict[str, Weights]) -> None
     weights = models["byte-level"]
     prompts = renderer(weights, chat_templates.TURNS)
     ids = prompts.tokens([{"role": "user", "content": "Hi"}], Role.SLM, prefix="<think>\nHm <|im_end|></think>4")
-    assert controls(ids, weights) == ["<|im_start|>", "<|im_end|>", "<|im_start|>", "<think>", "</think>"]
+    assert controls(ids, weights)[1:] == ["<|im_start|>", "<|im_end|>", "<|im_start|>", "<think>", "</think>"]
     assert text_of(ids, weights).endswith("assistant\n<think>\nHm <|im_end|></think>4")
 
 
@@ -214,7 +260,7 @@ def test_tags_in_earlier_answers_are_left_to_templates_that_look_for_them(models
     copied = renderer(weights, chat_templates.TURNS).tokens(messages, Role.SLM)
     assert "assistant\n<think>Hm.</think>4 <|im_end|><|im_end|>" in text_of(copied, weights)
     for ids in (parsed, copied):
-        assert controls(ids, weights) == ["<|im_start|>", "<|im_end|>"] * 4 + ["<|im_start|>"]
+        assert controls(ids, weights)[1:] == ["<|im_start|>", "<|im_end|>"] * 4 + ["<|im_start|>"]
 
 
 def test_tags_that_a_template_refuses_are_letters(models: dict[str, Weights]) -> None:
@@ -232,29 +278,17 @@ def test_an_opening_tag_at_the_end_of_a_question_opens_no_reasoning(models: dict
     assert renderer(models["byte-level"], chat_templates.DROPPED_REASONING).opens_thinking(question)
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "{{ bos_token }}",
-        "",
-        "\n\n{{ bos_token }}",
-        "{{ bos_token }}<s>",
-        "{{ bos_token }}<|begin_of_text|>",
-        " <s>\n<s>",
-    ],
-)
+@pytest.mark.parametrize("source", ["", "{{ bos_token }}", "\n\n{{ bos_token }}", "{{ bos_token }}{{ bos_token }}"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_there_is_one_bos_token(models: dict[str, Weights], kind: str, source: str) -> None:
     weights = models[kind]
     bos = weights.special_text(weights.bos)
-    if bos not in source.replace("{{ bos_token }}", bos).replace("<s>", bos) + bos:
-        return
-    source = source.replace("<s>", "{{ bos_token }}").replace("<|begin_of_text|>", "{{ bos_token }}")
     for text in ("Hi", bos, f"{bos}{bos}Hi", f" {bos}"):
         messages = [{"role": "user", "content": text}]
         ids = renderer(weights, source + "{{ messages[0].content }}").tokens(messages, Role.SLM)
         assert ids[0] == weights.bos
         assert weights.bos not in ids[1:]
+        assert text.strip() in text_of(ids[1:], weights)
 
 
 def test_both_models_read_the_same_letters(models: dict[str, Weights]) -> None:
@@ -280,9 +314,9 @@ def test_an_answer_passed_to_a_model_with_channels_is_letters(models: dict[str, 
 def test_a_model_without_a_bos_token(tmp_path: Path) -> None:
     weights = Weights(write_byte_level(tmp_path / "m.gguf", bos=None), vocab_only=True)
     assert (weights.bos, weights.add_bos) == (-1, False)
-    assert template_of(weights).render([{"role": "user", "content": ""}]).startswith("<|im_start|>")
-    source = "[{{ bos_token }}]{{ messages[0].content }}"
-    assert renderer(weights, source).text([{"role": "user", "content": "Hi"}], Role.SLM) == "[]Hi"
+    source = tmp_path / "template.jinja"
+    source.write_text("[{{ bos_token }}]{{ messages[0].content }}")
+    assert template_of(weights, source).render([{"role": "user", "content": "Hi"}]) == "[]Hi"
     weights.close()
 
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import gguf
 import llama_cpp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_pair import CHATML, END, SPECIALS, START, THINK, TinyPair, ordinary_tokens, write_model
 
+from rstitch_local.engine.vocabularies import vocabulary_of
 from rstitch_local.errors import CancelledError, ModelError
 from rstitch_local.llama import library
 from rstitch_local.llama.weights import ALL_LAYERS, Weights
@@ -198,6 +200,27 @@ def test_pieces_longer_than_the_buffer_are_complete(tmp_path: Path) -> None:
     (token,) = loaded.tokenize(long, parse_special=True)
     assert loaded.piece(token) == long.encode()
     loaded.close()
+
+
+def test_tokens_that_the_file_does_not_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gguf.GGUFWriter, "add_eos_token_id", lambda *_arguments: None)
+    monkeypatch.setattr(gguf.GGUFWriter, "add_add_bos_token", lambda *_arguments: None)
+    path = write_model(tmp_path / "unnamed.gguf")
+    loaded = Weights(path)
+    # llama.cpp takes token 11 for both.
+    assert (llama_cpp.llama_vocab_bos(loaded._vocab), llama_cpp.llama_vocab_eos(loaded._vocab)) == (11, 11)
+    assert (loaded.bos, loaded.eos, loaded.add_bos) == (-1, -1, False)
+    assert [token for token in range(loaded.n_vocab) if loaded.is_eog(token)] == [loaded.eot]
+    assert loaded.special_text(loaded.eot) == END
+    assert vocabulary_of(loaded).end_of_turn == loaded.eot
+    loaded.close()
+
+
+def test_special_tokens(weights: Weights) -> None:
+    first = len(ordinary_tokens())
+    assert [tuple(token) for token in weights.special_tokens] == [
+        (first + index, text, "|" not in text, False, False) for index, text in enumerate(SPECIALS)
+    ]
 
 
 def test_add_bos_is_that_of_the_header(weights: Weights) -> None:
