@@ -73,6 +73,11 @@ def test_texts_are_given_as_parts_where_the_template_takes_nothing_else() -> Non
         assert f"User: {word}<" in render(chat_templates.PARTS_ONLY, [{"role": "user", "content": word}])
 
 
+def test_a_template_that_writes_nothing_without_parts_gets_them() -> None:
+    source = "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}"
+    assert render(source, [QUESTION]) == "How many?"
+
+
 def test_given_parts_are_passed_on() -> None:
     parts = [{"type": "text", "text": "How"}, {"type": "image"}, {"type": "text", "text": "many?"}]
     messages = [{"role": "user", "content": parts}]
@@ -98,8 +103,8 @@ def test_a_template_that_leaves_out_a_text_is_refused(source: str) -> None:
 
 
 def test_a_text_that_is_left_out_for_what_it_says_is_refused() -> None:
-    source = "{% for m in messages %}{% if 'x' not in m.content %}{{ m.content }}{% endif %}{% endfor %}"
-    assert render(source, [QUESTION]) == "How many?"
+    source = "{% for m in messages %}>{% if 'x' not in m.content %}{{ m.content }}{% endif %}{% endfor %}"
+    assert render(source, [QUESTION]) == ">How many?"
     with pytest.raises(InputError, match="leaves out the text of the user message"):
         render(source, [{"role": "user", "content": "Solve 2x = 4."}])
 
