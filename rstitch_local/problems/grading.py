@@ -21,7 +21,7 @@ import rstitch_local
 from rstitch_local.errors import RStitchError
 from rstitch_local.problems.answers import final_answer
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Increased whenever a change of extraction or equivalence changes a verdict, so that runs can be told apart."""
 TIME_LIMIT_SECONDS = 10.0
 _START_LIMIT_SECONDS = 120.0

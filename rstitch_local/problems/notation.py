@@ -1,4 +1,4 @@
-r"""Normalization of the notation of answers: `\dfrac`, `\text{}`, spaces, currency, thousands separators.
+r"""Normalization of the notation of answers: Unicode, `\dfrac`, `\text{}`, spaces, currency, thousands separators.
 
 String processing only, no algebra: answers that still differ can be equal.
 """
@@ -7,182 +7,167 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import NamedTuple
 
-_UNICODE = str.maketrans(
-    {
-        "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ",
-        "≥": r"\ge ", "√": r"\sqrt ", "°": r"^\circ ", "∪": r"\cup ", "±": r"\pm ", "£": "", "€": "",
-        "\u00a0": " ", "\u202f": " ", "\u2009": " ",
-    }
-)  # fmt: skip
-_UNICODE_ROOT = re.compile(r"√(\d+|[A-Za-z])")
+from rstitch_local.problems import numerals
+from rstitch_local.problems.unicode_math import in_latex
+
+_LONGEST = 5000
+# `\command` that is not followed by a letter.
+_NO_LETTER = r"(?![A-Za-z])"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_DOLLAR = re.compile(r"\\\$|\$")
 # After another backslash, the backslash belongs to a line break (`\\\\`), not to a delimiter.
-_MARKS = re.compile(r"(?<!\\)\\[()\[\]]|\$|\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])|\*\*")
-_NO_SPACE = re.compile(r"(?<!\\)\\!\s*")
-_SPACES = re.compile(r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![A-Za-z])")
-_WRAPPERS = re.compile(r"\\(?:text(?:bf|it|rm|sf|normal)?|math(?:rm|bf|it|sf|normal)|mbox|operatorname)\s*\{([^{}]*)\}")
-_FRACTIONS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
-_SHORT_FRACTION = re.compile(r"\\frac\s*(\{[^{}]*\}|\d|\\pi)\s*(\{[^{}]*\}|\d|\\pi)")
-_SHORT_ROOT = re.compile(r"\\sqrt\s*(\d|[A-Za-z])(?![A-Za-z])")
+_DELIMITERS = re.compile(
+    r"(?<!\\)\\[()\[\]]"
+    rf"|\\(?:left|right|middle|[bB]igg?[lrm]?|(?:display|text|script)style|(?:no)?limits){_NO_LETTER}\.?"
+)
+_BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])(.+?)(?<=[^\s*])\*\*(?![\w(\[{\\*])")
+_STRAY_STARS = re.compile(r"^\*+\s*|\s*\*+$")
+_QUOTES = re.compile(r"^([`'\"])(.*)\1$", re.DOTALL)
+_BOX = re.compile(r"^\\f?box(?:ed)?\s*\{(.*)\}$", re.DOTALL)
+_PYTHON_LIST = re.compile(r"""\[\s*(['"]).*\1\s*\]""", re.DOTALL)
+# Text that was escaped twice; in a matrix, two backslashes end a row.
+_ESCAPED_TWICE = re.compile(r"\\\\(?=[A-Za-z{}%])")
+_FONT = re.compile(r"\\(?:math(?:bf|it|sf|cal|normal|scr)|boldsymbol|bm|pmb)(?![A-Za-z])\s*(?:\{([^{}]*)\}|([A-Za-z]))")
+_TEXT = re.compile(
+    rf"\\(?:text(?:bf|it|rm|sf|tt|md|up|normal)?|mathrm|mbox|hbox|operatorname\*?|emph){_NO_LETTER}"
+    r"\s*(?:\{([^{}]*)\}|([A-Za-z]))"
+)
+# Text that stands for a number, a constant or a letter of its own.
+_MATHEMATICAL_TEXT = re.compile(r"\s*([-+]?\d[\d.,]*|pi|\\pi)\s*")
+_CONSTANTS = frozenset("ei")
+_FUNCTION_NAME = re.compile(
+    r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)|(?:sin|cos|tan|cot)h|ln|log|lg|exp|gcd|lcm|max|min|floor|ceil|det|arg|sgn"
+)
+_SHORT_FRACTION = re.compile(r"\\frac\s*(\{[^{}]*\}|\d|\\pi|[A-Za-z])\s*(\{[^{}]*\}|\d|\\pi|[A-Za-z])")
+_OVER = re.compile(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}")
+_CHOOSE = re.compile(r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}")
+_SHORT_ROOT = re.compile(r"\\sqrt\s*(\d+|[A-Za-z])(?![A-Za-z])")
 _SINGLE_BRACED = re.compile(r"([_^])\{([^{}\\]|\\circ)\}")
-_DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\(?:degree|deg)(?![A-Za-z])")
-_COMPARISONS = (
-    (re.compile(r"\\(?:leqslant|leq)(?![A-Za-z])"), r"\\le"),
-    (re.compile(r"\\(?:geqslant|geq)(?![A-Za-z])"), r"\\ge"),
-)
-_E_NOTATION = re.compile(r"(?<![\w.])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d{1,3})(?!\w|\.\d)")
-_NUMPY = re.compile(r"(?<![\w\\])np\.(?=[a-z])")
-_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
+_TRAILING = re.compile(r"(?:[\s.,;:]|(?<!\\)\\)+$")
 _MEMBERSHIP = re.compile(r"^[A-Za-z]\s*\\in(?![A-Za-z])\s*")
+_PLAIN_NAMES = re.compile(
+    r"(?<![\\A-Za-z])(?:(?:np|math|numpy|sympy)\.)?"
+    r"(sqrt|cbrt|arcsin|arccos|arctan|asin|acos|atan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|log|exp|abs|floor|ceil|"
+    r"gcd|lcm|binom|pi|infinity|infty|inf|oo|theta|alpha|beta|gamma|lambda|phi|omega)(?![A-Za-z])"
+)
+_PLAIN_SPELLINGS = {
+    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "infinity": "infty", "inf": "infty", "oo": "infty",
+}  # fmt: skip
 
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
-_PLAIN = re.compile(
-    rf"({_NUMBER})(?:[eE]([+-]?\d{{1,3}})|\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{{?\s*([+-]?\d{{1,3}})\s*\}}?)?"
+_SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(?<!\\)\\!\s*", ""),
+        (r"(?<!\\)\\[,;:> ]|~|\\(?:q?quad|hspace\{[^{}]*\}|thinspace|enspace|,)(?![A-Za-z])", " "),
+        (rf"\\(?:[dtc]frac|nicefrac|sfrac|xfrac|flatfrac){_NO_LETTER}", r"\\frac"),
+        (rf"\\[dt]binom{_NO_LETTER}", r"\\binom"),
+        (rf"\\(?:leqslant|leqq|leq){_NO_LETTER}|(?<![<>=])<=(?!>)", r"\\le "),
+        (rf"\\(?:geqslant|geqq|geq){_NO_LETTER}|(?<![<>=])>=", r"\\ge "),
+        (rf"\\(?:neq|not\s*=){_NO_LETTER}|\\not\s*=|!=", r"\\ne "),
+        (rf"\\lt{_NO_LETTER}", "<"),
+        (rf"\\gt{_NO_LETTER}", ">"),
+        (rf"\\(?:[lr]vert|vert|mid){_NO_LETTER}", "|"),
+        (rf"\\l(?:brace|\{{){_NO_LETTER}", r"\\{"),
+        (rf"\\rbrace{_NO_LETTER}", r"\\}"),
+        (rf"\\lbrack{_NO_LETTER}", "["),
+        (rf"\\rbrack{_NO_LETTER}", "]"),
+        (rf"\\langle{_NO_LETTER}", "("),
+        (rf"\\rangle{_NO_LETTER}", ")"),
+        (rf"\\(?:varnothing|empty){_NO_LETTER}", r"\\emptyset"),
+        (rf"\\(?:infin|infinity){_NO_LETTER}", r"\\infty"),
+        (rf"\\(?:simeq|cong|thickapprox){_NO_LETTER}", r"\\approx"),
+        (rf"\\(?:ldots|cdots|dots[cbmio]?|hdots){_NO_LETTER}|\.\.\.+", r"\\ldots "),
+        (r"\\\{\s*\\\}", r"\\emptyset "),
+        (r"\\(?:[pb]?mod|pod)(?![A-Za-z])|(?<![A-Za-z\\])mod(?![A-Za-z])", r"\\pmod "),
+        (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\(?:degree|degrees|deg)(?![A-Za-z])", r"^\\circ "),
+        (
+            r"\\text\{\s*(?:percent|per cent|percentage|pct)\.?\s*\}|(?<=[\d})\s])(?:percent(?:age)?|per cent|pct)\b",
+            "%",
+        ),
+        (r"\\text\{\s*degrees?\s*\}|(?<=\d)\s+degrees?\b", r"^\\circ "),
+        (r"\\%", "%"),
+        (r"\*\*", "^"),
+    )
 )
-_POWER = re.compile(r"([+-]?)10\s*\^\s*\{?\s*([+-]?\d{1,3})\s*\}?")
-_QUOTIENT = re.compile(rf"({_NUMBER})\s*/\s*({_NUMBER})|([+-]?)\s*\\frac\{{({_NUMBER})\}}\{{({_NUMBER})\}}")
-# Letters directly after a number are variables (`6m`, `2ab`), unless they are set as text.
-_TEXT_UNIT = (
-    r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf)|mbox|operatorname)\s*\{[^{}\d=]*\}"
-    r"\s*(?:\^\s*\{?-?\d\}?)?[\s/]*(?:\\cdot)?\s*"
-)
-_WORD_UNIT = r"(?:[A-Za-z]{3,}|[A-Za-z]{1,4}/[A-Za-z]{1,4}|[cmk]m|kg|ft|mi|lb|oz|hr)\.?(?:\^\{?\d\}?)?"
-_UNIT = re.compile(rf"(?:\s*\\?%|(?:\s*{_TEXT_UNIT}){{1,4}}|(?:\s+{_WORD_UNIT}){{1,4}})$")
-_VARIABLE = re.compile(r"(?<=[\d\s}])[A-Za-z]{1,3}$")
-_LONGEST_NUMBER = 400
 
 
 def clean(text: str) -> str:
-    """Return the same LaTeX in a normalized spelling; spaces between words stay."""
-    text = _UNICODE_ROOT.sub(r"\\sqrt{\1}", text).translate(_UNICODE)
-    text = _NO_SPACE.sub("", text.replace(r"\$", ""))
-    text = _MARKS.sub("", text)
-    text = _SPACES.sub(" ", text)
-    text = _FRACTIONS.sub(r"\\frac", text)
+    r"""Return the same LaTeX in a normalized spelling; spaces between words stay, `$` is the currency.
+
+    A text of more than 5,000 characters is only stripped, because some patterns take quadratic time.
+    """
+    if len(text) > _LONGEST:
+        return text.strip()
+    text = in_latex(_CONTROL.sub("", text).strip())
+    if r"\begin" not in text:
+        text = _ESCAPED_TWICE.sub(r"\\", text)
+    text = _DOLLAR.sub(lambda match: "$" if len(match[0]) == 2 else "", text)
+    text = _DELIMITERS.sub("", text).strip()
+    text = _STRAY_STARS.sub("", _BOLD.sub(r"\1", text))
+    for wrapped in (_QUOTES, _BOX):
+        match = wrapped.match(text)
+        if match:
+            text = match[match.lastindex or 0].strip()
+    if _PYTHON_LIST.fullmatch(text):
+        text = re.sub(r"['\"]", "", text[1:-1])
+    text = _FONT.sub(lambda match: match[1] or match[2] or "", text)
+    text = _TEXT.sub(_without_wrapper, text)
+    for pattern, replacement in _SUBSTITUTIONS:
+        text = pattern.sub(replacement, text)
+    text = _PLAIN_NAMES.sub(lambda match: f"\\{_PLAIN_SPELLINGS.get(match[1], match[1])} ", text)
+    text = numerals.with_repeating_decimals_as_fractions(text)
+    text = _OVER.sub(r"\\frac{\1}{\2}", text)
+    text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     text = _SHORT_FRACTION.sub(_spelled_fraction, text)
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
-    text = _DEGREES.sub(" ", text)
-    for pattern, spelling in _COMPARISONS:
-        text = pattern.sub(spelling, text)
-    return _MEMBERSHIP.sub("", text.strip()).strip().rstrip(".").strip()
+    text = _MEMBERSHIP.sub("", text.strip()).removeprefix("=")
+    return _TRAILING.sub("", text).strip()
 
 
 def normal_form(text: str) -> str:
     """Return a string that is equal for answers that differ in spelling only; words in lower case."""
-    text = _unwrapped(clean(text))
+    return spelling(clean(text))
+
+
+def spelling(text: str) -> str:
+    """Return the normal form of a cleaned text."""
+    text = without_text_marks(text).strip().removeprefix("$")
+    value = numerals.value(text.removesuffix(r"^\circ"))
+    if value is not None:
+        return str(value)
     text = _SINGLE_BRACED.sub(r"\1\2", text)
-    text = re.sub(r"\s+", "", text)
-    text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
+    # The spaces between digits stay: `3 5` is not 35, and `20 1/2` is not `201/2`.
+    text = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
     word = re.fullmatch(r"\(?([A-Za-z]+)\)?", text)
     if word:
-        return word[1].lower() if len(word[1]) > 1 else word[1]
-    value = number(text)
-    return str(value) if value is not None else text
+        # Two letters can be a product: `XY` is not `xy`.
+        return word[1].lower() if len(word[1]) > 2 else word[1]
+    return text
 
 
 def number(text: str) -> Fraction | None:
-    r"""Return the exact value of a number (`1,250`, `4.5e33`, `4.5 \times 10^{33}`, `\frac{3}{4}`), else None."""
-    text = _unwrapped(clean(text)).strip()
-    if not text or len(text) > _LONGEST_NUMBER:
-        return None
-    text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
-    plain = _PLAIN.fullmatch(text)
-    if plain:
-        return Fraction(plain[1]) * Fraction(10) ** int(plain[2] or plain[3] or 0)
-    power = _POWER.fullmatch(text)
-    if power:
-        return (-1 if power[1] == "-" else 1) * Fraction(10) ** int(power[2])
-    quotient = _QUOTIENT.fullmatch(text)
-    if quotient:
-        top, bottom = Fraction(quotient[1] or quotient[4]), Fraction(quotient[2] or quotient[5])
-        return None if bottom == 0 else (-top if quotient[3] == "-" else top) / bottom
-    return None
+    r"""Return the exact value of a number (`1,250`, `4.5e33`, `4.5 \times 10^{33}`, `2\frac{3}{4}`), else None."""
+    return numerals.value(without_text_marks(clean(text)))
 
 
-def number_with_unit(text: str) -> tuple[Fraction, str] | None:
-    r"""Return a number and its unit (`%`, `dollars`, `\text{ km/h}`, or empty), else None."""
-    text = clean(text)
-    value = number(text)
-    if value is not None:
-        return value, ""
-    unit = _UNIT.search(text[-_LONGEST_NUMBER:])
-    if unit is None:
-        return None
-    value = number(text[: len(text) - len(unit[0])])
-    return None if value is None else (value, "%" if unit[0].strip().endswith("%") else unit[0].strip())
+def without_text_marks(text: str) -> str:
+    r"""Replace each `\text{...}` of a cleaned text with its content."""
+    return re.sub(r"\\text\{([^{}]*)\}", r"\1", text)
 
 
-def for_algebra(text: str) -> str:
-    r"""Return a normalized spelling for a LaTeX parser, with `4.5e33` as `4.5 \times 10^{33}`."""
-    text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), clean(text))
-    return _E_NOTATION.sub(r"\1 \\times 10^{\2}", _NUMPY.sub(r"\\", text))
-
-
-def is_multiple_of_variable(text: str) -> bool:
-    r"""Return whether the text is a number times a variable (`6m`, `\frac{3}{4} x`), which looks like a unit."""
-    match = _VARIABLE.search(clean(text))
-    return match is not None and number(clean(text)[: match.start()]) is not None
-
-
-def elements(text: str) -> list[str]:
-    r"""Return the elements of a list, separated by commas, semicolons, `and` or `or` outside brackets."""
-    text = clean(text)
-    text = re.sub(r"\\text\s*\{\s*,?\s*(?:and|or)\s*\}|,?\s+(?:and|or)\s+", ",", text)
-    if text.startswith("\\{") and text.endswith("\\}") and _closes_at_end(text):
-        text = text[2:-2]
-    return [part for part in _split(text) if part]
-
-
-class Bracketed(NamedTuple):
-    """A tuple or an interval: its opening and closing bracket, and its parts."""
-
-    brackets: str
-    parts: list[str]
-
-
-def bracketed(text: str) -> Bracketed | None:
-    """Return the brackets and parts of a tuple or an interval, else None."""
-    text = clean(text)
-    if len(text) < 2 or text[0] not in "([" or text[-1] not in ")]" or not _closes_at_end(text):
-        return None
-    return Bracketed(text[0] + text[-1], [part for part in _split(text[1:-1]) if part])
-
-
-def _unwrapped(text: str) -> str:
-    previous = None
-    while previous != text:
-        previous, text = text, _WRAPPERS.sub(r"\1", text)
-    return text
+def _without_wrapper(match: re.Match[str]) -> str:
+    content = match[1] if match[1] is not None else match[2]
+    bare = content.strip()
+    if _MATHEMATICAL_TEXT.fullmatch(content):
+        return bare
+    if _FUNCTION_NAME.fullmatch(bare):
+        return f"\\{bare} "
+    if len(bare) == 1 and (bare in _CONSTANTS or match[0] == match.string):
+        return bare
+    return rf"\text{{{content}}}"
 
 
 def _spelled_fraction(match: re.Match[str]) -> str:
     top, bottom = (part if part.startswith("{") else f"{{{part}}}" for part in match.groups())
     return rf"\frac{top}{bottom}"
-
-
-def _split(text: str) -> list[str]:
-    parts, depth, start = [], 0, 0
-    for position, character in enumerate(text):
-        if character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-        elif character in ",;" and depth == 0:
-            parts.append(text[start:position].strip())
-            start = position + 1
-    parts.append(text[start:].strip())
-    return parts
-
-
-def _closes_at_end(text: str) -> bool:
-    """Return whether the last character closes the bracket that the first one opens."""
-    depth = 0
-    for position, character in enumerate(text):
-        if character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-            if depth == 0:
-                return position == len(text) - 1
-    return False
