@@ -156,13 +156,13 @@ def _same_congruence(gold: str, answer: str) -> bool | None:
     if all(len(each) == 1 for each in parts):
         return None
     residues = [equations.named(each[0].replace(r"\equiv", "=")).value for each in parts]
-    moduli = [numerals.value(each[-1].strip("{}")) if len(each) == 2 else None for each in parts]
-    values = [numerals.value(residue) for residue in residues]
-    if None not in moduli and moduli[0] != moduli[1]:
-        return False
-    if moduli[0] and moduli[1] and values[0] is not None and values[1] is not None:
-        return (values[0] - values[1]) % moduli[0] == 0
-    return _same(residues[0], residues[1])
+    if any(len(each) != 2 for each in parts):
+        return _same(residues[0], residues[1])
+    moduli = [each[1].strip("{}") for each in parts]
+    modulus, *numbers = (numerals.value(each) for each in (moduli[0], *residues))
+    if modulus and numbers[0] is not None and numbers[1] is not None:
+        return _same(*moduli) and (numbers[0] - numbers[1]) % modulus == 0
+    return _same(*moduli) and _same(*residues)
 
 
 def _same_ratio(gold: str, answer: str) -> bool | None:

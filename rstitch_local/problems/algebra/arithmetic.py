@@ -6,12 +6,16 @@ sympy evaluates integer powers at once, which hangs on `10^{10^{10}}`. A power t
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import sympy
 from sympy import Expr, Integer, Rational
 
 MOST_BITS = 300_000
 """Size up to which powers, factorials and binomial coefficients are evaluated."""
 _LARGEST_FACTORIAL = 20_000
+_MOST_ROUNDED_DIGITS = 1000
 _LARGEST_EXPONENT = 10**9
 _LARGEST_FACTORED = 10**12
 
@@ -86,6 +90,13 @@ def factorial(argument: Expr) -> Expr:
     return sympy.factorial(argument)
 
 
+def double_factorial(argument: Expr) -> Expr:
+    """Return n!!; one of more than 20,000 stays a symbol."""
+    if isinstance(argument, Integer) and argument > _LARGEST_FACTORIAL:
+        return Huge(f"{argument}!!")
+    return sympy.factorial2(argument)
+
+
 def binomial(top: Expr, bottom: Expr) -> Expr:
     """Return the binomial coefficient; one that is too large stays a symbol."""
     if isinstance(top, Integer) and isinstance(bottom, Integer) and top > 0:
@@ -93,6 +104,37 @@ def binomial(top: Expr, bottom: Expr) -> Expr:
         if chosen > 0 and chosen * int(top).bit_length() > MOST_BITS:
             return Huge(f"C({top},{chosen})")
     return sympy.binomial(top, bottom)
+
+
+def rounded(function: Callable[[Expr], Expr], argument: Expr) -> Expr:
+    """Return the floor or the ceiling; that of a number with more than 1,000 digits before the point stays a symbol."""
+    if argument.is_number and not isinstance(argument, Rational) and abs(argument.evalf(3)) > 10**_MOST_ROUNDED_DIGITS:
+        return Huge(f"{function} {argument}")
+    return function(argument)
+
+
+def greatest_common_divisor(*arguments: Expr) -> Expr:
+    """Return the greatest common divisor of whole numbers.
+
+    Raises:
+        TypeError: an argument is something else.
+    """
+    return Integer(math.gcd(*map(_whole, arguments)))
+
+
+def least_common_multiple(*arguments: Expr) -> Expr:
+    """Return the least common multiple of whole numbers.
+
+    Raises:
+        TypeError: an argument is something else.
+    """
+    return Integer(math.lcm(*map(_whole, arguments)))
+
+
+def _whole(number: Expr) -> int:
+    if not isinstance(number, Integer):
+        raise TypeError(number)
+    return int(number)
 
 
 def root(radicand: Expr, degree: Expr) -> Expr:

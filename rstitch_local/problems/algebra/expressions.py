@@ -14,7 +14,7 @@ from sympy import Expr, Integer, Rational
 
 from rstitch_local.problems.algebra import arithmetic, matrices
 from rstitch_local.problems.algebra.functions import DEGREE, FUNCTIONS, INVERSES, RADIANS, SUMMATIONS, logarithm
-from rstitch_local.problems.algebra.tokens import Cursor, NotAnExpressionError
+from rstitch_local.problems.algebra.tokens import Cursor, NotAnExpressionError, Token
 
 _DEEPEST = 60
 _GREEK = re.compile(
@@ -27,7 +27,7 @@ _LOGARITHMS = frozenset(("log", "ln", "lg"))
 _APPLIED = frozenset("fghFGH")
 _BARS = ("|", r"\|")
 _CLOSING = {"(": ")", "[": "]", "{": "}", "|": "|", r"\|": r"\|"}
-_ROUNDING = {"lfloor": ("rfloor", sympy.floor), "lceil": ("rceil", sympy.ceiling)}
+_ROUNDING = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 _TIMES = frozenset(("*", "cdot", "times", "ast"))
 _DIVIDED_BY = frozenset(("/", "div"))
 _NO_FACTORS = _TIMES | _DIVIDED_BY | frozenset(("rfloor", "rceil", "circ"))
@@ -87,13 +87,9 @@ class Parser(Cursor):
 
     def sum(self) -> Expr:
         """Read terms between plus and minus signs."""
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            raise self.error()
         terms = [self.term()]
         while self.text in ("+", "-"):
             terms.append(self.term())
-        self._depth -= 1
         return sum(terms[1:], start=terms[0])
 
     def term(self) -> Expr:
@@ -141,7 +137,7 @@ class Parser(Cursor):
             if self.accept("^"):
                 value = self._raised(value)
             elif self.accept("!"):
-                value = sympy.factorial2(value) if self.accept("!") else arithmetic.factorial(value)
+                value = arithmetic.double_factorial(value) if self.accept("!") else arithmetic.factorial(value)
             elif self.accept("%"):
                 value = value / 100
             else:
@@ -155,7 +151,7 @@ class Parser(Cursor):
             if self.argument_text() in ("T", "top", "intercal"):
                 return value.T
             self.position = start
-            return matrices.power(self, value, self._exponent())
+            return matrices.power(value, self._exponent())
         return arithmetic.power(value, self._exponent())
 
     def _exponent(self) -> Expr:
@@ -166,7 +162,14 @@ class Parser(Cursor):
         return -value if negative else value
 
     def _base(self) -> Expr:
-        token = self.next()
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise self.error()
+        value = self._at(self.next())
+        self._depth -= 1
+        return value
+
+    def _at(self, token: Token) -> Expr:
         if token.kind == "number":
             return self._mixed(token.text)
         if token.kind == "letter":
@@ -181,7 +184,7 @@ class Parser(Cursor):
             raise self.error()
         value = self._inside(token.text)[0]
         if token.text in _BARS:
-            return value.det() if isinstance(value, sympy.MatrixBase) else sympy.Abs(value)
+            return matrices.determinant(value) if isinstance(value, sympy.MatrixBase) else sympy.Abs(value)
         return value
 
     def _inside(self, opening: str, *, several: bool = False) -> list[Expr]:
@@ -257,7 +260,7 @@ class Parser(Cursor):
             closing, function = _ROUNDING[name]
             value = self.sum()
             self.expect(closing)
-            return function(value)
+            return FUNCTIONS[function](value)
         if name in SUMMATIONS:
             return self._summation(name)
         if name in _LOGARITHMS or name in FUNCTIONS:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _DETERMINANTS = ("vmatrix", "Vmatrix")
 _LARGEST_POWER = 100
+_LARGEST_SYMBOLIC = 5
 
 
 def environment(parser: Parser, begin: str) -> Expr:
@@ -25,7 +26,7 @@ def environment(parser: Parser, begin: str) -> Expr:
             rows[-1].append(parser.sum())
     parser.next()
     matrix = _filled(parser, rows)
-    return matrix.det() if any(name in begin for name in _DETERMINANTS) else matrix
+    return determinant(matrix) if any(name in begin for name in _DETERMINANTS) else matrix
 
 
 def nested_lists(parser: Parser) -> Expr:
@@ -40,11 +41,27 @@ def nested_lists(parser: Parser) -> Expr:
     return _filled(parser, rows)
 
 
-def power(parser: Parser, matrix: Expr, exponent: Expr) -> Expr:
-    """Return a power of a matrix."""
-    if not isinstance(exponent, Integer) or abs(exponent) > _LARGEST_POWER:
-        raise parser.error()
+def power(matrix: Expr, exponent: Expr) -> Expr:
+    """Return a power of a matrix.
+
+    Raises:
+        TypeError: the exponent is not a whole number, or too large.
+    """
+    largest = _LARGEST_SYMBOLIC if matrix.free_symbols else _LARGEST_POWER
+    if not isinstance(exponent, Integer) or abs(exponent) > largest:
+        raise TypeError(exponent)
     return matrix**exponent
+
+
+def determinant(matrix: Expr) -> Expr:
+    """Return the determinant.
+
+    Raises:
+        TypeError: the argument is no matrix, or a matrix of variables that is too large.
+    """
+    if not isinstance(matrix, sympy.MatrixBase) or (matrix.free_symbols and matrix.rows > _LARGEST_SYMBOLIC):
+        raise TypeError(matrix)
+    return matrix.det()
 
 
 def _filled(parser: Parser, rows: list[list[Expr]]) -> Expr:
