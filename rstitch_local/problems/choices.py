@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-_OPEN = r"(?:[\s\"'“*_`$<{\[]|\\[(\[ ,;]|\\(?:text(?:bf|rm|it)?|math(?:rm|bf|sf)|mbox|bf|rm)\s*\{?)*"
+_OPEN = r"(?:[\s\"'“*_`$<{\[]|\\[(\[ ,;]|\\(?:text(?:bf|rm|it)?|math(?:rm|bf|sf)|mbox|bf|rm))*"
 _CLOSE = r"[\s\"'”*_`$>}\]]|\\[)\] ,;]"
 _GOLD = re.compile(rf"{_OPEN}(?:\(([A-Za-z])\)|([A-Z]))[.)]?(?:{_CLOSE}|\.)*")
 _NAMED = r"(?:(?:the|correct|right|best|final|answer|option|choice|letter|statement|is|be|:|would|must)\b[\s:*]*)*"

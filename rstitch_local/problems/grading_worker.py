@@ -1,4 +1,4 @@
-"""The grading process: reads JSON lines, grades with math-verify, writes JSON lines.
+"""The grading process: reads JSON lines, compares answers, writes JSON lines.
 
 Started by grading.py as `python -m`: a hang, a crash or excessive memory use in it costs one verdict, not the run.
 Imports nothing that imports llama.cpp.

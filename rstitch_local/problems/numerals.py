@@ -80,7 +80,7 @@ def value(text: str) -> Fraction | None:
 
 def based(text: str) -> Based | None:
     """Return the value and base of a cleaned text such as `2220_3`, else None."""
-    match = _BASE.fullmatch(text.strip())
+    match = _BASE.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     if match is None:
         return None
     name = match[3] or match[4]

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import re
 
+from rstitch_local.problems.choices import chosen_letter, gold_choice
 from rstitch_local.problems.notation import without_text_marks
 
-_GOLD_LETTER = re.compile(r"\(?([A-Z])\)?|\(([A-Z])\)\s*[:.]?\s+\S.*", re.DOTALL)
-_LETTER = re.compile(
-    r"(?:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?:?\s+)?"
-    r"(?:\(([A-Z])\)(?=\s|[.:]|$)|([A-Z])(?=\s*$|\s*[.:)]|\s+[-–]\s))",
-    re.IGNORECASE,
-)
+_LABELED_GOLD = re.compile(r"\(([A-Z])\)\s*[:.]?\s+\S.*", re.DOTALL)
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:([ap])\.?\s*m\.?)?", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[^\sa-z\d]", re.IGNORECASE)
 _IGNORED = frozenset(("the", "a", "an", ".", ",", ";", ":", "!", "{", "}", '"', "'", "\\", "~", "-"))
@@ -48,19 +44,11 @@ _QUALIFIER = re.compile(
 
 
 def same_choice(gold: str, answer: str) -> bool | None:
-    """Compare two letters of multiple choice (`C`, `(C)`, `C. text`); None if the gold answer is no letter."""
-    expected = _GOLD_LETTER.fullmatch(without_text_marks(gold).strip())
-    if expected is None:
-        return None
-    text = without_text_marks(answer).strip()
-    given = _LETTER.match(text)
-    if given is None:
-        return None
-    letter = given[1] or given[2]
-    if letter.islower() and (len(text.strip("().")) > 1 or not ("(" in gold or letter in "abcd")):
-        # A variable, or the article `a`.
-        return None
-    return letter.upper() == (expected[1] or expected[2])
+    """Compare two letters of multiple choice (`C`, `(C)`, `C. text`); None if one of them is no letter."""
+    labeled = _LABELED_GOLD.fullmatch(without_text_marks(gold))
+    expected = labeled[1] if labeled else gold_choice(gold)
+    given = chosen_letter(answer) if expected else None
+    return None if expected is None or given is None else given == expected.upper()
 
 
 def same_time(gold: str, answer: str) -> bool | None:

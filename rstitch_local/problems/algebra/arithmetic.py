@@ -1,13 +1,12 @@
-"""Arithmetic that stays small: huge powers and factorials stay symbols, everything else is evaluated exactly.
+"""Arithmetic that stays small: huge powers and factorials stay unevaluated, everything else is evaluated exactly.
 
 sympy evaluates integer powers at once, which hangs on `10^{10^{10}}`. A power that is too large becomes a product of
-`Huge` symbols of its prime factors: equal powers have equal symbols, and no digits are ever computed.
+`Huge` objects, one per prime factor: equal powers have equal objects, and no digits are ever computed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import sympy
 from sympy import Expr, Integer, Rational
@@ -20,33 +19,35 @@ _LARGEST_EXPONENT = 10**9
 _LARGEST_FACTORED = 10**12
 
 
-class Huge(sympy.Symbol):
-    """A positive number that is too large to evaluate, or a prime factor of one; equal if the names are equal."""
+class Huge(sympy.Function):
+    """A positive number that is too large to evaluate: `Huge(prime, exponent)`, or a name with arguments.
 
-    def __new__(cls, name: str) -> Huge:
-        """Create the symbol of a number, given in words or digits."""
-        symbol: Huge = sympy.Symbol.__new__(cls, f"huge {name}", positive=True)
-        return symbol
+    It is no power of a symbol, because sympy's polynomials have one coefficient for each exponent.
+    """
+
+    is_positive = True
+    is_number = False
+    """So that sympy does not try to evaluate it."""
 
 
 def power(base: Expr, exponent: Expr) -> Expr:
     """Return base ** exponent exactly; see the module docstring."""
-    if isinstance(exponent, Rational) and _bits(base) * abs(float(exponent)) > MOST_BITS:
+    if isinstance(exponent, Rational) and _bits(base) * abs(exponent) > MOST_BITS:
         return _huge_power(base, exponent)
-    if exponent.has(Huge) and isinstance(base, Rational):
+    if exponent.has(Huge) or (base.has(Huge) and isinstance(exponent, Rational)):
         return _huge_power(base, exponent)
     if exponent.is_number and base.is_number and base != sympy.I and abs(exponent.evalf(3)) > _LARGEST_EXPONENT:
-        return Huge(f"({base})^({exponent})")
+        return Huge(sympy.Symbol("power"), base, exponent)
     return base**exponent
 
 
-def _bits(base: Expr) -> float:
+def _bits(base: Expr) -> Expr:
     """Return the size of the numbers in a base whose powers sympy multiplies out; 0 if it leaves powers alone."""
     if isinstance(base, Rational):
-        return 0 if base in (0, 1, -1) else float(max(abs(base.p), base.q).bit_length())
+        return Integer(0 if base in (0, 1, -1) else max(abs(base.p), base.q).bit_length())
     if isinstance(base, sympy.Pow) and isinstance(base.exp, Rational):
-        return _bits(base.base) * abs(float(base.exp))
-    return max(map(_bits, base.args), default=0) if isinstance(base, sympy.Mul) else 0
+        return _bits(base.base) * abs(base.exp)
+    return max(map(_bits, base.args), default=Integer(0)) if isinstance(base, sympy.Mul) else Integer(0)
 
 
 def _huge_power(base: Expr, exponent: Expr) -> Expr:
@@ -54,62 +55,72 @@ def _huge_power(base: Expr, exponent: Expr) -> Expr:
         return sympy.Mul(*(_huge_power(factor, exponent) for factor in base.args))
     if isinstance(base, sympy.Pow) and base.base.is_positive:
         return power(base.base, base.exp * exponent)
-    if not isinstance(base, Rational) or base in (0, 1):
-        return sympy.Pow(base, exponent, evaluate=base in (0, 1))
+    if isinstance(base, Huge) and isinstance(base.args[0], Integer):
+        return Huge(base.args[0], base.args[1] * exponent)
+    if base in (0, 1):
+        return base
+    if not isinstance(base, Rational):
+        return Huge(sympy.Symbol("power"), base, exponent)
     if base < 0:
-        sign = Integer(-1) ** exponent if isinstance(exponent, Rational) else Huge(f"(-1)^({exponent})")
+        whole = isinstance(exponent, Integer)
+        sign = Integer(-1) ** exponent if whole else Huge(sympy.Symbol("power"), Integer(-1), exponent)
         return sign * _huge_power(-base, exponent)
-    return _primes(base.p) ** exponent / _primes(base.q) ** exponent
+    return _in_primes(base.p, exponent) * _in_primes(base.q, -exponent)
 
 
-def _primes(number: int) -> Expr:
-    """Return a positive integer as a product of symbols of its prime factors."""
-    if number == 1:
-        return sympy.S.One
+def _in_primes(number: int, exponent: Expr) -> Expr:
+    """Return a power of a positive integer as the product of the powers of its prime factors."""
     if number > _LARGEST_FACTORED:
-        return Huge(str(number))
-    return sympy.Mul(*(Huge(str(prime)) ** count for prime, count in sympy.factorint(number).items()))
+        return Huge(Integer(number), exponent)
+    return sympy.Mul(*(Huge(Integer(prime), count * exponent) for prime, count in sympy.factorint(number).items()))
 
 
-def in_primes(expression: Expr) -> Expr:
-    """Write all positive rational factors in the symbols of huge powers, so that 2 * 2^N and 2^(N + 1) are equal."""
-    if isinstance(expression, Rational) and expression not in (0, 1, -1):
-        sign = 1 if expression > 0 else -1
-        return sign * _primes(abs(expression.p)) / _primes(expression.q)
-    if isinstance(expression, sympy.Mul | sympy.Add):
-        return expression.func(*map(in_primes, expression.args))
-    if isinstance(expression, sympy.Pow):
-        return sympy.Pow(in_primes(expression.base), expression.exp)
-    return expression
+def collected(expression: Expr) -> Expr:
+    """Multiply huge powers and rational factors with common primes, so that 2 * 2^N and 2^(N + 1) are equal."""
+    if isinstance(expression, sympy.Add):
+        return sympy.Add(*map(collected, expression.args))
+    exponents: dict[Expr, Expr] = {}
+    others: list[Expr] = []
+    for factor in sympy.Mul.make_args(expression):
+        base, exponent = factor.as_base_exp()
+        if isinstance(factor, Rational) and factor not in (0, 1, -1):
+            others.append(Integer(1 if factor > 0 else -1))
+            base = _in_primes(abs(factor.p), Integer(1)) * _in_primes(factor.q, Integer(-1))
+        for part in sympy.Mul.make_args(base):
+            if isinstance(part, Huge) and isinstance(part.args[0], Integer):
+                exponents[part.args[0]] = exponents.get(part.args[0], sympy.S.Zero) + part.args[1] * exponent
+            else:
+                others.append(part**exponent)
+    return sympy.Mul(*others, *(Huge(prime, exponent) for prime, exponent in exponents.items() if exponent != 0))
 
 
 def factorial(argument: Expr) -> Expr:
-    """Return n!; a factorial of more than 20,000 stays a symbol."""
+    """Return n!; a factorial of more than 20,000 stays unevaluated."""
     if isinstance(argument, Integer) and argument > _LARGEST_FACTORIAL:
-        return Huge(f"{argument}!")
+        return Huge(sympy.Symbol("factorial"), argument)
     return sympy.factorial(argument)
 
 
 def double_factorial(argument: Expr) -> Expr:
-    """Return n!!; one of more than 20,000 stays a symbol."""
+    """Return n!!; one of more than 20,000 stays unevaluated."""
     if isinstance(argument, Integer) and argument > _LARGEST_FACTORIAL:
-        return Huge(f"{argument}!!")
+        return Huge(sympy.Symbol("double factorial"), argument)
     return sympy.factorial2(argument)
 
 
 def binomial(top: Expr, bottom: Expr) -> Expr:
-    """Return the binomial coefficient; one that is too large stays a symbol."""
+    """Return the binomial coefficient; one that is too large stays unevaluated."""
     if isinstance(top, Integer) and isinstance(bottom, Integer) and top > 0:
         chosen = min(int(bottom), int(top - bottom))
         if chosen > 0 and chosen * int(top).bit_length() > MOST_BITS:
-            return Huge(f"C({top},{chosen})")
+            return Huge(sympy.Symbol("binomial"), top, Integer(chosen))
     return sympy.binomial(top, bottom)
 
 
-def rounded(function: Callable[[Expr], Expr], argument: Expr) -> Expr:
-    """Return the floor or the ceiling; that of a number with more than 1,000 digits before the point stays a symbol."""
+def rounded(function: type[sympy.Function], argument: Expr) -> Expr:
+    """Return the floor or the ceiling; that of a number with more than 1,000 digits stays unevaluated."""
     if argument.is_number and not isinstance(argument, Rational) and abs(argument.evalf(3)) > 10**_MOST_ROUNDED_DIGITS:
-        return Huge(f"{function} {argument}")
+        return Huge(sympy.Symbol(function.__name__), argument)
     return function(argument)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import sympy
-from math_verify import LatexExtractionConfig, parse
 from sympy import Expr
 
 from rstitch_local.problems.algebra.tokens import NotAnExpressionError
@@ -24,6 +23,9 @@ def readings(text: str) -> list[Expr]:
     Raises:
         NotAnExpressionError: the text is something else.
     """
+    # Imported here because it takes as long as the rest of the grading process, and few answers need it.
+    from math_verify import LatexExtractionConfig, parse
+
     parsed = parse(rf"\boxed{{{text}}}", extraction_config=(LatexExtractionConfig(),), parsing_timeout=None)
     if not parsed or not isinstance(parsed[0], Expr):
         raise NotAnExpressionError(text)

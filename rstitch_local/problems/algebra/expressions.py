@@ -158,7 +158,9 @@ class Parser(Cursor):
         negative = self.signs()
         value = self._base()
         if self.accept("^"):
+            self._depth += 1
             value = self._raised(value)
+            self._depth -= 1
         return -value if negative else value
 
     def _base(self) -> Expr:

@@ -28,7 +28,8 @@ def _summation(function: Callable[[Expr, tuple[Expr, Expr, Expr]], Expr]) -> Cal
     def evaluated(term: Expr, limits: tuple[Expr, Expr, Expr]) -> Expr:
         value = function(term, limits)
         count = limits[2] - limits[1]
-        too_many = isinstance(count, sympy.Integer) and count > _MOST_TERMS and not term.is_polynomial(limits[0])
+        has_closed_form = function is sympy.Sum and term.is_polynomial(limits[0])
+        too_many = isinstance(count, sympy.Integer) and count > _MOST_TERMS and not has_closed_form
         # sympy tries for seconds to find a closed form of a sum over an unknown function.
         return value if too_many or term.has(AppliedUndef) else value.doit()
 

@@ -45,7 +45,7 @@ def same_value(gold: Expr, answer: Expr, *, rounded: bool = False, scientific: b
     if gold == answer:
         return True
     if gold.has(arithmetic.Huge) or answer.has(arithmetic.Huge):
-        difference = arithmetic.in_primes(gold) - arithmetic.in_primes(answer)
+        difference = arithmetic.collected(gold) - arithmetic.collected(answer)
         return bool(sympy.expand_mul(difference) == 0)
     if gold.has(sympy.oo, -sympy.oo) or answer.has(sympy.oo, -sympy.oo):
         return False
