@@ -47,6 +47,28 @@ def test_hostile_text_counts_as_wrong_and_the_next_text_is_graded(text: str) -> 
         assert grader.grade("3", "\\boxed{3}") == Verdict("3", True)
 
 
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("3", r"\frac{5^{5^{5^{5^{5}}} - 4} - 5}{16}"),
+        ("3", r"\tan(10^{10^{10}})"),
+        ("3", r"\lfloor \pi^{1000000} \rfloor"),
+        ("3", r"\prod_{k=1}^{10^8} k"),
+        ("3", "100!!!!!!!!"),
+        ("3", r"e^{e^{e^{e^{100}}}}"),
+        ("3", r"\binom{10^{12}}{10^{11}}"),
+        ("3", "x^" * 500 + "2"),
+        ("3", "1" * 1900),
+        ("x", "((((x+1)^9+1)^9+1)^9+1)^9"),
+        ("y = x", "y = (x+1)^{1000}"),
+        (r"\text{" * 200, r"\text{" * 200 + "+1"),
+    ],
+)
+def test_huge_and_deep_expressions_are_judged_without_a_timeout(grader: Grader, gold: str, answer: str) -> None:
+    verdict = grader.grade(gold, rf"\boxed{{{answer}}}")
+    assert (verdict.correct, verdict.note) == (False, "")
+
+
 def test_a_timeout_kills_the_process_and_still_reports_the_answer() -> None:
     with Grader(0.2, [*PYTHON, READY + "time.sleep(600)"]) as grader:
         first = grader._process
