@@ -59,7 +59,7 @@ def test_a_run_folder_resumes(old: Path, name: str, router: str, before: int, af
     answers, traces = old / name / "answers.jsonl", old / name / "traces.jsonl"
     written = answers.read_bytes()
     assert len(rows(answers)) == before
-    # A run that older rules graded resumes once its answers have been graded again; the verdicts and texts are the same.
+    # A run that older rules graded resumes once its answers have been graded again.
     rstitch(old, "grade", name)
     assert answers.read_bytes() == written
     command = ["solve", "problems.jsonl", "--pair", "demo", "--out", name, "--router", router, "--parallel", "1"]
