@@ -15,10 +15,10 @@ from typing import Any
 from attacks import MEMORY_BYTES, Ended, Tally, escaped, limited, run
 
 from rstitch_local.problems.answer_lookup import open_answer
-from rstitch_local.problems.answer_writer import regrade
 from rstitch_local.problems.grading import Grader
 from rstitch_local.problems.metrics import summary
 from rstitch_local.problems.progress import summary_text
+from rstitch_local.problems.regrading import regrade
 from rstitch_local.problems.run_folder import ANSWERS_FILE, RUN_FILE, TRACES_FILE, RunFolder, read_answers
 from rstitch_local.problems.traces import RunTraces
 from rstitch_local.trace.page.answer import answer_page

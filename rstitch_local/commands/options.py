@@ -48,6 +48,15 @@ TrustModelsOption = Annotated[
         rich_help_panel=MODELS,
     ),
 ]
+FieldOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        metavar="KIND=NAME",
+        help="Name of a field: question=NAME, answer=NAME or id=NAME; dots lead into objects (extra.final).",
+        rich_help_panel=PROBLEMS,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -270,15 +279,7 @@ class ProblemOptions:
     samples: Annotated[
         int, typer.Option("--samples", min=1, max=10_000, help="Answers per problem.", rich_help_panel=PROBLEMS)
     ] = 1
-    field: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--field",
-            metavar="KIND=NAME",
-            help="Name of a field: question=NAME, answer=NAME or id=NAME; dots lead into objects (extra.final).",
-            rich_help_panel=PROBLEMS,
-        ),
-    ] = None
+    field: FieldOption = None
     prompt: Annotated[
         str | None,
         typer.Option(

@@ -1,9 +1,8 @@
-"""From a finished run to a graded line of answers.jsonl; regrading of the lines of a run folder."""
+"""From a finished run to a graded line of answers.jsonl."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from rstitch_local.problems.answer_lines import Answer
@@ -58,35 +57,6 @@ class AnswerWriter:
         self._folder.append(answer)
         self._written += 1
         self._observer.on_answer(task, answer)
-
-
-def regrade(folder: RunFolder, grader: Grader, on_line: Callable[[int], None] | None = None) -> int:
-    """Grade every answer of a run folder again and rewrite the file; return how many verdicts changed.
-
-    Args:
-        folder: the run folder.
-        grader: compares the answers with the gold answers.
-        on_line: called with the number of each line, from 1, before it is graded.
-
-    Raises:
-        StorageError: the folder cannot be written; it is unchanged.
-        GraderError: the grading process does not start.
-    """
-    changed = line = 0
-
-    def regraded(row: Answer) -> Answer:
-        nonlocal changed, line
-        line += 1
-        if on_line is not None:
-            on_line(line)
-        if row["stop"] == "error":
-            return row
-        verdict = grader.grade(row["gold"], row["text"])
-        changed += verdict.correct != row["correct"]
-        return {**row, "answer": verdict.answer, "correct": verdict.correct, "error": verdict.note or None}
-
-    folder.rewrite(regraded)
-    return changed
 
 
 def _graded(task: Task, trace: Trace | None, error: str | None, grader: Grader) -> Answer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
@@ -20,6 +20,7 @@ from rstitch_local.problems.answer_lines import Answer
 from rstitch_local.problems.metrics import accuracy
 from rstitch_local.problems.observer import Observer, RunStart
 from rstitch_local.problems.reading import ProblemFile
+from rstitch_local.problems.rows import BadRow
 from rstitch_local.problems.run_folder import Key
 from rstitch_local.problems.tasks import Task
 from rstitch_local.sanitize import human_seconds, one_line, single_line
@@ -155,13 +156,18 @@ class _Display(LiveDisplay):
 
 def print_notes(console: Console, problem_file: ProblemFile) -> None:
     """Name the first skipped rows of a problem file, count the others, and say which gold answers are missing."""
-    for row in problem_file.bad_rows[:_SHOWN_BAD_ROWS]:
-        print_line(console, f"{problem_file.name}, {problem_file.unit} {row.line} is skipped: {row.reason}.")
-    others = len(problem_file.bad_rows) - _SHOWN_BAD_ROWS
-    if others > 0:
-        print_line(console, f"{others:,} more rows are skipped.")
+    print_bad_rows(console, problem_file.name, problem_file.unit, problem_file.bad_rows)
     if problem_file.gold_note:
         print_line(console, problem_file.gold_note)
+
+
+def print_bad_rows(console: Console, name: str, unit: str, bad_rows: Sequence[BadRow]) -> None:
+    """Name the first skipped rows of a file and count the others."""
+    for row in bad_rows[:_SHOWN_BAD_ROWS]:
+        print_line(console, f"{name}, {unit} {row.line} is skipped: {row.reason}.")
+    others = len(bad_rows) - _SHOWN_BAD_ROWS
+    if others > 0:
+        print_line(console, f"{others:,} more rows are skipped.")
 
 
 def status_text(status: Status) -> str:

@@ -6,10 +6,10 @@ Finds the field names of the usual benchmarks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rstitch_local.errors import InputError, UsageError
 from rstitch_local.problems.escapes import lost_backslash
@@ -33,6 +33,13 @@ CONTEXT_FIELD = "context"
 _MOST_BAD_ROWS = 1000
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS = ("question", "answer", "id")
+
+
+class _Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def line(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +169,7 @@ def read_problems(
     _require_fields(rows.source, fields, names)
     if bad_rows and (strict or not problems):
         raise _malformed(rows, bad_rows, has_problems=bool(problems))
-    _require_unique_ids(rows, problems)
+    require_unique_ids(rows, problems)
     return ProblemFile(rows.name, rows.sha256, rows.unit, problems, bad_rows, tuple(names))
 
 
@@ -198,7 +205,7 @@ def _problem(row: Row, line: int, fields: Fields) -> Problem | BadRow:
         if question is None:
             return BadRow(line, f"it has no question field ({fields.question or ' or '.join(QUESTION_FIELDS[:2])})")
         problem = Problem(identifier_of(row, line, fields), question, gold_of(row, fields.answer), line)
-        _require_intact(problem, row, fields)
+        require_intact(row, fields, problem.id, question, problem.gold)
     except UnusableRowError as error:
         return BadRow(line, str(error))
     return problem
@@ -231,12 +238,12 @@ def identifier_of(row: Mapping[str, object], line: int, fields: Fields) -> str:
     return str(identifier)
 
 
-def _require_intact(problem: Problem, row: Row, fields: Fields) -> None:
-    """Raise UnusableRowError if a text cannot be written, or lost a backslash of LaTeX."""
-    if any(_LONE_SURROGATE.search(text) for text in (problem.id, problem.question, problem.gold or "")):
+def require_intact(row: Row, fields: Fields, identifier: str, question: str, gold: str | None) -> None:
+    """Raise UnusableRowError if a text of a row cannot be written, or lost a backslash of LaTeX."""
+    if any(_LONE_SURROGATE.search(text) for text in (identifier, question, gold or "")):
         raise UnusableRowError("it contains a lone surrogate, which is not valid in UTF-8")
-    gold = row.get(SOLUTION_FIELD) if problem.gold is None and fields.answer is None else problem.gold
-    for name, text in (("question", problem.question), ("gold answer", gold)):
+    source = row.get(SOLUTION_FIELD) if gold is None and fields.answer is None else gold
+    for name, text in (("question", question), ("gold answer", source)):
         if isinstance(text, str) and (lost := lost_backslash(text)) is not None:
             control, command = lost
             raise UnusableRowError(f'its {name} has {control} where "{command}" is meant; write "\\{command}"')
@@ -247,20 +254,29 @@ def _first(row: Mapping[str, object], names: tuple[str, ...]) -> object:
 
 
 def _require_fields(source: str, fields: Fields, names: dict[str, None]) -> None:
-    # A field that no row has is a wrong option or the wrong file, not a malformed row.
-    existing = f"The fields are: {shown_list(names)}."
-    for kind, name in asdict(fields).items():
-        if name is not None and names and not any(f"{known}.".startswith(f"{name}.") for known in names):
-            raise InputError(f"No {kind} field", f'No row of {source} has a field "{one_line(name)}". {existing}')
+    require_named_fields(source, fields, names)
     if fields.question is None and names and not any(name in names for name in QUESTION_FIELDS):
         raise InputError(
             "No question field",
-            f"No row of {source} has a field {' or '.join(QUESTION_FIELDS[:2])}. {existing}",
+            f"No row of {source} has a field {' or '.join(QUESTION_FIELDS[:2])}. {_existing(names)}",
             "Name the field with the question: `--field question=NAME`.",
         )
 
 
-def _require_unique_ids(rows: Rows, problems: list[Problem]) -> None:
+def require_named_fields(source: str, fields: Fields, names: Collection[str]) -> None:
+    """Raise InputError if no row has a field that was named: a wrong option or the wrong file, not a malformed row."""
+    for kind, name in asdict(fields).items():
+        if name is not None and names and not any(f"{known}.".startswith(f"{name}.") for known in names):
+            message = f'No row of {source} has a field "{one_line(name)}". {_existing(names)}'
+            raise InputError(f"No {kind} field", message)
+
+
+def _existing(names: Iterable[str]) -> str:
+    return f"The fields are: {shown_list(names)}."
+
+
+def require_unique_ids(rows: Rows, problems: Iterable[_Identified]) -> None:
+    """Raise InputError if two rows have the same id."""
     first_lines: dict[str, int] = {}
     for problem in problems:
         first = first_lines.setdefault(problem.id, problem.line)

@@ -127,6 +127,8 @@ class RunFolder:
             hint = "Use the same settings to resume it, or another --out."
             if all(difference.startswith("grader.") for difference in differences):
                 hint = f"Run `rstitch grade {self.path}` to grade its answers with the current grader."
+            elif all(difference.startswith(("grader.", "fields.answer:")) for difference in differences):
+                hint = f"Grade its answers with that field first: `rstitch grade {self.path} --field answer=NAME`."
             raise InputError(
                 "Settings differ", f"{self.path} was created with other settings: {'; '.join(differences)}.", hint
             )

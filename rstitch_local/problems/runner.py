@@ -181,7 +181,12 @@ def information_of(job: Job, problem_file: ProblemFile) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "pair": job.pair_name,
-        "problems": {"file": problem_file.name, "rows": len(problem_file.problems)},
+        "problems": {
+            "file": problem_file.name,
+            "rows": len(problem_file.problems),
+            # As it was given, for `rstitch grade --field`.
+            **({"path": str(job.source)} if isinstance(job.source, Path) else {}),
+        },
         "prompt_name": job.settings.prompt.name,
         "selection": asdict(job.selection),
         "samples": job.samples,

@@ -79,6 +79,19 @@ class RunTraces:
             KeyError: there is no such trace.
             InputError: the trace is damaged, or the file has changed or cannot be read.
         """
+        record = self._stored(key)
+        try:
+            return StoredTrace(*key, str(record["question"]), Trace.from_dict(record))
+        except (ValueError, KeyError) as error:
+            raise InputError(
+                "Unreadable traces", f"The trace of {one_line(key[0])} in {self.path} is damaged."
+            ) from error
+
+    def question(self, key: Key) -> str:
+        """Return the question of an answer, "" if it is missing; raises like `[]`."""
+        return str(self._stored(key).get("question", ""))
+
+    def _stored(self, key: Key) -> dict[str, Any]:
         offset = self._offsets[key]
         try:
             with open_regular(self.path) as file:
@@ -88,12 +101,7 @@ class RunTraces:
             raise _unreadable(self.path, error) from error
         if record is None or (record["id"], record["sample"]) != key:
             raise InputError("Unreadable traces", f"{self.path} has changed while it was read.")
-        try:
-            return StoredTrace(*key, str(record["question"]), Trace.from_dict(record))
-        except (ValueError, KeyError) as error:
-            raise InputError(
-                "Unreadable traces", f"The trace of {one_line(key[0])} in {self.path} is damaged."
-            ) from error
+        return record
 
     def trace(self, identifier: object, sample: int) -> Trace:
         """Return the trace of an answer; the id is converted to a string.

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from problem_fakes import FakeTrace
 from typer.testing import CliRunner
 
+from rstitch_local.catalog.checksums import sha256_of
 from rstitch_local.commands.main import app
 from rstitch_local.errors import InputError, RStitchError, StorageError
-from rstitch_local.problems import answer_writer
+from rstitch_local.problems import regrading
 from rstitch_local.problems.grading import grader_identity
 from rstitch_local.problems.run_folder import RunFolder
 
@@ -67,7 +69,7 @@ def test_ctrl_c_keeps_the_verdicts(run: Path, monkeypatch: pytest.MonkeyPatch) -
         raise KeyboardInterrupt
 
     before = (run / "answers.jsonl").read_bytes()
-    monkeypatch.setattr(answer_writer, "regrade", stop)
+    monkeypatch.setattr(regrading, "regrade", stop)
     result = CliRunner().invoke(app, ["grade", str(run)])
     assert result.exit_code == 130
     assert "verdicts are unchanged" in result.stderr
@@ -92,3 +94,80 @@ def test_a_folder_in_use(run: Path) -> None:
     with RunFolder(run):
         result = CliRunner().invoke(app, ["grade", str(run)])
     assert isinstance(result.exception, StorageError)
+
+
+@pytest.fixture
+def ungraded(tmp_path: Path) -> Path:
+    """A run without gold answers, over p.jsonl, whose gold answers are in an object."""
+    rows = [{"id": name, "question": f"Q {name}", "extra": {"final": gold}} for name, gold in (("a", 4), ("b", 6))]
+    problems = tmp_path / "p.jsonl"
+    problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"problems_sha256": sha256_of(problems), "fields": {"question": None, "answer": None, "id": None}}
+    with RunFolder(tmp_path / "run") as folder:
+        folder.begin(settings, {"problems": {"file": "p.jsonl", "path": str(problems)}})
+        folder.append(_answer("a", "so \\boxed{4}", None))
+        folder.append(_answer("b", "so \\boxed{5}", None))
+        folder.append(_answer("c", "", None, stop="error", error="Broken logits: NaN."))
+        folder.append_trace(("a", 0), "Q a", FakeTrace(1, stop="eog").to_columns())
+    return tmp_path
+
+
+def _grade(folder: Path, *options: str) -> dict[str, Any]:
+    result = CliRunner().invoke(app, ["grade", str(folder), "--json", *options])
+    if result.exception is not None:
+        raise result.exception
+    metrics: dict[str, Any] = json.loads(result.stdout)
+    return metrics
+
+
+def test_grade_with_a_field_of_the_problem_file(ungraded: Path) -> None:
+    metrics = _grade(ungraded / "run", "--field", "answer=extra.final")
+    assert (metrics["graded"], metrics["correct"], metrics["changed_verdicts"]) == (2, 1, 2)
+    header = json.loads((ungraded / "run" / "run.json").read_text())
+    assert header["settings"]["fields"] == {"question": None, "answer": "extra.final", "id": None}
+    assert header["settings"]["grader"] == grader_identity()
+    # The gold answers stay, and grading again needs no file.
+    (ungraded / "p.jsonl").unlink()
+    assert _grade(ungraded / "run")["correct"] == 1
+    with pytest.raises(InputError, match=r"not at .* any more.*--gold FILE"):
+        _grade(ungraded / "run", "--field", "answer=extra.final")
+
+
+def test_grade_with_gold_answers_of_another_file(ungraded: Path) -> None:
+    gold = ungraded / "gold.jsonl"
+    gold.write_text('{"id": "b", "key": 5}\n{"id": "c", "key": 1}\n{"id": "z", "key": 1}\n')
+    metrics = _grade(ungraded / "run", "--field", "answer=key", "--gold", str(gold))
+    # An answer that failed counts as wrong.
+    assert (metrics["graded"], metrics["correct"]) == (2, 1)
+    information = json.loads((ungraded / "run" / "run.json").read_text())["information"]
+    assert (information["gold"]["file"], information["gold"]["sha256"]) == ("gold.jsonl", sha256_of(gold))
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ([{"id": "a", "key": 4}], ["--field", "answer=kee"], 'No answer field: .* "kee".*id, key'),
+        ([{"id": "a", "key": 4}], [], "No gold answers: .*the fields are: id, key"),
+        ([{"id": "x", "answer": 4}], [], "Other problems: .*has x; the run has a, b, c"),
+        ([{"id": "a", "answer": 4}, {"id": "a", "answer": 5}], [], "Duplicate ids"),
+        ([{"id": "a", "question": "another", "answer": 4}], [], "line 1: the id a belongs to another question"),
+    ],
+)
+def test_gold_files_that_do_not_fit_are_refused_and_change_nothing(
+    ungraded: Path, rows: list[dict[str, Any]], options: list[str], message: str
+) -> None:
+    gold = ungraded / "gold.jsonl"
+    gold.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before = (ungraded / "run" / "answers.jsonl").read_bytes()
+    with pytest.raises(InputError, match=message):
+        _grade(ungraded / "run", *options, "--gold", str(gold))
+    assert (ungraded / "run" / "answers.jsonl").read_bytes() == before
+
+
+def test_line_numbers_of_another_file_are_no_ids(ungraded: Path) -> None:
+    with RunFolder(ungraded / "lines") as folder:
+        folder.begin({"problems_sha256": "other"}, {})
+        folder.append(_answer("1", "so \\boxed{4}", None))
+    (ungraded / "gold.jsonl").write_text('{"answer": 4}\n')
+    with pytest.raises(InputError, match="neither ids nor questions"):
+        _grade(ungraded / "lines", "--gold", str(ungraded / "gold.jsonl"))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from problem_fakes import row
 
-from rstitch_local.problems.answer_writer import regrade
 from rstitch_local.problems.grading import Grader
+from rstitch_local.problems.regrading import regrade
 from rstitch_local.problems.run_folder import RunFolder
 
 
