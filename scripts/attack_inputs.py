@@ -1,6 +1,6 @@
-"""Attack rstitch with hostile configuration files, servers and Python callers, and count how each case ends.
+"""Attack rstitch with hostile configuration files, router specs and paths, and count how each case ends.
 
-    python scripts/attack_inputs.py [--group config hubs api] [--seed 1] [--only TEXT]
+    python scripts/attack_inputs.py [--group config] [--seed 1] [--only TEXT]
 
 Each case runs in a process of its own, with a time and a memory limit. It is `refused` (one short RStitchError, or a
 command with a documented exit code and a short message) or `fine`; everything else is a fault. To attack another
@@ -24,7 +24,7 @@ from attack_case import FAULTS, OUTCOMES, Case, Ending, run_here
 
 LIMIT_S = 20.0
 """Seconds after which a case hangs. The slowest case of the current version takes about 8."""
-GROUPS = {"config": "attack_config", "hubs": "attack_hubs", "api": "attack_api"}
+GROUPS = {"config": "attack_config"}
 _PRELOADED = [
     "llama_cpp", "rstitch_local.catalog.download", "rstitch_local.catalog.hub", "rstitch_local.commands.main",
     "rstitch_local.engine.loading", "rstitch_local.study.api", "rstitch_tui.app_settings",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -21,6 +22,7 @@ class FakeHub:
         announce: a checksum to announce instead of the true one.
         ranges: support Range requests.
         down: respond to every request with this status.
+        hostile: answers requests for data in place of the server: called with the handler, the content and the Range.
         requests: (method, path, Range, Authorization) of every request.
     """
 
@@ -30,18 +32,25 @@ class FakeHub:
     announce: str | None = None
     ranges: bool = True
     down: int | None = None
+    hostile: Callable[[BaseHTTPRequestHandler, bytes, str | None], None] | None = None
     requests: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
 
     def __enter__(self) -> FakeHub:
+        self._closed = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def pause(self, seconds: float) -> None:
+        """Wait in a handler, until the server is closed at the latest."""
+        self._closed.wait(seconds)
 
     @property
     def port(self) -> int:
@@ -75,7 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.down is not None:
             self._fail(self.hub.down)
         elif self.path.startswith("/store/"):
-            self._body(self.hub.files[self.path.removeprefix("/store/")], range_)
+            content = self.hub.files[self.path.removeprefix("/store/")]
+            if self.hub.hostile is not None:
+                self.hub.hostile(self, content, range_)
+            else:
+                self._body(content, range_)
         else:
             self._resolve()
 

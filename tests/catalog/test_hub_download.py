@@ -18,7 +18,7 @@ import pytest
 from fake_hub import FakeHub
 from filelock import FileLock
 
-from rstitch_local.catalog import download, hub, store, transfer
+from rstitch_local.catalog import download, hub_body, store, transfer
 from rstitch_local.catalog.schema import ModelFile, PairEntry
 from rstitch_local.errors import CancelledError, DownloadError, ModelError, StorageError
 
@@ -43,7 +43,7 @@ def pair(slm: ModelFile, llm: ModelFile) -> PairEntry:
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     monkeypatch.setenv("RSTITCH_HOME", str(tmp_path))
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setattr(hub, "RECONNECT_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(hub_body, "RECONNECT_WAITS_S", (0.0, 0.0))
     files = {"acme/models/small.gguf": SMALL, "acme/models/large.gguf": LARGE}
     with FakeHub(files) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
