@@ -14,7 +14,7 @@ import pytest
 from fake_hub import FakeHub
 
 from rstitch_local import paths
-from rstitch_local.catalog import checksums, hub, store
+from rstitch_local.catalog import checksums, hub_body, store
 from rstitch_local.catalog.catalog import Catalog
 from rstitch_local.catalog.download import pull_file
 from rstitch_local.catalog.schema import ModelFile, PairEntry
@@ -44,7 +44,7 @@ CATALOG = Catalog([ONE, TWO, pair("twice", "other.gguf", "other.gguf")])
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     monkeypatch.setenv("RSTITCH_HOME", str(tmp_path))
-    monkeypatch.setattr(hub, "RECONNECT_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(hub_body, "RECONNECT_WAITS_S", (0.0, 0.0))
     files = {"acme/models/small.gguf": SMALL, "acme/models/large.gguf": LARGE, "acme/models/other.gguf": OTHER}
     with FakeHub(files) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
