@@ -91,19 +91,17 @@ def _try_model(out: IO[str], index: int, model: dict[str, Any]) -> None:
 def _render(weights: Weights, template_file: str | None) -> str:
     """Return the prompt of `CONVERSATION`; "" if the template is missing, invalid or does not allow it."""
     from rstitch_local.engine.vocabularies import template_of
+    from rstitch_local.llama.conversation import render_conversation
 
     try:
         template = template_of(weights, Path(template_file) if template_file else None)
     except ModelError:
         # Reported when the pair is loaded.
         return ""
-    # Not every template allows a system prompt.
-    for messages in (CONVERSATION, CONVERSATION[1:]):
-        try:
-            return template.render(messages)
-        except InputError:
-            continue
-    return ""
+    try:
+        return render_conversation(template, CONVERSATION)
+    except InputError:
+        return ""
 
 
 if __name__ == "__main__":
