@@ -10,46 +10,30 @@ import re
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
-from markdown_it.rules_inline import StateInline
 
+from rstitch_tui.markdown.formulas import add_formula_rules
 from rstitch_tui.markdown.literal import add_literal_rules
 
-_MATHS = {r"\(": r"\)", r"\[": r"\]", "$$": "$$"}
-_LONGEST_MATHS = 2000
 _ADDRESS = re.compile(r"(?:https?|ftp)://|mailto:|www\.|[./#]|[\w.-]+\.[a-z]{2,}(?:[/?#]|$)", re.IGNORECASE)
 
 
 class AnswerParser(MarkdownIt):
-    """A parser for the text of models: prose, code, tables and TeX."""
+    """A parser for the text of models: prose, code, tables and formulas.
 
-    def __init__(self) -> None:
+    Args:
+        formulas_as_source: whether formulas are shown as their source.
+    """
+
+    def __init__(self, *, formulas_as_source: bool = False) -> None:
         super().__init__("gfm-like", {"html": False, "linkify": False})
         self.disable(["reference", "lheading", "entity"])
-        self.inline.ruler.before("escape", "maths", _maths)
         add_literal_rules(self)
         self.core.ruler.push("line_ends", _line_ends)
+        add_formula_rules(self, as_source=formulas_as_source)
 
     def validateLink(self, url: str) -> bool:  # noqa: N802  named as in markdown-it
         """Return whether a link has an address; `[2](3)` is a product."""
         return bool(_ADDRESS.match(url)) and super().validateLink(url)
-
-
-def _maths(state: StateInline, silent: bool) -> bool:
-    r"""Treat TeX between \( \), \[ \] or $$ as code, which preserves underscores, asterisks and backslashes."""
-    opening = state.src[state.pos : state.pos + 2]
-    closing = _MATHS.get(opening)
-    if closing is None:
-        return False
-    start = state.pos + 2
-    end = state.src.find(closing, start, min(state.posMax, start + _LONGEST_MATHS))
-    if end < 0 or not state.src[start:end].strip():
-        return False
-    if not silent:
-        token = state.push("code_inline", "code", 0)
-        token.markup = "`"
-        token.content = " ".join(state.src[start:end].split())
-    state.pos = end + 2
-    return True
 
 
 def _line_ends(state: StateCore) -> None:
