@@ -162,6 +162,9 @@ class ChatController:
     async def toggle_tokens(self) -> None:
         await self.log_view.show_tokens(not self.log_view.as_tokens)
 
+    async def toggle_formulas(self) -> None:
+        await self.log_view.show_formulas_as_source(not self.log_view.formulas_as_source)
+
     async def toggle_thinking(self) -> None:
         await self.log_view.show_thinking(not self.log_view.unfolded)
 

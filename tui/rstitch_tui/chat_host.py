@@ -114,6 +114,9 @@ class ChatHost(Protocol):
     async def toggle_tokens(self) -> None:
         """Show all answers as tokens, or as Markdown again."""
 
+    async def toggle_formulas(self) -> None:
+        """Show the formulas of all answers as their source, or as Unicode again."""
+
     async def toggle_thinking(self) -> None:
         """Unfold or fold the thinking of all answers."""
 

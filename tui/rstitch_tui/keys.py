@@ -38,6 +38,8 @@ class KeyAction:
         title: label in the footer.
         help: one sentence for the help and the documentation.
         where: where the keys work.
+        gives_way: whether the action loses a key that the user gives to another one; otherwise that is refused. For
+            actions that were added later: a settings file may use their keys already.
     """
 
     id: str
@@ -45,6 +47,7 @@ class KeyAction:
     title: str
     help: str
     where: Where = "everywhere"
+    gives_way: bool = False
 
 
 # Not used on purpose: Ctrl-S (stops the output of some terminals), Ctrl-C, Ctrl-Z and the letters that edit text
@@ -57,6 +60,9 @@ ACTIONS: Sequence[KeyAction] = (
     KeyAction("chat_settings", "f4", "Chat settings", "Edit system prompt, router and sampling of this chat."),
     KeyAction("inspector", "ctrl+g", "Inspect", "Inspect the last answer token by token."),
     KeyAction("toggle_tokens", "ctrl+t", "Tokens", "Show answers as colored tokens or as Markdown."),
+    KeyAction(
+        "toggle_formulas", "f12,ctrl+underscore", "Formulas", "Show formulas as Unicode or as TeX.", gives_way=True
+    ),
     KeyAction("toggle_thinking", "ctrl+f", "Fold thinking", "Fold or unfold the thinking of all answers."),
     KeyAction("tau_down", "f8,ctrl+down", "More LLM", "Lower tau from the next token on: more LLM tokens."),
     KeyAction("tau_up", "f9,ctrl+up", "Less LLM", "Raise tau from the next token on: fewer LLM tokens."),
@@ -86,6 +92,7 @@ ACTIONS: Sequence[KeyAction] = (
     KeyAction("message_copy_code", "b", "Copy code", "Copy the last code block of the message.", "message"),
     KeyAction("message_inspect", "i", "Inspect", "Inspect this answer token by token.", "message"),
     KeyAction("message_tokens", "t", "Tokens", "Show this answer as tokens or as Markdown.", "message"),
+    KeyAction("message_formulas", "m,M", "Formulas", "Show formulas as Unicode or as TeX.", "message", gives_way=True),
     KeyAction("message_thinking", "x", "Thinking", "Fold or unfold the thinking of this answer.", "message"),
     KeyAction("message_export", "d", "Export", "Export this answer as an HTML file.", "message"),
     KeyAction("to_prompt", "enter", "Prompt", "Return to the prompt.", "message"),
@@ -170,8 +177,25 @@ def resolve(overrides: Mapping[str, str]) -> dict[str, str]:
             hint = f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(_BY_ID)}."
             raise UsageError("Unknown action", f"keys.{shown}: there is no action '{shown}'.", hint)
         keymap[action_id] = ",".join(_parsed(row, keys))
+    keymap.update(_given_way(keymap))
     _refuse_conflicts(remapped(keymap))
     return keymap
+
+
+def _given_way(keymap: Mapping[str, str]) -> dict[str, str]:
+    """Return the remaining keys of actions that give way to the user's keys, if there are any."""
+    remaining: dict[str, str] = {}
+    for row in ACTIONS:
+        if row.gives_way and row.id not in keymap:
+            taken = {key for name, keys in keymap.items() if _share_place(row, _BY_ID[name]) for key in keys.split(",")}
+            keys = ",".join(key for key in row.keys.split(",") if key not in taken)
+            if keys not in ("", row.keys):
+                remaining[row.id] = keys
+    return remaining
+
+
+def _share_place(row: KeyAction, other: KeyAction) -> bool:
+    return row.where == other.where or "everywhere" in (row.where, other.where)
 
 
 def remapped(keymap: Mapping[str, str]) -> list[KeyAction]:
@@ -225,10 +249,8 @@ def _editing_keys() -> set[str]:
 def _refuse_conflicts(rows: Sequence[KeyAction]) -> None:
     for number, row in enumerate(rows):
         for other in rows[number + 1 :]:
-            if row.where != other.where and "everywhere" not in (row.where, other.where):
-                continue
             shared = sorted(set(row.keys.split(",")) & set(other.keys.split(",")))
-            if shared:
+            if shared and _share_place(row, other):
                 raise UsageError(
                     "Duplicate key",
                     f"keys: {row.id} and {other.id} both use {shared[0]}.",

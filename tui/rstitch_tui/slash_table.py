@@ -172,6 +172,9 @@ _ANSWER = (
     SlashCommand(
         "tokens", "Show answers as tokens or as Markdown", lambda h, _: h.toggle_tokens(), key="toggle_tokens"
     ),
+    SlashCommand(
+        "formulas", "Show formulas as Unicode or as TeX", lambda h, _: h.toggle_formulas(), key="toggle_formulas"
+    ),
     SlashCommand("thinking", "Fold or unfold the thinking", lambda h, _: h.toggle_thinking(), key="toggle_thinking"),
     SlashCommand("copy", "Copy the answer", lambda h, _: answers.copy(h)),
     SlashCommand("code", "Copy the last code block", lambda h, _: answers.copy_code(h)),

@@ -8,14 +8,18 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, VerticalScroll
+from textual.geometry import Offset
 from textual.pilot import Pilot
+from textual.selection import Selection
 from textual.widgets.markdown import MarkdownBlock
 
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_tui.widgets.answer_markdown import AnswerMarkdown
+from rstitch_tui.widgets.formula_block import AnswerParagraph, FormulaBlock, FormulaLines
 from rstitch_tui.widgets.message_view import MessageView
 
 COLUMNS, ROWS = 40, 60
@@ -179,3 +183,89 @@ def test_columns_of_tables_are_aligned_while_rows_arrive() -> None:
             assert row.index(words[2]) == header.index("right") + 4
 
     run(check)
+
+
+def lines_of(app: TwoColumns) -> list[str]:
+    return [line.strip() for line in app.columns()[0] if line.strip() and "…" not in line]
+
+
+def test_a_formula_is_shown_as_its_source_until_it_is_closed() -> None:
+    async def check(app: TwoColumns, pilot: Pilot[None]) -> None:
+        text = ""
+        for piece, lines in (
+            ("So\n\\[", ["So", "\\["]),
+            (" x_1\n- \\frac{a}", ["So", "\\[ x_1", "- \\frac{a}"]),
+            ("{b} \\", ["So", "\\[ x_1", "- \\frac{a}{b} \\"]),
+            ("]", ["So", "a", "x₁ − ─", "b"]),
+            (".", ["So", "a", "x₁ − ─.", "b"]),
+            (" And", ["So", "a", "x₁ − ─.", "b", "And"]),
+        ):
+            text += piece
+            await app.view.extend(step(piece))
+            await pilot.pause()
+            assert lines_of(app) == lines
+            await app.show_whole(text)
+            await pilot.pause()
+            left, right = app.columns()
+            assert left == right
+
+    run(check)
+
+
+def test_formulas_can_be_shown_as_source() -> None:
+    async def check(app: TwoColumns, pilot: Pilot[None]) -> None:
+        assert lines_of(app) == ["So x₁ and", "1", "─", "2"]
+        app.view.formulas_as_source = True
+        await pilot.pause()
+        assert lines_of(app) == ["So $x_1$ and", r"\[\frac12\]"]
+        await app.view.extend(step(" $y^2$"))
+        await pilot.pause()
+        assert lines_of(app) == ["So $x_1$ and", r"\[\frac12\]", "$y^2$"]
+        app.view.formulas_as_source = False
+        await pilot.pause()
+        assert lines_of(app) == ["So x₁ and", "1", "─", "2", "y²"]
+
+    run(check, r"So $x_1$ and \[\frac12\]")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "text"),
+    [
+        ((0, 0), (2, 0), "So"),
+        ((3, 0), (4, 0), "$x_1$"),
+        ((1, 0), (8, 0), "o $x_1$ an"),
+        ((6, 0), (1, 1), "and\n\\(y^2\\)"),
+        (None, None, "So $x_1$ and\n\\(y^2\\) z."),
+    ],
+)
+def test_selected_formulas_are_copied_as_their_source(
+    start: tuple[int, int] | None, end: tuple[int, int] | None, text: str
+) -> None:
+    async def check(app: TwoColumns, pilot: Pilot[None]) -> None:  # noqa: ARG001
+        selection = Selection(start and Offset(*start), end and Offset(*end))
+        app.screen.selections = {app.view.query_one(AnswerParagraph): selection}
+        assert app.screen.get_selected_text() == text
+
+    run(check, "So $x_1$ and\n\\(y^2\\) `z`.")
+
+
+def test_a_selected_block_is_copied_as_its_source() -> None:
+    async def check(app: TwoColumns, pilot: Pilot[None]) -> None:  # noqa: ARG001
+        app.screen.selections = {app.view.query_one(FormulaBlock): Selection(Offset(1, 0), Offset(2, 1))}
+        assert app.screen.get_selected_text() == r"\[\frac12\]."
+
+    run(check, r"\[\frac12\].")
+
+
+@pytest.mark.parametrize("width", [20, 40, 140])
+def test_formulas_fit_the_width(width: int) -> None:
+    lines = FormulaLines(SOURCE, SOURCE.strip("$"), ".")
+    for row in lines.content(width).plain.split("\n"):
+        assert cell_len(row) <= width
+    as_source = FormulaLines(SOURCE, None, ".").content(width)
+    assert as_source.plain.replace("\n", "") == SOURCE + "."
+
+
+SOURCE = (
+    r"$$\sum_{k=1}^{n} \frac{数学 + a_1 + a_2 + a_3}{2} = \overline{AB} + \text{eine Zahl} = \sqrt{x + y + z + w}$$"
+)

@@ -36,7 +36,7 @@ _SPACES = {
     r"\;": 1,
     "\\ ": 1,
     "\\\n": 1,
-    r"\!": 0,
+    r"\!": -1,
     r"\enspace": 1,
     r"\quad": 2,
     r"\qquad": 4,
@@ -175,7 +175,9 @@ def _accent(mark: str, above: str, parser: Parser) -> Node:
 
 def _bar(parser: Parser) -> Node:
     body = parser.argument()
-    return Accent(body, "\u0304" if isinstance(body, Symbol) and len(body.text) == 1 else _OVERLINE)
+    items = flat(body)
+    single = len(items) == 1 and isinstance(items[0], Symbol) and len(items[0].text) == 1
+    return Accent(body, "\u0304" if single else _OVERLINE)
 
 
 def _brace(above: bool, parser: Parser) -> Node:

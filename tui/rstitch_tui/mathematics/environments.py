@@ -67,6 +67,8 @@ def parse_environment(parser: Parser) -> Node:
 def lines(parser: Parser, end: str = "") -> Node:
     r"""Parse lines that are separated by \\, up to a token, which is not consumed; a single line is a row."""
     rows, rules = _rows(parser, end)
+    if not rows:
+        raise UnsupportedError("nothing")
     if len(rows) == 1 and len(rows[0]) == 1:
         return rows[0][0]
     layout = _CENTERED if all(len(row) == 1 for row in rows) else _ALIGNED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import cycle
 
@@ -12,7 +12,7 @@ from rstitch_tui.mathematics.commands import COMMANDS
 from rstitch_tui.mathematics.environments import lines
 from rstitch_tui.mathematics.inline import inline
 from rstitch_tui.mathematics.layout import layout
-from rstitch_tui.mathematics.nodes import Kind, Node, Row, Space, Table, Text, flat
+from rstitch_tui.mathematics.nodes import Kind, Node, Row, Space, Symbol, Table, Text, flat
 from rstitch_tui.mathematics.parse import MAX_LENGTH, Parser
 from rstitch_tui.mathematics.spacing import spaced
 from rstitch_tui.mathematics.tokens import UnsupportedError
@@ -54,24 +54,38 @@ class Formula:
 
 
 @lru_cache(maxsize=1024)
-def formula(source: str) -> Formula | None:
-    """Return the formula of TeX without delimiters; None if it cannot be shown faithfully."""
+def formula(source: str, punctuation: str = "") -> Formula | None:
+    """Return the formula of TeX without delimiters; None if it cannot be shown faithfully.
+
+    Args:
+        source: the TeX.
+        punctuation: what follows the formula, on its line or that of its last row.
+    """
     try:
-        return parse_formula(source)
+        return parse_formula(source, punctuation)
     except UnsupportedError:
         return None
 
 
-def parse_formula(source: str) -> Formula:
-    """Return the formula of TeX without delimiters; raises UnsupportedError if it cannot be shown faithfully."""
+def parse_formula(source: str, punctuation: str = "") -> Formula:
+    """Return the formula as `formula` does, but raise UnsupportedError if it cannot be shown faithfully."""
     if len(source) > MAX_LENGTH:
         raise UnsupportedError("too long")
     node = lines(Parser(source, COMMANDS))
     (node,) = flat(node) if len(flat(node)) == 1 else [node]
+    if punctuation:
+        node = _followed_by(node, Symbol(punctuation, "close"))
     rows = [Row(_items(node))]
     if isinstance(node, Table) and not any(node.rules) and not node.bars:
         rows = [_joined(node, row) for row in node.rows]
     return Formula(rows, layout(node))
+
+
+def _followed_by(node: Node, punctuation: Symbol) -> Node:
+    if not isinstance(node, Table):
+        return Row([*_items(node), punctuation])
+    *rows, last = node.rows
+    return replace(node, rows=[*rows, [*last[:-1], Row([*_items(last[-1]), punctuation])]])
 
 
 def _joined(table: Table, cells: Sequence[Node]) -> Row:

@@ -28,7 +28,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Space:
-    """A space of some cells."""
+    """A space of some cells; a negative one removes the space that would be there."""
 
     cells: int
 

@@ -102,7 +102,7 @@ class Scanner:
     def _close(self, match: re.Match[str]) -> int:
         token, end = match[0], match.end()
         if self._depth:
-            self._depth += (token in ("{", self._opening)) - (token == self._closing)
+            self._depth += (token == ("{" if self._closing == "}" else self._opening)) - (token == self._closing)
             if not self._depth:
                 return self._end_of_argument(end)
         elif token == self._closing:
@@ -130,12 +130,12 @@ class Scanner:
         end = inside.end() if inside else start + 1
         body = self._text[start + 1 : end]
         before, after = self._text[max(0, start - 1) : start], self._text[end + 1 : end + 2]
-        closed = self._text[end : end + 1] == "$" and after != "$" and not after.isdigit()
+        closed = self._text[end : end + 1] == "$" and after not in ("$", "{") and not after.isdigit()
         tight = bool(body) and not (before.isalnum() or body[0].isspace() or body[-1].isspace())
         if not closed or not tight or "`" in body or is_amount(body):
             return start + 1
         # $n$th, but not $HOME/bin:$PATH.
-        if (after.isalpha() or after == "{") and len(body) > 1 and not _OPERATORS.search(body):
+        if after.isalpha() and len(body) > 1 and not _OPERATORS.search(body):
             return start + 1
         self.spans.append(Span(start, end + 1, body, display=False))
         return end + 1

@@ -38,10 +38,10 @@ def spaced(row: Row, *, tight: bool = False) -> Iterator[tuple[int, Node, Kind]]
     explicit = 0
     for node in row.items:
         if isinstance(node, Space):
-            explicit = max(explicit, node.cells)
+            explicit = node.cells if node.cells < 0 else max(explicit, node.cells)
             continue
         kind = next(kinds)
-        cells = _cells(before, kind, tight=tight) if before is not None else 0
+        cells = _cells(before, kind, tight=tight) if before is not None and explicit >= 0 else 0
         yield max(cells, explicit), node, kind
         before, explicit = _right_side(node, kind), 0
 

@@ -54,6 +54,7 @@ class ChatScreen(Screen[None]):
         binding("regenerate", "slash('retry')"),
         binding("help", "slash('help')"),
         binding("chat_settings", "slash('chat')"),
+        binding("toggle_formulas", "slash('formulas')"),
         binding("toggle_thinking", "slash('thinking')"),
         binding("tau_down", "tau(-1)"),
         binding("tau_up", "tau(1)"),
@@ -242,6 +243,12 @@ class ChatScreen(Screen[None]):
         view = self.log_view.current
         if view is not None:
             self.log_view.show_tokens_of(view, not view.as_tokens)
+
+    def action_formulas_here(self) -> None:
+        """Show the formulas of the selected message as their source, or as Unicode again."""
+        view = self.log_view.current
+        if view is not None:
+            view.formulas_as_source = not view.formulas_as_source
 
     def action_thinking_here(self) -> None:
         """Fold or unfold the thinking of the selected message."""

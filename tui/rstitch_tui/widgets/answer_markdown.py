@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from markdown_it.token import Token
 from textual.widgets import Markdown
 from textual.widgets.markdown import MarkdownBlock
 
+from rstitch_tui.markdown.formulas import FORMULA_BLOCK
 from rstitch_tui.markdown.growing import GrowingMarkdown
 from rstitch_tui.markdown.parser import AnswerParser
+from rstitch_tui.widgets.formula_block import AnswerParagraph, FormulaBlock
 from rstitch_tui.widgets.markdown_list import AnswerBulletList, AnswerOrderedList
 from rstitch_tui.widgets.markdown_table import AnswerTable
 
@@ -16,10 +19,14 @@ class AnswerMarkdown(Markdown):
 
     Textual's `Markdown.append` draws wrong text after `update`: in version 8.2 it takes the last line of the last
     block for the whole block.
+
+    Args:
+        formulas_as_source: whether formulas are shown as their source.
     """
 
     BLOCKS = {  # noqa: RUF012  declared as in Textual
         **Markdown.BLOCKS,
+        "paragraph_open": AnswerParagraph,
         "bullet_list_open": AnswerBulletList,
         "ordered_list_open": AnswerOrderedList,
         "table_open": AnswerTable,
@@ -32,9 +39,13 @@ class AnswerMarkdown(Markdown):
     }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, formulas_as_source: bool = False) -> None:
         super().__init__(open_links=False)
-        self._growing = GrowingMarkdown(AnswerParser().parse)
+        self.formulas_as_source = formulas_as_source
+        self._growing = GrowingMarkdown(AnswerParser(formulas_as_source=formulas_as_source).parse)
+
+    def unhandled_token(self, token: Token) -> MarkdownBlock | None:
+        return FormulaBlock(self, token) if token.type == FORMULA_BLOCK else None
 
     async def set_text(self, text: str) -> None:
         """Replace the text; if it only grew, only its last blocks are drawn."""

@@ -37,12 +37,12 @@ class MessageBody(Vertical):
         self._text = self._tokens = None
         await self.remove_children(old)
 
-    async def show_text(self, text: str) -> None:
+    async def show_text(self, text: str, *, formulas_as_source: bool) -> None:
         """Draw the text as Markdown, or as plain text if that would take too long."""
         if self._tokens is not None:
             await self.clear()
         if is_fast_markdown(text):
-            await self._show_markdown(text)
+            await self._show_markdown(text, formulas_as_source)
         else:
             await self.show_plain_text(text)
 
@@ -72,11 +72,11 @@ class MessageBody(Vertical):
             await self._put(body)
         body.set_text(text)
 
-    async def _show_markdown(self, text: str) -> None:
+    async def _show_markdown(self, text: str, formulas_as_source: bool) -> None:
         body = self._text
-        if not isinstance(body, AnswerMarkdown):
+        if not isinstance(body, AnswerMarkdown) or body.formulas_as_source != formulas_as_source:
             await self.clear()
-            body = self._text = AnswerMarkdown()
+            body = self._text = AnswerMarkdown(formulas_as_source=formulas_as_source)
             await self._put(body)
         if body.is_attached:
             await body.set_text(text)

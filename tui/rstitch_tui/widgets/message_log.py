@@ -36,6 +36,7 @@ class MessageLog(VerticalScroll, can_focus=False):
     Attributes:
         current: the message that had the focus last.
         as_tokens: whether answers are shown token by token.
+        formulas_as_source: whether formulas are shown as their source.
         unfolded: whether the thinking is shown.
         colored: whether models and entropies are shown in token views.
     """
@@ -62,6 +63,7 @@ class MessageLog(VerticalScroll, can_focus=False):
         self._greeting = Static(classes="greeting", markup=False)
         self.current: MessageView | None = None
         self.as_tokens = False
+        self.formulas_as_source = False
         self.unfolded = False
         self.colored = True
 
@@ -149,6 +151,12 @@ class MessageLog(VerticalScroll, can_focus=False):
             view.steps = self._steps_of(view.message_id)
         view.as_tokens = on
 
+    async def show_formulas_as_source(self, on: bool) -> None:
+        """Show the formulas of all answers as their source, or as Unicode."""
+        self.formulas_as_source = on
+        for view in self._views.values():
+            view.formulas_as_source = on
+
     async def show_thinking(self, on: bool) -> None:
         """Unfold or fold the thinking of all answers."""
         self.unfolded = on
@@ -207,6 +215,7 @@ class MessageLog(VerticalScroll, can_focus=False):
         if message.role == "assistant" and not message.unfinished and (self.as_tokens or _has_thinking(message)):
             view.steps = self._steps_of(message.id)
         view.set_reactive(MessageView.as_tokens, self.as_tokens)
+        view.set_reactive(MessageView.formulas_as_source, self.formulas_as_source)
         view.set_reactive(MessageView.unfolded, self.unfolded)
         self._views[message.id] = view
         return view

@@ -56,6 +56,7 @@ class MessageView(Vertical, can_focus=True):
         binding("message_copy_code", "letter('slash', 'code')"),
         binding("message_inspect", "letter('slash', 'inspect')"),
         binding("message_tokens", "letter('tokens_here')"),
+        binding("message_formulas", "letter('formulas_here')"),
         binding("message_thinking", "letter('thinking_here')"),
         binding("message_export", "letter('export_here')"),
         binding("to_prompt", "screen.prompt"),
@@ -80,6 +81,9 @@ class MessageView(Vertical, can_focus=True):
     """Whether the message is shown token by token instead of as Markdown."""
     unfolded: reactive[bool] = reactive(False)
     """Whether the thinking is shown."""
+
+    formulas_as_source: reactive[bool] = reactive(False)
+    """Whether formulas are shown as their TeX source instead of as Unicode."""
 
     class Focused(Event):
         """The message got the focus."""
@@ -177,7 +181,7 @@ class MessageView(Vertical, can_focus=True):
         tokens = self._thinking_tokens() if thinking else 0
         seconds = sum(step.ms for step in self.steps[:tokens]) / 1e3
         await self._thinking.show(thinking, tokens=tokens, seconds=seconds, unfolded=self.unfolded)
-        await self._body.show_text(answer)
+        await self._body.show_text(answer, formulas_as_source=self.formulas_as_source)
 
     def _thinking_tokens(self) -> int:
         """Return the number of tokens in the thinking, without those of the prefix."""
@@ -220,6 +224,10 @@ class MessageView(Vertical, can_focus=True):
         self.post_message(self.LinkClicked(event.href))
 
     async def watch_as_tokens(self) -> None:
+        if self.is_mounted:
+            await self._draw()
+
+    async def watch_formulas_as_source(self) -> None:
         if self.is_mounted:
             await self._draw()
 
