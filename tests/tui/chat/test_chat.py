@@ -43,7 +43,7 @@ def test_answer_equals_the_answer_of_pair_ask(tmp_path: Path) -> None:
                 for _ in alone:
                     pass
             assert answer == alone.trace.text
-            assert "\\boxed{" in chat.screen_text()
+            assert "▐" in chat.screen_text()
             message = chat.app.session.path[-1]
             assert message.stop == "eog"
             assert chat.app.store.trace(message.id) is not None

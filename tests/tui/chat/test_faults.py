@@ -79,7 +79,7 @@ def test_full_disk_during_an_answer_loses_no_text(tmp_path: Path, monkeypatch: p
                 message = chat.app.session.path[-1]
                 assert message.stop == "eog"
                 assert "\\boxed{" in message.text
-                assert "\\boxed{" in chat.screen_text()
+                assert "▐" in chat.screen_text()
                 assert len([notice for notice in chat.notices if "Disk full" in notice]) == 1
                 stored = chat.app.store.message(message.id)
                 assert stored.stop is None

@@ -99,7 +99,15 @@ def test_errors_contain_no_control_characters() -> None:
     ],
 )
 def test_key_names_are_normalized(written: str, key: str) -> None:
-    assert resolve({"new_chat": written}) == {"new_chat": key}
+    assert resolve({"new_chat": written})["new_chat"] == key
+
+
+def test_a_key_of_a_later_action_gives_way_to_the_users() -> None:
+    assert resolve({"message_copy": "m"}) == {"message_copy": "m", "message_formulas": "M"}
+    assert resolve({"pair_load": "m"}) == {"pair_load": "m"}
+    assert resolve({"help": "f12", "message_formulas": "f"})["toggle_formulas"] == "ctrl+underscore"
+    with pytest.raises(UsageError, match="toggle_formulas"):
+        resolve({"help": "f12,ctrl+underscore"})
 
 
 def test_letters_and_signs_are_allowed_outside_text_fields() -> None:
