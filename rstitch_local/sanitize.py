@@ -9,9 +9,10 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-_CONTROL_CATEGORIES = ("Cc", "Cf", "Cs")
+_CONTROL_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # Persian, the scripts of India and composed emoji need the two joiners.
 _ALLOWED = "\n\t\u200c\u200d"
+_SEPARATORS = {0x2028: "\n", 0x2029: "\n"}
 _LINE_ENDS = re.compile("[\t-\r\x85\u2028\u2029]+")
 _SIGNS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
 
@@ -22,8 +23,11 @@ def commands_terminal(character: str) -> bool:
 
 
 def safe_text(text: str) -> str:
-    """Return the text without control characters, except line ends, tabs and joiners."""
-    return "".join(c for c in text if c in _ALLOWED or not commands_terminal(c))
+    """Return the text without control characters, except line ends, tabs and joiners.
+
+    The line and paragraph separators of Unicode become line ends.
+    """
+    return "".join(c for c in text.translate(_SEPARATORS) if c in _ALLOWED or not commands_terminal(c))
 
 
 def unix_lines(text: str) -> str:

@@ -151,7 +151,9 @@ def signals(work: Path, rng: random.Random, count: int, life_s: float) -> Tally:
                 process.send_signal(signal.SIGCONT)
             ended = wait(process)
             graceful = name in ("SIGINT", "SIGTERM", "SIGHUP") and "  demo-" in ended.stderr and ended.code
-            silent = None if not graceful or "to resume" in ended.stderr else f"exit {ended.code}, nothing said"
+            # At the very end the summary has been printed already.
+            said = "to resume" in ended.stderr or "answers correct" in ended.stdout
+            silent = f"exit {ended.code}, nothing said" if graceful and not said else None
             tally.record(f"{name} {number}", attacked.fault(ended), ended.fault(killed=True), silent)
         tally.record(f"resumed after {name}", attacked.completed())
     return tally

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rstitch_local.commands.console import make_console
+from rstitch_local.commands.console import echo, make_console
 from rstitch_local.commands.interrupts import exit_stopped, resumable
 from rstitch_local.commands.jobs import checked_specs, make_job, warn_identical_samples
 from rstitch_local.commands.options import JsonOption, ModelOptions, ProblemOptions, ProblemsArgument, SamplingOptions
@@ -89,4 +89,4 @@ def _report(outcome: BenchOutcome, results: list[RouterMetrics], out: Path, *, p
         typer.echo(report.json(), nl=False)
     else:
         print_comparison(results, report.findings)
-        make_console(stderr=True).print(f"Report: {out / 'report.md'}", soft_wrap=True)
+        echo(f"Report: {out / 'report.md'}", err=True)

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rstitch_local.commands.console import make_console, progress_bars, safe_json
+from rstitch_local.commands.console import echo, make_console, progress_bars, safe_json
 from rstitch_local.commands.options import JsonOption, ModelOptions
 from rstitch_local.commands.signature import Without, with_option_groups
-from rstitch_local.sanitize import safe_text
 
 if TYPE_CHECKING:
     from rstitch_local.costs.latency import PairLatency
@@ -75,9 +74,7 @@ def calibrate(*, models: Annotated[ModelOptions, Without("parallel")], json_outp
     if json_output:
         typer.echo(safe_json({"pair": choice.name, "file": str(path), **_record(latency, traces, check)}))
         return
-    screen = make_console()
-    for line in (*_report(latency, traces, check), f"Stored in {path}"):
-        screen.print(safe_text(line), soft_wrap=True)
+    echo(*_report(latency, traces, check), f"Stored in {path}")
 
 
 def _measure(pair: Pair) -> PairLatency:

@@ -6,10 +6,12 @@ import json
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
 
 from rstitch_local.errors import RStitchError
-from rstitch_local.sanitize import commands_terminal, safe_text
+from rstitch_local.sanitize import commands_terminal, single_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Return a console that prints text literally, without markup; plain text if NO_COLOR is set."""
-    from rich.console import Console
+    """Return a console that prints text literally, without markup and control characters; plain text with NO_COLOR."""
+    from rstitch_local.commands.safe_console import SafeConsole
 
     # rich itself drops only the colors, not the underline.
     plain = bool(os.environ.get("NO_COLOR"))
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, color_system=None if plain else "auto")
+    colors: Literal["auto"] | None = None if plain else "auto"
+    return SafeConsole(stderr=stderr, markup=False, highlight=False, emoji=False, color_system=colors)
 
 
 def progress_bars(screen: Console, *columns: ProgressColumn, auto_refresh: bool = True) -> Progress:
@@ -31,6 +34,12 @@ def progress_bars(screen: Console, *columns: ProgressColumn, auto_refresh: bool 
 
     shown = (TextColumn("{task.description}", markup=False), BarColumn(), *columns)
     return Progress(*shown, console=screen, transient=True, auto_refresh=auto_refresh, disable=not screen.is_terminal)
+
+
+def echo(*lines: str, err: bool = False) -> None:
+    """Print lines of plain text that may quote names of files or other untrusted text."""
+    for line in lines:
+        typer.echo(single_line(line), err=err)
 
 
 def safe_json(value: Any) -> str:
@@ -45,10 +54,9 @@ def _escaped(character: str) -> str:
 
 def print_error(error: RStitchError) -> None:
     """Print an error on stderr: a panel on a terminal, plain text elsewhere."""
-    message = safe_text(error.message)
-    hint = safe_text(error.hint)
+    title, message, hint = (single_line(text) for text in (error.title, error.message, error.hint))
     if not sys.stderr.isatty():
-        print(f"{error.title}: {message}" + (f"\n{hint}" if hint else ""), file=sys.stderr)
+        print(f"{title}: {message}" + (f"\n{hint}" if hint else ""), file=sys.stderr)
         return
     from rich.panel import Panel
     from rich.text import Text
@@ -56,4 +64,4 @@ def print_error(error: RStitchError) -> None:
     body = Text(message)
     if hint:
         body.append(f"\n\n{hint}", style="dim")
-    make_console(stderr=True).print(Panel(body, title=Text(error.title), title_align="left", border_style="red"))
+    make_console(stderr=True).print(Panel(body, title=Text(title), title_align="left", border_style="red"))

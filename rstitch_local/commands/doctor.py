@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from rstitch_local import __version__, paths
-from rstitch_local.commands.console import make_console, safe_json
+from rstitch_local.commands.console import echo, safe_json
 from rstitch_local.commands.options import JsonOption
 from rstitch_local.errors import RStitchError
 from rstitch_local.files import exists
@@ -30,9 +30,7 @@ def doctor(json_output: JsonOption = False) -> None:
     if json_output:
         typer.echo(safe_json(report))
         return
-    screen = make_console()
-    for line in _lines(report):
-        screen.print(line, soft_wrap=True)
+    echo(*_lines(report))
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rstitch_local.commands.console import make_console, progress_bars
+from rstitch_local.commands.console import echo, make_console, progress_bars
 from rstitch_local.commands.options import FieldOption, JsonOption
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE
 
@@ -47,7 +47,7 @@ def grade(
     with RunFolder(folder, create=False) as run:
         before = run.header()
         if run.notice:
-            screen.print(run.notice, soft_wrap=True)
+            echo(run.notice, err=True)
         gold_file = gold_for(run, fields, gold) if field or gold else None
         if gold_file is not None:
             print_bad_rows(screen, gold_file.path.name, gold_file.unit, gold_file.bad_rows)
@@ -68,7 +68,7 @@ def grade(
         typer.echo(f"{metrics['graded']} of {metrics['samples']} answers have a gold answer")
     previous = before["settings"].get("grader") if before else None
     if previous != grader_identity():
-        typer.echo(f"Previous grader: {_name_of(previous)}; current grader: {_name_of(grader_identity())}")
+        echo(f"Previous grader: {_name_of(previous)}; current grader: {_name_of(grader_identity())}")
 
 
 def _name_of(identity: object) -> str:

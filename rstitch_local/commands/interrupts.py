@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from rstitch_local.commands.console import make_console
+from rstitch_local.commands.console import echo
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE
 from rstitch_local.interrupts import Interrupt
 
@@ -25,7 +25,5 @@ def resumable(out: Path) -> Iterator[Interrupt]:
 
 def exit_stopped(out: Path, saved: str) -> NoReturn:
     """Print what is saved and how to resume, and exit with code 130."""
-    make_console(stderr=True).print(
-        f"Stopped. {saved} Run the same command with --out {out} to resume.", soft_wrap=True
-    )
+    echo(f"Stopped. {saved} Run the same command with --out {out} to resume.", err=True)
     raise typer.Exit(INTERRUPTED_EXIT_CODE)

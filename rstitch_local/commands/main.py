@@ -10,10 +10,13 @@ import errno
 import inspect
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rstitch_local import __version__
 from rstitch_local.commands import (
@@ -35,9 +38,34 @@ from rstitch_local.commands.console import print_error
 from rstitch_local.commands.dashes import Command
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, RStitchError, StorageError
 from rstitch_local.interrupts import count_as_ctrl_c
+from rstitch_local.sanitize import single_line
+
+
+class _Group(TyperGroup):
+    """The program's commands; typer's errors, which quote what was typed, are printed without control characters."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _safe_messages():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _safe_messages():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _safe_messages() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(getattr(error, "message", None), str):
+            error.message = single_line(error.message)  # type: ignore[attr-defined]
+        raise
+
 
 app = typer.Typer(
     name="rstitch",
+    cls=_Group,
     help="Two local models answer together: the small one generates, and the large one generates the tokens at which "
     "the small one is uncertain. Without a command, the chat opens.",
     epilog="Exit codes: 0 success, 1 output closed early, 2 usage, 3 model, 4 input, 5 download, 6 disk, 7 evaluation, "

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rstitch_local.commands.console import make_console, safe_json
+from rstitch_local.commands.console import echo, make_console, safe_json
 from rstitch_local.commands.options import JsonOption, TrustModelsOption
 from rstitch_local.errors import ModelError, UsageError
-from rstitch_local.sanitize import safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +64,7 @@ def check(
     if as_json:
         typer.echo(safe_json({**report.to_dict(), "swap_ms": swap_ms_to_dict(costs)}))
     else:
-        typer.echo(safe_text("\n".join(_report(report, costs))))
+        echo(*_report(report, costs))
     if report.problems:
         raise typer.Exit(ModelError.exit_code)
 
@@ -142,7 +141,7 @@ def pairs(as_json: JsonOption = False) -> None:
     typer.echo("\nBelow each name: required memory, license ('?': unknown).")
     default = next((entry.name for entry, files in states if files.ready), None)
     if default is not None:
-        typer.echo(f"{default} is used unless --pair is set.")
+        echo(f"{default} is used unless --pair is set.")
     if default in (None, "demo"):
         typer.echo("`rstitch pull qwen2.5-coder` downloads the smallest general pair.")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rstitch_local.commands.console import make_console
+from rstitch_local.commands.console import echo, make_console
 from rstitch_local.errors import INTERRUPTED_EXIT_CODE, CancelledError
 
 if TYPE_CHECKING:
@@ -34,10 +34,9 @@ def pull(
             with bars:
                 files = download.pull(entry, progress=_reporter(bars, screen))
         except (KeyboardInterrupt, CancelledError):
-            screen.print(f"Stopped. Run `rstitch pull {' '.join(names)}` to resume.")
+            echo(f"Stopped. Run `rstitch pull {' '.join(names)}` to resume.", err=True)
             raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
-        typer.echo(f"{entry.name}: {files.slm}")
-        typer.echo(f"{entry.name}: {files.llm}")
+        echo(f"{entry.name}: {files.slm}", f"{entry.name}: {files.llm}")
 
 
 def _progress(screen: Console) -> Progress:
@@ -73,7 +72,7 @@ def _reporter(bars: Progress, screen: Console) -> Callable[[str, int, int | None
             tasks[file] = bars.add_task(_shortened(file), total=total, completed=done)
             if not screen.is_terminal and done != total:
                 of = f" of {human_bytes(total)}" if total is not None else ""
-                screen.print(f"{file}: {human_bytes(done)}{of} on disk.", soft_wrap=True)
+                echo(f"{file}: {human_bytes(done)}{of} on disk.", err=True)
         bars.update(tasks[file], completed=done, total=total)
 
     return report

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rstitch_local.commands.console import make_console, progress_bars
+from rstitch_local.commands.console import echo, make_console, progress_bars
 from rstitch_local.commands.interrupts import resumable
 from rstitch_local.commands.jobs import model_settings, read_selected
 from rstitch_local.commands.options import ModelOptions, ProblemOptions, ProblemsArgument, SamplingOptions
@@ -158,15 +158,15 @@ def _progress() -> Iterator[ProgressCallback]:
                 bars[stage] = progress.add_task(stage, total=total)
             progress.update(bars[stage], completed=done)
             if message and not screen.is_terminal:
-                screen.print(f"{stage} {done}/{total}  {message}", soft_wrap=True)
+                echo(f"{stage} {done}/{total}  {message}", err=True)
 
         yield watch
 
 
 def _print_report_path(out: Path, failed: int) -> None:
     if failed:
-        typer.echo(f"{failed} ended in an error; run the same command again to retry", err=True)
-    typer.echo(f"Report: {out / 'report.md'}")
+        echo(f"{failed} ended in an error; run the same command again to retry", err=True)
+    echo(f"Report: {out / 'report.md'}")
 
 
 def _command_line() -> str:

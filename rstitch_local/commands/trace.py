@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rstitch_local.commands.console import make_console, progress_bars
+from rstitch_local.commands.console import echo, make_console, progress_bars
 from rstitch_local.commands.options import ModelOptions
 from rstitch_local.commands.signature import Without, with_option_groups
 from rstitch_local.errors import InputError, ModelError, UsageError
@@ -69,7 +69,7 @@ def trace(
         return
     predictions = _predictions(answer, models) if alternatives else None
     write_atomic(html, answer_page(answer, predictions), what="page")
-    typer.echo(f"Written to {html}")
+    echo(f"Written to {html}")
 
 
 def _pair_of(answer: LoadedAnswer, models: ModelOptions) -> PairChoice:

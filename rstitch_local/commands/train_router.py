@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rstitch_local.commands.console import make_console
+from rstitch_local.commands.console import echo, make_console
 from rstitch_local.commands.jobs import read_selected
 from rstitch_local.commands.options import (
     PROBLEMS,
@@ -156,7 +156,7 @@ def _trained(training: Training, display: TrainingDisplay, resume: bool) -> Poli
         message = "No checkpoint was written yet: run the same command to start again."
         if training.has_checkpoint:
             message = f"Run the same command with --resume to continue from {training.folder}."
-        make_console(stderr=True).print(f"Stopped. {message}", soft_wrap=True)
+        echo(f"Stopped. {message}", err=True)
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
     finally:
         if has_library("matplotlib") and training.history and exists(training.folder):
@@ -166,10 +166,10 @@ def _trained(training: Training, display: TrainingDisplay, resume: bool) -> Poli
 def _conclude(out: Path, policy: Policy) -> None:
     record = policy.metadata.training
     validation = record["validation"]
-    make_console(stderr=True).print(
+    echo(
         f"{out} is the policy of step {record['step']}: {validation['accuracy']:.1%} of the validation problems right, "
         f"{validation['latency_ms']:,.1f} ms each by the cost model. Use it with --router learned:{out}",
-        soft_wrap=True,
+        err=True,
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rstitch_local.commands.console import make_console
+from rstitch_local.commands.console import echo, make_console
 from rstitch_local.commands.interrupts import exit_stopped, resumable
 from rstitch_local.commands.jobs import checked_specs, make_job
 from rstitch_local.commands.options import JsonOption, ModelOptions, ProblemOptions, ProblemsArgument, SamplingOptions
@@ -140,7 +140,7 @@ def tune(
         typer.echo(json.dumps(tuning_record(findings, result, constraint)))
     elif result.finished:
         print_comparison(result.reported or result.tested, findings)
-        screen.print(f"Report: {out / 'report.md'}", soft_wrap=True)
+        echo(f"Report: {out / 'report.md'}", err=True)
     if not result.finished:
         exit_stopped(out, f"Completed work is saved in {out}.")
     if save:
@@ -169,16 +169,15 @@ def _save(pair: str, router: str | None, reason: str) -> None:
     from rstitch_local.routing.spec import absolute_spec
     from rstitch_local.sanitize import one_line
 
-    screen = make_console(stderr=True)
     if router is None:
-        screen.print("No router was chosen, so nothing is saved.")
+        echo("No router was chosen, so nothing is saved.", err=True)
         return
     # A relative path would be wrong in another working directory.
     router = absolute_spec(router)
     path = save_tuned(pair, router, one_line(f"{reason}, {datetime.now(UTC):%Y-%m-%d}", 120))
-    screen.print(f"{router} is now the router of the pair {pair} (saved in {path}).", soft_wrap=True)
+    echo(f"{router} is now the router of the pair {pair} (saved in {path}).", err=True)
     if user_sets_router(pair):
-        screen.print(
+        echo(
             f"{paths.user_catalog()} sets a tau or a router for this pair and takes precedence: remove it there.",
-            soft_wrap=True,
+            err=True,
         )
