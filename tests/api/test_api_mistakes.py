@@ -135,7 +135,7 @@ def test_other_errors_of_a_router_have_no_hint(demo: Pair) -> None:
 def test_a_registered_factory_that_fails_is_named(demo: Pair) -> None:
     register_router("mistaken", lambda tau: float(tau))  # type: ignore[arg-type, return-value]
     try:
-        with pytest.raises(UsageError, match=r"mistaken \(.*\) raised TypeError: .*'tau'\.$"):
+        with pytest.raises(UsageError, match=r"mistaken \(.* raised TypeError: .*'tau'\.$"):
             demo.ask(QUESTION, router="mistaken")
     finally:
         unregister_router("mistaken")
