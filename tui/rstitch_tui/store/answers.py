@@ -17,12 +17,16 @@ from rstitch_local.decoding.step import Step
 from rstitch_local.errors import StorageError
 from rstitch_local.trace.record import Trace
 from rstitch_tui.store.database import Database
-from rstitch_tui.store.messages import Messages, index_text, json_object, not_found
+from rstitch_tui.store.messages import Messages, index_text, not_found
 from rstitch_tui.store.records import Message
 from rstitch_tui.store.steps import encodable, pack, to_json, trace_of_steps, unpack
+from rstitch_tui.store.values import integer_of, json_object, text_of, time_of
 
 HEARTBEAT_S = 5.0
 """An answer that was not extended for this long is considered abandoned."""
+
+# No system has larger ones.
+_PROCESS_IDS = 2**31
 
 
 class Answers(Messages):
@@ -100,24 +104,29 @@ class Answers(Messages):
     def _recover(self) -> None:
         """Finish abandoned answers."""
         for row in self._database.rows("SELECT message, process, heartbeat FROM writing"):
-            if row["message"] in self._open_ids or self._is_alive(row):
-                continue
-            settings = json_object(self._row(row["message"])["settings"])
-            text = "".join(self._parts(row["message"], "text"))
-            steps: list[Step] = []
-            with suppress(StorageError):
-                steps = unpack(self._parts(row["message"], "steps"))
-            trace = trace_of_steps(settings, steps, "interrupted")
-            with self._database.write() as db:
-                # Its process may have sent a heartbeat since, or another process may have finished it.
-                unchanged = "SELECT 1 FROM writing WHERE message = ? AND heartbeat = ?"
-                if db.execute(unchanged, (row["message"], row["heartbeat"])).fetchone():
-                    self._close(db, row["message"], trace, "interrupted", text=text)
+            if row["message"] not in self._open_ids and not self._is_alive(row):
+                # One that cannot be finished must not keep all chats from being read.
+                with suppress(StorageError):
+                    self._finish_abandoned(row)
+
+    def _finish_abandoned(self, row: Row) -> None:
+        settings = json_object(self._row(row["message"])["settings"])
+        text = "".join(map(text_of, self._parts(row["message"], "text")))
+        steps: list[Step] = []
+        with suppress(StorageError):
+            steps = unpack(self._parts(row["message"], "steps"))
+        trace = trace_of_steps(settings, steps, "interrupted")
+        with self._database.write() as db:
+            # Its process may have sent a heartbeat since, or another process may have finished it.
+            unchanged = "SELECT 1 FROM writing WHERE message = ? AND heartbeat IS ?"
+            if db.execute(unchanged, (row["message"], row["heartbeat"])).fetchone():
+                self._close(db, row["message"], trace, "interrupted", text=text)
 
     def _is_alive(self, row: Row) -> bool:
         # abs(): a clock that was set back must not keep an answer open for hours.
-        fresh = abs(self._clock() - row["heartbeat"]) <= HEARTBEAT_S
-        return fresh and (row["process"] == os.getpid() or psutil.pid_exists(row["process"]))
+        fresh = abs(self._clock() - time_of(row["heartbeat"])) <= HEARTBEAT_S
+        process = integer_of(row["process"])
+        return fresh and 0 < process < _PROCESS_IDS and (process == os.getpid() or psutil.pid_exists(process))
 
     def _claim(self, db: Connection, message_id: int) -> None:
         db.execute("INSERT INTO writing VALUES (?, ?, ?)", (message_id, os.getpid(), self._clock()))
@@ -136,7 +145,7 @@ class Answers(Messages):
         if row is None:
             raise not_found("message", message_id)
         self._claim(db, message_id)
-        self._add_part(db, message_id, row["text"][len(row["prefix"]) :], row["steps"])
+        self._add_part(db, message_id, text_of(row["text"])[len(text_of(row["prefix"])) :], row["steps"])
         db.execute("DELETE FROM traces WHERE message = ?", (message_id,))
         db.execute("UPDATE messages SET stop = NULL, totals = NULL, text = '' WHERE id = ?", (message_id,))
 
@@ -149,7 +158,7 @@ class Answers(Messages):
         ).fetchone()
         if row is None:
             raise not_found("message", message_id)
-        text = row["prefix"] + encodable(trace.text if text is None else text)
+        text = text_of(row["prefix"]) + encodable(trace.text if text is None else text)
         settings = to_json({**json_object(row["settings"]), **trace.settings})
         totals = to_json({**trace.totals(), "stop": stop})
         db.execute(

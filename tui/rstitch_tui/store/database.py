@@ -13,10 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from rstitch_local.errors import StorageError
-from rstitch_tui.store.migrations import OTHER_FOLDER_HINT, migrate, require_search, version_of
+from rstitch_local.files import is_special
+from rstitch_tui.store.migrations import (
+    DAMAGED_HINT,
+    OTHER_FOLDER_HINT,
+    migrate,
+    require_search,
+    require_tables,
+    version_of,
+)
 
 _WAL_BYTES = 4 << 20
 _RETRY_S = 0.02
+_SIGNATURE = b"SQLite format 3\0"
 
 Values = Sequence[Any] | Mapping[str, Any]
 
@@ -35,6 +44,7 @@ class Database:
     def __init__(self, path: Path, *, wait_ms: int = 2000) -> None:
         self.path = path
         with _storage_errors(path):
+            _require_database(path)
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # Chats are private. SQLite's side files get the same mode.
@@ -98,7 +108,9 @@ class Database:
         connection = self._connection
         connection.row_factory = sqlite3.Row
         # Check the owner first: the file of another program must not be changed.
-        if version_of(connection, self.path) == 0:
+        version = version_of(connection, self.path)
+        require_tables(connection, self.path, version)
+        if version == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         require_search(connection)
         self._enable_wal(time.monotonic() + wait_s)
@@ -128,8 +140,27 @@ def _storage_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _storage_error(path, error) from error
+    except UnicodeDecodeError as error:
+        # SQLite's message quotes a schema that is damaged.
+        raise _damaged(path, "its texts are not UTF-8") from error
     except OSError as error:
         raise StorageError("Cannot write database", f"{path}: {error.strerror or error}.", OTHER_FOLDER_HINT) from error
+
+
+def _require_database(path: Path) -> None:
+    """Raise StorageError for a file that is not of SQLite, which takes one of a few bytes for an empty database."""
+    if is_special(path):
+        raise StorageError("Not a chat database", f"{path} is a pipe or a device.", OTHER_FOLDER_HINT)
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(len(_SIGNATURE))
+    if start not in (b"", _SIGNATURE):
+        raise StorageError("Not a chat database", f"{path} is not a database.", OTHER_FOLDER_HINT)
+
+
+def _damaged(path: Path, reason: str) -> StorageError:
+    return StorageError("Damaged database", f"{path}: {reason}.", DAMAGED_HINT)
 
 
 def _primary_code(error: sqlite3.Error) -> int | None:
@@ -143,11 +174,7 @@ def _storage_error(path: Path, error: sqlite3.Error) -> StorageError:
         case sqlite3.SQLITE_NOTADB:
             return StorageError("Not a chat database", f"{path} is not a database.", OTHER_FOLDER_HINT)
         case sqlite3.SQLITE_CORRUPT:
-            return StorageError(
-                "Damaged database",
-                f"{path}: {error}.",
-                "Restore it from a backup, or move it away to start with an empty one.",
-            )
+            return _damaged(path, str(error))
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_AUTH:
             return StorageError(
                 "Cannot write database",

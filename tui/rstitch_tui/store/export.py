@@ -9,10 +9,12 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from rstitch_local.decoding.thinking import split_thinking
+from rstitch_local.errors import StorageError
 from rstitch_local.sanitize import one_line, safe_text
 from rstitch_local.trace.labels import STOP_REASONS, metrics, settings_of
 from rstitch_local.trace.record import Trace
@@ -52,8 +54,8 @@ def to_json(chat: Chat, messages: Messages) -> str:
     (id, title, created and updated in seconds since 1970, settings), `branch` (ids of the messages that are shown,
     first to last), and `messages`, those of all branches, oldest first: id, parent (null for a first one), role
     (user or assistant), created, prefix (text the answer was made to start with), text (with the prefix), stop,
-    error, and trace (null for a user's message), which is `Trace.to_dict()` with the tokens in `steps`. A number that
-    JSON cannot express, such as an infinite tau, becomes a string.
+    error, and trace (null for a user's message and for damaged tokens), which is `Trace.to_dict()` with the tokens in
+    `steps`. A number that JSON cannot express, such as an infinite tau, becomes a string.
 
     Args:
         chat: the chat.
@@ -79,7 +81,10 @@ def to_json(chat: Chat, messages: Messages) -> str:
 
 
 def _record(message: Message, messages: Messages) -> dict[str, Any]:
-    trace = messages.trace(message.id)
+    trace: Trace | None = None
+    # The text of an answer whose tokens are damaged is exported without them.
+    with suppress(StorageError):
+        trace = messages.trace(message.id)
     return {
         "id": message.id,
         "parent": message.parent,

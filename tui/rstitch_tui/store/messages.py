@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from sqlite3 import Connection, Row
 from typing import Any
@@ -14,6 +13,7 @@ from rstitch_tui.store.database import Database
 from rstitch_tui.store.records import Message, Speaker
 from rstitch_tui.store.search import searchable
 from rstitch_tui.store.steps import encodable, trace_of_steps, unpack
+from rstitch_tui.store.values import integer_of, json_object, text_of, time_of
 
 _TITLE_LENGTH = 60
 # A parent is always older than its children, so ordering by id orders a branch.
@@ -95,7 +95,7 @@ class Messages:
             " WHERE role = 'user' AND text <> '' AND deleted IS NULL ORDER BY messages.id DESC LIMIT ?",
             (limit,),
         ) as rows:
-            return [(row["created"], row["text"]) for row in rows]
+            return [(time_of(row["created"]), text_of(row["text"])) for row in rows]
 
     def trace(self, message_id: int) -> Trace | None:
         """Return the trace of an answer with its steps; None for a user's message.
@@ -156,19 +156,20 @@ class Messages:
         return [row[0] for row in rows]
 
     def _message(self, row: Row) -> Message:
-        text = row["text"]
-        if row["role"] == "assistant" and row["stop"] is None:
-            text = row["prefix"] + "".join(self._parts(row["id"], "text"))
+        text, prefix = text_of(row["text"]), text_of(row["prefix"])
+        role: Speaker = "assistant" if row["role"] == "assistant" else "user"
+        if role == "assistant" and row["stop"] is None:
+            text = prefix + "".join(map(text_of, self._parts(row["id"], "text")))
         return Message(
             id=row["id"],
-            chat_id=row["chat"],
-            parent=row["parent"],
-            role=row["role"],
-            prefix=row["prefix"],
+            chat_id=integer_of(row["chat"]),
+            parent=None if row["parent"] is None else integer_of(row["parent"]),
+            role=role,
+            prefix=prefix,
             text=text,
-            stop=row["stop"],
-            error=row["error"],
-            created=row["created"],
+            stop=None if row["stop"] is None else text_of(row["stop"]),
+            error=text_of(row["error"]),
+            created=time_of(row["created"]),
             settings=json_object(row["settings"]),
             totals=None if row["totals"] is None else json_object(row["totals"]),
         )
@@ -183,12 +184,3 @@ def index_text(db: Connection, rowid: int, chat_id: int, text: str) -> None:
     """Put a text into the full-text index: a message under its id, a title under the negated id of its chat."""
     db.execute("DELETE FROM words WHERE rowid = ?", (rowid,))
     db.execute("INSERT INTO words (rowid, chat, text) VALUES (?, ?, ?)", (rowid, chat_id, searchable(text)))
-
-
-def json_object(text: str | None) -> dict[str, Any]:
-    """Parse a JSON object; return an empty one if it is damaged, so that the rest of the chat can be read."""
-    try:
-        value = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rstitch_local.errors import StorageError
@@ -11,6 +12,7 @@ from rstitch_local.errors import StorageError
 APPLICATION_ID = 0x52535443
 """Written into the file's header ("RSTC"): databases of other programs are recognized and refused."""
 
+DAMAGED_HINT = "Restore it from a backup, or move it away to start with an empty one."
 OTHER_FOLDER_HINT = "Move the file away, or set RSTITCH_HOME to another folder."
 
 # Never change a released script: a database that has run it will not run it again. A test compares the hashes.
@@ -107,6 +109,8 @@ def version_of(connection: sqlite3.Connection, path: Path, newest: int = len(MIG
     version = _number(connection, "user_version")
     if owner != APPLICATION_ID and (owner or version or _tables(connection)):
         raise StorageError("Not a chat database", f"{path} belongs to another program.", OTHER_FOLDER_HINT)
+    if version < 0:
+        raise StorageError("Damaged database", f"{path} has the version {version}.", DAMAGED_HINT)
     if version > newest:
         raise StorageError(
             "Newer database",
@@ -114,6 +118,29 @@ def version_of(connection: sqlite3.Connection, path: Path, newest: int = len(MIG
             "Update rstitch, or set RSTITCH_HOME to another folder.",
         )
     return version
+
+
+def require_tables(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Raise StorageError if a database lacks a table or a column of its version; it is not changed."""
+    with closing(sqlite3.connect(":memory:")) as expected:
+        for script in MIGRATIONS[:version]:
+            expected.executescript(script)
+        found = _columns(connection)
+        missing = [
+            f"{table}.{column}"
+            for table, columns in _columns(expected).items()
+            for column in sorted(columns - found.get(table, set()))
+        ]
+    if missing:
+        raise StorageError("Damaged database", f"{path} lacks {', '.join(missing[:3])}.", DAMAGED_HINT)
+    if version == 0 and found:
+        raise StorageError("Damaged database", f"{path} has tables, but no version.", DAMAGED_HINT)
+
+
+def _columns(connection: sqlite3.Connection) -> dict[str, set[str]]:
+    tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    query = "SELECT name FROM pragma_table_info(?)"
+    return {table: {row[0] for row in connection.execute(query, (table,))} for table in tables}
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str] = MIGRATIONS) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from rstitch_local.decoding.roles import Role
 from rstitch_local.decoding.step import Step
 from rstitch_local.errors import StorageError
+from rstitch_local.files import parse_json
 from rstitch_local.trace.columns import STORED_NAMES
 from rstitch_local.trace.record import Trace
 
@@ -47,7 +48,7 @@ def unpack(blobs: Iterable[bytes]) -> list[Step]:
     steps: list[Step] = []
     try:
         for blob in blobs:
-            columns: dict[str, list[Any]] = json.loads(zlib.decompress(blob))
+            columns: dict[str, list[Any]] = parse_json(zlib.decompress(blob))
             columns["role"] = [_ROLES[role] for role in columns["role"]]
             # Another version may have had other fields.
             names = [name for name, column in _COLUMNS.items() if column in columns]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from sqlite3 import Row
 from types import TracebackType
 from typing import Any
 
@@ -19,9 +20,10 @@ from rstitch_tui.chat_settings import ChatSettings
 from rstitch_tui.store import search as searching
 from rstitch_tui.store.answers import Answers
 from rstitch_tui.store.database import Database
-from rstitch_tui.store.messages import index_text, json_object, not_found
+from rstitch_tui.store.messages import index_text, not_found
 from rstitch_tui.store.records import Chat, ChatRow, Snippet
 from rstitch_tui.store.steps import encodable, to_json
+from rstitch_tui.store.values import integer_of, json_object, text_of, time_of
 
 _TITLE_LENGTH = 200
 _DAY_S = 86_400.0
@@ -89,7 +91,7 @@ class Store(Answers):
         query = searching.query(search)
         if query is None:
             rows = self._database.rows(f"SELECT {_COLUMNS} FROM chats WHERE {_NEWEST}", (limit,))
-            return [ChatRow(row["id"], row["title"], row["updated"], row["messages"], Snippet()) for row in rows]
+            return [_entry(row, Snippet()) for row in rows]
         # Show the newest matching message of a chat; its title, which has a negative rowid, only if no message matches.
         hits = f"SELECT chat, max(rowid) AS hit FROM words WHERE {query.condition} GROUP BY chat"
         matches = f"SELECT {_COLUMNS}, hit FROM chats JOIN ({hits}) ON chat = id WHERE {_NEWEST}"
@@ -99,14 +101,7 @@ class Store(Answers):
             (*query.values, limit),
         )
         return [
-            ChatRow(
-                row["id"],
-                row["title"],
-                row["updated"],
-                row["messages"],
-                searching.snippet(row["text"], query.words),
-                row["hit"] if row["hit"] > 0 else None,
-            )
+            _entry(row, searching.snippet(text_of(row["text"]), query.words), row["hit"] if row["hit"] > 0 else None)
             for row in rows
         ]
 
@@ -116,7 +111,9 @@ class Store(Answers):
         if row is None:
             raise not_found("chat", chat_id)
         settings = _settings(row["settings"])
-        return Chat(row["id"], row["title"], settings, row["leaf"], row["created"], row["updated"])
+        leaf = None if row["leaf"] is None else integer_of(row["leaf"])
+        title, created, updated = text_of(row["title"]), time_of(row["created"]), time_of(row["updated"])
+        return Chat(row["id"], title, settings, leaf, created, updated)
 
     def rename(self, chat_id: int, title: str) -> None:
         """Change the title of a chat, but not its position in the list."""
@@ -151,7 +148,7 @@ class Store(Answers):
     def get_state(self, key: str) -> str | None:
         """Return a value that the app stored, such as the id of the open chat; None if there is none."""
         row = self._database.row("SELECT value FROM state WHERE key = ?", (key,))
-        return None if row is None else row["value"]
+        return None if row is None else text_of(row["value"])
 
     def set_state(self, key: str, value: str) -> None:
         with self._database.write() as db:
@@ -165,11 +162,15 @@ class Store(Answers):
                 index_text(db, -chat_id, chat_id, str(value))
 
 
+def _entry(row: Row, snippet: Snippet, message: int | None = None) -> ChatRow:
+    return ChatRow(row["id"], text_of(row["title"]), time_of(row["updated"]), row["messages"], snippet, message)
+
+
 def _settings_text(settings: ChatSettings) -> str:
     return to_json(settings.model_dump(mode="json"))
 
 
-def _settings(text: str) -> ChatSettings:
+def _settings(text: object) -> ChatSettings:
     """Parse a chat's settings without the values that this version does not accept, so that the chat opens."""
     values = json_object(text)
     known = {name: value for name, value in values.items() if _valid({name: value})}
