@@ -67,7 +67,7 @@ def require_first_part(path: Path, header: Header, data: mmap.mmap) -> None:
         raise ModelError(
             "Joined model files",
             f"{path} is the {count} files of a split model one after the other; llama.cpp reads the first one only.",
-            f"Keep them apart, named {names}, or join them with `llama-gguf-split --merge`.",
+            f"Keep them apart, named {names}, or join them with llama-gguf-split.",
         )
     if match is None or int(match[2]) != 1 or int(match[3]) != count:
         raise ModelError(

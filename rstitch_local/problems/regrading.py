@@ -33,7 +33,7 @@ def gold_for(folder: RunFolder, fields: Fields, path: Path | None = None) -> Gol
     gold_file = read_gold(path or _problem_file(folder.path, header["information"]), fields, settings)
     is_own = gold_file.sha256 == settings.get("problems_sha256")
     if path is None and not is_own:
-        raise _no_gold_file(folder.path, f"{gold_file.path} has changed since it was solved")
+        raise _no_gold_file(f"{gold_file.path} has changed since it was solved")
     ids = list(dict.fromkeys(answer["id"] for answer in folder.answers))
     known = [answer for answer in gold_file.answers if answer.id in {*ids}]
     if not known:
@@ -108,15 +108,15 @@ def _problem_file(folder: Path, information: Mapping[str, object]) -> Path:
     problems = information.get("problems")
     path = problems.get("path") if isinstance(problems, Mapping) else None
     if not isinstance(path, str) or "\0" in path:
-        raise _no_gold_file(folder, f"{folder} does not say where its problem file is")
+        raise _no_gold_file(f"{folder} does not say where its problem file is")
     if not Path(path).is_file():
-        raise _no_gold_file(folder, f"The problem file of {folder} is not at {one_line(path)} any more")
+        raise _no_gold_file(f"The problem file of {folder} is not at {one_line(path)} any more")
     return Path(path)
 
 
-def _no_gold_file(folder: Path, reason: str) -> InputError:
+def _no_gold_file(reason: str) -> InputError:
     return InputError(
-        "No gold answers", f"{reason}.", f"Name the file: `rstitch grade {folder} --gold FILE --field answer=NAME`."
+        "No gold answers", f"{reason}.", "Name the file: `rstitch grade DIR --gold FILE --field answer=NAME`."
     )
 
 

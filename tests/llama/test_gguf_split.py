@@ -103,7 +103,7 @@ def test_joined_parts_get_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name in ("all.gguf", parts[0].name):
         error = refusal(joined(parts, tmp_path / name))
         assert error.title == "Joined model files"
-        assert "llama-gguf-split --merge" in error.hint
+        assert "llama-gguf-split" in error.hint
 
 
 def test_pieces_cut_by_bytes_are_to_be_joined(tmp_path: Path) -> None:
