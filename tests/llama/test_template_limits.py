@@ -83,7 +83,7 @@ GROWTH = [
     "{% set n = namespace(s='a') %}{% for i in range(99) %}"
     "{% set n.s = n.s | replace('a', 'aa') %}{% endfor %}{{ n.s }}",
     "{% set n = namespace(s='a') %}{% for i in range(99) %}"
-    "{% set n.s = n.s | indent(9999, true) %}{% endfor %}{{ n.s }}",
+    "{% set n.s = n.s | indent(999999, true) %}{% endfor %}{{ n.s }}",
     "{{ ('a' * 5000000) | replace('a', 'b' * 5000000) }}",
     "{{ ('a' * 5000000).replace('', 'b' * 5000000) }}",
     "{{ ('b' * 5000000).join('a' * 5000000) }}",
