@@ -35,7 +35,9 @@ MAY_IMPORT = {
     # `load_pair("name")` looks the name up in the catalog.
     "engine": {"trace", "routing", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize", "workers"},
     "costs": {"engine", "trace", "llama", "decoding", "catalog", "errors", "files", "paths", "sanitize"},
-    "problems": {"engine", "trace", "catalog", "routing", "decoding", "errors", "files", "interrupts", "sanitize"},
+    "problems": {
+        "engine", "trace", "catalog", "routing", "decoding", "errors", "files", "interrupts", "sanitize", "workers",
+    },
     "study": {
         "problems", "engine", "trace", "llama", "routing", "decoding", "plotting", "errors", "files", "interrupts",
         "sanitize",

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import queue
 import subprocess
-import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import rstitch_local
+from rstitch_local import workers
 from rstitch_local.errors import RStitchError
 from rstitch_local.problems.answers import final_answer
 
@@ -67,10 +63,7 @@ class Grader:
 
     def __init__(self, time_limit_seconds: float = TIME_LIMIT_SECONDS, command: Sequence[str] | None = None) -> None:
         self._time_limit_seconds = time_limit_seconds
-        # -P keeps the current folder, which may hold files of others, out of the import path.
-        self._command = command or [
-            sys.executable, "-P", "-m", "rstitch_local.problems.grading_worker", str(time_limit_seconds),
-        ]  # fmt: skip
+        self._command = command or workers.command_of("rstitch_local.problems.grading_worker", str(time_limit_seconds))
         self._ready = False
         self._process, self._replies = self._start()
 
@@ -87,15 +80,7 @@ class Grader:
 
     def close(self) -> None:
         """Kill the process."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except OSError:
-                    # Buffered bytes cannot be flushed to a dead process.
-                    continue
+        workers.end_worker(self._process)
 
     def __enter__(self) -> Grader:
         return self
@@ -146,43 +131,13 @@ class Grader:
         self._ready = False
         self._process, self._replies = self._start()
 
-    def _start(self) -> tuple[subprocess.Popen[bytes], queue.Queue[bytes | None]]:
-        package_folder = str(Path(rstitch_local.__file__).parent.parent)
-        inherited = os.environ.get("PYTHONPATH")
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([package_folder, *([inherited] if inherited else [])]),
-        }
-        # A new session on POSIX, a new process group on Windows: Ctrl-C must not reach the grader.
+    def _start(self) -> tuple[subprocess.Popen[bytes], queue.SimpleQueue[bytes | None]]:
         try:
-            process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )
+            process = workers.start_worker(self._command)
         except OSError as error:
             raise GraderError(
                 "Grader not available",
                 f"The grading process does not start: {error.strerror or error}.",
                 "Raise the limits on processes, open files and memory, or close other programs.",
             ) from error
-        replies: queue.Queue[bytes | None] = queue.Queue()
-        # Only a reader thread can wait for a pipe with a timeout on all three systems.
-        threading.Thread(target=_read, args=(process, replies), daemon=True).start()
-        return process, replies
-
-
-def _read(process: subprocess.Popen[bytes], replies: queue.Queue[bytes | None]) -> None:
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            replies.put(line)
-    except (OSError, ValueError):
-        # `close` has closed the stream.
-        return
-    finally:
-        replies.put(None)
+        return process, workers.read_lines(process.stdout)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import faulthandler
 import json
 import logging
-import os
 import sys
-from typing import IO
+
+from rstitch_local import workers
 
 MEMORY_LIMIT_BYTES = 4 * 1024**3
 
@@ -20,50 +20,29 @@ def main() -> None:
     """Reply to each `{"gold", "answer"}` with `{"correct"}` or `{"failure"}` until stdin ends."""
     limit_seconds = float(sys.argv[1])
     # Libraries may print to stdout, so the replies get a separate stream.
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
+    replies = workers.replies()
     logging.disable(logging.CRITICAL)
-    _limit_memory()
+    # 9**9**9 exhausts memory before time. Windows only has the time limit.
+    workers.limit_memory(MEMORY_LIMIT_BYTES)
     try:
         from rstitch_local.problems.equivalence import equivalent
     except ImportError as error:
-        _reply(replies, {"fatal": str(error)})
+        workers.reply(replies, {"fatal": str(error)})
         return
-    _reply(replies, {"ready": True})
+    workers.reply(replies, {"ready": True})
     for line in sys.stdin.buffer:
         job = json.loads(line)
         # The parent kills a process that hangs. If the parent is gone, this does, even during a long C call that a
         # Python thread could not interrupt.
-        with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-            faulthandler.dump_traceback_later(limit_seconds + 5, exit=True, file=nowhere)
-            try:
-                verdict: dict[str, object] = {"correct": equivalent(job["gold"], job["answer"])}
-            except (Exception, RecursionError, MemoryError) as error:
-                # Parsers raise all kinds of exceptions on unusual text; none of it is a correct answer.
-                verdict = {"failure": type(error).__name__}
-            finally:
-                faulthandler.cancel_dump_traceback_later()
-        _reply(replies, verdict)
-
-
-def _reply(replies: IO[str], message: dict[str, object]) -> None:
-    replies.write(json.dumps(message) + "\n")
-    replies.flush()
-
-
-def _limit_memory() -> None:
-    """Limit memory: 9**9**9 exhausts memory before time. Windows only has the time limit."""
-    if sys.platform != "win32":
-        import resource
-
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        limit = MEMORY_LIMIT_BYTES if hard == resource.RLIM_INFINITY else min(hard, MEMORY_LIMIT_BYTES)
+        workers.exit_after(limit_seconds + 5)
         try:
-            resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-        except (ValueError, OSError):
-            # Some versions of macOS refuse this; the time limit remains.
-            return
+            verdict: dict[str, object] = {"correct": equivalent(job["gold"], job["answer"])}
+        except (Exception, RecursionError, MemoryError) as error:
+            # Parsers raise all kinds of exceptions on unusual text; none of it is a correct answer.
+            verdict = {"failure": type(error).__name__}
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        workers.reply(replies, verdict)
 
 
 if __name__ == "__main__":
