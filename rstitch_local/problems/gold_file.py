@@ -18,7 +18,7 @@ from rstitch_local.problems.reading import (
     require_named_fields,
     require_unique_ids,
 )
-from rstitch_local.problems.rows import BadRow, Row, UnusableRowError, field_names, read_rows
+from rstitch_local.problems.rows import BadRow, Row, parse_rows, read_rows
 from rstitch_local.sanitize import shown_list
 
 
@@ -71,10 +71,7 @@ def read_gold(path: Path, fields: Fields, run: Mapping[str, Any]) -> GoldFile:
     answers: list[GoldAnswer] = []
     bad_rows: list[BadRow] = []
     names: dict[str, None] = {}
-    for line, row in rows.items:
-        if not isinstance(row, BadRow):
-            names.update(dict.fromkeys(field_names(row)))
-        answer = row if isinstance(row, BadRow) else _answer(row, line, fields)
+    for answer in parse_rows(rows, lambda row, line: _answer(row, line, fields), names):
         if isinstance(answer, GoldAnswer):
             answers.append(answer)
         else:
@@ -93,14 +90,9 @@ def read_gold(path: Path, fields: Fields, run: Mapping[str, Any]) -> GoldFile:
     return GoldFile(path, rows.sha256, fields, rows.unit, answers, bad_rows, has_ids)
 
 
-def _answer(row: Row, line: int, fields: Fields) -> GoldAnswer | BadRow:
-    try:
-        answer = GoldAnswer(
-            identifier_of(row, line, fields), gold_of(row, fields.answer), question_of(row, fields), line
-        )
-        require_intact(row, fields, answer.id, answer.question or "", answer.gold)
-    except UnusableRowError as error:
-        return BadRow(line, str(error))
+def _answer(row: Row, line: int, fields: Fields) -> GoldAnswer:
+    answer = GoldAnswer(identifier_of(row, line, fields), gold_of(row, fields.answer), question_of(row, fields), line)
+    require_intact(row, fields, answer.id, answer.question or "", answer.gold)
     return answer
 
 

@@ -20,7 +20,7 @@ from rstitch_local.problems.rows import (
     Row,
     Rows,
     UnusableRowError,
-    field_names,
+    parse_rows,
     read_rows,
     rows_from_python,
     value_at,
@@ -153,17 +153,14 @@ def read_problems(
     problems: list[Problem] = []
     bad_rows: list[BadRow] = []
     names: dict[str, None] = {}
-    for line, row in rows.items:
-        if not isinstance(row, BadRow):
-            names.update(dict.fromkeys(field_names(row)))
-        problem = row if isinstance(row, BadRow) else _problem(row, line, fields)
+    for problem in parse_rows(rows, lambda row, line: _problem(row, line, fields), names):
         if isinstance(problem, Problem):
             problems.append(problem)
             continue
         bad_rows.append(problem)
         if len(bad_rows) >= _MOST_BAD_ROWS and len(bad_rows) > len(problems):
             _require_fields(rows.source, fields, names)
-            raise _mostly_malformed(rows, bad_rows, line)
+            raise _mostly_malformed(rows, bad_rows)
     if not problems and not bad_rows:
         raise InputError("Empty problem file", f"{rows.source} contains no problem.")
     _require_fields(rows.source, fields, names)
@@ -181,7 +178,8 @@ def _malformed(rows: Rows, bad_rows: Sequence[BadRow], *, has_problems: bool) ->
     return InputError("Malformed problem", message, hint)
 
 
-def _mostly_malformed(rows: Rows, bad_rows: Sequence[BadRow], line: int) -> InputError:
+def _mostly_malformed(rows: Rows, bad_rows: Sequence[BadRow]) -> InputError:
+    line = bad_rows[-1].line
     examples = "; ".join(f"{rows.unit} {row.line}: {row.reason}" for row in bad_rows[:3])
     rest = f" The other {rows.count - line:,} {rows.unit}s were not read." if rows.count > line else ""
     return InputError(
@@ -199,15 +197,12 @@ def _unknown_field(option: str) -> UsageError:
     )
 
 
-def _problem(row: Row, line: int, fields: Fields) -> Problem | BadRow:
-    try:
-        question = question_of(row, fields)
-        if question is None:
-            return BadRow(line, f"it has no question field ({fields.question or ' or '.join(QUESTION_FIELDS[:2])})")
-        problem = Problem(identifier_of(row, line, fields), question, gold_of(row, fields.answer), line)
-        require_intact(row, fields, problem.id, question, problem.gold)
-    except UnusableRowError as error:
-        return BadRow(line, str(error))
+def _problem(row: Row, line: int, fields: Fields) -> Problem:
+    question = question_of(row, fields)
+    if question is None:
+        raise UnusableRowError(f"it has no question field ({fields.question or ' or '.join(QUESTION_FIELDS[:2])})")
+    problem = Problem(identifier_of(row, line, fields), question, gold_of(row, fields.answer), line)
+    require_intact(row, fields, problem.id, question, problem.gold)
     return problem
 
 

@@ -34,9 +34,8 @@ def gold_for(folder: RunFolder, fields: Fields, path: Path | None = None) -> Gol
     is_own = gold_file.sha256 == settings.get("problems_sha256")
     if path is None and not is_own:
         raise _no_gold_file(f"{gold_file.path} has changed since it was solved")
-    ids = list(dict.fromkeys(answer["id"] for answer in folder.answers))
-    known = [answer for answer in gold_file.answers if answer.id in {*ids}]
-    if not known:
+    ids = dict.fromkeys(answer["id"] for answer in folder.answers)
+    if not any(answer.id in ids for answer in gold_file.answers):
         raise InputError(
             "Other problems",
             f"No id of {gold_file.path} is one of {folder.path}. The file has {shown_list(_ids(gold_file), 4)}; the "

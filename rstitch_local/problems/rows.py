@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rstitch_local.errors import InputError
 from rstitch_local.sanitize import human_bytes
 
 Row = dict[str, object]
+_Item = TypeVar("_Item")
 LONGEST_ROW = 4 << 20
 """In bytes of a line, and in characters of a question. More is refused before it costs time: no context holds it."""
 _NO_OBJECT = "it is not a JSON object"
@@ -79,6 +80,25 @@ def field_names(row: Mapping[str, object], depth: int = 4) -> Iterator[str]:
             yield from (f"{name}.{inner}" for inner in field_names(value, depth - 1))
         else:
             yield name
+
+
+def parse_rows(rows: Rows, parse: Callable[[Row, int], _Item], names: dict[str, None]) -> Iterator[_Item | BadRow]:
+    """Yield what each row means.
+
+    Args:
+        rows: the rows.
+        parse: called with a row and its line; raises UnusableRowError for one that cannot be used.
+        names: receives the names of the fields of the rows so far.
+    """
+    for line, row in rows.items:
+        if isinstance(row, BadRow):
+            yield row
+            continue
+        names.update(dict.fromkeys(field_names(row)))
+        try:
+            yield parse(row, line)
+        except UnusableRowError as error:
+            yield BadRow(line, str(error))
 
 
 def read_rows(path: Path) -> Rows:
