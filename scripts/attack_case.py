@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+from attacks import EXIT_CODES
+
 from rstitch_local.errors import RStitchError
 
 OUTCOMES = ("refused", "fine", "long", "control", "wrong", "traceback", "killed", "hang")
@@ -22,8 +24,6 @@ or colors the terminal. `wrong`: the result is not what it must be. `killed`: th
 FAULTS = OUTCOMES[2:]
 MESSAGE_CHARACTERS = 2000
 MEMORY_BYTES = 3 << 30
-EXIT_CODES = frozenset({1, 2, 3, 4, 5, 6, 7, 130})
-"""The documented exit codes of an error."""
 
 _CAPABILITY_VERSION = 0x20080522
 # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.

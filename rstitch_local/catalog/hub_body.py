@@ -13,7 +13,15 @@ from typing import Any, TypeVar
 from huggingface_hub import get_session, hf_raise_for_status
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, not re-exported
 
-from rstitch_local.catalog.hub_errors import UnexpectedDataError, busy_wait, host, interrupted, is_lost, source_error
+from rstitch_local.catalog.hub_errors import (
+    UnexpectedDataError,
+    busy_wait,
+    host,
+    interrupted,
+    is_lost,
+    source_error,
+    status_of,
+)
 from rstitch_local.catalog.schema import ModelFile
 from rstitch_local.catalog.stalling import StallLimit, read_apart
 from rstitch_local.catalog.transfer import PartialFile, Progress, ShouldStop, SourceError, check_stop
@@ -98,7 +106,7 @@ class Body:
         except RStitchError:
             raise
         except Exception as error:  # an invalid URL, proxy or server can raise anything
-            if isinstance(error, _OtherBytesError) or _is_status(error, 416):
+            if isinstance(error, _OtherBytesError) or status_of(error) == 416:
                 # The next request is for the whole file.
                 out.start_over()
                 self._etag = None
@@ -175,10 +183,6 @@ def _require_file(response: Any) -> None:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise SourceError("Encoded file", f"{host()} sent the file in the encoding {one_line(encoding)}, not as it is")
-
-
-def _is_status(error: Exception, status: int) -> bool:
-    return getattr(getattr(error, "response", None), "status_code", None) == status
 
 
 def _wait(seconds: float, should_stop: ShouldStop) -> None:

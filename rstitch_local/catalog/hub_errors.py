@@ -45,14 +45,20 @@ def host() -> str:
     return one_line(endpoint().split("://", 1)[-1])
 
 
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status of a failed request; None for an error of another kind."""
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    return status
+
+
 def is_lost(error: BaseException) -> bool:
     """Return whether a connection was lost, or had to be given up."""
-    return _status(error) is None and isinstance(error, _LOST)
+    return status_of(error) is None and isinstance(error, _LOST)
 
 
 def busy_wait(error: BaseException) -> float | None:
     """Return the seconds to wait for a server that is busy, 0 if it names none; None if it is not or asks for more."""
-    if _status(error) not in _BUSY:
+    if status_of(error) not in _BUSY:
         return None
     wait = _retry_after(error)
     return wait if wait <= MAX_RETRY_AFTER_S else None
@@ -60,7 +66,7 @@ def busy_wait(error: BaseException) -> float | None:
 
 def source_error(error: BaseException, file: ModelFile) -> SourceError:
     """Return the error for a failed request."""
-    status = _status(error)
+    status = status_of(error)
     if isinstance(error, SourceError):
         return error
     if isinstance(error, OfflineModeIsEnabled):
@@ -103,11 +109,6 @@ def interrupted(error: BaseException, done: int, total: int, file: ModelFile) ->
         reason = known.message
         hint = f"{known.hint} The download resumes." if known.hint else hint
     return SourceError("Download interrupted", f"{reason} after {done} of {total} bytes", hint)
-
-
-def _status(error: BaseException) -> int | None:
-    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
-    return status
 
 
 def _retry_after(error: BaseException) -> float:

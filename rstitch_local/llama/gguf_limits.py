@@ -45,10 +45,10 @@ def require_safe(header: Header) -> None:
     _check_experts(header)
     _check_rope(header)
     _check_vocabulary(header)
-    check_tensor_types(header)
+    _check_tensor_types(header)
 
 
-def check_tensor_types(header: Header) -> None:
+def _check_tensor_types(header: Header) -> None:
     """Check the types of the tensors; raise InvalidHeaderError for one that llama.cpp cannot compute with."""
     for name, dims, kind in header.tensors:
         if kind in _NOT_MULTIPLIED and _INDICES not in name:
